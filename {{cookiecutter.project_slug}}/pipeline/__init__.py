@@ -1,0 +1,1 @@
+"""One module a stage; dvc.yaml is the table of contents."""

@@ -1,0 +1,54 @@
+"""The knobs of params.yaml, and the days that they imply."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+class BadInput(SystemExit):
+    """Ends a stage with one sentence that says what is wrong, where, and what to do.
+
+    A SystemExit, so that every `python -m pipeline.STAGE` prints the sentence and no traceback.
+    """
+
+
+@dataclass(frozen=True)
+class Days:
+    """First and last days, inclusive, all derived from `data.until`."""
+
+    since: date  # the first day read: the longest window of the first training row is full
+    train: tuple[date, date]
+    test: tuple[date, date]  # ends on `data.until`; the label delay lies between train and test
+
+
+def load(path: Path | str = "params.yaml") -> dict[str, Any]:
+    """The parameters as a dictionary. Raises BadInput where the file cannot be read."""
+    try:
+        params = yaml.safe_load(Path(path).read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise BadInput(f"{path}: {error}") from None
+    if not isinstance(params, dict):
+        raise BadInput(f"{path}: expected blocks such as `data:` and `train:`; restore it from git")
+    return params
+
+
+def days(params: dict[str, Any]) -> Days:
+    """The protocol's days: train, then the label delay, then test, the last on `data.until`."""
+    until = day(params["data"]["until"], "data.until")
+    delay = timedelta(days=params["features"]["delay"])
+    test_first = until - timedelta(days=params["split"]["test"] - 1)
+    train_last = test_first - delay - timedelta(days=1)
+    train_first = train_last - timedelta(days=params["split"]["train"] - 1)
+    since = train_first - timedelta(days=max(params["features"]["windows"])) - delay
+    return Days(since, (train_first, train_last), (test_first, until))
+
+
+def day(value: Any, knob: str) -> date:
+    """A day written as YYYY-MM-DD. Raises BadInput with the knob's name."""
+    try:
+        return date.fromisoformat(str(value))
+    except ValueError:
+        raise BadInput(f"params.yaml: {knob} is {value!r}; write a day such as \"2018-08-14\"") from None
