@@ -42,7 +42,7 @@ def days(params: dict[str, Any]) -> Days:
     test_first = until - timedelta(days=params["split"]["test"] - 1)
     train_last = test_first - delay - timedelta(days=1)
     train_first = train_last - timedelta(days=params["split"]["train"] - 1)
-    since = train_first - timedelta(days=max(params["features"]["windows"])) - delay
+    since = train_first - timedelta(days=max(params["features"]["windows"], default=0)) - delay
     return Days(since, (train_first, train_last), (test_first, until))
 
 
