@@ -121,8 +121,6 @@ def _check(transactions: pl.DataFrame, windows: Sequence[int], delay: int) -> No
     for knob, days in (("features.delay", delay), *(("features.windows", days) for days in windows)):
         if not isinstance(days, int) or isinstance(days, bool) or days < 1:
             raise BadInput(f"params.yaml: {knob} holds {days!r}; write whole days, 1 or more")
-    if not windows:
-        raise BadInput("params.yaml: features.windows is empty; name at least one, such as [1, 7, 30]")
     for name in (ID, TIME, CUSTOMER, TERMINAL, AMOUNT, LABEL):
         column = transactions[name]
         missing = int((~column.is_finite()).fill_null(True).sum() if column.dtype.is_float() else column.null_count())
