@@ -1,0 +1,51 @@
+# What CI runs is what a person runs. `make` alone lists the targets.
+
+PYTHON ?= python3
+TEMPLATE := {{cookiecutter.project_slug}}
+
+# Bakes run in this environment too: their lock is a part of ours.
+export VENV := $(CURDIR)/.venv
+export PATH := $(VENV)/bin:$(PATH)
+
+# Real data for the tests and the benchmark, where it is there.
+ifneq ($(wildcard ../shared/data/handbook),)
+export HANDBOOK := $(CURDIR)/../shared/data/handbook
+endif
+
+# Nothing of yours is sent anywhere.
+export DO_NOT_TRACK := 1
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export BENTOML_DO_NOT_TRACK := True
+
+.PHONY: help setup demo test lint bench lock
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+
+setup: ## Make the environment in .venv; nothing to do while the locks are the same
+	@cmp -s requirements.txt .venv/requirements.txt && \
+	cmp -s '$(TEMPLATE)/requirements-dev.txt' .venv/requirements-dev.txt || { \
+		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+			{ echo 'Python 3.11 or newer is needed: make setup PYTHON=python3.12'; exit 1; }; \
+		$(PYTHON) -m venv .venv && \
+		python -m pip install --quiet --disable-pip-version-check --require-hashes -r '$(TEMPLATE)/requirements-uv.txt' && \
+		uv pip sync --quiet --python .venv/bin/python --require-hashes requirements.txt '$(TEMPLATE)/requirements-uv.txt' && \
+		cp requirements.txt '$(TEMPLATE)/requirements-dev.txt' .venv; }
+
+demo: setup ## Bake, run the pipeline, serve the model, score a transaction, show the page
+	python -m tests.demo
+
+test: setup ## Everything: lint in place and in a bake, use bakes; fast tests first
+	pytest tests
+
+lint: setup ## The linters alone
+	pytest -q tests/test_lint.py
+
+bench: setup ## Time ours beside theirs: a table, and build/bench.json
+	python -m tests.bench
+
+lock: setup ## Compile all locks again
+	$(MAKE) -C '$(TEMPLATE)' lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		requirements.in -o requirements.txt

@@ -1,0 +1,48 @@
+"""Makes the bake a git repository with one commit, and says what to do next."""
+
+import json
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+NEUTRAL = ("-cuser.name=cookiecutter-gitops-ml", "-cuser.email=cookiecutter-gitops-ml@localhost")
+
+
+def main() -> None:
+    """Keeps what was baked whatever git says: a hook that fails makes cookiecutter delete it."""
+    if not Path(".git").exists():
+        try:
+            commit()
+        except subprocess.CalledProcessError as error:
+            print(f"The first commit is left to you, as git said: {error.stderr.strip()}")
+    print(next_steps(json.loads(Path(".cookiecutter.json").read_text(encoding="utf-8"))["answers"]))
+
+
+def commit() -> None:
+    """The first commit, under a neutral identity where git is told none. Raises CalledProcessError."""
+    git("init", "--quiet", "--initial-branch=main")
+    git("add", "--all")
+    told = git("-cuser.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT", check=False) == 0
+    git(*(() if told else NEUTRAL), "commit", "--quiet", "--message=Bake from cookiecutter-gitops-ml")
+
+
+def git(*arguments: str, check: bool = True) -> int:
+    """Runs git here, and not in an outer repository whose hook or alias may have started the bake."""
+    outer = subprocess.run(["git", "rev-parse", "--local-env-vars"], capture_output=True, text=True, check=True)
+    environment = {key: value for key, value in os.environ.items() if key not in outer.stdout.split()}
+    return subprocess.run(["git", *arguments], env=environment, capture_output=True, text=True, check=check).returncode
+
+
+def next_steps(answers: dict[str, str]) -> str:
+    """The three commands after a bake."""
+    return f"""
+{answers["project_name"]} is ready. Next:
+
+  cd {shlex.quote(os.getcwd())}
+  make pipeline  # sets itself up; then data, training, model tests
+  gh repo create {answers["github_owner"]}/{answers["project_slug"]} --private --source . --push
+"""
+
+
+main()
