@@ -1,0 +1,164 @@
+"""The service: rows in, scores out. `make serve` builds a Bento of it and serves what was built.
+
+The request's type is made of the inputs that the model's manifest lists, so importing this
+module loads the model: model/ beside pipeline/, or the directory that MODEL names.
+"""
+
+import gc
+import logging
+import os
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import bentoml
+import numpy as np
+from prometheus_client import Counter, Gauge, Histogram
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, create_model
+from starlette.datastructures import Headers
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.responses import JSONResponse
+
+from pipeline import schema
+from pipeline.model import BadModel, Model, load
+from pipeline.params import BadInput
+
+MAX_ROWS = 1_000  # of a request: a few milliseconds, in which nobody else is answered
+MAX_BYTES = 4 * 2**20  # of a request: several times what MAX_ROWS rows need
+LARGEST = 2**63 - 1  # for a column that names no range: an int64, and far from a float32's infinity
+BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)  # most scores are near 0
+METERED = {"/predict", "/livez", "/readyz", "/healthz", "/metrics", "/docs.json", "/"}
+
+TYPES: dict[str, type] = {"int64": int, "float64": float}
+REQUEST = "the request"  # what a refusal calls it
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+Scope = MutableMapping[str, Any]
+App = Callable[[Scope, Any, Any], Awaitable[None]]
+
+
+# What is asked and what is answered
+
+
+def request_model(inputs: Sequence[schema.Column]) -> type[BaseModel]:
+    """The request: {"rows": [{ID: 1, <inputs>}]}, of 1 to MAX_ROWS rows, each value of its type and in its range.
+
+    The first bad row ends the check, so that refusing a request costs no more than scoring it.
+    """
+    identifier = next(column for column in schema.SOURCE if column.name == schema.ID)
+    fields: dict[str, Any] = {column.name: field(column) for column in (identifier, *inputs)}
+    row = create_model("Row", __config__=STRICT, **fields)
+    rows = Annotated[list[row], Field(min_length=1, max_length=MAX_ROWS), FailFast()]  # type: ignore[valid-type]
+    return create_model("Request", __config__=ConfigDict(**STRICT, title=REQUEST), rows=(rows, ...))
+
+
+def field(column: schema.Column) -> tuple[type, Any]:
+    """A column as a field of the request: its type, its range, what it means."""
+    kind = TYPES[column.dtype]
+    lowest = -LARGEST if column.minimum is None else column.minimum
+    highest = LARGEST if column.maximum is None else column.maximum
+    return kind, Field(ge=kind(lowest), le=kind(highest), description=column.description)
+
+
+def answer_model() -> type[BaseModel]:
+    """The answer: {"predictions": [{ID: 1, "score": 0.98}], "model": "sha256:..."}."""
+    score = Field(ge=0, le=1, description="Probability that the label is 1")
+    fields: dict[str, Any] = {schema.ID: (int, ...), "score": (float, score)}
+    prediction = create_model("Prediction", **fields)
+    digest = Field(description="Digest of the model that answered")
+    return create_model("Answer", predictions=(list[prediction], ...), model=(str, digest))  # type: ignore[valid-type]
+
+
+# What stands before BentoML's own answers
+
+
+class Door:
+    """Refuses what is no JSON of a fair size, and keeps unknown paths out of the metrics.
+
+    BentoML labels its metrics with the path as it was sent: every made-up one would stay in memory.
+    """
+
+    def __init__(self, app: App, router: App) -> None:
+        self.app = app
+        self.unmetered: App = ExceptionMiddleware(router)
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        app = self.app
+        if scope["type"] == "http" and scope["path"] not in METERED:
+            app = self.unmetered
+        elif scope["type"] == "http" and scope["method"] == "POST":
+            app = refusal(Headers(scope=scope)) or self.app
+        await app(scope, receive, send)
+
+
+def refusal(headers: Headers) -> JSONResponse | None:
+    """Why a body cannot be read, from its headers alone; None where it can."""
+    media_type = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        return JSONResponse({"error": f"send JSON, with content-type: application/json; not {media_type}"}, 415)
+    length = headers.get("content-length", "")
+    if not length.isdecimal():
+        return JSONResponse({"error": "send the header content-length"}, 411)
+    if int(length) > MAX_BYTES:
+        return JSONResponse({"error": f"send at most {MAX_BYTES} bytes and {MAX_ROWS} rows in a request"}, 413)
+    return None
+
+
+class Behind(bentoml.Service[Any]):
+    """A BentoML service that is reached through the Door."""
+
+    def to_asgi(self, is_main: bool = True) -> App:
+        app: Any = super().to_asgi(is_main=is_main)
+        return Door(app, app.router)
+
+
+def ours(record: logging.LogRecord) -> bool:
+    """Whether a logged exception is a fault of ours: a bad request is answered, and needs no traceback."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, ValidationError) and error.title == REQUEST)
+
+
+# The service
+
+
+def load_model() -> Model:
+    """The model beside this code, in the repository and in a Bento alike, unless MODEL names another."""
+    try:
+        return load(Path(os.environ.get("MODEL") or Path(__file__).parent.parent / "model"))
+    except BadModel as error:
+        raise BadInput(str(error)) from None
+
+
+model = load_model()
+
+
+@bentoml.service(
+    service_class=Behind,
+    traffic={"timeout": 5},  # BentoML holds on to every request for as long, however soon it was answered
+    logging={"access": {"enabled": False}},
+    tracing={"excluded_urls": ".*"},  # half of a request's time, even where nothing is traced
+)
+class Scorer:
+    """Scores rows with the model that this Bento carries."""
+
+    def __init__(self) -> None:
+        logging.getLogger("bentoml._internal.server.http_app").addFilter(ours)
+        self.rows = Counter("scorer_rows", "Rows that were scored")
+        self.scores = Histogram("scorer_score", "Scores that were given", buckets=BUCKETS)
+        info = Gauge("scorer_model_info", "The model that answers", ["model"], multiprocess_mode="max")
+        info.labels(model.digest).set(1)
+        gc.collect()
+        gc.freeze()  # what was loaded stays: collections need not look at it again
+        gc.set_threshold(50_000)
+
+    @bentoml.api(input_spec=request_model(model.inputs), output_spec=answer_model())
+    async def predict(self, rows: list[Any]) -> JSONResponse:
+        """Score rows: each has the model's inputs, and an identifier that comes back with its score."""
+        table = {column.name: np.array([getattr(row, column.name) for row in rows]) for column in model.inputs}
+        scores = model.predict(table).tolist()
+        self.rows.inc(len(rows))
+        for score in scores:
+            self.scores.observe(score)
+        identifiers = [getattr(row, schema.ID) for row in rows]
+        predictions = [{schema.ID: i, "score": score} for i, score in zip(identifiers, scores, strict=True)]
+        return JSONResponse({"predictions": predictions, "model": model.digest})
