@@ -1,0 +1,53 @@
+"""Bakes the template as a user does, and runs make in what was baked."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
+VENV = Path(sys.prefix)
+"""The one environment of the tests, and of every bake that they make."""
+
+
+def run(*command: str | Path, cwd: Path, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """The finished process, stdout and stderr together; `environment` is added to ours."""
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env=os.environ | environment,
+        input=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def tracked(folder: Path) -> list[str]:
+    """The files under `folder` that git tracks, or would after `git add`, relative to it."""
+    listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=folder).stdout
+    return sorted({name for name in listed.split("\0") if name and os.path.lexists(folder / name)})
+
+
+def template(to: Path) -> Path:
+    """A copy of the template with what git tracks and no more: cookiecutter bakes whatever lies in the folder."""
+    for name in tracked(ROOT):
+        target = to / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target, follow_symlinks=False)
+    return to
+
+
+def cookiecutter(template: Path, into: Path, **answers: str) -> subprocess.CompletedProcess[str]:
+    """Runs `cookiecutter` on the command line, without questions, in the folder `into`."""
+    pairs = [f"{question}={answer}" for question, answer in answers.items()]
+    return run(VENV / "bin" / "cookiecutter", template, "--no-input", "--default-config", *pairs, cwd=into)
+
+
+def make(target: str, repository: Path, **environment: str) -> str:
+    """What `make TARGET` printed in a bake, in the environment of the tests. AssertionError where it fails."""
+    done = run("make", f"VENV={VENV}", "--old-file=setup", target, cwd=repository, **environment)
+    assert done.returncode == 0, f"make {target} failed:\n{done.stdout[-10_000:]}"
+    return done.stdout

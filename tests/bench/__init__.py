@@ -1,0 +1,1 @@
+"""What the template has to reach, timed beside the alternative: one module a subject, each with `rows()`."""

@@ -1,0 +1,211 @@
+"""Baking: what is asked, what is refused, what arrives."""
+
+import json
+import os
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests import baking
+from tests.baking import cookiecutter, make, run, tracked
+
+RENDERED = {".cookiecutter.json", ".github/CODEOWNERS", "LICENSE", "README.md"}
+"""The only files of the template that hold Jinja."""
+
+REPOSITORY = "the name of a GitHub repository"
+REFUSED = [
+    ("project_slug", "a/b", REPOSITORY),
+    ("project_slug", "../x", REPOSITORY),
+    ("project_slug", "/tmp/x", REPOSITORY),
+    ("project_slug", "two words", REPOSITORY),
+    ("project_slug", "", REPOSITORY),
+    ("project_slug", ".", REPOSITORY),
+    ("project_slug", "..", REPOSITORY),
+    ("project_slug", "-rf", REPOSITORY),
+    ("project_slug", "fraud.git", REPOSITORY),
+    ("project_slug", "fraud\n", REPOSITORY),
+    ("project_slug", "x" * 101, REPOSITORY),
+    ("project_slug", "übung", REPOSITORY),
+    ("project_name", "", "one line"),
+    ("project_name", "  ", "one line"),
+    ("project_name", "two\nlines", "one line"),
+    ("description", "two\nlines", "one line"),
+    ("description", "x" * 351, "one line"),
+    ("github_owner", "", "a GitHub user or organisation"),
+    ("github_owner", "my org", "a GitHub user or organisation"),
+    ("github_owner", "-org", "a GitHub user or organisation"),
+    ("github_owner", "my/org", "a GitHub user or organisation"),
+    ("team", "octocat", "a GitHub user or team"),
+    ("team", "@a/b/c", "a GitHub user or team"),
+    ("bar_owners", "", "a GitHub user or team"),
+    ("bar_owners", "@octocat\n* @mallory", "a GitHub user or team"),
+]
+
+HOSTILE = [
+    'Bob\'s "best" model',
+    "`touch pwned` $(touch pwned); touch pwned",
+    "Übung für Anfänger 信用卡 🃏",
+    "</title><script>alert(1)</script> & <!--",
+    "back\\slash \\n %s {0} # * _ |",
+]
+
+
+def test_bakes_exactly_the_files_of_the_template(bake: Path) -> None:
+    policies = {f"policies/{name}" for name in tracked(baking.ROOT / "policies")}
+    assert set(tracked(bake)) == set(tracked(baking.TEMPLATE)) - {"policies"} | policies
+
+
+def test_renders_a_few_files_and_copies_the_rest_byte_for_byte(bake: Path) -> None:
+    source = {name: (baking.TEMPLATE / name).read_bytes() for name in tracked(bake)}
+    rendered = {name for name, content in source.items() if content != (bake / name).read_bytes()}
+    assert rendered == RENDERED & source.keys()
+    for name in rendered:
+        text = (bake / name).read_text()
+        assert not any(mark in text.replace("${{", "") for mark in ("{{ cookiecutter", "{{cookiecutter", "{%"))
+
+
+def test_first_commit_holds_everything(bake: Path) -> None:
+    assert run("git", "status", "--porcelain", cwd=bake).stdout == ""
+    assert run("git", "log", "--format=%s", "main", cwd=bake).stdout == "Bake from cookiecutter-gitops-ml\n"
+
+
+def test_records_the_version_and_the_answers(bake: Path) -> None:
+    recorded = json.loads((bake / ".cookiecutter.json").read_text())
+    asked = json.loads((baking.ROOT / "cookiecutter.json").read_text())
+    project = tomllib.loads((baking.ROOT / "pyproject.toml").read_text())["project"]
+    assert (recorded["template"], recorded["version"]) == (project["name"], project["version"])
+    assert asked["_version"] == project["version"]
+    assert recorded["answers"].keys() == {question for question in asked if not question.startswith("_")}
+    assert recorded["answers"].keys() == asked["__prompts__"].keys()
+
+
+def test_asks_and_takes_what_is_typed(template: Path, tmp_path: Path) -> None:
+    typed = "\n".join(["Churn", "", "Who leaves?", "octocat", "@octo/ml", "@octo/risk", ""])
+    done = run(baking.VENV / "bin" / "cookiecutter", template, "--default-config", cwd=tmp_path, stdin=typed)
+    assert done.returncode == 0, done.stdout
+    answers = json.loads((tmp_path / "churn" / ".cookiecutter.json").read_text())["answers"]
+    assert list(answers.values()) == ["Churn", "churn", "Who leaves?", "octocat", "@octo/ml", "@octo/risk"]
+    assert "gh repo create octocat/churn" in done.stdout
+
+
+@pytest.mark.parametrize(("question", "answer", "allowed"), REFUSED)
+def test_refuses_a_bad_answer_in_one_sentence(
+    template: Path, tmp_path: Path, question: str, answer: str, allowed: str
+) -> None:
+    into = tmp_path / "a" / "b"
+    into.mkdir(parents=True)
+    done = cookiecutter(template, into, **{question: answer})
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"{question} is {answer!r}, and has to be {allowed}")
+    assert done.stdout.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == [tmp_path / "a", into]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_answers_are_text(template: Path, tmp_path: Path, name: str) -> None:
+    done = cookiecutter(template, tmp_path, project_name=name, project_slug="hostile", description=name)
+    assert done.returncode == 0, done.stdout
+    bake = tmp_path / "hostile"
+    answers = json.loads((bake / ".cookiecutter.json").read_text())["answers"]
+    assert (answers["project_name"], answers["description"]) == (name, name)
+    assert os.listdir(tmp_path) == ["hostile"] and not list(bake.rglob("pwned"))
+    assert run("git", "status", "--porcelain", cwd=bake).stdout == ""
+
+
+def test_leaves_an_existing_target_alone(template: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "card-fraud" / "mine"
+    mine.parent.mkdir()
+    mine.write_text("precious")
+    done = cookiecutter(template, tmp_path)
+    assert (done.returncode, done.stdout) == (1, f'Error: "{mine.parent.name}" directory already exists\n')
+    assert [(path.name, path.read_text()) for path in mine.parent.iterdir()] == [("mine", "precious")]
+
+
+def test_says_that_git_is_needed_before_it_asks(template: Path, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    command = (baking.VENV / "bin" / "python", "-m", "cookiecutter", template)
+    done = run(*command, cwd=tmp_path, PATH=str(tmp_path / "bin"))
+    assert done.returncode == 1
+    assert done.stdout == "git is needed to bake a repository and was not found: install it, then bake again.\n"
+    assert os.listdir(tmp_path) == ["bin"]
+
+
+@pytest.mark.parametrize(
+    ("identity", "author"),
+    [
+        ({}, "cookiecutter-gitops-ml <cookiecutter-gitops-ml@localhost>"),
+        ({"GIT_AUTHOR_NAME": "Ada", "GIT_COMMITTER_NAME": "Ada", "EMAIL": "ada@example.com"}, "Ada <ada@example.com>"),
+    ],
+)
+def test_commits_with_and_without_an_identity(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, identity: dict[str, str], author: str
+) -> None:
+    for variable in [name for name in os.environ if name.startswith(("GIT_AUTHOR", "GIT_COMMITTER", "EMAIL"))]:
+        monkeypatch.delenv(variable)
+    for variable, value in {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", **identity}.items():
+        monkeypatch.setenv(variable, value)
+    assert cookiecutter(template, tmp_path).returncode == 0
+    bake = tmp_path / "card-fraud"
+    assert run("git", "log", "--format=%an <%ae>", cwd=bake).stdout.strip() == author
+    assert "user" not in (bake / ".git" / "config").read_text()
+
+
+def test_keeps_the_bake_when_git_refuses_the_commit(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gitconfig").write_text("[commit]\n gpgsign = true\n[gpg]\n program = false\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    done = cookiecutter(template, tmp_path)
+    assert done.returncode == 0
+    assert "The first commit is left to you, as git said: " in done.stdout and "Traceback" not in done.stdout
+    assert (tmp_path / "card-fraud" / "README.md").exists()
+
+
+def test_bakes_inside_another_repository(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("git", "init", "--quiet", cwd=tmp_path)
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))  # as git sets it for a hook
+    assert cookiecutter(template, tmp_path).returncode == 0
+    monkeypatch.delenv("GIT_DIR")
+    assert run("git", "rev-parse", "--verify", "HEAD", cwd=tmp_path).returncode != 0
+    assert run("git", "ls-files", cwd=tmp_path).stdout == ""
+    assert run("git", "rev-list", "--count", "main", cwd=tmp_path / "card-fraud").stdout == "1\n"
+
+
+def test_make_lists_its_targets(bake: Path) -> None:
+    listed = {line.split()[1] for line in make("help", bake).splitlines()}
+    assert listed >= {"setup", "pipeline", "test", "lint", "serve", "report", "ui", "snapshot", "lock"}
+
+
+def test_setup_says_which_python_it_needs(bake: Path, tmp_path: Path) -> None:
+    old = tmp_path / "python3"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    done = run("make", "setup", f"PYTHON={old}", f"VENV={tmp_path}/no venv", cwd=bake)
+    assert done.returncode == 2
+    assert done.stdout.startswith("Python 3.11 or newer is needed")
+
+
+@pytest.mark.slow
+def test_bake_passes_its_own_lint(bake: Path) -> None:
+    make("lint", bake)
+
+
+@pytest.mark.slow
+def test_bake_passes_its_own_tests(bake: Path) -> None:
+    assert " passed" in make("test", bake)
+
+
+@pytest.mark.slow
+def test_bake_sets_itself_up_from_its_own_lock(bake: Path, tmp_path: Path) -> None:
+    venv = tmp_path / "an environment"
+    try:
+        done = run("make", "setup", f"VENV={venv}", cwd=bake)
+        assert done.returncode == 0, done.stdout
+        assert run(venv / "bin" / "python", "-c", "import torch, bentoml, dvc, mlflow", cwd=bake).returncode == 0
+        unchanged = (venv / "requirements-dev.txt").stat().st_mtime_ns
+        assert run("make", "setup", f"VENV={venv}", cwd=bake).stdout == ""
+        assert (venv / "requirements-dev.txt").stat().st_mtime_ns == unchanged
+    finally:
+        shutil.rmtree(venv, ignore_errors=True)  # some 6 GB

@@ -1,0 +1,85 @@
+"""The template, linted where it stands, and what no committed file may hold."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.baking import ROOT, TEMPLATE, VENV, make, run, tracked
+
+LOCKS = [ROOT / "requirements.txt", *TEMPLATE.glob("requirements*.txt")]
+BAKE = TEMPLATE.name
+
+SCHEMAS = {
+    ".github/workflows/*.yml": "vendor.github-workflows",
+    ".github/dependabot.yml": "vendor.dependabot",
+    f"{BAKE}/.github/workflows/*.yml": "vendor.github-workflows",
+    f"{BAKE}/.github/actions/*/action.yml": "vendor.github-actions",
+    f"{BAKE}/.github/dependabot.yml": "vendor.dependabot",
+}
+
+FORBIDDEN = re.compile(
+    r"""
+    pypi\.org | pythonhosted\.org | npmjs\.(org|com) | deb\.debian\.org | archive\.ubuntu | --(extra-)?index-url
+    | /(work|root)/ | /(home|Users)/\w+/
+    """,
+    re.VERBOSE,
+)
+"""Hosts of package registries, and paths of the machine that a file was written on."""
+
+
+def lint(*command: str | Path, cwd: Path = ROOT) -> None:
+    """Runs a linter of the tests' environment. AssertionError with what it said."""
+    done = run(VENV / "bin" / command[0], *command[1:], cwd=cwd)
+    assert done.returncode == 0, done.stdout
+
+
+def test_ruff() -> None:
+    lint("ruff", "check", ".")
+    lint("ruff", "format", "--check", ".")
+
+
+@pytest.mark.slow
+def test_mypy() -> None:
+    lint("mypy")
+
+
+@pytest.mark.slow
+def test_the_bake_where_it_stands(tmp_path: Path) -> None:
+    make("lint", TEMPLATE, RUFF_CACHE_DIR=str(tmp_path / "ruff"), MYPY_CACHE_DIR=str(tmp_path / "mypy"))
+
+
+@pytest.mark.parametrize("pattern", SCHEMAS)
+def test_yaml_fits_its_schema(pattern: str) -> None:
+    if files := [ROOT / name for name in tracked(ROOT) if Path(name).match(pattern)]:
+        lint("check-jsonschema", "--builtin-schema", SCHEMAS[pattern], *files)
+
+
+@pytest.mark.parametrize("folder", [ROOT, TEMPLATE], ids=["template", "bake"])
+def test_workflows_are_right_and_safe(folder: Path) -> None:
+    workflows = sorted((folder / ".github" / "workflows").glob("*.yml"))
+    assert workflows
+    lint("actionlint", *workflows, cwd=folder)
+    lint("zizmor", "--quiet", "--offline", "--persona", "pedantic", ".github", cwd=folder)
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: str(lock.relative_to(ROOT)))
+def test_every_line_of_a_lock_is_pinned_and_hashed(lock: Path) -> None:
+    requirements = re.split(r"\n(?=\S)", lock.read_text().strip())
+    requirement = re.compile(r"[\w.-]+(\[[\w,-]+\])?==\S+( ; [^\\\n]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+")
+    assert [line for line in requirements if not requirement.fullmatch(line)] == []
+
+
+def test_every_dependency_states_its_reason() -> None:
+    for source in [ROOT / "requirements.in", *TEMPLATE.glob("requirements*.in")]:
+        lines = source.read_text().splitlines()
+        assert [line for line in lines if not line.startswith(("#", "-")) and " # " not in line] == []
+
+
+def test_no_committed_file_names_a_registry_or_a_machine() -> None:
+    found = {}
+    for name in tracked(ROOT):
+        path = ROOT / name
+        if path.is_file() and not path.is_symlink() and (match := FORBIDDEN.search(path.read_text(errors="replace"))):
+            found[name] = match[0]
+    assert found == {}
