@@ -48,7 +48,7 @@ def without(name: str) -> dict[str, Any]:
 
 
 # What is refused: the body, the row and the field that the refusal names, and a word of its reason.
-BAD = {
+BAD: dict[str, tuple[str | bytes, list[Any], str]] = {
     "missing": (body(row(), without("tx_amount")), ["rows", 1, "tx_amount"], "required"),
     "unknown": (body(row(colour=1)), ["rows", 0, "colour"], "not permitted"),
     "a string": (body(row(tx_amount="12.5")), ["rows", 0, "tx_amount"], "valid number"),
@@ -126,7 +126,7 @@ def client(service: ModuleType) -> Iterator[httpx.Client]:
     from starlette.testclient import TestClient
 
     with TestClient(service.Scorer.to_asgi(), headers={"content-type": "application/json"}) as client:
-        yield client  # type: ignore[misc]
+        yield client
 
 
 def test_scores_come_back_with_their_identifiers(client: httpx.Client, tiny: Path) -> None:
@@ -156,9 +156,11 @@ def test_a_fault_of_ours_is_logged(
 
 
 def test_the_edges_of_a_range_are_in_it(client: httpx.Client) -> None:
-    edges = {c.name: c.minimum if highest else c.maximum for highest in (0, 1) for c in INPUTS if c.maximum is not None}
-    assert client.post("/predict", content=body(row(**edges))).status_code == 200
-    largest = {column.name: 2**63 - 1 for column in INPUTS if column.maximum is None}
+    ranged = [column for column in INPUTS if column.minimum is not None and column.maximum is not None]
+    lowest: dict[str, Any] = {column.name: column.minimum for column in ranged}
+    highest: dict[str, Any] = {column.name: column.maximum for column in ranged}
+    assert client.post("/predict", content=body(row(**lowest), row(**highest))).status_code == 200
+    largest: dict[str, Any] = {column.name: 2**63 - 1 for column in INPUTS if column.maximum is None}
     assert client.post("/predict", content=body(row(**largest))).json()["predictions"][0]["score"] == 1
 
 
