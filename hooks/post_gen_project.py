@@ -6,7 +6,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
-NEUTRAL = ("-cuser.name=cookiecutter-gitops-ml", "-cuser.email=cookiecutter-gitops-ml@localhost")
+NEUTRAL = ("-c", "user.name=cookiecutter-gitops-ml", "-c", "user.email=cookiecutter-gitops-ml@localhost")
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def commit() -> None:
     """The first commit, under a neutral identity where git is told none. Raises CalledProcessError."""
     git("init", "--quiet", "--initial-branch=main")
     git("add", "--all")
-    told = git("-cuser.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT", check=False) == 0
+    told = git("-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT", check=False) == 0
     git(*(() if told else NEUTRAL), "commit", "--quiet", "--message=Bake from cookiecutter-gitops-ml")
 
 

@@ -43,6 +43,12 @@ REFUSED = [
     ("bar_owners", "@octocat\n* @mallory", "a GitHub user or team"),
 ]
 
+ADA = {
+    f"GIT_{who}_{what}": value
+    for who in ("AUTHOR", "COMMITTER")
+    for what, value in (("NAME", "Ada"), ("EMAIL", "ada@example.com"))
+}
+
 HOSTILE = [
     'Bob\'s "best" model',
     "`touch pwned` $(touch pwned); touch pwned",
@@ -136,7 +142,7 @@ def test_says_that_git_is_needed_before_it_asks(template: Path, tmp_path: Path) 
     ("identity", "author"),
     [
         ({}, "cookiecutter-gitops-ml <cookiecutter-gitops-ml@localhost>"),
-        ({"GIT_AUTHOR_NAME": "Ada", "GIT_COMMITTER_NAME": "Ada", "EMAIL": "ada@example.com"}, "Ada <ada@example.com>"),
+        (ADA, "Ada <ada@example.com>"),
     ],
 )
 def test_commits_with_and_without_an_identity(
