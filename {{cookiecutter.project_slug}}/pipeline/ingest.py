@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         table = transactions(load(PARAMS))
         with replacing(TRANSACTIONS) as temporary:
             table.write_parquet(temporary)
-        print(f"{TRANSACTIONS}: {table.height:,} rows, {table[TIME].min()} to {table[TIME].max()}")
+        print(f"{TRANSACTIONS}: {table.height:,} rows")
 
 
 def transactions(params: dict[str, Any]) -> pl.DataFrame:
@@ -92,7 +92,7 @@ class File:
 
 
 def files(source: str, first: date, last: date) -> list[File]:
-    """The daily files of `first` to `last`, in order. Raises BadInput naming the folder, or every file that is missing."""
+    """The daily files of `first` to `last`, in order. Raises BadInput naming the folder or the missing files."""
     with speaking(f"data.source {source}"):
         system, folder = url_to_fs(str(Path(source).expanduser()) if "://" not in source else source)
         there = {path.rsplit("/", 1)[-1] for path in system.ls(folder, detail=False)}
@@ -235,7 +235,9 @@ def with_snapshot(text: str, digest: str) -> str:
         values = {name.value: value for name, value in node.value} if isinstance(node, yaml.MappingNode) else {}
         node = values.get(key)
     if not isinstance(node, yaml.ScalarNode):
-        raise BadInput(f"{PARAMS}: data.snapshot is not there to be written; add the line `snapshot: null` under `data:`")
+        raise BadInput(
+            f"{PARAMS}: data.snapshot is not there to be written; add the line `snapshot: null` under `data:`"
+        )
     start, end = node.start_mark.index, node.end_mark.index
     return text[:start] + (" " if start == end else "") + digest + text[end:]  # `snapshot:` with no value has no width
 

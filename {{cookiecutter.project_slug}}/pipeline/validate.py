@@ -79,7 +79,7 @@ def faults(table: pl.LazyFrame, columns: Sequence[Column]) -> dict[str, dict[str
 def kinds(column: Column) -> Iterator[tuple[str, pl.Expr]]:
     """What can be wrong with a value of the column, and which values are; no value is wrong in two ways."""
     value = pl.col(column.name)
-    yield "null", value.is_null()
+    yield "missing", value.is_null()
     finite = pl.lit(True)
     if column.dtype == "float64":
         yield "nan", value.is_nan()
