@@ -38,10 +38,9 @@ class Groups:
         size = len(self.order)
         return np.searchsorted(self.code * size + self.order, self.code * size + rows[self.order])
 
-    def sums(self, values: np.ndarray, first: np.ndarray, end: np.ndarray) -> np.ndarray:
-        """Sums of int64 `values` over the places [first, end) in group order, back in the table's order."""
-        total = np.concatenate(([0], np.cumsum(values[self.order])))
-        return self.scatter(total[end] - total[first])
+    def running(self, values: np.ndarray) -> np.ndarray:
+        """Sums of int64 `values` before each place in group order: [b] - [a] is the sum over a..b-1; [rows + 1]."""
+        return np.concatenate(([0], np.cumsum(values[self.order])))
 
     def scatter(self, values: np.ndarray) -> np.ndarray:
         """Values in group order, back in the table's order."""
@@ -79,13 +78,13 @@ def compute(transactions: pl.DataFrame, windows: Sequence[int], delay: int) -> p
 def _customer(rows: pl.DataFrame, windows: Sequence[int], known: dict[int, np.ndarray]) -> list[pl.Series]:
     """Number and mean amount of the customer's transactions in each window."""
     groups = _groups(rows[CUSTOMER])
-    amounts = (rows[AMOUNT] * UNIT).round().cast(pl.Int64).to_numpy()
+    spent = groups.running((rows[AMOUNT] * UNIT).round().cast(pl.Int64).to_numpy())
     end = np.arange(1, len(rows) + 1)  # up to the row itself
     result = []
     for days in windows:
         first = groups.before(known[days])
         number = groups.scatter(end - first)
-        mean = groups.sums(amounts, first, end) / (number * UNIT)
+        mean = groups.scatter(spent[end] - spent[first]) / (number * UNIT)
         result += [pl.Series(f"customer_nb_tx_{days}d", number), pl.Series(f"customer_avg_amount_{days}d", mean)]
     return result
 
@@ -93,13 +92,13 @@ def _customer(rows: pl.DataFrame, windows: Sequence[int], known: dict[int, np.nd
 def _terminal(rows: pl.DataFrame, windows: Sequence[int], delay: int, known: dict[int, np.ndarray]) -> list[pl.Series]:
     """Number and share of fraud of the terminal's transactions in each window, which ends `delay` days earlier."""
     groups = _groups(rows[TERMINAL])
-    frauds = rows[LABEL].cast(pl.Int64).to_numpy()
+    frauds = groups.running(rows[LABEL].cast(pl.Int64).to_numpy())
     end = groups.before(known[delay])
     result = []
     for days in windows:
         first = groups.before(known[delay + days])
         number = groups.scatter(end - first)
-        risk = groups.sums(frauds, first, end) / np.maximum(number, 1)  # 0 where there is none
+        risk = groups.scatter(frauds[end] - frauds[first]) / np.maximum(number, 1)  # 0 where there is none
         result += [pl.Series(f"terminal_nb_tx_{days}d", number), pl.Series(f"terminal_risk_{days}d", risk)]
     return result
 
