@@ -28,6 +28,7 @@ setup: ## Make the environment in .venv; nothing to do while the locks are the s
 	cmp -s '$(TEMPLATE)/requirements-dev.txt' .venv/requirements-dev.txt || { \
 		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 			{ echo 'Python 3.11 or newer is needed: make setup PYTHON=python3.12'; exit 1; }; \
+		echo 'Installing what requirements.txt locks, some 6 GB with torch' && \
 		$(PYTHON) -m venv .venv && \
 		python -m pip install --quiet --disable-pip-version-check --require-hashes -r '$(TEMPLATE)/requirements-uv.txt' && \
 		uv pip sync --quiet --python .venv/bin/python --require-hashes requirements.txt '$(TEMPLATE)/requirements-uv.txt' && \
