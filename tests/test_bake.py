@@ -204,6 +204,18 @@ def test_bake_passes_its_own_tests(bake: Path) -> None:
 
 
 @pytest.mark.slow
+def test_bake_runs_its_pipeline_on_a_smaller_bank(bake: Path, tmp_path: Path) -> None:
+    repository = shutil.copytree(bake, tmp_path / "a copy")
+    params = repository / "params.yaml"
+    params.write_text(params.read_text().replace("customers: 5000", "customers: 2000"))
+    printed = make("pipeline", repository)
+    assert "311,619 rows" in printed and " passed" in printed
+    measured = json.loads((repository / "metrics.json").read_text())
+    assert measured["model"]["digest"].startswith("sha256:")
+    assert run("git", "status", "--porcelain", cwd=repository).stdout == " M params.yaml\n?? dvc.lock\n"
+
+
+@pytest.mark.slow
 def test_bake_sets_itself_up_from_its_own_lock(bake: Path, tmp_path: Path) -> None:
     venv = tmp_path / "an environment"
     try:
