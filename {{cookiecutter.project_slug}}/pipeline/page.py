@@ -1,0 +1,479 @@
+"""The report: what was measured, as one page that opens from anywhere, reports/index.html.
+
+It shows what is there; in the place of what is not, it says what makes it. The page's form is page.html, a Jinja
+template with square brackets ([[ value ]]), which escapes every value.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from io import StringIO
+from math import isfinite, nan
+from pathlib import Path
+from re import sub
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pipeline import policy
+from pipeline.params import BadInput
+
+PAGE = Path("reports/index.html")
+PARTS = {
+    "metrics": Path("metrics.json"),
+    "curves": Path("reports/curves.json"),
+    "training": Path("reports/training.json"),
+    "validation": Path("reports/validation.json"),
+    "manifest": Path("model/manifest.json"),
+}
+Part = Mapping[str, Any]
+
+MEANINGS = {  # a metric's label and what it says
+    "average_precision": ("Average precision", "Precision, averaged over the recall: the area under that curve"),
+    "roc_auc": ("ROC AUC", "Probability that a positive row scores higher than a negative one"),
+    "card_precision_100": ("Card precision at 100", "Share of compromised cards among a day's 100 most suspicious"),
+    "recall_at_precision_90": ("Recall at 90% precision", "Share of the positives found when 9 in 10 alarms are right"),
+    "calibration_error": ("Calibration error", "Mean distance of scores from probabilities; less is better"),
+}
+LESS_IS_BETTER = {"calibration_error"}
+HEADLINE = "average_precision"
+
+# The plots' colours stand for those of the page, so that they follow its light and dark.
+INK, LINE, QUIET = "#000001", "#000002", "#000003"
+SERIES = ("#000011", "#000012", "#000013", "#000014", "#000015")
+COLOURS = {INK: "ink", LINE: "line", QUIET: "quiet"} | dict(
+    zip(SERIES, ("model", "first", "second", "third", "fourth"), strict=True)
+)
+STYLE = {
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "page",  # the same plot is the same bytes
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": QUIET,
+    "axes.edgecolor": LINE,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.6,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": QUIET,
+    "ytick.labelcolor": QUIET,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+
+
+def main() -> None:
+    parts = {name: read(path) for name, path in PARTS.items() if path.exists()}
+    if not parts:
+        raise BadInput("there is nothing to report yet: run `make pipeline`, then `make report` again")
+    PAGE.parent.mkdir(exist_ok=True)
+    temporary = PAGE.with_suffix(".new")
+    temporary.write_text(render(parts), encoding="utf-8")
+    temporary.replace(PAGE)
+    print(f"{PAGE.resolve().as_uri()}")
+
+
+def read(path: Path) -> Part:
+    """A part of the report. Raises BadInput where the file is damaged."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path} cannot be read ({error}); remove it and run `make pipeline`") from None
+
+
+def render(parts: Mapping[str, Part]) -> str:
+    """The page of these parts, any of which may be missing."""
+    metrics = parts.get("metrics", {})
+    content: dict[str, Any] = {
+        "title": f"Model report: {Path.cwd().name}",
+        "metrics": metrics,
+        "gates": [gate(name) for name in ("model", "data") if policy.JUDGES[name].measured.exists()],
+        "label": label,
+        "meaning": meaning,
+        **(compared(metrics) if metrics else {}),
+        **training(parts.get("training", {})),
+        **validated(parts.get("validation", {}), metrics.get("data", {})),
+        **described(parts.get("manifest", {}), metrics),
+        "plots": plots(parts),
+    }
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        variable_start_string="[[",
+        variable_end_string="]]",
+        block_start_string="[%",
+        block_end_string="%]",
+    )
+    return environment.get_template("page.html").render(content)
+
+
+# What the page says
+
+
+def gate(name: str) -> dict[str, Any]:
+    """What policies/NAME.yaml says of what was measured."""
+    judge, file = policy.JUDGES[name], f"policies/{name}.yaml"
+    try:
+        measured, bars = policy.read(judge.measured, judge.stage), policy.load(name)
+    except BadInput as error:
+        return {"said": f"{file} cannot be judged", "bad": True, "blocks": [str(error)], "unjudged": []}
+    violations = judge.violations(measured, bars)
+    many = f"{len(violations)} bar{'s' * (len(violations) > 1)} of {file} not met"
+    return {
+        "said": many if violations else f"every bar of {file} is met",
+        "bad": bool(violations),
+        "blocks": [str(violation) for violation in violations],
+        "unjudged": judge.unjudged(measured, bars),
+    }
+
+
+def compared(metrics: Part) -> dict[str, Any]:
+    """The headline, the cards, the table of model and baselines, and that of the slices."""
+    ours, baselines = metrics["metrics"], metrics["baselines"]
+    names = ordered(ours)
+    models = {"model": ours, **baselines}
+    best = {name: better(name, models) for name in names}
+    slice_names = names_in(metrics)
+    return {
+        "names": names,
+        "headline": headline(ours, baselines),
+        "cards": [{"label": label(name), **cell(ours[name]), "best": rival(name, baselines)} for name in names],
+        "comparison": [
+            {
+                "label": label(model),
+                "cells": [cell(values.get(name)) | {"best": best[name] == model} for name in names],
+            }
+            for model, values in models.items()
+        ],
+        "slice_names": slice_names,
+        "slices": [
+            {
+                "label": policy.where(piece),
+                "rows": f"{piece['rows']:,}",
+                "positives": f"{piece['positives']:,}",
+                "cells": [cell(piece.get(name)) for name in slice_names],
+            }
+            for piece in metrics["slices"]
+        ],
+    }
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """The known metrics first, in the order of MEANINGS."""
+    names = list(names)
+    return [*(name for name in MEANINGS if name in names), *(name for name in names if name not in MEANINGS)]
+
+
+def names_in(metrics: Part) -> list[str]:
+    """The metrics that slices have."""
+    return [name for name in ordered(metrics["metrics"]) if any(name in piece for piece in metrics["slices"])]
+
+
+def headline(ours: Part, baselines: Mapping[str, Part]) -> str:
+    """The model against the best baseline, in a sentence."""
+    rivals = {name: values for name, values in baselines.items() if HEADLINE in values}
+    if HEADLINE not in ours or not rivals:
+        return ""
+    best = better(HEADLINE, rivals)
+    ahead = value(ours[HEADLINE]) - value(rivals[best][HEADLINE])
+    beside = f"{abs(ahead):.3f} {'above' if ahead >= 0 else 'below'} the best baseline, {label(best).lower()}"
+    return f"{label(HEADLINE)} {value(ours[HEADLINE]):.3f}, {beside}."
+
+
+def better(name: str, models: Mapping[str, Part]) -> str:
+    """The model with the best value of a metric."""
+    sign = -1 if name in LESS_IS_BETTER else 1
+    found = {model: sign * value(values.get(name)) for model, values in models.items()}
+    return max(found, key=lambda model: found[model] if isfinite(found[model]) else -np.inf)
+
+
+def rival(name: str, baselines: Mapping[str, Part]) -> str:
+    """The best baseline's value of a metric, in words."""
+    if not any(name in values for values in baselines.values()):
+        return ""
+    best = better(name, baselines)
+    return f"best baseline {number(value(baselines[best].get(name)))}, {label(best).lower()}"
+
+
+def training(part: Part) -> dict[str, Any]:
+    """A sentence on the training."""
+    said = [f"{part['rows']:,} rows"] if "rows" in part else []
+    said += [f"{len(part['epochs'])} epochs"] if "epochs" in part else []
+    said += [f"on {part['device']}"] if "device" in part else []
+    return {"training": ", ".join(said) + "."}
+
+
+def validated(part: Part, data: Part) -> dict[str, Any]:
+    """The data's window and what is wrong with its values."""
+    facts = {
+        "Source": data.get("source", part.get("source")),
+        "Snapshot": data.get("snapshot") or ("follows from params.yaml" if part.get("pinned") else "not pinned"),
+        "Training days": "{} to {}".format(*data["train"]) if "train" in data else None,
+        "Training rows": count(data, "train_rows"),
+        "Test days": "{} to {}".format(*data["test"]) if "test" in data else None,
+        "Test rows": count(data, "test_rows"),
+        "Positives among them": count(data, "test_positives"),
+        "Rows read": count(part, "rows"),
+        "Rows with an identifier of another": count(part.get("duplicates") or {}, "rows"),
+    }
+    columns = part.get("columns", {})
+    faults = [
+        {"column": column, "fault": fault.replace("_", " "), "rows": found["rows"], "share": f"{found['share']:.4%}"}
+        for column, kinds in columns.items()
+        for fault, found in kinds.items()
+        if found["rows"]
+    ]
+    return {
+        "facts": [(name, fact) for name, fact in facts.items() if fact is not None],
+        "faults": faults,
+        "faultless": f"Of {len(columns)} columns, no value is missing or out of its range.",
+    }
+
+
+def described(manifest: Part, metrics: Part) -> dict[str, Any]:
+    """The model's digest, size and inputs."""
+    about = metrics.get("model", {})
+    facts = {"Digest": about.get("digest"), "Bytes": count(about, "bytes"), "Runtime": manifest.get("runtime")}
+    inputs = [column | {"range": span(column)} for column in manifest.get("inputs", ())]
+    return {"model_facts": [(name, fact) for name, fact in facts.items() if fact is not None], "inputs": inputs}
+
+
+def label(name: str) -> str:
+    """A metric's or a model's name for people."""
+    return MEANINGS[name][0] if name in MEANINGS else name.replace("_", " ").capitalize()
+
+
+def meaning(name: str) -> str:
+    """What a metric says; nothing for one that is not known."""
+    return MEANINGS[name][1] if name in MEANINGS else ""
+
+
+def value(metric: Part | None) -> float:
+    """A metric's value; NaN where it was not measured."""
+    found = (metric or {}).get("value")
+    return nan if found is None else float(found)
+
+
+def ends(metric: Part | None) -> tuple[float, float]:
+    """A metric's interval; NaN where it has none."""
+    low, high = ((metric or {}).get(end) for end in ("low", "high"))
+    return (nan, nan) if low is None or high is None else (float(low), float(high))
+
+
+def cell(metric: Part | None) -> dict[str, str]:
+    """A metric's value and interval in words."""
+    low, high = ends(metric)
+    return {
+        "value": number(value(metric)),
+        "interval": f"{number(low)} to {number(high)}" if isfinite(low) else "",
+    }
+
+
+def number(found: float) -> str:
+    """Three decimals, four for what is small; a dash for what was not measured."""
+    return f"{found:.{3 if abs(found) >= 0.01 or found == 0 else 4}f}" if isfinite(found) else "–"
+
+
+def count(part: Part, name: str) -> str | None:
+    """A number of rows in words; None where it was not counted."""
+    return f"{part[name]:,}" if name in part else None
+
+
+def span(column: Part) -> str:
+    """A column's range in words."""
+    low, high = column.get("minimum"), column.get("maximum")
+    said = [f"{word} {end:,g}" for word, end in (("from", low), ("to", high)) if end is not None]
+    return " ".join(said) or "any"
+
+
+# What the page shows
+
+
+def plots(parts: Mapping[str, Part]) -> dict[str, Markup]:
+    """Every plot that the parts are enough for, as SVG."""
+    metrics, curves = parts.get("metrics", {}), parts.get("curves", {})
+    made: dict[str, Markup] = {}
+    with rc_context(STYLE):
+        if metrics:
+            made["comparison"] = comparison_plot(metrics)
+        if metrics.get("slices"):
+            made["slices"] = slices_plot(metrics)
+        if "precision_recall" in curves:
+            made["precision_recall"] = curve_plot(curves["precision_recall"], "recall", "precision")
+        if "roc" in curves:
+            made["roc"] = curve_plot(curves["roc"], "false_positive_rate", "true_positive_rate", diagonal=True)
+        if "calibration" in curves:
+            made["calibration"] = calibration_plot(curves["calibration"])
+        if "histogram" in curves:
+            made["scores"] = scores_plot(curves["histogram"])
+        if parts.get("training", {}).get("epochs"):
+            made["training"] = training_plot(parts["training"]["epochs"])
+        if (parts.get("validation", {}).get("days") or {}).get("rows"):
+            made["days"] = days_plot(parts["validation"], metrics.get("data", {}))
+    return made
+
+
+def comparison_plot(metrics: Part) -> Markup:
+    """A panel a metric, a line a model: value and interval."""
+    models = {"model": metrics["metrics"], **metrics["baselines"]}
+    figure, panels = panels_of(ordered(metrics["metrics"]), [label(model) for model in models])
+    for name, axes in panels.items():
+        for place, values in enumerate(models.values()):
+            interval(axes, values.get(name), place, SERIES[place % len(SERIES)])
+    return svg(figure, "Model and baselines, each metric with its interval")
+
+
+def slices_plot(metrics: Part) -> Markup:
+    """A panel a metric, a line a slice: value and interval, the whole test week dashed."""
+    pieces = metrics["slices"]
+    figure, panels = panels_of(names_in(metrics), [policy.where(piece) for piece in pieces])
+    for name, axes in panels.items():
+        for place, piece in enumerate(pieces):
+            interval(axes, piece.get(name), place, SERIES[0])
+        axes.axvline(value(metrics["metrics"].get(name)), color=QUIET, linestyle="--", linewidth=1)
+    return svg(figure, "Each slice's metrics with their intervals")
+
+
+def panels_of(names: Sequence[str], lines: Sequence[str]) -> tuple[Figure, dict[str, Axes]]:
+    """A figure with a panel for each metric, three in a row, and a line for each of `lines`."""
+    across = min(3, len(names))
+    down = -(-len(names) // across)
+    figure = Figure(figsize=(9, down * (0.6 + 0.3 * len(lines))))
+    grid = figure.subplots(down, across, sharey=True, squeeze=False).flatten()
+    for axes, name in zip(grid, names, strict=False):
+        axes.set_title(label(name))
+        axes.grid(axis="y", visible=False)
+        axes.locator_params(axis="x", nbins=5)
+    for axes in grid[len(names) :]:
+        axes.set_axis_off()
+    grid[0].set_yticks(range(len(lines)), lines)
+    grid[0].set_ylim(len(lines) - 0.5, -0.5)
+    for axes in grid[::across]:
+        axes.tick_params(axis="y", labelcolor=INK, length=0)
+    return figure, dict(zip(names, grid, strict=False))
+
+
+def interval(axes: Axes, metric: Part | None, place: int, colour: str) -> None:
+    """A metric's value as a point on the interval, at a height."""
+    low, high = ends(metric)
+    axes.plot([low, high], [place, place], color=colour, linewidth=2, solid_capstyle="butt")
+    axes.plot([value(metric)], [place], "o", color=colour, markersize=6)
+
+
+def curve_plot(curves: Mapping[str, Part], across: str, up: str, diagonal: bool = False) -> Markup:
+    """A curve a model."""
+    figure = Figure(figsize=(4.6, 3.6))
+    axes = figure.subplots()
+    if diagonal:
+        axes.plot([0, 1], [0, 1], color=QUIET, linestyle="--", linewidth=1)
+    for place, (name, curve) in reversed(list(enumerate(curves.items()))):  # the model's on top
+        colour = SERIES[place % len(SERIES)]
+        axes.plot(curve[across], curve[up], color=colour, linewidth=1.2 + (place == 0), label=label(name))
+    axes.set(xlabel=label(across), ylabel=label(up), xlim=(0, 1), ylim=(0, 1.02))
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(handles[::-1], labels[::-1], loc="best", fontsize=9)
+    return svg(figure, f"{label(up)} against {label(across).lower()}")
+
+
+def calibration_plot(curves: Mapping[str, Part]) -> Markup:
+    """The share of positives against the score, both on a logarithmic scale, as most scores are small."""
+    figure = Figure(figsize=(4.6, 3.6))
+    axes = figure.subplots()
+    shown = [x for curve in curves.values() for key in ("score", "share") for x in curve[key] if x > 0]
+    least = min(shown, default=0.001)
+    axes.plot([least, 1], [least, 1], color=QUIET, linestyle="--", linewidth=1)
+    for place, (name, curve) in reversed(list(enumerate(curves.items()))):
+        colour = SERIES[place % len(SERIES)]
+        points = positive(curve["score"]), positive(curve["share"])
+        axes.plot(*points, "o-", color=colour, markersize=3, linewidth=1.2 + (place == 0), label=label(name))
+    axes.set(xlabel="Mean score", ylabel="Share of positives", xscale="log", yscale="log")
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(handles[::-1], labels[::-1], loc="best", fontsize=9)
+    return svg(figure, "Share of positives against the mean score")
+
+
+def positive(values: Sequence[float]) -> list[float]:
+    """The values that a logarithmic scale can show, NaN for the others."""
+    return [x if x > 0 else nan for x in values]
+
+
+def scores_plot(histogram: Part) -> Markup:
+    """How many negatives and positives got which score."""
+    figure = Figure(figsize=(4.6, 3.6))
+    axes = figure.subplots()
+    for name, colour in (("negative", SERIES[4]), ("positive", SERIES[1])):
+        axes.stairs(histogram[name], histogram["edges"], color=colour, fill=True, alpha=0.25)
+        axes.stairs(histogram[name], histogram["edges"], color=colour, linewidth=1.5, label=label(name))
+    axes.set(xlabel="Score", ylabel="Rows", yscale="symlog", xlim=(0, 1), ylim=(0, None))
+    axes.legend(loc="upper right", fontsize=9)
+    return svg(figure, "Histogram of the scores by label")
+
+
+def training_plot(epochs: Sequence[Part]) -> Markup:
+    """What was measured by epoch: the losses in one panel, what else there is in another."""
+    numbers = [key for key in epochs[0] if key != "epoch" and isinstance(epochs[0][key], int | float)]
+    losses = [key for key in numbers if "loss" in key]
+    groups = [group for group in (losses, [key for key in numbers if key not in losses]) if group]
+    figure = Figure(figsize=(9, 2.8))
+    for axes, group in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, strict=True):
+        for place, key in enumerate(group):
+            steps, values = [epoch["epoch"] for epoch in epochs], [epoch.get(key, nan) for epoch in epochs]
+            axes.plot(steps, values, color=SERIES[place % len(SERIES)], marker="o", markersize=3, label=label(key))
+        axes.set_xlabel("Epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend(loc="best", fontsize=9)
+    return svg(figure, "Training by epoch")
+
+
+def days_plot(validation: Part, data: Part) -> Markup:
+    """Rows and share of positives by day; the training and test days shaded."""
+    rows, shares = validation["days"]["rows"], (validation.get("label") or {}).get("days", {})
+    figure = Figure(figsize=(9, 3.4))
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    days = np.array(list(rows), dtype="datetime64[D]")
+    upper.bar(days, list(rows.values()), width=0.9, color=SERIES[4])
+    upper.set_ylabel("Rows")
+    upper.yaxis.set_major_formatter("{x:,.0f}")
+    lower.plot(days, [100 * shares.get(day, nan) for day in rows], color=SERIES[1], linewidth=1.5)
+    lower.set(ylabel="Positives, %", ylim=(0, None))
+    for name, colour in (("train", SERIES[0]), ("test", SERIES[2])):
+        if name in data:
+            shade([upper, lower], data[name], colour, "training" if name == "train" else name)
+    return svg(figure, "Rows and share of positives by day")
+
+
+def shade(panels: Iterable[Axes], days: Sequence[str], colour: str, name: str) -> None:
+    """The days from the first to the last, both whole, behind the plot."""
+    first, last = np.array(days, dtype="datetime64[h]") + np.array([-12, 12])
+    for place, axes in enumerate(panels):
+        axes.axvspan(first, last, color=colour, alpha=0.15, linewidth=0)
+        if place == 0:
+            axes.text(first, 1, f" {name}", color=colour, transform=axes.get_xaxis_transform(), va="bottom")
+
+
+def svg(figure: Figure, what: str) -> Markup:
+    """The figure as an SVG that takes its colours from the page, and is called `what`."""
+    written = StringIO()
+    figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
+    text = written.getvalue()
+    text = text[text.index("<svg") :]
+    text = sub(r'<g id="[^"]*"', "<g", text)  # of which other plots have the same
+    text = sub(r"(?s)<metadata>.*?</metadata>", "", text)
+    for colour, variable in COLOURS.items():
+        text = text.replace(colour, f"var(--{variable})")
+    return Markup(text.replace("<svg", Markup('<svg role="img" aria-label="{}"').format(what), 1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""The report page: it shows what was measured, escapes it, asks no network, and says what is not there yet."""
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import page
+from pipeline.params import BadInput
+
+DAYS = [f"2018-08-{day:02}" for day in range(1, 15)]
+EVIL = "<script>alert('x')</script>"
+
+
+def metric(value: float) -> dict[str, float]:
+    return {"value": value, "low": value - 0.02, "high": value + 0.02}
+
+
+def measured() -> dict[str, dict[str, Any]]:
+    """Every part, as the stages write it."""
+    scores = {"average_precision": 0.71, "roc_auc": 0.88, "card_precision_100": 0.3, "calibration_error": 0.03}
+    worse = {"average_precision": 0.62, "roc_auc": 0.87, "card_precision_100": 0.29, "calibration_error": 0.02}
+    models = {"model": 1.0, "logistic_regression": 0.9}
+    across = [0.0, 0.5, 1.0]
+    good = {"rows": 0, "share": 0.0, "examples": []}
+    return {
+        "metrics": {
+            "model": {"digest": "sha256:" + "ab" * 32, "bytes": 1234},
+            "data": {
+                "source": f"s3://bucket/{EVIL}",
+                "snapshot": None,
+                "train": [DAYS[0], DAYS[4]],
+                "test": [DAYS[10], DAYS[-1]],
+                "train_rows": 5000,
+                "test_rows": 4000,
+                "test_positives": 40,
+            },
+            "metrics": {name: metric(value) for name, value in scores.items()},
+            "baselines": {"logistic_regression": {name: metric(value) for name, value in worse.items()}},
+            "slices": [
+                {"column": "tx_amount", "from": 0, "to": 50, "rows": 3000, "positives": 31}
+                | {"average_precision": metric(0.6), "roc_auc": metric(0.8)},
+                {"column": "tx_during_night", "value": 1, "rows": 3, "positives": 0}
+                | {"average_precision": None, "roc_auc": None},
+            ],
+        },
+        "curves": {
+            "roc": {name: {"false_positive_rate": across, "true_positive_rate": across} for name in models},
+            "precision_recall": {name: {"recall": across, "precision": across} for name in models},
+            "calibration": {name: {"score": across, "share": across} for name in models},
+            "histogram": {"edges": across, "negative": [3900, 60], "positive": [10, 30]},
+        },
+        "training": {"device": "cpu", "rows": 5000, "epochs": [{"epoch": n, "loss": 1 / n} for n in (1, 2, 3)]},
+        "validation": {
+            "file": "data/transactions.parquet",
+            "source": "simulate",
+            "pinned": True,
+            "rows": 14000,
+            "schema": [],
+            "columns": {"tx_amount": {"missing": {"rows": 7, "share": 0.0005, "examples": [{"tx_amount": EVIL}]}}},
+            "duplicates": good,
+            "days": {
+                "since": DAYS[0],
+                "until": DAYS[-1],
+                "behind": 0,
+                "missing": [],
+                "outside": good,
+                "rows": dict.fromkeys(DAYS, 1000),
+            },
+            "label": {"share": 0.01, "days": dict.fromkeys(DAYS, 0.01)},
+        },
+        "manifest": {
+            "runtime": "onnx",
+            "inputs": [{"name": "tx_amount", "dtype": "float64", "minimum": 0, "maximum": None, "description": EVIL}],
+        },
+    }
+
+
+def repository(folder: Path, patch: pytest.MonkeyPatch) -> Path:
+    """A repository's root with nothing but the policies, as the working folder."""
+    (folder / "policies").symlink_to(Path(__file__).parent.parent / "policies")
+    patch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return repository(tmp_path, monkeypatch)
+
+
+def write(parts: dict[str, Any]) -> None:
+    for name, part in parts.items():
+        page.PARTS[name].parent.mkdir(exist_ok=True)
+        page.PARTS[name].write_text(json.dumps(part))
+
+
+def text() -> str:
+    page.main()
+    return page.PAGE.read_text(encoding="utf-8")
+
+
+class Tags(HTMLParser):
+    """Collects what a page opens, and checks that it closes it."""
+
+    VOID = ("meta", "link", "br", "img", "input", "hr")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+
+def tags(html: str) -> list[tuple[str, dict[str, str | None]]]:
+    parser = Tags()
+    parser.feed(html)
+    parser.close()
+    assert not parser.open
+    return parser.seen
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of every part."""
+    with pytest.MonkeyPatch.context() as patch:
+        repository(tmp_path_factory.mktemp("whole"), patch)
+        write(measured())
+        return text()
+
+
+def test_it_shows_what_was_measured(html: str) -> None:
+    assert "0.090 above the best baseline, logistic regression" in html
+    for said in ("0.710", "0.690 to 0.730", "sha256:" + "ab" * 32, "2018-08-11 to 2018-08-14", "tx_amount is from 0"):
+        assert said in html
+    assert len([tag for tag, _ in tags(html) if tag == "svg"]) == 8
+    assert "will stand here" not in html
+
+
+def test_the_best_is_the_least_where_less_is_better() -> None:
+    models = {"model": {"roc_auc": metric(0.9), "calibration_error": metric(0.3)}}
+    models["other"] = {"roc_auc": metric(0.8), "calibration_error": metric(0.2)}
+    assert page.better("roc_auc", models) == "model"
+    assert page.better("calibration_error", models) == "other"
+
+
+def test_it_says_which_bars_are_not_met(html: str) -> None:
+    assert "values.missing" in html
+    assert "metrics.calibration_error.maximum" in html
+    assert "Not judged: the slice where tx_during_night is 1" in html
+
+
+def test_it_asks_no_network_and_runs_no_script(html: str) -> None:
+    for tag, attributes in tags(html):
+        assert tag not in {"script", "link", "iframe", "img"}
+        for name in ("src", "href", "xlink:href"):
+            assert (attributes.get(name) or "#").startswith("#")
+
+
+def test_everything_is_escaped(html: str) -> None:
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_the_same_measures_are_the_same_page(root: Path) -> None:
+    write({"curves": measured()["curves"]})
+    assert text() == text()
+
+
+@pytest.mark.parametrize("present", page.PARTS)
+def test_a_part_alone_is_enough_and_the_others_are_asked_for(root: Path, present: str) -> None:
+    write({present: measured()[present]})
+    html = text()
+    tags(html)
+    for name, path in page.PARTS.items():
+        asked = f"once <code>{path}</code> is made: run <code>make pipeline</code>" in html
+        assert asked == (name != present)
+
+
+def test_with_nothing_made_one_sentence_says_how(root: Path) -> None:
+    with pytest.raises(BadInput, match="make pipeline"):
+        page.main()
+
+
+def test_a_damaged_part_is_named_and_the_old_page_stays(root: Path) -> None:
+    write({"curves": measured()["curves"]})
+    before = text()
+    page.PARTS["curves"].write_text("{")
+    with pytest.raises(BadInput, match="reports/curves.json"):
+        page.main()
+    assert page.PAGE.read_text(encoding="utf-8") == before
