@@ -1,0 +1,390 @@
+"""Bars judge what was measured: each is met by a sound measurement and missed by the fault it is for."""
+
+import json
+import shutil
+from collections.abc import Callable
+from copy import deepcopy
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline import policy
+from pipeline.params import BadInput
+
+ROOT = Path(policy.__file__).parents[1]
+POLICIES = ROOT / "policies"
+DAYS = [f"2018-08-{day:02}" for day in range(1, 15)]
+
+Change = Callable[[dict[str, Any]], object]
+
+
+def sound_data() -> dict[str, Any]:
+    """What `validate` measures where nothing is wrong."""
+    none = {"rows": 0, "share": 0.0, "examples": []}
+    return {
+        "file": "data/transactions.parquet",
+        "source": "simulate",
+        "pinned": True,
+        "rows": 140_000,
+        "schema": [],
+        "columns": {
+            "customer_id": {"missing": none, "out_of_range": {**none, "minimum": 0, "maximum": None}},
+            "tx_amount": {
+                "missing": none,
+                "nan": none,
+                "infinite": none,
+                "out_of_range": {**none, "minimum": 0, "maximum": 100_000},
+            },
+        },
+        "duplicates": {"rows": 0, "examples": []},
+        "days": {
+            "since": DAYS[0],
+            "until": DAYS[-1],
+            "behind": 0,
+            "missing": [],
+            "outside": {"rows": 0, "examples": []},
+            "rows": dict.fromkeys(DAYS, 10_000),
+        },
+        "label": {"share": 0.008, "days": dict.fromkeys(DAYS, 0.008)},
+    }
+
+
+def metric(value: float, spread: float = 0.02) -> dict[str, float]:
+    return {"value": value, "low": value - spread, "high": value + spread}
+
+
+def sound_metrics() -> dict[str, Any]:
+    """What `evaluate` measures of a good model."""
+    return {
+        "model": {"digest": "sha256:0", "bytes": 1},
+        "data": {"test_rows": 60_000, "test_positives": 400},
+        "metrics": {
+            "average_precision": metric(0.70),
+            "roc_auc": metric(0.88),
+            "card_precision_100": metric(0.30),
+            "calibration_error": metric(0.002, 0.001),
+        },
+        "baselines": {
+            "logistic_regression": {"average_precision": metric(0.6)},
+            "forest": {"average_precision": metric(0.69)},
+        },
+        "slices": [
+            {"column": "tx_amount", "from": 0, "to": 50, "rows": 30_000, "positives": 90, "roc_auc": metric(0.75)},
+            {"column": "tx_during_night", "value": 1, "rows": 4_000, "positives": 60, "roc_auc": metric(0.85)},
+        ],
+    }
+
+
+def judge_data(change: Change, bars: Change = lambda policy: None) -> list[policy.Violation]:
+    """The violations of a sound measurement with a change, by our policy with a change."""
+    measured, rules = sound_data(), policy.load("data", POLICIES)
+    change(measured), bars(rules)
+    return policy.judge_data(measured, rules)
+
+
+def judge_model(change: Change, bars: Change = lambda policy: None) -> list[policy.Violation]:
+    metrics, rules = sound_metrics(), policy.load("model", POLICIES)
+    change(metrics), bars(rules)
+    return policy.judge_model(metrics, rules)
+
+
+def fault(rows: int, *examples: dict[str, Any]) -> dict[str, Any]:
+    return {"rows": rows, "share": rows / 140_000, "examples": list(examples)}
+
+
+def nothing(_: dict[str, Any]) -> None:
+    """No change."""
+
+
+# --- data ---
+
+
+def test_sound_data_meets_every_bar() -> None:
+    assert judge_data(nothing) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "change"),
+    [
+        ("schema", lambda m: m["schema"].append({"column": "x", "expected": "int64", "found": "no column"})),
+        ("rows.minimum", lambda m: m.update(rows=9_999)),
+        ("duplicates", lambda m: m.update(duplicates={"rows": 1, "examples": [{"transaction_id": 5, "rows": 2}]})),
+        ("values.missing", lambda m: m["columns"]["customer_id"].update(missing=fault(1))),
+        ("values.nan", lambda m: m["columns"]["tx_amount"].update(nan=fault(1))),
+        ("values.infinite", lambda m: m["columns"]["tx_amount"].update(infinite=fault(1))),
+        ("values.out_of_range", lambda m: m["columns"]["tx_amount"].update(out_of_range=fault(1))),
+        ("days.missing", lambda m: m["days"].update(missing=["2018-08-03"])),
+        ("days.behind", lambda m: m["days"].update(behind=1)),
+        ("days.outside", lambda m: m["days"].update(outside={"rows": 1, "examples": ["2018-08-15"]})),
+        ("volume.minimum", lambda m: m["days"]["rows"].update({"2018-08-03": 4_999})),
+        ("volume.maximum", lambda m: m["days"]["rows"].update({"2018-08-03": 20_001})),
+        ("label.minimum", lambda m: m["label"].update(share=0.0009)),
+        ("label.minimum", lambda m: m["label"].update(share=None)),
+        ("label.maximum", lambda m: m["label"].update(share=0.04)),
+        ("label.day.minimum", lambda m: m["label"]["days"].update({"2018-08-03": 0.0})),
+        ("label.day.maximum", lambda m: m["label"]["days"].update({"2018-08-03": 0.06})),
+    ],
+)
+def test_each_fault_misses_its_bar(rule: str, change: Change) -> None:
+    assert {violation.rule for violation in judge_data(change)} == {rule}
+
+
+def test_bars_are_inclusive() -> None:
+    def at_the_bars(measured: dict[str, Any]) -> None:
+        measured["rows"] = 10_000
+        measured["days"]["rows"] |= {"2018-08-03": 5_000, "2018-08-04": 20_000}
+        measured["label"]["share"] = 0.001
+        measured["label"]["days"] |= {"2018-08-03": 0.0001, "2018-08-04": 0.05}
+
+    assert judge_data(at_the_bars) == []
+
+
+def test_all_violations_are_found_at_once() -> None:
+    def several(measured: dict[str, Any]) -> None:
+        measured["days"]["missing"] = ["2018-08-03"]
+        measured["columns"]["tx_amount"] = {"missing": fault(2), "nan": fault(3)}
+        measured["columns"]["customer_id"] = {"missing": fault(2)}
+
+    assert [violation.rule for violation in judge_data(several)] == ["values.missing"] * 2 + [
+        "values.nan",
+        "days.missing",
+    ]
+
+
+def test_a_violation_says_what_where_how_many_such_as_and_what_next() -> None:
+    examples = [{"transaction_id": n, "tx_amount": -n} for n in (7, 8, 9)]
+    found = {**fault(1_400, *examples), "minimum": 0, "maximum": 100_000}
+    (violation,) = judge_data(lambda measured: measured["columns"]["tx_amount"].update(out_of_range=found))
+    assert str(violation).splitlines() == [
+        "values.out_of_range (data/transactions.parquet)",
+        "    found    tx_amount is out of range in 1% of the rows",
+        "    bar      at most 0%; the range is from 0 to 100000",
+        "    rows     1,400",
+        "    such as  transaction_id 7, tx_amount -7; transaction_id 8, tx_amount -8; transaction_id 9, tx_amount -9",
+        "    next     correct these rows in the source; if they are right, "
+        "widen the column's range in pipeline/schema.py",
+    ]
+
+
+def test_a_column_may_have_a_bar_of_its_own() -> None:
+    def allow(rules: dict[str, Any]) -> None:
+        rules["columns"] = {"tx_amount": {"missing": 0.01}}
+
+    def missing(rows: int) -> Change:
+        return lambda measured: measured["columns"]["tx_amount"].update(missing=fault(rows))
+
+    assert judge_data(missing(1_400), allow) == []
+    assert [violation.rule for violation in judge_data(missing(1_401), allow)] == ["columns.tx_amount.missing"]
+
+
+def test_a_bar_for_no_column_is_a_violation() -> None:
+    (violation,) = judge_data(nothing, lambda rules: rules.update(columns={"tx_amonut": {"missing": 1}}))
+    assert violation.rule == "columns.tx_amonut" and "`tx_amount`" in violation.next
+
+
+def test_a_pin_is_asked_for_where_the_policy_says_so() -> None:
+    def unpin(measured: dict[str, Any]) -> None:
+        measured.update(pinned=False, source="days")
+
+    assert judge_data(unpin) == []
+    (violation,) = judge_data(unpin, lambda rules: rules.update(pinned=True))
+    assert violation.rule == "pinned" and "make snapshot" in violation.next
+    assert judge_data(nothing, lambda rules: rules.update(pinned=True)) == []
+
+
+def test_small_days_and_unreadable_columns_are_said_not_to_be_judged() -> None:
+    rules, measured = policy.load("data", POLICIES), sound_data()
+    assert policy.unjudged_data(measured, rules) == []
+
+    measured["days"]["rows"] = dict.fromkeys(DAYS, 100)
+    measured["label"]["days"] = dict.fromkeys(DAYS, 0.0)
+    assert policy.judge_data(measured, rules) == []
+    (sentence,) = policy.unjudged_data(measured, rules)
+    assert "14 days with fewer than 5,000 rows" in sentence and "2018-08-01, 2018-08-02, 2018-08-03, …" in sentence
+
+    measured.update(days=None, label=None, duplicates=None)
+    assert policy.judge_data(measured, rules) == []
+    assert len(policy.unjudged_data(measured, rules)) == 3
+
+
+# --- model ---
+
+
+def test_a_good_model_meets_every_bar() -> None:
+    assert judge_model(nothing) == []
+
+
+@pytest.mark.parametrize("name", ["average_precision", "roc_auc", "card_precision_100", "calibration_error"])
+def test_the_worse_end_of_the_interval_has_to_meet_the_bar(name: str) -> None:
+    bars = policy.load("model", POLICIES)["metrics"][name]
+    (end, bar), sign = next(iter(bars.items())), -1 if "minimum" in bars else 1
+    near = {"value": bar - sign * 1e-3, "low": bar - 2e-3, "high": bar + 2e-3}
+    met = {"value": bar - sign * 3e-3, "low": bar - sign * 3e-3 - 1e-3, "high": bar - sign * 3e-3 + 1e-3}
+
+    def change(found: dict[str, float]) -> Change:
+        def to(metrics: dict[str, Any]) -> None:
+            metrics["baselines"] = {"weak": {"average_precision": metric(0)}}
+            metrics["metrics"][name] = found
+
+        return to
+
+    assert judge_model(change(met)) == []
+    assert [violation.rule for violation in judge_model(change(near))] == [f"metrics.{name}.{end}"]
+
+
+@pytest.mark.parametrize("nought", [None, nan])
+def test_a_metric_that_is_no_number_meets_no_bar(nought: float | None) -> None:
+    def change(metrics: dict[str, Any]) -> None:
+        metrics["metrics"]["average_precision"] = {"value": nought, "low": nought, "high": nought}
+
+    assert {violation.rule for violation in judge_model(change)} == {
+        "metrics.average_precision.minimum",
+        "baselines.average_precision",
+    }
+
+
+def test_a_metric_that_was_not_measured_is_a_violation_that_names_the_nearest() -> None:
+    def typo(rules: dict[str, Any]) -> None:
+        rules["metrics"] = {"rok_auc": {"minimum": 0}}
+
+    (violation,) = judge_model(nothing, typo)
+    assert violation.value == "not measured" and "`roc_auc`" in violation.next
+
+
+@pytest.mark.parametrize(("theirs", "margin", "beaten"), [(0.69, 0, True), (0.70, 0, False), (0.69, 0.02, False)])
+def test_every_baseline_has_to_be_beaten_by_the_margin(theirs: float, margin: float, beaten: bool) -> None:
+    violations = judge_model(
+        lambda metrics: metrics["baselines"]["forest"].update(average_precision=metric(theirs)),
+        lambda rules: rules["baselines"].update(average_precision=margin),
+    )
+    assert ["forest" in violation.value for violation in violations] == [True] * (not beaten)
+
+
+def test_no_baseline_is_a_violation() -> None:
+    assert [violation.rule for violation in judge_model(lambda m: m.update(baselines={}))] == ["baselines"]
+
+
+def test_a_slice_fails_where_its_better_end_misses_the_bar() -> None:
+    def night(found: dict[str, float]) -> Change:
+        return lambda metrics: metrics["slices"][1].update(roc_auc=found)
+
+    assert judge_model(night({"value": 0.6, "low": 0.5, "high": 0.66})) == []
+    (violation,) = judge_model(night({"value": 0.6, "low": 0.5, "high": 0.64}))
+    assert violation.rows == 4_000 and "tx_during_night is 1" in violation.value
+
+
+@pytest.mark.parametrize("small", [{"rows": 999}, {"positives": 29}])
+def test_a_small_slice_is_said_not_to_be_judged(small: dict[str, int]) -> None:
+    metrics, rules = sound_metrics(), policy.load("model", POLICIES)
+    assert policy.unjudged_model(metrics, rules) == []
+    metrics["slices"][0] |= {"roc_auc": metric(0.1)} | small
+    assert policy.judge_model(metrics, rules) == []
+    (sentence,) = policy.unjudged_model(metrics, rules)
+    assert "tx_amount is from 0 to 50" in sentence
+
+
+def test_no_slices_are_said_not_to_be_judged() -> None:
+    metrics = sound_metrics() | {"slices": []}
+    assert policy.unjudged_model(metrics, policy.load("model", POLICIES)) == ["slices: metrics.json has none"]
+
+
+# --- policy files ---
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with our policies; the working directory."""
+    shutil.copytree(POLICIES, tmp_path / "policies")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def rewrite(name: str, change: Change) -> None:
+    path = Path(f"policies/{name}.yaml")
+    rules = yaml.safe_load(path.read_text())
+    change(rules)
+    path.write_text(yaml.safe_dump(rules))
+
+
+def refusal(name: str) -> str:
+    with pytest.raises(BadInput) as refused:
+        policy.load(name)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("data", lambda rules: rules.update(duplicate=0), "duplicate is no bar here; did you mean `duplicates`?"),
+        (
+            "data",
+            lambda rules: rules["label"]["day"].update(minimun=0),
+            "label.day.minimun is no bar here; did you mean",
+        ),
+        ("data", lambda rules: rules["values"].update(null=0), "values.null is no bar here"),
+        ("data", lambda rules: rules["label"].update(minimum="low"), "label.minimum: 'low' is not of type 'number'"),
+        ("data", lambda rules: rules.pop("days"), "'days' is a required property"),
+        ("model", lambda rules: rules["metrics"]["roc_auc"].update(min=1), "did you mean `minimum`?"),
+        ("model", lambda rules: rules.update(slice={}), "did you mean `slices`?"),
+        ("model", lambda rules: rules.update(metrics={}), "metrics: {} should be non-empty"),
+    ],
+)
+def test_a_mistake_in_a_policy_is_named(folder: Path, name: str, change: Change, words: str) -> None:
+    rewrite(name, change)
+    said = refusal(name)
+    assert said.startswith(f"policies/{name}.yaml: ") and words in said
+
+
+def test_all_mistakes_are_named_at_once(folder: Path) -> None:
+    rewrite("data", lambda rules: rules.update(rowz=1, pinnd=True, duplicates=2))
+    said = refusal("data").splitlines()
+    assert len(said) == 3 and all(line.startswith("policies/data.yaml: ") for line in said)
+
+
+@pytest.mark.parametrize("text", ["rows: [", "", "- 1"])
+def test_a_broken_policy_is_a_sentence(folder: Path, text: str) -> None:
+    Path("policies/data.yaml").write_text(text)
+    assert refusal("data").startswith("policies/data.yaml: ")
+
+
+@pytest.mark.parametrize("name", ["data", "model"])
+def test_every_bar_is_described_and_no_other_is_allowed(name: str) -> None:
+    def visit(schema: dict[str, Any]) -> None:
+        if schema.get("type") == "object":
+            assert "additionalProperties" in schema
+        for key, bar in schema.get("properties", {}).items():
+            assert bar.get("description", "").endswith("."), key
+            visit(bar)
+        for definition in schema.get("$defs", {}).values():
+            visit(definition)
+
+    visit(json.loads((POLICIES / "schemas" / f"{name}.schema.json").read_text()))
+
+
+# --- the command ---
+
+
+def test_the_command_praises_and_passes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("metrics.json").write_text(json.dumps(sound_metrics()))
+    policy.main(["model"])
+    assert capsys.readouterr().out == "policies/model.yaml: well done, every bar is met\n"
+
+
+def test_the_command_says_everything_and_fails(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    measured = deepcopy(sound_data())
+    measured["days"] |= {"behind": 2, "missing": DAYS[-2:], "rows": dict.fromkeys(DAYS[:-2], 100)}
+    Path("reports").mkdir()
+    Path("reports/validation.json").write_text(json.dumps(measured))
+    with pytest.raises(SystemExit, match="policies/data.yaml: 2 bars not met"):
+        policy.main(["data"])
+    said = capsys.readouterr().out
+    assert "days.missing (data/transactions.parquet)" in said and "days.behind" in said and "not judged: " in said
+
+
+@pytest.mark.parametrize(("name", "stage"), [("data", "validate"), ("model", "evaluate")])
+def test_the_command_names_the_stage_that_has_not_measured(folder: Path, name: str, stage: str) -> None:
+    with pytest.raises(BadInput, match=f"make it with `dvc repro {stage}`"):
+        policy.main([name])
