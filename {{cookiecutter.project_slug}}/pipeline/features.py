@@ -4,7 +4,7 @@ Source: *Reproducible Machine Learning for Credit Card Fraud Detection* (Le Borg
 baseline feature transformation. Bring your own problem: replace `compute` and `schema.feature_row`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,22 +28,22 @@ UNIT = 1_000_000
 
 @dataclass(frozen=True)
 class Groups:
-    """The rows of a table in time order, seen group by group (a group: one customer's or one terminal's rows)."""
+    """A table in time order, seen group by group (one customer's rows, or one terminal's), each in time order."""
 
-    order: np.ndarray  # int64 [rows], the table's row numbers, sorted by group, then as in the table
-    code: np.ndarray  # int64 [rows], number of the group, in that order
+    order: np.ndarray  # int64 [rows], the table's row at each place
+    key: np.ndarray  # int64 [rows], ascending: the moment at each place, a group's moments beyond those of the last
+    day: int  # in the key's unit
 
-    def before(self, rows: np.ndarray) -> np.ndarray:
-        """Where a group's rows below the table's row `rows[i]` end, for each row i in group order; int64 [rows]."""
-        size = len(self.order)
-        return np.searchsorted(self.code * size + self.order, self.code * size + rows[self.order])
+    def until(self, days: int) -> np.ndarray:
+        """The place after the group's rows that lie `days` or more before the row at each place; int64 [rows]."""
+        return np.searchsorted(self.key, self.key - days * self.day, side="right")
 
     def running(self, values: np.ndarray) -> np.ndarray:
-        """Sums of int64 `values` before each place in group order: [b] - [a] is the sum over a..b-1; [rows + 1]."""
+        """Sums of int64 `values` before each place: [b] - [a] is the sum over places a to b - 1; [rows + 1]."""
         return np.concatenate(([0], np.cumsum(values[self.order])))
 
     def scatter(self, values: np.ndarray) -> np.ndarray:
-        """Values in group order, back in the table's order."""
+        """Values at the places, back in the table's order."""
         result = np.empty_like(values)
         result[self.order] = values
         return result
@@ -60,8 +60,7 @@ def compute(transactions: pl.DataFrame, windows: Sequence[int], delay: int) -> p
     """
     _check(transactions, windows, delay)
     rows = transactions.sort(TIME, ID)
-    moment = rows[TIME].dt.epoch("us").to_numpy()
-    known = {days: _rows_until(moment, days) for days in {*windows, delay, *(delay + w for w in windows)}}
+    reach = delay + max(windows, default=0)
     return rows.select(
         ID,
         TIME,
@@ -70,49 +69,48 @@ def compute(transactions: pl.DataFrame, windows: Sequence[int], delay: int) -> p
         pl.col(AMOUNT).cast(pl.Float64),
         (pl.col(TIME).dt.weekday() >= 6).cast(pl.Int64).alias("tx_during_weekend"),
         (pl.col(TIME).dt.hour() <= 6).cast(pl.Int64).alias("tx_during_night"),
-        *_customer(rows, windows, known),
-        *_terminal(rows, windows, delay, known),
+        *_customer(rows, groups(rows, CUSTOMER, reach), windows),
+        *_terminal(rows, groups(rows, TERMINAL, reach), windows, delay),
     )
 
 
-def _customer(rows: pl.DataFrame, windows: Sequence[int], known: dict[int, np.ndarray]) -> list[pl.Series]:
+def _customer(rows: pl.DataFrame, by: Groups, windows: Sequence[int]) -> Iterator[pl.Series]:
     """Number and mean amount of the customer's transactions in each window."""
-    groups = _groups(rows[CUSTOMER])
-    spent = groups.running((rows[AMOUNT] * UNIT).round().cast(pl.Int64).to_numpy())
-    end = np.arange(1, len(rows) + 1)  # up to the row itself
-    result = []
+    spent = by.running((rows[AMOUNT] * UNIT).round().cast(pl.Int64).to_numpy())
+    end = np.arange(1, len(rows) + 1)  # after the row itself
     for days in windows:
-        first = groups.before(known[days])
-        number = groups.scatter(end - first)
-        mean = groups.scatter(spent[end] - spent[first]) / (number * UNIT)
-        result += [pl.Series(f"customer_nb_tx_{days}d", number), pl.Series(f"customer_avg_amount_{days}d", mean)]
-    return result
+        first = by.until(days)
+        number = end - first
+        yield pl.Series(f"customer_nb_tx_{days}d", by.scatter(number))
+        yield pl.Series(f"customer_avg_amount_{days}d", by.scatter((spent[end] - spent[first]) / (number * UNIT)))
 
 
-def _terminal(rows: pl.DataFrame, windows: Sequence[int], delay: int, known: dict[int, np.ndarray]) -> list[pl.Series]:
+def _terminal(rows: pl.DataFrame, by: Groups, windows: Sequence[int], delay: int) -> Iterator[pl.Series]:
     """Number and share of fraud of the terminal's transactions in each window, which ends `delay` days earlier."""
-    groups = _groups(rows[TERMINAL])
-    frauds = groups.running(rows[LABEL].cast(pl.Int64).to_numpy())
-    end = groups.before(known[delay])
-    result = []
+    frauds = by.running(rows[LABEL].cast(pl.Int64).to_numpy())
+    end = by.until(delay)
     for days in windows:
-        first = groups.before(known[delay + days])
-        number = groups.scatter(end - first)
-        risk = groups.scatter(frauds[end] - frauds[first]) / np.maximum(number, 1)  # 0 where there is none
-        result += [pl.Series(f"terminal_nb_tx_{days}d", number), pl.Series(f"terminal_risk_{days}d", risk)]
-    return result
+        first = by.until(delay + days)
+        number = end - first
+        risk = (frauds[end] - frauds[first]) / np.maximum(number, 1)  # 0 where there is none
+        yield pl.Series(f"terminal_nb_tx_{days}d", by.scatter(number))
+        yield pl.Series(f"terminal_risk_{days}d", by.scatter(risk))
 
 
-def _rows_until(moment: np.ndarray, days: int) -> np.ndarray:
-    """How many rows of the table lie `days` or more before each row's moment; int64 [rows]."""
-    return np.searchsorted(moment, moment - days * DAY, side="right")
+def groups(rows: pl.DataFrame, name: str, reach: int) -> Groups:
+    """The groups of `rows` (in time order) that share a value of column `name`, to look back `reach` days at most.
 
-
-def _groups(column: pl.Series) -> Groups:
-    """The groups of rows that share a value of `column`."""
-    order = column.to_frame().with_row_index("row").sort(column.name, maintain_order=True)
-    code = order[column.name].rle_id()
-    return Groups(order["row"].cast(pl.Int64).to_numpy(), code.cast(pl.Int64).to_numpy())
+    Raises BadInput where groups times moments do not fit 63 bits: beyond a million groups at microseconds.
+    """
+    places = rows.select(pl.col(name), pl.col(TIME).dt.epoch("us").alias("moment")).with_row_index("row")
+    places = places.sort(name, maintain_order=True)
+    group = places[name].rle_id().cast(pl.Int64).to_numpy()
+    moment = places["moment"].to_numpy() - (rows[TIME].dt.epoch("us").min() or 0)
+    unit = int(np.gcd.reduce(moment, initial=DAY))  # whole seconds as a rule; exact whatever it is
+    span = int(moment.max(initial=0)) // unit + reach * DAY // unit + 1  # no group looks back into another
+    if (int(group.max(initial=0)) + 1) * span >= 2**63:
+        raise BadInput(f"{SOURCE}: too many values of {name} for {TIME} this fine; round the source's to whole seconds")
+    return Groups(places["row"].cast(pl.Int64).to_numpy(), group * span + moment // unit, DAY // unit)
 
 
 def _check(transactions: pl.DataFrame, windows: Sequence[int], delay: int) -> None:

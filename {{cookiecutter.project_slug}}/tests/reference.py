@@ -14,7 +14,7 @@ import pandas as pd
 def simulate(start: date, days: int, customers: int, terminals: int, radius: float, seed: int) -> pd.DataFrame:
     """What `pipeline.simulate.days` gives, in law, generated as published: one customer and one draw at a time."""
     rng = np.random.default_rng(seed)
-    shops = pd.DataFrame({"x": rng.uniform(0, 100, terminals), "y": rng.uniform(0, 100, terminals)})
+    shops = rng.uniform(0, 100, (terminals, 2))
     tables = [customer_transactions(customer, shops, days, radius, rng) for customer in range(customers)]
     table = pd.concat(tables).sort_values("second", ignore_index=True)
     table = add_frauds(table, days, customers, terminals, rng)
@@ -24,12 +24,12 @@ def simulate(start: date, days: int, customers: int, terminals: int, radius: flo
 
 
 def customer_transactions(
-    customer: int, shops: pd.DataFrame, days: int, radius: float, rng: np.random.Generator
+    customer: int, shops: np.ndarray, days: int, radius: float, rng: np.random.Generator
 ) -> pd.DataFrame:
     """A customer's profile and then all of its transactions."""
-    x, y = rng.uniform(0, 100), rng.uniform(0, 100)
+    home = rng.uniform(0, 100, 2)
     mean, rate = rng.uniform(5, 100), rng.uniform(0, 4)
-    near = np.flatnonzero(np.sqrt((shops["x"] - x) ** 2 + (shops["y"] - y) ** 2) < radius)
+    near = np.flatnonzero(np.sqrt(((shops - home) ** 2).sum(axis=1)) < radius)
     rows = []
     for day in range(days):
         for _ in range(rng.poisson(rate)):
@@ -39,7 +39,7 @@ def customer_transactions(
                 if amount < 0:
                     amount = rng.uniform(0, mean * 2)
                 if len(near) > 0:
-                    rows.append((second + day * 86400, day, customer, rng.choice(near), round(amount, 2)))
+                    rows.append((second + day * 86400, day, customer, near[rng.integers(len(near))], round(amount, 2)))
     return pd.DataFrame(rows, columns=["second", "day", "customer_id", "terminal_id", "tx_amount"])
 
 

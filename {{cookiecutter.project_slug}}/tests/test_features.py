@@ -70,6 +70,12 @@ def test_features_equal_the_published_ones(windows: list[int], delay: int) -> No
     assert_as_published(features.compute(table, windows, delay), theirs)
 
 
+def test_a_microsecond_decides_on_the_edge_of_a_window() -> None:
+    table = crowded(seed=3).with_columns(pl.col(TIME) + pl.duration(microseconds=pl.col(ID) % 3))
+    theirs = pl.from_pandas(reference.features(table.to_pandas(), WINDOWS, DELAY))
+    assert_as_published(features.compute(table, WINDOWS, DELAY), theirs)
+
+
 @real
 @pytest.mark.slow
 def test_features_equal_the_published_ones_on_a_real_day() -> None:
