@@ -122,7 +122,6 @@ def test_sound_data_meets_every_bar() -> None:
         ("volume.minimum", lambda m: m["days"]["rows"].update({"2018-08-03": 4_999})),
         ("volume.maximum", lambda m: m["days"]["rows"].update({"2018-08-03": 20_001})),
         ("label.minimum", lambda m: m["label"].update(share=0.0009)),
-        ("label.minimum", lambda m: m["label"].update(share=None)),
         ("label.maximum", lambda m: m["label"].update(share=0.04)),
         ("label.day.minimum", lambda m: m["label"]["days"].update({"2018-08-03": 0.0})),
         ("label.day.maximum", lambda m: m["label"]["days"].update({"2018-08-03": 0.06})),
@@ -130,6 +129,11 @@ def test_sound_data_meets_every_bar() -> None:
 )
 def test_each_fault_misses_its_bar(rule: str, change: Change) -> None:
     assert {violation.rule for violation in judge_data(change)} == {rule}
+
+
+def test_no_label_at_all_meets_no_bar() -> None:
+    rules = {violation.rule for violation in judge_data(lambda measured: measured["label"].update(share=None))}
+    assert rules == {"label.minimum", "label.maximum"}
 
 
 def test_bars_are_inclusive() -> None:
