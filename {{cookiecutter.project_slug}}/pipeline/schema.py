@@ -3,8 +3,10 @@
 Bring your own problem: this file and `features.py` are what you replace.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 ID = "transaction_id"  # identifies a row, in the source, in a request and in the prediction log
 TIME = "tx_datetime"  # when the event happened; its day names the source's file
@@ -58,3 +60,36 @@ def feature_row(windows: Sequence[int]) -> tuple[Column, ...]:
         )
     )
     return transaction + customer + terminal
+
+
+def derived(row: Mapping[str, Any], windows: Sequence[int]) -> dict[str, Any]:
+    """What the network computes from a feature row before it looks at it; `{}` is a fine answer for another problem.
+
+    `row` maps a column's name to an array of any kind that knows arithmetic: this is a part of the exported graph.
+    """
+    amount = row["tx_amount"]
+    number = {w: row[f"customer_nb_tx_{w}d"] for w in windows}
+    spent = {w: number[w] * row[f"customer_avg_amount_{w}d"] for w in windows}
+    seen = {w: row[f"terminal_nb_tx_{w}d"] for w in windows}
+    frauds = {w: seen[w] * row[f"terminal_risk_{w}d"] for w in windows}
+    result = {}
+    for w in windows:
+        before = _ratio(spent[w] - amount, number[w] - 1)
+        result[f"amount_to_avg_{w}d"] = amount / (row[f"customer_avg_amount_{w}d"] + 1)
+        result[f"avg_before_{w}d"] = before  # the customer's mean amount without this transaction
+        result[f"amount_to_avg_before_{w}d"] = amount / (before + 1)
+        result[f"terminal_frauds_{w}d"] = frauds[w]
+    for short, long in pairwise(sorted(windows)):  # the longer window's older part
+        older = _ratio(spent[long] - spent[short], number[long] - number[short])
+        result[f"number_{short}d_{long}d"] = number[long] - number[short]
+        result[f"avg_{short}d_{long}d"] = older
+        result[f"amount_to_avg_{short}d_{long}d"] = amount / (older + 1)
+        result[f"terminal_nb_{short}d_{long}d"] = seen[long] - seen[short]
+        result[f"terminal_frauds_{short}d_{long}d"] = frauds[long] - frauds[short]
+        result[f"terminal_risk_{short}d_{long}d"] = _ratio(frauds[long] - frauds[short], seen[long] - seen[short])
+    return result
+
+
+def _ratio(total: Any, number: Any) -> Any:
+    """The mean of `number` things that sum to `total`; of none, the total: 0 but for rounding."""
+    return total / (number + (number < 1))
