@@ -1,20 +1,15 @@
 """Pull requests: they follow their branches, and merge when git and the rules allow."""
 
-import fnmatch
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pathspec
-
-from . import answers
+from . import answers, rules
 from .answers import Json
 from .git import NOBODY
-from .state import ROLES, Actor, Refused, Repo, State, invalid
+from .state import Actor, Refused, Repo, State, invalid
 
 SHARED = "title body body_html body_text state locked active_lock_reason user labels milestone assignee assignees"
 SHARED_FIELDS = (*SHARED.split(), "created_at", "updated_at", "closed_at", "author_association")
-ADMIN_ROLE = 5  # the id of the repository role "admin" in a ruleset's bypass_actors
-PASSED = ("success", "neutral", "skipped")
 
 
 def view(state: State, repo: Repo, number: int, *, full: bool = False) -> Json:
@@ -22,7 +17,7 @@ def view(state: State, repo: Repo, number: int, *, full: bool = False) -> Json:
     pull, issue = repo.row("pulls", number), repo.row("issues", number)
     seen = {**{name: issue[name] for name in SHARED_FIELDS}, **pull, "mergeable_state": merge_state(state, repo, pull)}
     if full:
-        files = repo.git.files(*merge_base_and_head(repo, pull))
+        files = repo.git.files(*rules.compared(repo, pull))
         seen |= {
             "comments": issue["comments"],
             "commits": len(repo.git.commits(span(pull))),
@@ -35,10 +30,6 @@ def view(state: State, repo: Repo, number: int, *, full: bool = False) -> Json:
 
 def span(pull: Json) -> str:
     return f"{pull['base']['sha']}..{pull['head']['sha']}"
-
-
-def merge_base_and_head(repo: Repo, pull: Json) -> tuple[str, str]:
-    return repo.git("merge-base", pull["base"]["sha"], pull["head"]["sha"]), pull["head"]["sha"]
 
 
 def create(state: State, repo: Repo, actor: Actor, body: Json) -> Json:
@@ -212,7 +203,10 @@ def follow(state: State, repo: Repo, pull: Json, actor: Actor) -> None:
 
 
 def dismiss_stale(repo: Repo, pull: Json) -> None:
-    if any(rule["parameters"].get("dismiss_stale_reviews_on_push") for rule in rules(repo, pull, "pull_request")):
+    if any(
+        rule["parameters"].get("dismiss_stale_reviews_on_push")
+        for rule in rules.of_branch(repo, pull["base"]["ref"], "pull_request")
+    ):
         for review in repo.rows("reviews", pull_request_url=pull["url"], state="APPROVED"):
             review["state"] = "DISMISSED"
 
@@ -247,7 +241,7 @@ def merge(state: State, repo: Repo, actor: Actor, number: int, body: Json) -> Js
         raise Refused(405, "Pull Request is not mergeable")
     if body.get("sha", head["sha"]) != head["sha"]:
         raise Refused(409, "Head branch was modified. Review and try the merge again.")
-    refusals = [*blockers(state, repo, pull, actor)]
+    refusals = [*rules.blockers(state, repo, pull, actor)]
     if refusals:
         raise Refused(405, "Repository rule violations found\n\n" + "".join(f"{each}\n\n" for each in refusals))
     sha = merged_commit(state, repo, pull, issue, actor, body)
@@ -293,141 +287,8 @@ def merge_state(state: State, repo: Repo, pull: Json) -> str:
         return "dirty"
     if pull["draft"]:
         return "draft"
-    found = [*blockers(state, repo, pull, None)]
+    found = [*rules.blockers(state, repo, pull, None)]
     if found:
-        return "behind" if found == [OUT_OF_DATE] else "blocked"
-    checks = check_states(repo, pull["head"]["sha"])
-    return "clean" if all(verdict in PASSED for _, _, verdict in checks) else "unstable"
-
-
-OUT_OF_DATE = "Head branch is out of date. Review and try the merge again."
-
-
-def blockers(state: State, repo: Repo, pull: Json, actor: Actor | None) -> Iterator[str]:
-    """What the rules of the base branch still ask for."""
-    for rule in rules(repo, pull):
-        asked = rule.get("parameters", {})
-        if bypasses(state, repo, rule, actor):
-            continue
-        if rule["type"] == "pull_request":
-            yield from missing_reviews(state, repo, pull, asked)
-        if rule["type"] == "required_status_checks":
-            yield from missing_checks(repo, pull, asked)
-
-
-def missing_reviews(state: State, repo: Repo, pull: Json, asked: Json) -> Iterator[str]:
-    verdicts = review_verdicts(state, repo, pull)
-    approvers = {login for login, verdict in verdicts.items() if verdict == "APPROVED"}
-    if asked.get("require_last_push_approval"):
-        approvers.discard(repo.pushers[pull["number"]])
-    count = asked.get("required_approving_review_count", 0)
-    if count and "CHANGES_REQUESTED" in verdicts.values():
-        yield "Changes were requested by a reviewer with write access."
-    if len(approvers) < count:
-        word = f"{count} approving review{'s are' if count > 1 else ' is'}"
-        yield f"At least {word} required by reviewers with write access."
-    if asked.get("require_code_owner_review"):
-        for owners in sorted(code_owners(repo, pull), key=sorted):
-            members = {member for owner in owners for member in state.teams.get(owner, {owner})}
-            if not members & approvers:
-                yield f"Waiting on code owner review from {', '.join(sorted(owners))}."
-
-
-def review_verdicts(state: State, repo: Repo, pull: Json) -> dict[str, str]:
-    """The newest verdict of each reviewer with write access; the author's own does not count."""
-    author = repo.row("issues", pull["number"])["user"]["login"]
-    return {
-        review["user"]["login"]: review["state"]
-        for review in repo.rows("reviews", pull_request_url=pull["url"])
-        if review["state"] not in ("COMMENTED", "PENDING")
-        and review["user"]["login"] != author
-        and state.level(repo, Actor(review["user"]["login"])) >= ROLES.index("write")
-    }
-
-
-def code_owners(repo: Repo, pull: Json) -> set[frozenset[str]]:
-    """The owners of each changed file, after the base's CODEOWNERS, where the last matching line wins."""
-    files = repo.git.tree(pull["base"]["sha"], "-r")
-    places = [".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS"]
-    found = sorted((places.index(file["path"]), file["sha"]) for file in files if file["path"] in places)
-    if not found:
-        return set()
-    lines = [line.partition("#")[0].split() for line in repo.git.read(found[0][1]).decode().splitlines()]
-    owned = [(pathspec.PathSpec.from_lines("gitignore", words[:1]), words[1:]) for words in lines if words]
-    changed = {file["filename"] for file in repo.git.files(*merge_base_and_head(repo, pull))}
-    last = [next((owners for spec, owners in reversed(owned) if spec.match_file(name)), []) for name in changed]
-    return {frozenset(owner.removeprefix("@") for owner in owners) for owners in last if owners}
-
-
-def missing_checks(repo: Repo, pull: Json, asked: Json) -> Iterator[str]:
-    states = check_states(repo, pull["head"]["sha"])
-    for check in asked["required_status_checks"]:
-        name, app = check["context"], check.get("integration_id")
-        verdicts = [verdict for context, by, verdict in states if context == name and app in (None, by)]
-        if not verdicts:
-            yield f'Required status check "{name}" is expected.'
-        elif any(verdict not in PASSED for verdict in verdicts):
-            yield f'Required status check "{name}" is {"pending" if "pending" in verdicts else "failing"}.'
-    tip = repo.git.resolve(f"refs/heads/{pull['base']['ref']}")
-    strict = asked.get("strict_required_status_checks_policy")
-    if strict and tip and not repo.git.is_ancestor(tip, pull["head"]["sha"]):
-        yield OUT_OF_DATE
-
-
-def check_states(repo: Repo, sha: str) -> set[tuple[str, int | None, str]]:
-    """(name, App's id, verdict) of a commit's newest check runs and statuses, those of dispatched runs left out."""
-    dispatched = {run["check_suite_id"] for run in repo.rows("runs", event="workflow_dispatch")}
-    newest: dict[tuple[str, int | None], str] = {}
-    for check in repo.rows("check_runs", head_sha=sha):
-        if check["check_suite"]["id"] not in dispatched:
-            newest[check["name"], check["app"]["id"]] = check["conclusion"] or "pending"
-    for status in repo.rows("statuses", sha=sha):
-        newest[status["context"], None] = status["state"]
-    return {(name, app, verdict) for (name, app), verdict in newest.items()}
-
-
-def rules(repo: Repo, pull: Json, kind: str = "") -> list[Json]:
-    found = rules_of(repo, pull["base"]["ref"])
-    return [rule for rule in found if rule["type"] == kind] if kind else found
-
-
-def rules_of(repo: Repo, branch: str) -> list[Json]:
-    """The rules of the active rulesets that name a branch."""
-
-    def named(patterns: list[str]) -> bool:
-        short = {"~ALL"} | ({"~DEFAULT_BRANCH"} if branch == repo.info["default_branch"] else set())
-        return any(pattern in short or fnmatch.fnmatch(f"refs/heads/{branch}", pattern) for pattern in patterns)
-
-    return [
-        rule | {"ruleset_source_type": "Repository", "ruleset_source": repo.name, "ruleset_id": ruleset["id"]}
-        for ruleset in repo.rows("rulesets", enforcement="active", target="branch")
-        if named(ruleset["conditions"]["ref_name"]["include"])
-        and not named(ruleset["conditions"]["ref_name"].get("exclude", []))
-        for rule in ruleset["rules"]
-    ]
-
-
-def bypasses(state: State, repo: Repo, rule: Json, actor: Actor | None) -> bool:
-    """Whether a ruleset lets the actor pass."""
-    if actor is None:
-        return False
-    ruleset = repo.row("rulesets", rule["ruleset_id"])
-    admin = actor.permissions is None and repo.roles.get(actor.login) == "admin"
-    return any(
-        (by["actor_type"] == "Integration" and by["actor_id"] == actor.app)
-        or (by["actor_type"] == "RepositoryRole" and by["actor_id"] == ADMIN_ROLE and admin)
-        or (by["actor_type"] == "OrganizationAdmin" and actor.login == repo.owner)
-        for by in ruleset.get("bypass_actors", [])
-    )
-
-
-def protected(state: State, repo: Repo, actor: Actor) -> list[str]:
-    """The branches that the actor may change by a pull request only."""
-    return [
-        ref
-        for ref in repo.git.refs("refs/heads/")
-        if any(
-            rule["type"] in ("pull_request", "required_status_checks") and not bypasses(state, repo, rule, actor)
-            for rule in rules_of(repo, ref.removeprefix("refs/heads/"))
-        )
-    ]
+        return "behind" if found == [rules.OUT_OF_DATE] else "blocked"
+    checks = rules.check_states(repo, pull["head"]["sha"])
+    return "clean" if all(verdict in rules.PASSED for _, _, verdict in checks) else "unstable"

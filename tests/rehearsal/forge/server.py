@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from . import actions, api, pulls
+from . import actions, api, pulls, rules
 from .answers import Json
 from .git import ISOLATED
 from .state import Actor, Event, Refused, Repo, State, snapshot
@@ -86,6 +87,7 @@ class Forge(State):
         self.calls: list[Made] = []
         self.faults: list[Fault] = []
         self.subscribers: list[Callable[[Event], object]] = []
+        self.failures: list[Exception] = []
         self.told: queue.Queue[Event | None] = queue.Queue()
 
     def __enter__(self) -> Self:
@@ -103,16 +105,19 @@ class Forge(State):
         self.subscribers.append(callback)
 
     def settle(self) -> None:
-        """Wait until every event so far has been delivered."""
+        """Wait until every event so far has been delivered; raises what a subscriber raised."""
         self.told.join()
+        if self.failures:
+            raise self.failures.pop(0)
 
     def deliver(self) -> None:
         while event := self.told.get():
-            try:
-                for callback in self.subscribers:
+            for callback in self.subscribers:
+                try:
                     callback(event)
-            finally:
-                self.told.task_done()
+                except Exception as error:  # kept for `settle`: whoever waits should hear of it
+                    self.failures.append(error)
+            self.told.task_done()
 
     def emit(self, repo: Repo, name: str, actor: Actor, payload: Json, *, ref: str = "", sha: str = "") -> None:
         super().emit(repo, name, actor, payload, ref=ref, sha=sha)
@@ -193,7 +198,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def rest(self, call: api.Call) -> api.Answer:
         with self.forge.lock:
-            answer = api.respond(call)
+            try:
+                answer = api.respond(call)
+            except Exception:  # a defect of the forge: show it to the caller
+                answer = api.Answer(500, {"message": traceback.format_exc()})
             if not isinstance(answer.body, bytes):
                 answer.body = b"" if answer.status == 204 else json.dumps(answer.body).encode()
                 answer.headers.setdefault("Content-Type", "application/json; charset=utf-8")
@@ -231,7 +239,7 @@ class Handler(BaseHTTPRequestHandler):
         if not (pushing and call.method == "POST"):
             return self.backend(call, match["tail"], "")
         with self.forge.lock, pulls.refs_moving(self.forge, call.repo, call.actor):
-            return self.backend(call, match["tail"], " ".join(pulls.protected(self.forge, call.repo, call.actor)))
+            return self.backend(call, match["tail"], " ".join(rules.protected(self.forge, call.repo, call.actor)))
 
     def backend(self, call: api.Call, tail: str, protected: str) -> api.Answer:
         environment = {

@@ -1,0 +1,220 @@
+"""Users, Apps and their tokens, repositories, rulesets, settings of Actions."""
+
+from .. import actions, answers, rules
+from ..answers import Json
+from ..state import ROLES, Actor, Refused, underscored
+from .routing import Answer, Call, counted, route, serve_rows
+
+serve_rows("rulesets", "rulesets", "metadata", removed_by="administration")
+
+
+@route("GET /user")
+def get_user(call: Call) -> Json:
+    if not call.actor.login:
+        raise Refused(401, "Requires authentication")
+    if call.actor.permissions is not None:
+        raise Refused(403, "Resource not accessible by integration")
+    return full_account(call, call.actor.login)
+
+
+@route("GET /users/{login}")
+def full_account(call: Call, login: str) -> Json:
+    if login not in call.state.accounts:
+        raise Refused(404, "Not Found")
+    times = {"created_at": call.state.now(), "updated_at": call.state.now(), "blog": ""}
+    return {**call.state.account(login), **answers.ACCOUNT_BLANKS, **answers.ACCOUNT_COUNTS, **times}
+
+
+@route("GET /rate_limit")
+def get_rate_limit(call: Call) -> Json:
+    core = {"limit": 5000, "used": 1, "remaining": 4999, "reset": int(call.state.clock().timestamp()) + 3600}
+    return {"resources": dict.fromkeys(("core", "search", "graphql"), core), "rate": core}
+
+
+@route("GET /app", grant="jwt")
+def get_app(call: Call) -> Json:
+    return call.state.app_answer(call.app.id if call.app else 0)
+
+
+@route("GET /repos/{repo}/installation", "GET /app/installations/{id}", grant="jwt")
+def get_installation(call: Call, id: int = 0) -> Json:
+    assert call.app
+    if id not in (0, call.app.installation_id):
+        raise Refused(404, "Not Found")
+    url = f"{call.state.api_url}/app/installations/{call.app.installation_id}"
+    account = call.state.account(call.repo.owner if call.repo else "github")
+    return {
+        "id": call.app.installation_id,
+        "account": account,
+        "repository_selection": "all",
+        "access_tokens_url": f"{url}/access_tokens",
+        "repositories_url": f"{call.state.api_url}/installation/repositories",
+        "html_url": f"{call.state.url}/settings/installations/{call.app.installation_id}",
+        "app_id": call.app.id,
+        "client_id": call.app.client_id,
+        "app_slug": call.app.slug,
+        "target_id": account["id"],
+        "target_type": account["type"],
+        "permissions": call.app.permissions,
+        "events": [],
+        **{"created_at": call.state.now(), "updated_at": call.state.now()},
+        **dict.fromkeys(("single_file_name", "suspended_by", "suspended_at")),
+    }
+
+
+@route("POST /app/installations/{id}/access_tokens", grant="jwt")
+def create_installation_token(call: Call, id: int) -> Json:
+    assert call.app
+    if id != call.app.installation_id:
+        raise Refused(404, "Not Found")
+    asked = underscored(call.body.get("permissions") or call.app.permissions)
+    strength = ("read", "write", "admin")
+    for name, level in asked.items():
+        if name not in call.app.permissions or strength.index(call.app.permissions[name]) < strength.index(level):
+            raise Refused(422, "The permissions requested are not granted to this installation.")
+    names = call.body.get("repositories")
+    known = [name for name in call.state.repositories if names is None or name.split("/")[1] in names]
+    if names is not None and len(known) < len(names):
+        raise Refused(422, "There is at least one repository that does not exist or is not accessible")
+    actor = Actor(f"{call.app.slug}[bot]", asked, call.app.id, None if names is None else frozenset(known))
+    selection = "all" if names is None else "selected"
+    expires = actions.later(call.state, hours=1)
+    token = call.state.mint(actor)
+    return {"token": token, "expires_at": expires, "permissions": asked, "repository_selection": selection}
+
+
+@route("GET /repos/{repo}")
+def get_repository(call: Call) -> Json:
+    level = call.state.level(call.repo, call.actor)
+    names = {"pull": "read", "triage": "triage", "push": "write", "maintain": "maintain", "admin": "admin"}
+    return {
+        **call.repo.info,
+        "permissions": {name: level >= ROLES.index(role) for name, role in names.items()},
+        "open_issues_count": len(call.repo.rows("issues", state="open")),
+    }
+
+
+@route("PATCH /repos/{repo}", grant="administration:write")
+def update_repository(call: Call) -> Json:
+    call.repo.info.update({name: value for name, value in call.body.items() if name in call.repo.info})
+    return call.repo.info
+
+
+@route("POST /repos/{repo}/forks", grant="contents:read")
+def create_fork(call: Call) -> Answer:
+    name = f"{call.actor.login}/{call.repo.info['name']}"
+    if name not in call.state.repositories:
+        parents = {"parent": call.repo.info, "source": call.repo.info}
+        fork = call.state.repository(name, private=call.repo.info["private"], fork=True, **parents)
+        fork.git("fetch", "--quiet", str(call.repo.git.path.resolve()), "+refs/heads/*:refs/heads/*")
+    return Answer(202, call.state.repositories[name].info)
+
+
+@route("GET /repos/{repo}/collaborators")
+def list_collaborators(call: Call) -> list[Json]:
+    return [{**call.state.account(login), "role_name": role} for login, role in call.repo.roles.items()]
+
+
+@route("GET /repos/{repo}/collaborators/{login}/permission")
+def get_permission(call: Call, login: str) -> Json:
+    role = ROLES[call.state.level(call.repo, Actor(login))]
+    legacy = {"triage": "read", "maintain": "write"}.get(role, role)
+    return {"permission": legacy, "role_name": role, "user": {**call.state.account(login), "role_name": role}}
+
+
+@route("GET /repos/{repo}/rulesets")
+def list_rulesets(call: Call) -> list[Json]:
+    hidden = ("rules", "conditions", "bypass_actors")
+    return [{name: row[name] for name in row if name not in hidden} for row in call.repo.rows("rulesets")]
+
+
+@route("POST /repos/{repo}/rulesets", grant="administration:write")
+def create_ruleset(call: Call) -> Json:
+    body = call.need("Ruleset", "name", "enforcement")
+    if call.repo.rows("rulesets", name=body["name"]):
+        raise Refused(422, "Validation Failed", "Name must be unique")
+    check_rules(body.get("rules", []))
+    defaults = {"target": "branch", "conditions": {"ref_name": {"include": [], "exclude": []}}, "rules": []}
+    source = {"source_type": "Repository", "source": call.repo.name, "bypass_actors": []}
+    return call.state.new(call.repo, "rulesets", "rulesets/{id}", defaults | source | body, "rules/{id}")
+
+
+def check_rules(rules: list[Json]) -> None:
+    """GitHub takes a rule with all of its required parameters only."""
+    for rule in rules:
+        missing = RULE_PARAMETERS.get(rule["type"], set()) - rule.get("parameters", {}).keys()
+        if missing:
+            raise Refused(
+                422, "Validation Failed", f"Invalid rule '{rule['type']}': {', '.join(sorted(missing))} missing"
+            )
+
+
+RULE_PARAMETERS = {
+    "pull_request": {
+        "dismiss_stale_reviews_on_push",
+        "require_code_owner_review",
+        "require_last_push_approval",
+        "required_approving_review_count",
+        "required_review_thread_resolution",
+    },
+    "required_status_checks": {"required_status_checks", "strict_required_status_checks_policy"},
+}
+
+
+@route("PUT /repos/{repo}/rulesets/{id}", grant="administration:write")
+def update_ruleset(call: Call, id: int) -> Json:
+    check_rules(call.body.get("rules", []))
+    call.repo.row("rulesets", id).update(call.body)
+    return call.repo.row("rulesets", id)
+
+
+@route("GET /repos/{repo}/rules/branches/{branch*}")
+def list_branch_rules(call: Call, branch: str) -> list[Json]:
+    return rules.of_branch(call.repo, branch)
+
+
+@route("GET /repos/{repo}/actions/permissions/workflow", grant="administration:read")
+def get_workflow_permissions(call: Call) -> Json:
+    return call.repo.workflow_permissions
+
+
+@route("PUT /repos/{repo}/actions/permissions/workflow", grant="administration:write")
+def set_workflow_permissions(call: Call) -> None:
+    call.repo.workflow_permissions.update(call.body)
+
+
+@route("GET /repos/{repo}/actions/runners", grant="administration:read")
+def list_runners(call: Call) -> Json:
+    return counted("runners", call.repo.rows("runners"))
+
+
+@route("GET /repos/{repo}/actions/secrets", grant="secrets:read")
+def list_secrets(call: Call) -> Json:
+    times = {"created_at": call.state.now(), "updated_at": call.state.now()}
+    return counted("secrets", [{"name": name, **times} for name in sorted(call.repo.secrets)])
+
+
+@route("GET /repos/{repo}/actions/variables", grant="actions_variables:read")
+def list_variables(call: Call) -> Json:
+    return counted("variables", list(call.repo.variables.values()))
+
+
+@route("POST /repos/{repo}/actions/variables", grant="actions_variables:write")
+def create_variable(call: Call) -> Answer:
+    body = call.need("Variable", "name", "value")
+    if body["name"] in call.repo.variables:
+        raise Refused(409, "Already exists - Variable already exists")
+    actions.set_variable(call.state, call.repo, body["name"], body["value"])
+    return Answer(201, {})
+
+
+@route("GET /repos/{repo}/actions/variables/{name}", grant="actions_variables:read")
+def get_variable(call: Call, name: str) -> Json:
+    if name not in call.repo.variables:
+        raise Refused(404, "Not Found")
+    return call.repo.variables[name]
+
+
+@route("PATCH /repos/{repo}/actions/variables/{name}", grant="actions_variables:write")
+def update_variable(call: Call, name: str) -> None:
+    actions.set_variable(call.state, call.repo, name, call.body.get("value", get_variable(call, name)["value"]))

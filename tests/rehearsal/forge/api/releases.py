@@ -1,0 +1,181 @@
+"""Releases with their assets, deployments with their statuses."""
+
+import hashlib
+from typing import Any
+from urllib.parse import quote
+
+from .. import actions, rules
+from ..answers import Json
+from ..state import Refused, invalid, present
+from .objects import move
+from .routing import Answer, Call, route, serve_rows
+
+serve_rows("releases", "releases", "contents", removed_by="contents")
+serve_rows("deployments", "deployments", "deployments")
+
+
+@route("GET /repos/{repo}/releases", grant="contents:read")
+def list_releases(call: Call) -> list[Json]:
+    return call.repo.rows("releases")[::-1]
+
+
+@route("POST /repos/{repo}/releases", grant="contents:write")
+def create_release(call: Call) -> Json:
+    body = call.need("Release", "tag_name")
+    if call.repo.rows("releases", tag_name=body["tag_name"], draft=False):
+        raise invalid("Release", "tag_name", "already_exists")
+    target = body.get("target_commitish") or call.repo.info["default_branch"]
+    if not call.repo.git.resolve(target):
+        raise invalid("Release", "target_commitish", "invalid")
+    fields: Json = {"name": None, "body": None, "draft": False, "prerelease": False, "immutable": False}
+    fields |= {name: body[name] for name in (*fields, "tag_name") if name in body}
+    fields |= {"target_commitish": target, "author": call.user(), "published_at": None, "assets": []}
+    page = f"releases/tag/{quote(body['tag_name'])}"
+    release = call.state.new(call.repo, "releases", "releases/{id}", fields, page)
+    release |= {
+        "assets_url": f"{release['url']}/assets",
+        "upload_url": release["url"].replace("/api/v3/", "/api/uploads/") + "/assets{?name,label}",
+        **{f"{kind}_url": f"{call.repo.api}/{kind}/{body['tag_name']}" for kind in ("zipball", "tarball")},
+    }
+    if not release["draft"]:
+        publish(call, release)
+    return release
+
+
+def publish(call: Call, release: Json) -> None:
+    ref = f"refs/tags/{release['tag_name']}"
+    sha = call.repo.git.resolve(ref) or call.repo.commit(release["target_commitish"])
+    if ref not in call.repo.git.refs(ref):
+        move(call, ref, sha)
+    release["published_at"] = call.state.now()
+    for action in ("published", "released"):
+        call.emit("release", ref, sha, action=action, release=release)
+
+
+@route("GET /repos/{repo}/releases/latest", grant="contents:read")
+def get_latest_release(call: Call) -> Json:
+    found = call.repo.rows("releases", draft=False, prerelease=False)
+    if not found:
+        raise Refused(404, "Not Found")
+    return found[-1]
+
+
+@route("GET /repos/{repo}/releases/tags/{tag*}", grant="contents:read")
+def get_release_by_tag(call: Call, tag: str) -> Json:
+    found = call.repo.rows("releases", draft=False, tag_name=tag)
+    if not found:
+        raise Refused(404, "Not Found")
+    return found[-1]
+
+
+@route("PATCH /repos/{repo}/releases/{id}", grant="contents:write")
+def update_release(call: Call, id: int) -> Json:
+    release = call.repo.row("releases", id)
+    was_draft = release["draft"]
+    actions.updated(release, call.body)
+    if was_draft and not release["draft"]:
+        publish(call, release)
+    return release
+
+
+@route("GET /repos/{repo}/releases/{id}/assets", grant="contents:read")
+def list_assets(call: Call, id: int) -> list[Json]:
+    return list(call.repo.row("releases", id)["assets"])
+
+
+@route("POST /api/uploads/repos/{repo}/releases/{id}/assets", grant="contents:write")
+def upload_asset(call: Call, id: int) -> Json:
+    release, name = call.repo.row("releases", id), call.query.get("name", "")
+    if not name:
+        raise Refused(400, "Bad Request")
+    if any(asset["name"] == name for asset in release["assets"]):
+        raise invalid("ReleaseAsset", "name", "already_exists")
+    page = f"{call.repo.info['html_url']}/releases/download/{release['tag_name']}/{quote(name)}"
+    fields = {
+        **{"name": name, "label": call.query.get("label"), "state": "uploaded", "uploader": call.user()},
+        **{"content_type": call.headers.get("content-type", ""), "size": len(call.content), "download_count": 0},
+        **{"browser_download_url": page, "digest": f"sha256:{hashlib.sha256(call.content).hexdigest()}"},
+    }
+    asset = call.state.new(call.repo, "assets", "releases/assets/{id}", fields)
+    call.repo.bytes[asset["id"]] = call.content
+    release["assets"].append(asset)
+    return asset
+
+
+@route("GET /repos/{repo}/releases/assets/{id}", grant="contents:read")
+def get_asset(call: Call, id: int) -> Any:
+    asset = call.repo.row("assets", id)
+    if "octet-stream" not in call.headers.get("accept", ""):
+        return asset
+    asset["download_count"] += 1
+    return Answer(200, call.repo.bytes[id], {"Content-Type": asset["content_type"]})
+
+
+@route("DELETE /repos/{repo}/releases/assets/{id}", grant="contents:write")
+def delete_asset(call: Call, id: int) -> None:
+    asset = call.repo.row("assets", id)
+    del call.repo.tables["assets"][id]
+    for release in call.repo.rows("releases"):
+        release["assets"] = [each for each in release["assets"] if each is not asset]
+
+
+@route("GET /{repo}/releases/download/{tag}/{name}", grant="contents:read")
+def download_asset(call: Call, tag: str, name: str) -> Answer:
+    for asset in get_release_by_tag(call, tag)["assets"]:
+        if asset["name"] == name:
+            return Answer(200, call.repo.bytes[asset["id"]], {"Content-Type": asset["content_type"]})
+    raise Refused(404, "Not Found")
+
+
+@route("GET /repos/{repo}/deployments", grant="deployments:read")
+def list_deployments(call: Call) -> list[Json]:
+    wanted = present(call.query, ("environment", "ref", "sha", "task"))
+    return call.repo.rows("deployments", **wanted)[::-1]
+
+
+@route("POST /repos/{repo}/deployments", grant="deployments:write")
+def create_deployment(call: Call) -> Json:
+    """By default every check of the commit must have passed; `required_contexts: []` asks for none."""
+    body = call.need("Deployment", "ref")
+    sha, required = call.repo.commit(body["ref"]), body.get("required_contexts")
+    states = rules.check_states(call.repo, sha)
+    bad = {name for name, _, verdict in states if verdict not in rules.PASSED}
+    wanted = {name for name, _, _ in states} if required is None else set(required)
+    if wanted & bad or wanted - {name for name, _, _ in states}:
+        raise Refused(409, f"Conflict: Commit status checks failed for {body['ref']}.")
+    fields: Json = {"task": "deploy", "environment": "production", "description": None, "payload": {}}
+    fields |= present(body, (*fields, "ref", "transient_environment", "production_environment")) | {"sha": sha}
+    deployment = call.state.new(call.repo, "deployments", "deployments/{id}", fields | {"creator": call.user()})
+    deployment |= {"statuses_url": f"{deployment['url']}/statuses", "repository_url": call.repo.api}
+    deployment["original_environment"] = deployment["environment"]
+    call.emit("deployment", sha=sha, action="created", deployment=deployment)
+    return deployment
+
+
+@route("GET /repos/{repo}/deployments/{id}/statuses", grant="deployments:read")
+def list_deployment_statuses(call: Call, id: int) -> list[Json]:
+    return call.repo.rows("deployment_statuses", deployment_url=call.repo.row("deployments", id)["url"])[::-1]
+
+
+@route("POST /repos/{repo}/deployments/{id}/statuses", grant="deployments:write")
+def create_deployment_status(call: Call, id: int) -> Json:
+    """A success makes the environment's earlier deployments inactive, as GitHub does unless auto_inactive is false."""
+    body, deployment = call.need("DeploymentStatus", "state"), call.repo.row("deployments", id)
+    status = new_deployment_status(call, deployment, body)
+    if body["state"] == "success" and body.get("auto_inactive", True):
+        for other in call.repo.rows("deployments", environment=deployment["environment"]):
+            if other["id"] < id:
+                new_deployment_status(call, other, {"state": "inactive"})
+    call.emit("deployment_status", sha=deployment["sha"], action="created", deployment_status=status)
+    return status
+
+
+def new_deployment_status(call: Call, deployment: Json, body: Json) -> Json:
+    if body["state"] not in ("error", "failure", "inactive", "in_progress", "queued", "pending", "success"):
+        raise invalid("DeploymentStatus", "state", "invalid")
+    fields: Json = {"description": "", "environment": deployment["environment"], "target_url": ""}
+    fields |= dict.fromkeys(("log_url", "environment_url"), "")
+    fields |= present(body, (*fields, "state"))
+    links = {"deployment_url": deployment["url"], "repository_url": call.repo.api, "creator": call.user()}
+    path = f"deployments/{deployment['id']}/statuses/{{id}}"
+    return call.state.new(call.repo, "deployment_statuses", path, fields | links)
