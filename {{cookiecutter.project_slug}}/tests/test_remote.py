@@ -1,0 +1,166 @@
+"""What one clone trained, a fresh clone has back from the remote: the same bytes, and no stage runs again."""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import polars as pl
+import pytest
+import yaml
+from moto.server import ThreadedMotoServer
+
+from pipeline import ingest
+from pipeline.params import BadInput
+
+ROOT = Path(__file__).parents[1]
+TINY: dict[str, dict[str, Any]] = {
+    "simulate": {"customers": 300, "terminals": 600, "radius": 10},
+    "features": {"windows": [1, 3], "delay": 2},
+    "split": {"train": 6, "test": 4},
+    "train": {"epochs": 1},
+    "evaluate": {"resamples": 20},
+}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A machine without settings, on which `python` writes down what it is asked to run; the file with the runs."""
+    home = tmp_path_factory.mktemp("a home")
+    runs, python = home / "runs", home / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\necho "$*" >> "{runs}"\nexec "{sys.executable}" "$@"\n')
+    python.chmod(python.stat().st_mode | stat.S_IXUSR)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("HOME", "DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR", "DVC_SITE_CACHE_DIR"):
+            patch.setenv(name, str(home))
+        patch.setenv(
+            "PATH", os.pathsep.join([str(python.parent), str(Path(sys.executable).parent), os.environ["PATH"]])
+        )
+        patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        yield runs
+
+
+@pytest.fixture(scope="module")
+def trained(machine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository, one commit, with a tiny world; its pipeline has run."""
+    repository = tmp_path_factory.mktemp("work") / "the repository"
+    shutil.copytree(ROOT / "pipeline", repository / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore"):
+        (repository / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, repository / name)
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params = {block: {**knobs, **TINY.get(block, {})} for block, knobs in params.items()}
+    (repository / "params.yaml").write_text(yaml.safe_dump(params))
+    run(repository, "git", "init", "--quiet")
+    commit(repository)
+    run(repository, "dvc", "repro", "--quiet")
+    return repository
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """The address of an S3 with the bucket `bucket`; its credentials are in the environment."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        address = f"http://{host}:{port}"
+        fsspec.filesystem("s3", endpoint_url=address).mkdir("bucket")
+        yield address
+    server.stop()
+
+
+def run(repository: Path, *command: str) -> None:
+    """Run a command in the repository; it has to succeed."""
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+
+
+def commit(repository: Path) -> None:
+    """Commit what git does not ignore, but for dvc.lock: it is never committed."""
+    run(repository, "git", "add", "--all", "--", ".", ":!dvc.lock")
+    run(repository, "git", "-c", "user.name=A", "-c", "user.email=a@b.c", "commit", "--quiet", "--message", "x")
+
+
+def digests(repository: Path) -> dict[str, str]:
+    """The sha256 of everything that the pipeline makes."""
+    folders = [repository / name for name in ("data", "build", "model", "reports")]
+    made = [repository / "metrics.json", *(path for folder in folders for path in folder.rglob("*") if path.is_file())]
+    return {str(path.relative_to(repository)): sha256(path.read_bytes()).hexdigest() for path in made}
+
+
+def restored(trained: Path, clone: Path, machine: Path) -> dict[str, str]:
+    """What a fresh clone of the trained repository has after `dvc repro --pull`; no stage may run for it."""
+    commit(trained)
+    run(trained, "dvc", "push", "--quiet", "--run-cache")
+    run(trained, "git", "clone", "--quiet", str(trained), str(clone))
+    assert not (clone / "dvc.lock").exists() and not (clone / "model").exists()
+    machine.unlink(missing_ok=True)
+    run(clone, "dvc", "repro", "--pull")
+    assert not machine.exists(), machine.read_text()
+    return digests(clone)
+
+
+def test_the_stages_of_the_trained_repository_ran(trained: Path, machine: Path) -> None:
+    """Otherwise that none ran in a clone would say nothing."""
+    stages = yaml.safe_load((trained / "dvc.yaml").read_text())["stages"]
+    assert sorted(machine.read_text().split("\n")[:-1]) == sorted(f"-m pipeline.{stage}" for stage in stages)
+
+
+def test_a_folder_gives_a_fresh_clone_the_same_bytes(trained: Path, machine: Path, tmp_path: Path) -> None:
+    run(trained, "dvc", "remote", "add", "--force", "--default", "storage", str(tmp_path / "a remote"))
+    run(trained, "dvc", "remote", "modify", "storage", "verify", "true")
+    made = digests(trained)
+    assert {"model/manifest.json", "model/model.onnx", "metrics.json"} <= set(made)
+    assert restored(trained, tmp_path / "clone", machine) == made
+
+
+def test_s3_gives_a_fresh_clone_the_same_bytes(trained: Path, machine: Path, tmp_path: Path, s3: str) -> None:
+    run(trained, "dvc", "remote", "add", "--force", "--default", "storage", "s3://bucket/a remote")
+    run(trained, "dvc", "remote", "modify", "storage", "endpointurl", s3)
+    run(trained, "dvc", "remote", "modify", "storage", "verify", "true")
+    assert restored(trained, tmp_path / "clone", machine) == digests(trained)
+
+
+def test_another_knob_trains_again(trained: Path, machine: Path, tmp_path: Path) -> None:
+    """Otherwise a clone could be given a model that its tree does not describe."""
+    clone = tmp_path / "clone"
+    run(trained, "git", "clone", "--quiet", str(trained), str(clone))
+    shutil.copytree(trained / ".dvc" / "cache", clone / ".dvc" / "cache")
+    params = yaml.safe_load((clone / "params.yaml").read_text())
+    params["train"]["seed"] += 1
+    (clone / "params.yaml").write_text(yaml.safe_dump(params))
+    machine.unlink(missing_ok=True)
+    run(clone, "dvc", "repro")
+    assert machine.read_text().split("\n")[:-1] == [f"-m pipeline.{stage}" for stage in ("train", "export", "evaluate")]
+    assert digests(clone)["model/manifest.json"] != digests(trained)["model/manifest.json"]
+
+
+def test_a_bucket_is_a_source(trained: Path, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
+    fsspec.filesystem("s3").clear_instance_cache()
+    bucket = fsspec.filesystem("s3", endpoint_url=s3)
+    params = yaml.safe_load((trained / "params.yaml").read_text())
+    whole = pl.read_parquet(trained / ingest.TRANSACTIONS)
+    for (day,), rows in whole.group_by(pl.col("tx_datetime").dt.date()):
+        rows.write_parquet(tmp_path / "day")
+        bucket.put_file(tmp_path / "day", f"bucket/some days/{day}.parquet")
+    params["data"]["source"] = "s3://bucket/some days"
+    assert ingest.transactions(params).equals(whole)
+
+    for source in ("s3://bucket/nothing", "s3://no-such-bucket/days"):
+        params["data"]["source"] = source
+        with pytest.raises(BadInput, match=f"data.source {source}: "):
+            ingest.transactions(params)
