@@ -38,28 +38,26 @@ def classifier(name: str, knobs: Mapping[str, Any]) -> Any:
     )
 
 
-def fit_and_score(
-    name: str, knobs: Mapping[str, Any], train: pl.DataFrame, test: pl.DataFrame, names: list[str]
-) -> Any:
-    """Probabilities [test rows] that the label is 1, of the named classifier fitted to the columns `names` of `train`."""
-    fitted = classifier(name, knobs).fit(train.select(names).to_numpy(), train[LABEL].to_numpy())
-    return fitted.predict_proba(test.select(names).to_numpy())[:, 1]
+def scores(name: str, knobs: Mapping[str, Any], train: pl.DataFrame, test: pl.DataFrame, inputs: list[str]) -> Any:
+    """Probabilities [test rows] by the named classifier, fitted to the columns `inputs` of the rows `train`."""
+    fitted = classifier(name, knobs).fit(train.select(inputs).to_numpy(), train[LABEL].to_numpy())
+    return fitted.predict_proba(test.select(inputs).to_numpy())[:, 1]
 
 
 def main() -> None:
     """Write one column of scores a baseline, for the test rows."""
     knobs = params.load()
     days = params.days(knobs)
-    names = [column.name for column in feature_row(knobs["features"]["windows"])]
+    inputs = [column.name for column in feature_row(knobs["features"]["windows"])]
     train, test = rows.between(*days.train), rows.between(*days.test)
     if train[LABEL].n_unique() < 2:
         raise BadInput(f"the training days hold one value of {LABEL} only; move data.until or lengthen split.train")
-    scores = test.select(ID)
+    table = test.select(ID)
     for name, arguments in knobs["baselines"].items():
-        scores = scores.with_columns(pl.Series(name, fit_and_score(name, arguments or {}, train, test, names)))
+        table = table.with_columns(pl.Series(name, scores(name, arguments or {}, train, test, inputs)))
         print(f"fitted {name}", flush=True)
     TARGET.parent.mkdir(exist_ok=True)
-    scores.write_parquet(TARGET)
+    table.write_parquet(TARGET)
 
 
 if __name__ == "__main__":

@@ -167,14 +167,15 @@ def _bins(score: np.ndarray) -> np.ndarray:
 
 
 def _ratio(above: np.ndarray, below: np.ndarray, otherwise: float = np.nan) -> np.ndarray:
-    return np.divide(above, below, out=np.full(np.broadcast(above, below).shape, otherwise), where=below > 0)
+    """above / below, and `otherwise` where below is 0."""
+    return np.divide(above, below, out=np.full(np.broadcast(above, below).shape, float(otherwise)), where=below > 0)
 
 
 # Intervals
 
 
 def resamples(units: int, number: int, seed: int) -> np.ndarray:
-    """How often each unit is in the sample itself, then in `number` bootstrap resamples: float32 [1 + number, units]."""
+    """How often the sample, then `number` bootstrap resamples hold each unit: float32 [1 + number, units]."""
     draws = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), size=number)
     return np.concatenate([np.ones((1, units)), draws]).astype(np.float32)
 

@@ -57,8 +57,8 @@ class Network(nn.Module):
 
 def widen(columns: Sequence[Tensor], inputs: Sequence[str], windows: Sequence[int]) -> Tensor:
     """The raw columns and what `schema.derived` makes of them: [rows, all columns]."""
-    row = dict(zip(inputs, columns, strict=True))
-    return torch.stack([*columns, *derived(row, windows).values()], dim=1)
+    row = {name: column.unsqueeze(1) for name, column in zip(inputs, columns, strict=True)}
+    return torch.cat([*row.values(), *derived(row, windows).values()], dim=1)
 
 
 def cut(table: Tensor, label: Tensor, pieces: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -72,7 +72,9 @@ def cut(table: Tensor, label: Tensor, pieces: int) -> tuple[Tensor, Tensor, Tens
     share = torch.linspace(0, 1, pieces + 1, device=table.device)
     parts = []
     for number, values in enumerate(balanced.T):
-        edges = torch.unique(torch.quantile(values, share, interpolation="nearest"))
+        edges = torch.unique(values.sort().values[(share * (len(values) - 1)).round().long()])
+        apart = edges.diff() > 1e-5 * (edges[-1] - edges[0])  # what rounding makes of equal values is one value
+        edges = torch.cat([edges[:1], edges[1:][apart]])
         parts.append((torch.full_like(edges[1:], number, dtype=torch.int64), edges[:-1], 1 / edges.diff()))
     column, lower, slope = (torch.cat(part) for part in zip(*parts, strict=True))
     return column, lower, slope

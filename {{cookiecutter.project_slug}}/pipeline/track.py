@@ -1,0 +1,96 @@
+"""Mirror the model and its run to MLflow: mlflow.db here, or the server that MLFLOW_TRACKING_URI names.
+
+Git stays the registry. A run is found by the model's digest, so mirroring a model again changes nothing.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pipeline import params
+from pipeline.params import BadInput
+
+MODEL = Path("model")
+METRICS = Path("metrics.json")
+TRAINING = Path("reports/training.json")
+REPORTS = Path("reports")
+EMBEDDED = "sqlite:///mlflow.db"
+TAG = "model.digest"
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested blocks with dotted names: {"train": {"seed": 0}} gives ("train.seed", 0)."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def values(measured: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics of the model and of each baseline, without their intervals."""
+    blocks = {"": measured["metrics"]} | {f"{name}.": block for name, block in measured["baselines"].items()}
+    return {prefix + name: metric["value"] for prefix, block in blocks.items() for name, metric in block.items()}
+
+
+def mirror(knobs: Mapping[str, Any], measured: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    """Log the run to the experiment of this folder's name, unless the model is there; a sentence on what was done.
+
+    Raises mlflow.exceptions.MlflowException where the server does not answer.
+    """
+    import mlflow
+    import onnx
+
+    digest, name = measured["model"]["digest"], os.environ.get("MLFLOW_EXPERIMENT_NAME") or Path.cwd().name
+    experiment = mlflow.set_experiment(name)
+    found = mlflow.search_runs(
+        [experiment.experiment_id],
+        filter_string=f"tags.`{TAG}` = '{digest}' and attributes.status = 'FINISHED'",
+        max_results=1,
+        output_format="list",
+    )
+    if found:
+        return f"{digest} is in MLflow already, run {found[0].info.run_id}"
+    with mlflow.start_run(tags={TAG: digest}) as run:
+        mlflow.log_params(dict(flat(knobs)))
+        for epoch in training["epochs"]:
+            mlflow.log_metrics({key: value for key, value in epoch.items() if key != "epoch"}, step=epoch["epoch"])
+        mlflow.log_metrics(values(measured))
+        for file in (METRICS, REPORTS):
+            log = mlflow.log_artifacts if file.is_dir() else mlflow.log_artifact
+            log(str(file))
+        model = mlflow.onnx.log_model(
+            onnx.load(MODEL / "model.onnx"),
+            name="model",
+            registered_model_name=name,
+            pip_requirements=[f"{package}=={version(package)}" for package in ("onnx", "onnxruntime", "numpy")],
+            save_as_external_data=False,  # mlflow would empty the graph
+        )
+    return f"{digest} is in MLflow as version {model.registered_model_version} of {name}, run {run.info.run_id}"
+
+
+def main() -> None:
+    """Mirror what the last run of the pipeline left."""
+    knobs = params.load()
+    try:
+        measured, training = json.loads(METRICS.read_text()), json.loads(TRAINING.read_text())
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{error}; make what is to be tracked with `dvc repro`") from None
+    uri = os.environ.setdefault("MLFLOW_TRACKING_URI", EMBEDDED)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a minute of silence otherwise
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    from mlflow.exceptions import MlflowException
+
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    try:
+        print(mirror(knobs, measured, training))
+    except MlflowException as error:
+        raise BadInput(f"MLflow at {uri} did not take the run: {error}; the model and its metrics are here") from None
+
+
+if __name__ == "__main__":
+    main()
