@@ -661,3 +661,7 @@ def test_every_kind_of_answer_parses_as_githubs(forge: Forge, repo: Repo, alice:
     models.Blob.model_validate(blob)
     assert base64.b64decode(blob["content"]) == b"hello\n"
     assert job["conclusion"] == "success" and json.dumps(forge.events[-1].payload)
+
+
+def test_a_request_that_lacks_a_field_is_told_which(alice: Client) -> None:
+    assert alice("PUT", "/contents/a", 422, json={"message": "a"})["message"].endswith('"content" wasn\'t supplied.')

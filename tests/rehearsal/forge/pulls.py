@@ -34,8 +34,7 @@ def span(pull: Json) -> str:
 
 def create(state: State, repo: Repo, actor: Actor, body: Json) -> Json:
     """Open a pull request. Raises Refused as GitHub does."""
-    may = repo.workflow_permissions["can_approve_pull_request_reviews"]
-    if actor.is_actions and not may:
+    if actor.is_actions and not repo.workflow_permissions["can_approve_pull_request_reviews"]:
         raise Refused(403, "GitHub Actions is not permitted to create or approve pull requests.")
     owner, _, branch = body["head"].rpartition(":")
     head_repo = fork_of(state, repo, owner) if owner else repo
@@ -50,10 +49,11 @@ def create(state: State, repo: Repo, actor: Actor, body: Json) -> Json:
         same = (other["head"]["label"], other["base"]["ref"]) == (label, body["base"])
         if same and repo.row("issues", other["number"])["state"] == "open":
             raise refused_pull(f"A pull request already exists for {label}.")
-    number = next(repo.numbers)
-    bring_head(repo, head_repo, number, branch)
+    repo.git("fetch", "--quiet", str(head_repo.git.path.resolve()), head)
     if repo.git.is_ancestor(head, base):
         raise refused_pull(f"No commits between {body['base']} and {branch}")
+    number = next(repo.numbers)
+    bring_head(repo, head_repo, number, branch)
     links = answers.pull_links(repo.info, number)
     issue = new_issue(state, repo, actor, number, body)
     issue["pull_request"] = {name: links[name] for name in ("url", "html_url", "diff_url", "patch_url")}
@@ -92,7 +92,7 @@ def side(state: State, repo: Repo, branch: str, sha: str) -> Json:
 
 
 def new_issue(state: State, repo: Repo, actor: Actor, number: int, body: Json) -> Json:
-    """The row that an issue is and a pull request shares; labels that do not exist yet are made."""
+    """The row that an issue is and that a pull request shares."""
     url = f"{repo.api}/issues/{number}"
     repo.tables["issues"][number] = issue = {
         "id": next(state.ids),
@@ -129,14 +129,12 @@ def judge(state: State, repo: Repo, pull: Json) -> None:
     base, head, number = pull["base"], pull["head"], pull["number"]
     tree = repo.git.merged_tree(base["sha"], head["sha"])
     pull["mergeable"] = pull["rebaseable"] = tree is not None
+    pull["merge_commit_sha"] = None
     if tree:
-        message = f"Merge {head['sha']} into {base['sha']}"
-        committer = state.committer
-        merge = repo.git.commit(tree, [base["sha"], head["sha"]], message, committer, committer)
+        message, github = f"Merge {head['sha']} into {base['sha']}", state.committer
+        merge = repo.git.commit(tree, [base["sha"], head["sha"]], message, github, github)
         repo.git.update(f"refs/pull/{number}/merge", merge)
         pull["merge_commit_sha"] = merge
-    else:
-        pull["merge_commit_sha"] = None
 
 
 @contextmanager
@@ -203,10 +201,8 @@ def follow(state: State, repo: Repo, pull: Json, actor: Actor) -> None:
 
 
 def dismiss_stale(repo: Repo, pull: Json) -> None:
-    if any(
-        rule["parameters"].get("dismiss_stale_reviews_on_push")
-        for rule in rules.of_branch(repo, pull["base"]["ref"], "pull_request")
-    ):
+    asked = [rule["parameters"] for rule in rules.of_branch(repo, pull["base"]["ref"], "pull_request")]
+    if any(each["dismiss_stale_reviews_on_push"] for each in asked):
         for review in repo.rows("reviews", pull_request_url=pull["url"], state="APPROVED"):
             review["state"] = "DISMISSED"
 

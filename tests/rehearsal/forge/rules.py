@@ -14,6 +14,7 @@ OUT_OF_DATE = "Head branch is out of date. Review and try the merge again."
 
 
 def compared(repo: Repo, pull: Json) -> tuple[str, str]:
+    """The two commits whose difference a pull request shows: the merge base and the head."""
     return repo.git("merge-base", pull["base"]["sha"], pull["head"]["sha"]), pull["head"]["sha"]
 
 

@@ -5,10 +5,12 @@ import queue
 import re
 import socket
 import subprocess
+import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -75,14 +77,7 @@ class Forge(State):
     """GitHub on this machine: `with Forge(folder) as forge:` serves `forge.api_url` and `forge.url` until it ends."""
 
     def __init__(self, folder: Path) -> None:
-        forge = self
-
-        class Bound(Handler):
-            pass
-
-        Bound.forge = forge
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Bound)
-        self.server.daemon_threads = True
+        self.server = Server(("127.0.0.1", 0), type("Bound", (Handler,), {"forge": self}))
         super().__init__(folder, f"http://127.0.0.1:{self.server.server_port}")
         self.calls: list[Made] = []
         self.faults: list[Fault] = []
@@ -150,7 +145,19 @@ class Forge(State):
             pulls.tell(self, self.repositories[repo], pull, Actor(login), "ready_for_review")
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no news: some are killed on purpose."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class Handler(BaseHTTPRequestHandler):
+    """One connection: reads a request, lets faults strike, answers by REST or by git, records the call."""
+
     forge: Forge
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -165,26 +172,29 @@ class Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         call = api.Call(self.forge, self.command, path, dict(parse_qsl(parts.query)), headers, self.content())
         struck = [fault for fault in self.forge.faults if fault.strikes(f"{self.command} {path}")]
-        fault = struck[0] if struck else None
-        answer = None
-        if fault:
-            fault.hook()
-            time.sleep(fault.delay)
-            answer = fault.answer(self.forge.clock().timestamp())
-        if fault is None or fault.effect or not (answer or fault.drop):
-            true = self.git(call) if GIT_PATH.fullmatch(path) else self.rest(call)
-            answer = answer or true
-        dropped = bool(fault and fault.drop)
-        status = 0 if dropped or not answer else answer.status
+        answer = self.failing(call, struck[0]) if struck else self.answer(call)
         caller = call.app.slug if call.app else call.actor.login
-        self.forge.calls.append(Made(self.command, path, status, caller))
-        if answer and not dropped:
+        self.forge.calls.append(Made(self.command, path, answer.status if answer else 0, caller))
+        if answer:
             self.send(answer)
-        else:
-            self.close_connection = True
+            return
+        self.close_connection = True
+        with suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = serve
+
+    def answer(self, call: api.Call) -> api.Answer:
+        return self.git(call) if GIT_PATH.fullmatch(call.path) else self.rest(call)
+
+    def failing(self, call: api.Call, fault: Fault) -> api.Answer | None:
+        """The answer under a fault; None cuts the connection."""
+        fault.hook()
+        time.sleep(fault.delay)
+        instead = fault.answer(self.forge.clock().timestamp())
+        happens = fault.effect or not (instead or fault.drop)
+        true = self.answer(call) if happens else None
+        return None if fault.drop else instead or true
 
     def content(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":
@@ -232,10 +242,9 @@ class Handler(BaseHTTPRequestHandler):
         except Refused as refused:
             if not call.actor.login:
                 return api.Answer(401, b"", {"WWW-Authenticate": 'Basic realm="GitHub"'})
-            message = f"remote: {refused.message}\n"
-            if refused.status == 403:
-                message = "Write access to repository not granted.\n"
-            return api.Answer(refused.status, message.encode(), {"Content-Type": "text/plain"})
+            message = {403: "Write access to repository not granted.", 404: "Repository not found."}
+            body = message.get(refused.status, refused.message).encode()
+            return api.Answer(refused.status, body, {"Content-Type": "text/plain"})
         if not (pushing and call.method == "POST"):
             return self.backend(call, match["tail"], "")
         with self.forge.lock, pulls.refs_moving(self.forge, call.repo, call.actor):

@@ -6,13 +6,20 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote, urlencode
 
 import jwt
 
 from ..answers import BODY_LIMIT, Json
 from ..git import GitError
 from ..state import ROLES, Actor, Installed, Refused, Repo, State, invalid
+
+
+class Body(Json):
+    """A JSON object of a request: what it lacks is the caller's mistake."""
+
+    def __missing__(self, name: str) -> Any:
+        raise Refused(422, f'Invalid request.\n\n"{name}" wasn\'t supplied.')
 
 
 @dataclass
@@ -32,10 +39,10 @@ class Call:
     @property
     def body(self) -> Json:
         try:
-            body = json.loads(self.content or b"{}")
+            body = json.loads(self.content or b"{}", object_hook=Body)
         except ValueError:
             raise Refused(400, "Problems parsing JSON") from None
-        return body if isinstance(body, dict) else {"labels": body}
+        return body if isinstance(body, dict) else Body(labels=body)  # only labels may come as a bare list
 
     @property
     def raw(self) -> bool:
@@ -112,18 +119,16 @@ def respond(call: Call) -> Answer:
         match = pattern.fullmatch(call.path)
         parts: dict[str, Any] = {name: unquote(value) for name, value in match.groupdict().items()} if match else {}
         parts |= {name: int(parts[name]) for name in ("id", "number") if name in parts}
+        if grant == "jwt" and not call.app:
+            raise Refused(401, "A JSON web token could not be decoded")
         if "repo" in parts:
             call.repo = visible(call, parts.pop("repo"))
             allow(call, grant, parts.get("number", 0))
-        elif grant == "jwt" and not call.app:
-            raise Refused(401, "A JSON web token could not be decoded")
         return finish(call, handler(call, **parts))
     except Refused as refused:
         documentation = {"documentation_url": "https://docs.github.com/rest", "status": str(refused.status)}
         errors = {"errors": refused.errors} if refused.errors else {}
         return Answer(refused.status, {"message": refused.message, **errors, **documentation})
-    except KeyError as missing:
-        return Answer(422, {"message": f"Invalid request.\n\n{missing} wasn't supplied.", "status": "422"})
     except GitError as error:
         return Answer(422, {"message": f"Unprocessable: {error}", "documentation_url": "", "status": "422"})
 
@@ -134,7 +139,7 @@ def authenticate(call: Call) -> None:
     if not scheme:
         return
     if scheme.lower() == "basic":
-        secret = base64.b64decode(secret).decode().partition(":")[2]
+        secret = base64.b64decode(secret).decode(errors="replace").partition(":")[2]
     if secret in call.state.tokens:
         call.actor = call.state.tokens[secret]
         return
@@ -165,19 +170,17 @@ def reaches(state: State, repo: Repo, actor: Actor) -> bool:
 def allow(call: Call, grant: str, number: int = 0) -> None:
     """Raise Refused unless the actor may: an integration by its permissions, a user by the role."""
     if grant == "jwt":
-        if not call.app:
-            raise Refused(401, "A JSON web token could not be decoded")
         return
     names, _, level = grant.partition(":")
     if number in call.repo.tables["pulls"] and names == "issues":
         names += "|pull_requests"
-    actor, open_to_all = call.actor, names in ("administration", "secrets", "actions_variables")
-    if level == "read" and not call.repo.info["private"] and not open_to_all:
+    actor, admins_only = call.actor, names in ("administration", "secrets", "actions_variables")
+    if level == "read" and not call.repo.info["private"] and not admins_only:
         return
     if not actor.login:
         raise Refused(401, "Requires authentication")
     if actor.permissions is None:
-        asked = "admin" if open_to_all else {"join": "read"}.get(level, level)
+        asked = "admin" if admins_only else {"join": "read"}.get(level, level)
         if call.state.level(call.repo, actor) < ROLES.index(asked):
             raise Refused(403, "Resource not accessible by personal access token")
         return
@@ -205,15 +208,18 @@ def finish(call: Call, result: Any) -> Answer:
     wanted = {"prev": page - 1, "next": page + 1, "last": last if page < last else 0, "first": 1 if page > 1 else 0}
     query = {**call.query, "per_page": str(size)}
     link = ", ".join(
-        f'<{call.state.api_url}{call.path}?{encoded(query | {"page": str(at)})}>; rel="{name}"'
+        f'<{call.state.api_url}{call.path}?{urlencode(query | {"page": str(at)})}>; rel="{name}"'
         for name, at in wanted.items()
         if 0 < at <= last
     )
     return Answer(status, {**result, listed: kept} if listed else kept, {"Link": link} if link else {})
 
 
-def encoded(query: dict[str, str]) -> str:
-    return "&".join(f"{name}={quote(value)}" for name, value in query.items())
+def in_order(call: Call, rows: list[Json]) -> list[Json]:
+    """By creation or by what `sort` names, newest first unless `direction` says otherwise."""
+    key = "updated_at" if call.query.get("sort") == "updated" else "created_at"
+    descending = call.query.get("direction", "desc") == "desc"
+    return sorted(rows, key=lambda row: (row[key], row["id"]), reverse=descending)
 
 
 def counted(name: str, rows: list[Json]) -> Json:
