@@ -398,16 +398,17 @@ def unjudged_model(metrics: Measured, policy: Bars) -> list[str]:
     """What no bar of policies/model.yaml could be held against, and why."""
     bars = policy["slices"]
     return [
-        f"the slice where {where(piece)}: {piece['rows']:,} rows with {piece['positives']} positives are too few "
-        f"(slices.rows is {bars['rows']:,}, slices.positives {bars['positives']})"
+        f"the slice where {where(piece)}: {piece['rows']:,} rows, {piece['positives']:,} of them positive, are too few "
+        f"(slices.rows is {bars['rows']:,}, slices.each_class {bars['each_class']:,})"
         for piece in metrics["slices"]
         if too_small(piece, policy)
     ] + ([] if metrics["slices"] else ["slices: metrics.json has none"])
 
 
 def too_small(piece: Measured, policy: Bars) -> bool:
-    """Whether a slice has too few rows or positives for its metrics to mean something."""
-    return bool(piece["rows"] < policy["slices"]["rows"] or piece["positives"] < policy["slices"]["positives"])
+    """Whether a slice has too few rows, positives or negatives for its metrics to mean something."""
+    bars, negatives = policy["slices"], piece["rows"] - piece["positives"]
+    return bool(piece["rows"] < bars["rows"] or min(piece["positives"], negatives) < bars["each_class"])
 
 
 def where(piece: Measured) -> str:

@@ -275,12 +275,12 @@ def test_a_slice_fails_where_its_better_end_misses_the_bar() -> None:
     def night(found: dict[str, float]) -> Change:
         return lambda metrics: metrics["slices"][1].update(roc_auc=found)
 
-    assert judge_model(night({"value": 0.6, "low": 0.5, "high": 0.66})) == []
-    (violation,) = judge_model(night({"value": 0.6, "low": 0.5, "high": 0.64}))
+    assert judge_model(night({"value": 0.7, "low": 0.6, "high": 0.76})) == []
+    (violation,) = judge_model(night({"value": 0.7, "low": 0.6, "high": 0.74}))
     assert violation.rows == 4_000 and "tx_during_night is 1" in violation.value
 
 
-@pytest.mark.parametrize("small", [{"rows": 999}, {"positives": 29}])
+@pytest.mark.parametrize("small", [{"rows": 999}, {"positives": 29}, {"positives": 30_000}])
 def test_a_small_slice_is_said_not_to_be_judged(small: dict[str, int]) -> None:
     metrics, rules = sound_metrics(), policy.load("model", POLICIES)
     assert policy.unjudged_model(metrics, rules) == []
