@@ -1,0 +1,43 @@
+"""Fetches one commit from the forge with the job's token, as shallow as the real action does."""
+
+import base64
+import os
+import subprocess
+from pathlib import Path
+
+given = {name.removeprefix("INPUT_"): value for name, value in os.environ.items() if name.startswith("INPUT_")}
+server, event_ref = os.environ["GITHUB_SERVER_URL"], os.environ["GITHUB_REF"]
+folder = Path(os.environ["GITHUB_WORKSPACE"], given["PATH"])
+header = f"http.{server}/.extraheader"
+
+
+def git(*arguments: str) -> None:
+    subprocess.run(["git", "-C", folder, *arguments], check=True)
+
+
+def wanted() -> tuple[str, str]:
+    """What to fetch, and the ref that it is kept under."""
+    if ref := given.get("REF"):
+        return ref, f"refs/remotes/origin/{ref.removeprefix('refs/heads/')}"
+    if given["REPOSITORY"] != os.environ["GITHUB_REPOSITORY"]:
+        return "HEAD", "refs/remotes/origin/HEAD"
+    kept = event_ref.replace("refs/heads/", "refs/remotes/origin/").replace("refs/pull/", "refs/remotes/pull/")
+    return os.environ["GITHUB_SHA"], kept
+
+
+wish, kept = wanted()
+folder.mkdir(parents=True, exist_ok=True)
+secret = base64.b64encode(f"x-access-token:{given['TOKEN']}".encode()).decode()
+print(f"::add-mask::{secret}")
+git("init", "--quiet")
+git("config", "remote.origin.url", f"{server}/{given['REPOSITORY']}")
+git("config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")
+git("config", header, f"AUTHORIZATION: basic {secret}")
+if given["FETCH-DEPTH"] == "0":
+    git("fetch", "--quiet", "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*")
+depth = [] if given["FETCH-DEPTH"] == "0" else ["--no-tags", f"--depth={given['FETCH-DEPTH']}"]
+git("fetch", "--quiet", *depth, "origin", f"+{wish}:{kept}")
+branch = kept.removeprefix("refs/remotes/origin/") if kept.startswith("refs/remotes/origin/") else ""
+git("checkout", "--quiet", "--force", *(["-B", branch] if branch else ["--detach"]), kept)
+if given["PERSIST-CREDENTIALS"] != "true":
+    git("config", "--unset-all", header)

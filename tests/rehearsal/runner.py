@@ -1,0 +1,240 @@
+"""One job on this machine: act in host mode, in an environment of its own, with a time limit and a clean end."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .workflow import NEEDS, PLAIN, PROBE, Event, Refused, Result, Workflow
+
+ACT = Path(sys.executable).with_name("act")
+STAND_INS = Path(__file__).with_name("actions")
+GRACE = 300.0  # seconds that an interrupted job has for its `always()` steps
+LEVELS = ("error", "warning", "notice")
+SUMMARY_LIMIT = 1024 * 1024  # bytes of one step
+
+
+@dataclass
+class Job:
+    """One job of a run, and what became of it."""
+
+    id: str
+    name: str
+    labels: list[str]
+    minutes: float
+    permissions: dict[str, str]
+    conclusion: str = ""
+    outputs: dict[str, str] = field(default_factory=dict)
+    log: str = ""
+    summary: str = ""
+    annotations: list[dict[str, str]] = field(default_factory=list)
+    steps: list[dict[str, str]] = field(default_factory=list)
+    seconds: float = 0.0
+    interrupted: bool = False
+    process: "subprocess.Popen[str] | None" = None
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def result(self) -> Result:
+        return Result(self.conclusion, self.outputs)
+
+    def interrupt(self) -> None:
+        """End it as GitHub does: the step is killed, `cancelled()` and `always()` steps follow."""
+        if self.process and self.process.poll() is None and not self.interrupted:
+            self.interrupted = True
+            self.process.send_signal(signal.SIGINT)
+            _later(GRACE, self.process.kill)
+
+    def time_out(self) -> None:
+        message = f"The job has exceeded the maximum execution time of {self.minutes:g} minutes"
+        self.annotations.append({"level": "error", "message": message})
+        self.log += message + "\n"
+        self.interrupt()
+
+    def read(self, entry: Mapping[str, Any]) -> None:
+        """Take in one entry of act's log."""
+        kind = entry.get("command")
+        if kind == "summary":
+            self._add_summary(entry["content"])
+        elif kind in LEVELS:
+            self.annotations.append({"level": kind, "message": entry["arg"], **(entry.get("kvPairs") or {})})
+        if entry.get("stage") == "Main" and entry.get("stepResult"):
+            self.steps.append({"name": entry["step"], "conclusion": entry["stepResult"]})
+        if kind not in ("summary", "set-output", "add-path", "add-mask") and not entry["msg"].startswith("LocalRepo"):
+            self.log += entry["msg"].rstrip("\n") + "\n"
+
+    def _add_summary(self, text: str) -> None:
+        if len(text.encode()) > SUMMARY_LIMIT:
+            message = "$GITHUB_STEP_SUMMARY upload aborted, supports content up to a size of 1024k"
+            self.annotations.append({"level": "error", "message": message})
+        else:
+            self.summary += text.rstrip("\n") + "\n"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all jobs of a run share."""
+
+    folder: Path
+    workflow: Workflow
+    event: Event
+    env: Mapping[str, str]
+    variables: Mapping[str, str]
+    secrets: Mapping[str, str]
+    files: Mapping[str, str]  # .github of the commit, by path: workflows and actions may call each other
+
+
+class Runner:
+    """Runs jobs under `folder`; environment is the virtual environment that setup actions put on their PATH."""
+
+    def __init__(self, folder: Path, environment: Path) -> None:
+        self.folder, self.environment = folder, environment
+        node = folder / "bin" / "node"
+        node.parent.mkdir(parents=True)
+        # The stand-ins are JavaScript actions to act, pre and post steps included, and Python to us.
+        node.write_text(f'#!/bin/bash\nexec "{sys.executable}" "$@"\n')
+        node.chmod(0o755)
+
+    def evaluate(self, context: Context, texts: Mapping[str, str]) -> dict[str, str]:
+        """The texts with their expressions evaluated, by act: github, vars and inputs, no job's results."""
+        written = context.folder / "evaluated"
+        names = {f"REHEARSAL_{number}": key for number, key in enumerate(texts)}
+        env = {name: texts[key] for name, key in names.items()}
+        probe = {"env": env, "runs-on": "ubuntu-latest", "steps": [{"run": f"env -0 > '{written}'", **PLAIN}]}
+        process = self._start(context, "evaluate", context.workflow.alone(probe), [], "", {})
+        said = process.communicate()[0]
+        if not written.exists():
+            raise Refused(f"{context.workflow.path} does not load: {said.strip()}")
+        found = dict(pair.split("=", 1) for pair in written.read_text().split("\0") if "=" in pair)
+        return {key: found.get(name, "") for name, key in names.items()}
+
+    def start(self, context: Context, job: Job, results: Mapping[str, Result], token: str, cancelled: bool) -> None:
+        """Start the job; `finish` waits for it."""
+        written = context.folder / f"{job.id}.json"
+        write = {"run": f"printf %s \"$NEEDS\" > '{written}'", "env": {"NEEDS": "${{ toJSON(needs) }}"}, **PLAIN}
+        probe = {"needs": [job.id], "if": "always()", "runs-on": "ubuntu-latest", "steps": [write]}
+        text = context.workflow.copy(job.id, results, probe, cancelled)
+        needs = {NEEDS: context.workflow.needed(job.id, results)}
+        job.process = self._start(context, job.id, text, job.labels, token, needs)
+
+    def finish(self, context: Context, job: Job, token: str) -> None:
+        """Read the job's log until it ends, and keep what became of it."""
+        assert job.process and job.process.stdout
+        began, limit = time.monotonic(), _later(job.minutes * 60, job.time_out)
+        others, complaints = {PROBE, *context.workflow.jobs} - {job.id}, ""
+        for entry in _entries(job.process.stdout):
+            if "jobID" not in entry:
+                complaints += entry["msg"] + "\n"
+            elif entry["jobID"] not in others:
+                job.read(entry)
+        job.process.wait()
+        limit.cancel()
+        job.seconds = time.monotonic() - began
+        written = context.folder / f"{job.id}.json"
+        became: dict[str, Any] = {"result": "failure"}
+        if written.exists():
+            became = json.loads(written.read_text())[job.id]
+        else:
+            job.log += complaints
+        job.conclusion = "cancelled" if job.interrupted else became["result"]
+        secrets = [*context.secrets.values(), token]
+        job.outputs = _without_secrets(job, became.get("outputs") or {}, secrets)
+        self._sweep(context.folder / job.id)
+
+    def _start(
+        self, context: Context, name: str, text: str, labels: Iterable[str], token: str, variables: Mapping[str, str]
+    ) -> "subprocess.Popen[str]":
+        folder = context.folder / name
+        for path, content in {**context.files, context.workflow.path: text, "event.json": context.event.json}.items():
+            (folder / "work" / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "work" / path).write_text(content)
+        home = folder / "home"
+        home.mkdir()
+        git = Path(shutil.which("git") or "/usr/bin/git").parent
+        path = f"{self.folder / 'bin'}:{git}:/usr/local/bin:/usr/bin:/bin"
+        env = {**context.env, "VENV": str(self.environment), "RUNNER_TRACKING_ID": str(folder)}
+        env |= {"TERM": "dumb", "PAGER": "cat"}  # act gives steps a terminal, GitHub does not
+        command = [
+            *(str(ACT), context.event.name, "--job", PROBE, "--directory", str(folder / "work")),
+            *("--workflows", context.workflow.path, "--eventpath", "event.json", "--actor", context.event.actor),
+            *("--json", "--rm", "--pull=false", "--action-offline-mode", "--no-cache-server", "--no-skip-checkout"),
+            *_flags("--platform", dict.fromkeys(["ubuntu-latest", *labels], "-self-hosted")),
+            *_flags("--env", env),
+            *_flags("--var", {**context.variables, **variables}),
+            *_flags("--secret", {**context.secrets, "GITHUB_TOKEN": token}),
+            *_flags("--local-repository", stand_ins(context.workflow, context.files)),
+        ]
+        return subprocess.Popen(
+            command,
+            cwd=folder / "work",
+            env={"PATH": path, "HOME": str(home), "LANG": "C.UTF-8"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def _sweep(self, folder: Path) -> None:
+        """End what the job left running, known by the mark in its environment as on GitHub's runners, and its files."""
+        mark = f"RUNNER_TRACKING_ID={folder}\0".encode()
+        for environ in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if mark in environ.read_bytes():
+                    os.kill(int(environ.parent.name), signal.SIGKILL)
+            except OSError:  # not ours to read, or gone
+                continue
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def stand_ins(workflow: Workflow, files: Mapping[str, str]) -> dict[str, str]:
+    """owner/name@commit of each action in use, to the folder that stands in for it. Raises Refused where none does."""
+    texts = {workflow.path: workflow.text} | {path: text for path, text in files.items() if "/actions/" in path}
+    found = {}
+    for path, text in texts.items():
+        for used in re.findall(r"^[\s-]*uses:\s*['\"]?([^'\"\s#]+)", text, re.M):
+            if used.startswith("./"):
+                continue
+            action, _, commit = used.partition("@")
+            if not re.fullmatch("[0-9a-f]{40}", commit):
+                raise Refused(f"{path}: {used} is not pinned; name its commit by 40 hex digits, the tag as a comment")
+            if not (STAND_INS / action / "action.yml").exists():
+                raise Refused(f"{path}: nothing stands in for {action}; add {STAND_INS.name}/{action}/action.yml")
+            repository = "/".join(action.split("/")[:2])
+            found[f"{repository}@{commit}"] = str(STAND_INS / repository)
+    return found
+
+
+def _without_secrets(job: Job, outputs: Mapping[str, str], secrets: Iterable[str]) -> dict[str, str]:
+    """GitHub drops an output in which it sees a secret."""
+    kept = {name: value for name, value in outputs.items() if not any(secret and secret in value for secret in secrets)}
+    for name in outputs.keys() - kept.keys():
+        message = f"Skip output '{name}' since it may contain secret."
+        job.annotations.append({"level": "warning", "message": message})
+    return kept
+
+
+def _flags(name: str, values: Mapping[str, str]) -> Iterator[str]:
+    for key, value in values.items():
+        yield from (name, f"{key}={value}")
+
+
+def _entries(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        yield json.loads(line) if line.startswith("{") else {"msg": line.rstrip("\n")}
+
+
+def _later(seconds: float, action: Any) -> threading.Timer:
+    timer = threading.Timer(seconds, action)
+    timer.daemon = True
+    timer.start()
+    return timer
