@@ -6,6 +6,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +290,18 @@ def test_approvals_of_code_owners(forge: Forge, alice: Client) -> None:
     bot("PUT", "/pulls/1/merge", 200)
 
 
+def test_a_run_changes_no_workflow(forge: Forge, tmp_path: Path) -> None:
+    token = forge.token(NAME, {"contents": "write"})
+    git, path = work_tree(forge, tmp_path / "work", token), ".github/workflows/release.yml"
+    (tmp_path / "work" / path).write_text("on: push\n")
+    git("commit", "-qam", "Change a workflow")
+    assert "`workflows` permission" in git("push", "origin", "HEAD:refs/heads/topic").stderr
+    git("reset", "-q", "--hard", "HEAD~1")
+    git("commit", "-q", "--allow-empty", "-m", "Change nothing of it")
+    assert git("push", "origin", "HEAD:refs/heads/topic").returncode == 0
+    Client(forge, token)("PUT", "/contents/.github/workflows/new.yml", 403, json={"message": "new", "content": ""})
+
+
 def test_a_bypass_of_a_ruleset(forge: Forge, alice: Client) -> None:
     app = forge.app("loop", {"contents": "write"})
     by = [{"actor_id": app.id, "actor_type": "Integration", "bypass_mode": "always"}]
@@ -484,6 +497,16 @@ def test_a_delay_and_a_hook(forge: Forge, alice: Client) -> None:
     start = time.monotonic()
     alice("GET", "", 200)
     assert seen == ["now"] and time.monotonic() - start >= 0.05
+
+
+def test_of_many_who_ask_for_one_pull_request_one_gets_it(forge: Forge) -> None:
+    commit(forge, "topic", {"a": "1"})
+    body = {"title": "Try topic", "head": "topic", "base": "main"}
+    with ThreadPoolExecutor() as pool:
+        clients = [Client(forge, "ghp_bob") for _ in range(6)]
+        url = f"{forge.api_url}/repos/{NAME}/pulls"
+        answers = pool.map(lambda client: client.session.post(url, json=body).status_code, clients)
+    assert sorted(answers) == [201] + [422] * 5
 
 
 def test_calls_are_counted(forge: Forge, alice: Client) -> None:

@@ -24,13 +24,19 @@ CONFIG = """
 [gc]
 \tauto = 0
 """
-# The forge names the refs that its rules protect; one hook, in every repository, refuses them as GitHub does.
-HOOK = """#!/bin/sh
+# The forge names the refs that its rules protect, and says who may not touch workflows; one hook, in every repository,
+# refuses such pushes as GitHub does.
+HOOK = r"""#!/bin/sh
 case " $FORGE_PROTECTED " in *" $1 "*)
   echo "error: GH013: Repository rule violations found for $1." >&2
   echo "- Changes must be made through a pull request." >&2
   exit 1
 esac
+deleted=0000000000000000000000000000000000000000
+if [ -n "$FORGE_NO_WORKFLOWS" ] && [ "$3" != $deleted ] && ! git diff --quiet "HEAD...$3" -- .github/workflows; then
+  echo "refusing to allow a GitHub App to create or update workflow without \`workflows\` permission" >&2
+  exit 1
+fi
 """
 FIELDS = ("%H", "%T", "%P", "%an", "%ae", "%ad", "%cn", "%ce", "%cd", "%B")
 
@@ -77,6 +83,10 @@ class Git:
         except GitError:
             return False
         return True
+
+    def changes_workflows(self, new: str) -> bool:
+        """Whether a commit differs in its workflows from where it left the default branch."""
+        return bool(self("diff", "--name-only", f"HEAD...{new}", "--", ".github/workflows"))
 
     def update(self, ref: str, new: str | None) -> None:
         """Point a ref at a commit; None deletes it."""

@@ -246,11 +246,13 @@ class Handler(BaseHTTPRequestHandler):
             body = message.get(refused.status, refused.message).encode()
             return api.Answer(refused.status, body, {"Content-Type": "text/plain"})
         if not (pushing and call.method == "POST"):
-            return self.backend(call, match["tail"], "")
+            return self.backend(call, match["tail"])
         with self.forge.lock, pulls.refs_moving(self.forge, call.repo, call.actor):
-            return self.backend(call, match["tail"], " ".join(rules.protected(self.forge, call.repo, call.actor)))
+            limits = {"FORGE_PROTECTED": " ".join(rules.protected(self.forge, call.repo, call.actor))}
+            limits["FORGE_NO_WORKFLOWS"] = "" if call.actor.writes_workflows else "yes"
+            return self.backend(call, match["tail"], **limits)
 
-    def backend(self, call: api.Call, tail: str, protected: str) -> api.Answer:
+    def backend(self, call: api.Call, tail: str, **limits: str) -> api.Answer:
         environment = {
             **ISOLATED,
             **{"GIT_PROJECT_ROOT": str(call.repo.git.path.resolve()), "PATH_INFO": f"/{tail}"},
@@ -258,7 +260,7 @@ class Handler(BaseHTTPRequestHandler):
             "QUERY_STRING": urlsplit(self.path).query,
             **{"CONTENT_TYPE": call.headers.get("content-type", ""), "CONTENT_LENGTH": str(len(call.content))},
             **{"HTTP_CONTENT_ENCODING": call.headers.get("content-encoding", ""), "REMOTE_ADDR": "127.0.0.1"},
-            **{"GIT_PROTOCOL": call.headers.get("git-protocol", ""), "FORGE_PROTECTED": protected, "LC_ALL": "C"},
+            **{"GIT_PROTOCOL": call.headers.get("git-protocol", ""), "LC_ALL": "C", **limits},
         }
         done = subprocess.run(["git", "http-backend"], input=call.content, capture_output=True, env=environment)
         head, _, body = done.stdout.partition(b"\r\n\r\n")

@@ -46,6 +46,11 @@ class Actor:
     def is_actions(self) -> bool:
         return self.app == ACTIONS_APP
 
+    @property
+    def writes_workflows(self) -> bool:
+        """A run's token never does; an App where it has the permission."""
+        return self.permissions is None or self.permissions.get("workflows") == "write"
+
 
 @dataclass
 class Repo:

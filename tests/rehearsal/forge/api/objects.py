@@ -144,10 +144,12 @@ def list_matching_refs(call: Call, ref: str) -> list[Json]:
 
 
 def move(call: Call, ref: str, sha: str | None) -> None:
-    """Point a ref elsewhere, unless a rule protects it."""
+    """Point a ref elsewhere, unless a rule protects it or it would change workflows without the permission."""
     if ref in rules.protected(call.state, call.repo, call.actor):
         message = "Changes must be made through a pull request."
         raise Refused(422, f"Repository rule violations found\n\n{message}\n\n")
+    if sha and not call.actor.writes_workflows and call.repo.git.changes_workflows(sha):
+        raise Refused(403, "Resource not accessible by integration")
     with pulls.refs_moving(call.state, call.repo, call.actor):
         call.repo.git.update(ref, sha)
 
