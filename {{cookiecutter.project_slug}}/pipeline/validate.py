@@ -12,8 +12,8 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.ingest import SIMULATE, TRANSACTIONS, replacing
-from pipeline.params import Days, days, load
+from pipeline.ingest import SIMULATE, TRANSACTIONS, first_line, replacing, source_of
+from pipeline.params import BadInput, Days, days, load
 from pipeline.schema import ID, LABEL, SOURCE, TIME, Column
 
 VALIDATION = Path("reports/validation.json")
@@ -22,14 +22,20 @@ DTYPES = {"int64": pl.Int64(), "float64": pl.Float64(), "datetime": pl.Datetime(
 
 
 def main() -> None:
-    """Write reports/validation.json."""
+    """Write reports/validation.json. Raises BadInput where data/transactions.parquet cannot be read."""
     params = load()
-    source, snapshot = params["data"]["source"], params["data"].get("snapshot")
+    source, snapshot = source_of(params), params["data"].get("snapshot")
+    try:
+        found = measure(pl.scan_parquet(TRANSACTIONS), SOURCE, days(params))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise BadInput(
+            f"{TRANSACTIONS}: cannot be read ({first_line(error)}); make it with `dvc repro ingest`"
+        ) from None
     measured = {
         "file": str(TRANSACTIONS),
         "source": source,
         "pinned": source == SIMULATE or snapshot is not None,
-        **measure(pl.scan_parquet(TRANSACTIONS), SOURCE, days(params)),
+        **found,
     }
     with replacing(VALIDATION) as temporary:
         temporary.write_text(json.dumps(measured, indent=2, default=str) + "\n")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from datetime import date, datetime, timedelta
 from math import inf, nan
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from pipeline import ingest, validate
-from pipeline.params import Days, load
+from pipeline.params import BadInput, Days, load
 from pipeline.schema import ID, LABEL, SOURCE, TIME
 
 ROOT = Path(validate.__file__).parents[1]
@@ -151,6 +152,20 @@ def test_the_stage_writes_strict_json(
     written = json.loads(validate.VALIDATION.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert (written["source"], written["pinned"], written["rows"]) == (source, pinned, 50)
     assert written["days"]["until"] == "2020-01-05"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"cut"])
+def test_a_table_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
+    if content is not None:
+        ingest.TRANSACTIONS.parent.mkdir()
+        ingest.TRANSACTIONS.write_bytes(content)
+    with pytest.raises(BadInput, match="^data/transactions.parquet: cannot be read .*`dvc repro ingest`$"):
+        validate.main()
+    assert not validate.VALIDATION.exists()
 
 
 def test_real_data_has_no_fault() -> None:
