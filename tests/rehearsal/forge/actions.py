@@ -112,11 +112,17 @@ def update_check_run(state: State, check: Json, body: Json) -> Json:
     return updated(check, {name: value for name, value in body.items() if name not in ("output", "name")})
 
 
-def upload_artifact(state: State, repo: Repo, run: int, name: str, content: bytes) -> Json:
-    """A zip under a name that is new in its run (409 otherwise), as actions/upload-artifact leaves it."""
+def upload_artifact(state: State, repo: Repo, run: int, name: str, content: bytes, *, overwrite: bool = False) -> Json:
+    """A zip under a name that is new in this attempt of the run (409 otherwise), as actions/upload-artifact leaves it."""
     parent = repo.row("runs", run)
-    if any(row["workflow_run"]["id"] == run for row in repo.rows("artifacts", name=name)):
+    key = (run, parent["run_attempt"], name)
+    if overwrite:
+        for row in repo.rows("artifacts", name=name):
+            if row["workflow_run"]["id"] == run:
+                del repo.tables["artifacts"][row["id"]]
+    elif key in repo.uploaded:
         raise Refused(409, "Conflict: an artifact with this name already exists on the workflow run")
+    repo.uploaded.add(key)
     of = {"id": run, "repository_id": repo.info["id"], "head_repository_id": parent["head_repository_id"]}
     fields = {
         **{"name": name, "size_in_bytes": len(content), "expired": False, "expires_at": later(state, days=90)},

@@ -80,7 +80,10 @@ def create_check_run(call: Call) -> Json:
 def update_check_run(call: Call, id: int) -> Json:
     check = call.repo.row("check_runs", id)
     if check["app"]["id"] != call.actor.app:
-        raise Refused(403, "Invalid app_id `{}` - check run can only be modified by the GitHub App that created it.")
+        message = (
+            f"Invalid app_id `{call.actor.app}` - check run can only be modified by the GitHub App that created it."
+        )
+        raise Refused(403, message)
     return actions.update_check_run(call.state, check, call.body)
 
 
@@ -191,4 +194,5 @@ def stored(call: Call, owner: str, name: str, id: int, secret: str) -> Answer:
 @route("PUT /repos/{repo}/actions/runs/{id}/artifacts/{name}")
 def upload_artifact(call: Call, id: int, name: str) -> Answer:
     """Not GitHub's: where the stand-in of actions/upload-artifact sends its zip; any token of the repository does."""
-    return Answer(201, actions.upload_artifact(call.state, call.repo, id, name, call.content))
+    overwrite = call.query.get("overwrite") == "true"
+    return Answer(201, actions.upload_artifact(call.state, call.repo, id, name, call.content, overwrite=overwrite))
