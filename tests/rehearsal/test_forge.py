@@ -270,7 +270,8 @@ def test_approvals_of_code_owners(forge: Forge, alice: Client) -> None:
     alice("POST", "/rulesets", json=RULESET | {"rules": [{"type": "pull_request", "parameters": asked}]})
     commit(forge, "topic", {"policies/model.yaml": "1", "policies/notes.md": "x"})
     bot = Client(forge, forge.mint(Actor("loop[bot]", {"contents": "write", "pull_requests": "write"}, 7)))
-    open_pull(bot, "topic")
+    asked_people = open_pull(bot, "topic")
+    assert [user["login"] for user in asked_people["requested_reviewers"]] == ["alice"]
     message = bot("PUT", "/pulls/1/merge", 405)["message"]
     assert "At least 1 approving review is required" in message and "code owner review from alice" in message
     bob, rita = Client(forge, "ghp_bob"), Client(forge, "ghp_rita")
@@ -615,10 +616,11 @@ def test_artifacts_are_found_by_name_across_runs(forge: Forge, repo: Repo, alice
     for run in runs:
         job("PUT", f"/actions/runs/{run}/artifacts/model-key", 201, data=b"zip of %d" % run)
     job("PUT", f"/actions/runs/{runs[0]}/artifacts/model-key", 409, data=b"other")
+    job("PUT", f"/actions/runs/{runs[0]}/artifacts/model-key?overwrite=true", 201, data=b"other")
     job("GET", "/actions/artifacts", 403)
     found = alice("GET", "/actions/artifacts?name=model-key")["artifacts"]
-    assert [artifact["workflow_run"]["id"] for artifact in found] == runs[::-1]
-    assert alice("GET", found[0]["archive_download_url"]) == b"zip of %d" % runs[1]
+    contents = {artifact["workflow_run"]["id"]: alice("GET", artifact["archive_download_url"]) for artifact in found}
+    assert contents == {runs[0]: b"other", runs[1]: b"zip of %d" % runs[1]}
     assert alice("GET", "/actions/artifacts?name=other")["total_count"] == 0
     repo.tables["artifacts"][found[0]["id"]]["expired"] = True
     alice("GET", found[0]["archive_download_url"], 410)

@@ -113,7 +113,7 @@ def update_check_run(state: State, check: Json, body: Json) -> Json:
 
 
 def upload_artifact(state: State, repo: Repo, run: int, name: str, content: bytes, *, overwrite: bool = False) -> Json:
-    """A zip under a name that is new in this attempt of the run (409 otherwise), as actions/upload-artifact leaves it."""
+    """A zip under a name that is new in this attempt of the run, or 409, as actions/upload-artifact leaves it."""
     parent = repo.row("runs", run)
     key = (run, parent["run_attempt"], name)
     if overwrite:

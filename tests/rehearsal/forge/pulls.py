@@ -72,8 +72,28 @@ def create(state: State, repo: Repo, actor: Actor, body: Json) -> Json:
     }
     repo.pushers[number] = actor.login
     judge(state, repo, pull)
+    if not pull["draft"]:
+        ask_owners(state, repo, pull, actor)
     tell(state, repo, pull, actor, "opened")
     return view(state, repo, number, full=True)
+
+
+def ask_owners(state: State, repo: Repo, pull: Json, author: Actor) -> None:
+    """Ask the code owners of what it changes for a review."""
+    owners = sorted({owner for each in rules.code_owners(repo, pull) for owner in each} - {author.login})
+    pull["requested_reviewers"] = [state.account(owner) for owner in owners if owner in repo.roles]
+    pull["requested_teams"] = [team(state, repo, owner.split("/")[1]) for owner in owners if owner in state.teams]
+
+
+def team(state: State, repo: Repo, slug: str) -> Json:
+    url, number = f"{state.api_url}/orgs/{repo.owner}/teams/{slug}", next(state.ids)
+    return {
+        **{"id": number, "node_id": f"T_{number}", "name": slug, "slug": slug, "description": "", "parent": None},
+        **{"privacy": "closed", "notification_setting": "notifications_enabled", "permission": "push"},
+        **{"url": url, "html_url": f"{state.url}/orgs/{repo.owner}/teams/{slug}"},
+        **{"members_url": url + "/members{/member}", "repositories_url": f"{url}/repos", "type": "organization"},
+        "organization_id": repo.info["owner"]["id"],
+    }
 
 
 def refused_pull(message: str) -> Refused:

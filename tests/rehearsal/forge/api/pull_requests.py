@@ -151,7 +151,7 @@ def request_reviewers(call: Call, number: int) -> Json:
     asked = [user["login"] for user in pull["requested_reviewers"]]
     pull["requested_reviewers"] += [call.state.account(login) for login in people if login not in asked]
     known = [team["slug"] for team in pull["requested_teams"]]
-    pull["requested_teams"] += [team_answer(call, team) for team in teams if team not in known]
+    pull["requested_teams"] += [pulls.team(call.state, call.repo, team) for team in teams if team not in known]
     pulls.tell(call.state, call.repo, pull, call.actor, "review_requested")
     return pulls.view(call.state, call.repo, number)
 
@@ -162,14 +162,3 @@ def remove_requested_reviewers(call: Call, number: int) -> Json:
     pull["requested_reviewers"] = [user for user in pull["requested_reviewers"] if user["login"] not in gone]
     pull["requested_teams"] = [team for team in pull["requested_teams"] if team["slug"] not in teams]
     return pulls.view(call.state, call.repo, number)
-
-
-def team_answer(call: Call, slug: str) -> Json:
-    url, number = f"{call.state.api_url}/orgs/{call.repo.owner}/teams/{slug}", next(call.state.ids)
-    return {
-        **{"id": number, "node_id": f"T_{number}", "name": slug, "slug": slug, "description": "", "parent": None},
-        **{"privacy": "closed", "notification_setting": "notifications_enabled", "permission": "push"},
-        **{"url": url, "html_url": f"{call.state.url}/orgs/{call.repo.owner}/teams/{slug}"},
-        **{"members_url": url + "/members{/member}", "repositories_url": f"{url}/repos", "type": "organization"},
-        "organization_id": call.repo.info["owner"]["id"],
-    }
