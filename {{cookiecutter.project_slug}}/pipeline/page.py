@@ -210,6 +210,7 @@ def training(part: Part) -> dict[str, Any]:
     """A sentence on the training."""
     said = [f"{part['rows']:,} rows"] if "rows" in part else []
     said += [f"{len(part['epochs'])} epochs"] if "epochs" in part else []
+    said += [f"{part['parameters']:,} parameters"] if "parameters" in part else []
     said += [f"on {part['device']}"] if "device" in part else []
     return {"training": ", ".join(said) + "."}
 
