@@ -123,6 +123,7 @@ def ours(record: logging.LogRecord) -> bool:
 
 def load_model() -> Model:
     """The model beside this code, in the repository and in a Bento alike, unless MODEL names another."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime reports to its maker unless it is told not to
     try:
         return load(Path(os.environ.get("MODEL") or Path(__file__).parent.parent / "model"))
     except BadModel as error:
