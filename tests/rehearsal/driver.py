@@ -9,7 +9,7 @@ import json
 import re
 import threading
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -74,13 +74,16 @@ class Run:
 class Rehearsal:
     """`with Rehearsal(folder, environment) as github:` is a forge whose events start workflow runs.
 
-    environment: the virtual environment that setup actions put on the PATH of jobs. at_once: jobs run side by side.
+    environment: the virtual environment that setup actions put on the PATH of jobs. image: environment variables that
+    the machine's image has set, such as the address of a package index. at_once: jobs run side by side.
     """
 
-    def __init__(self, folder: Path, environment: Path, at_once: int = 2) -> None:
+    def __init__(
+        self, folder: Path, environment: Path, image: Mapping[str, str] | None = None, at_once: int = 2
+    ) -> None:
         self.folder = folder.resolve()
         self.forge = Forge(self.folder / "forge")
-        self.runner = Runner(self.folder, environment.resolve())
+        self.runner = Runner(self.folder, environment.absolute(), image or {})
         self.runs: list[Run] = []
         self.secrets: dict[str, dict[str, str]] = {}
         self._errors: list[BaseException] = []
@@ -257,23 +260,25 @@ class Rehearsal:
 
     def _line_up(self, run: Run) -> None:
         key = (run.repository, run.group)
+        if not run.group:
+            return
         with self._turn:
-            if not run.group:
-                return
-            if older := self._pending.get(key):
-                self._cancel(older)
+            overtaken = [self._pending.get(key), self._active.get(key) if run.replaces else None]
             self._pending[key] = run
-            if run.replaces and key in self._active:
-                self._cancel(self._active[key])
+        for older in filter(None, overtaken):
+            self._cancel(older)
 
-    def _await_turn(self, run: Run) -> None:
+    def _has_turn(self, run: Run) -> bool:
+        """Wait until the group is free; False where the run was cancelled before that."""
         key = (run.repository, run.group)
         with self._turn:
-            self._turn.wait_for(lambda: run.cancelled or not run.group or key not in self._active)
-            if run.group and not run.cancelled:
-                self._active[key] = run
-            if self._pending.get(key) is run:
-                del self._pending[key]
+            if run.group:
+                self._turn.wait_for(lambda: run.cancelled or key not in self._active)
+                if self._pending.get(key) is run:
+                    del self._pending[key]
+                if not run.cancelled:
+                    self._active[key] = run
+            return not run.cancelled
 
     def _leave(self, run: Run) -> None:
         with self._turn:
@@ -292,11 +297,15 @@ class Rehearsal:
     # A run and its jobs, each on a thread of its own
 
     def _run(self, run: Run, context: Context, jobs: list[Job]) -> None:
-        self._await_turn(run)
-        self.forge.update_run(run.repository, run.id, status="in_progress")
-        threads = [self._spawn(self._job, run, context, job) for job in jobs]
-        for thread in threads:
-            thread.join()
+        if self._has_turn(run):
+            self.forge.update_run(run.repository, run.id, status="in_progress")
+            for thread in [self._spawn(self._job, run, context, job) for job in jobs]:
+                thread.join()
+        else:
+            for job in jobs:
+                job.conclusion = "cancelled"
+                self._report(run, job, status="completed", conclusion="cancelled")
+        self.forge.tokens.pop(context.env["ACTIONS_RUNTIME_TOKEN"], None)
         self._conclude(run, verdict(run))
         self._leave(run)
 
@@ -305,15 +314,15 @@ class Rehearsal:
             run.jobs[need].ended.wait()
         try:
             with self._slots:
-                self._run_job(run, context, job)
+                self._act(run, context, job)
+            self._report(run, job, status="completed", conclusion=job.conclusion, steps=job.steps)
         except Exception:
             job.conclusion = "failure"
             raise
         finally:
             job.ended.set()
-            self._report(run, job, status="completed", conclusion=job.conclusion, steps=job.steps)
 
-    def _run_job(self, run: Run, context: Context, job: Job) -> None:
+    def _act(self, run: Run, context: Context, job: Job) -> None:
         token = self.forge.token(run.repository, job.permissions)
         results = {other.id: other.result for other in run.jobs.values()}
         with run.lock:
@@ -323,7 +332,7 @@ class Rehearsal:
             self._report(run, job, status="in_progress")
             self.runner.start(context, job, results, token, run.cancelled)
         self.runner.finish(context, job, token)
-        del self.forge.tokens[token]
+        self.forge.tokens.pop(token, None)
 
     def _report(self, run: Run, job: Job, **changes: Any) -> None:
         self.forge.set_job(run.repository, run.id, job.name, **changes)

@@ -94,10 +94,10 @@ class Context:
 
 
 class Runner:
-    """Runs jobs under `folder`; environment is the virtual environment that setup actions put on their PATH."""
+    """Runs jobs under `folder`, each in a home of its own, with nothing of ours but `environment` and `image`."""
 
-    def __init__(self, folder: Path, environment: Path) -> None:
-        self.folder, self.environment = folder, environment
+    def __init__(self, folder: Path, environment: Path, image: Mapping[str, str]) -> None:
+        self.folder, self.environment, self.image = folder, environment, image
         node = folder / "bin" / "node"
         node.parent.mkdir(parents=True)
         # The stand-ins are JavaScript actions to act, pre and post steps included, and Python to us.
@@ -176,7 +176,7 @@ class Runner:
         return subprocess.Popen(
             command,
             cwd=folder / "work",
-            env={"PATH": path, "HOME": str(home), "LANG": "C.UTF-8"},
+            env={"LANG": "C.UTF-8", **self.image, "PATH": path, "HOME": str(home)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -24,6 +24,7 @@ CHECKOUT = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1"
 UPLOAD = "actions/upload-artifact@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a"
 DOWNLOAD = "actions/download-artifact@3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c"
 CACHE = "actions/cache@55cc8345863c7cc4c66a329aec7e433d2d1c52a9"
+APP_TOKEN = "actions/create-github-app-token@bcd2ba49218906704ab6c1aa796996da409d3eb1"
 SETUP = "actions/setup-python@5fda3b95a4ea91299a34e894583c3862153e4b97"
 
 
@@ -46,6 +47,7 @@ def ask(path: str, body: str) -> str:
 
 
 ISSUE, LABEL = ask("/issues", '{"title": "x"}'), ask("/labels", '{"name": "n"}')
+VARIABLE = ask("/actions/variables", '{"name": "n", "value": "x"}')
 
 
 @dataclass
@@ -237,6 +239,20 @@ def test_an_output_with_a_secret_in_it_is_dropped(clone: Clone) -> None:
     clone.push({"a.yml": flow("push", jobs={"a": job(script, outputs=outputs)})})
     a = clone.github.runs[0].jobs["a"]
     assert a.outputs == {"kept": "yes"} and "'lost'" in a.annotations[0]["message"]
+
+
+def test_an_apps_token_does_what_was_asked_for_and_ends_with_the_job(clone: Clone) -> None:
+    app = clone.github.forge.app("gitops", {"issues": "write", "contents": "write"})
+    clone.github.secret("KEY", app.private_key)
+    given = {"client-id": app.client_id, "private-key": "${{ secrets.KEY }}", "permission-issues": "write"}
+    asks = "\n".join(line.replace("github.token", "steps.app.outputs.token") for line in (ISSUE, VARIABLE))
+    steps = [{"uses": APP_TOKEN, "id": "app", "with": given}, {"run": asks}]
+    before = set(clone.github.forge.tokens)
+    clone.push({"a.yml": flow("push", jobs={"a": job(steps=steps)})})
+    run = clone.github.runs[0]
+    assert run.conclusion == "success" and "201\n403\n" in run.log and "Post" in run.log
+    minted = set(clone.github.forge.tokens) - before
+    assert not any(clone.github.forge.tokens[token].login == "gitops[bot]" for token in minted)
 
 
 def test_a_pull_request_by_a_workflow_waits_for_approval(clone: Clone) -> None:

@@ -193,7 +193,9 @@ class Workflow:
 
     def _is_condition(self, job: str, line: int) -> bool:
         body = next(value for key, value in self._nodes if key.value == job)
-        return any(key.value == "if" and key.start_mark.line == line for key, _ in body.value)
+        return any(
+            key.value == "if" and key.start_mark.line <= line <= value.end_mark.line for key, value in body.value
+        )
 
 
 def literal(text: str) -> str:

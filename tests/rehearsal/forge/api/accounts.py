@@ -83,6 +83,13 @@ def create_installation_token(call: Call, id: int) -> Json:
     return {"token": token, "expires_at": expires, "permissions": asked, "repository_selection": selection}
 
 
+@route("DELETE /installation/token")
+def revoke_installation_token(call: Call) -> None:
+    if not call.actor.app:
+        raise Refused(403, "Resource not accessible by personal access token")
+    del call.state.tokens[call.headers["authorization"].partition(" ")[2]]
+
+
 @route("GET /repos/{repo}")
 def get_repository(call: Call) -> Json:
     level = call.state.level(call.repo, call.actor)
