@@ -53,7 +53,7 @@ def judged(table: pl.DataFrame, test: tuple[date, date], delay: int, known: int)
 
 
 @dataclass(frozen=True)
-class Test:
+class Judged:
     """The judged rows as arrays [rows]; a unit is what a resample draws: a card, or a row where there are no cards."""
 
     label: np.ndarray  # float64, 0 or 1
@@ -72,13 +72,13 @@ class Test:
         return int(self.unit.max()) + 1
 
 
-def measure(test: Test, score: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+def measure(test: Judged, score: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     """Every metric of `score` [rows] for each resample: weights [resamples, units] -> name: float64 [resamples]."""
     parts = [_measure(test, score, weights[i : i + CHUNK]) for i in range(0, len(weights), CHUNK)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _measure(test: Test, score: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+def _measure(test: Judged, score: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     positive, total = counts(test, score, weights)
     metrics = {
         "average_precision": average_precision(positive, total),
@@ -91,7 +91,7 @@ def _measure(test: Test, score: np.ndarray, weights: np.ndarray) -> dict[str, np
     return metrics
 
 
-def counts(test: Test, score: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def counts(test: Judged, score: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Positives and rows at or above each distinct score, from the highest down: two [resamples, thresholds]."""
     order = np.argsort(-score, kind="stable")
     last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))  # equal scores share a threshold
@@ -119,7 +119,7 @@ def recall_at_precision(positive: np.ndarray, total: np.ndarray, precision: floa
     return _ratio((positive * enough).max(axis=1), positive[:, -1])
 
 
-def calibration_error(test: Test, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def calibration_error(test: Judged, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Expected calibration error: mean distance of score and label share, over BINS bins with as many rows each.
 
     Naeini et al., Obtaining Well Calibrated Probabilities Using Bayesian Binning (2015), with the bins of equal mass
@@ -131,7 +131,7 @@ def calibration_error(test: Test, score: np.ndarray, weights: np.ndarray) -> np.
     return _ratio(np.abs(weights @ gap).sum(axis=1), weights @ np.bincount(test.unit, minlength=test.units))
 
 
-def card_precision(test: Test, score: np.ndarray, weights: np.ndarray, top: int) -> np.ndarray:
+def card_precision(test: Judged, score: np.ndarray, weights: np.ndarray, top: int) -> np.ndarray:
     """Share of compromised cards among the `top` cards with a day's highest scores, mean over the days.
 
     Cards that were caught leave the days after (`card_precision_top_k` of the book, chapter 4). A card that a
@@ -193,7 +193,7 @@ def intervals(values: dict[str, np.ndarray], confidence: float) -> dict[str, dic
 # Curves for the report page
 
 
-def curves(test: Test, scores: dict[str, np.ndarray]) -> dict[str, Any]:
+def curves(test: Judged, scores: dict[str, np.ndarray]) -> dict[str, Any]:
     """Points of the ROC and precision-recall curves and of the calibration, by name of the score, and a histogram."""
     result: dict[str, Any] = {"roc": {}, "precision_recall": {}, "calibration": {}}
     everyone = np.ones((1, test.units))
@@ -248,13 +248,13 @@ def slices(table: pl.DataFrame, wanted: Sequence[dict[str, Any]]) -> Iterator[tu
             yield {"column": name, "from": first, "to": last}, above & below
 
 
-def slice_metrics(test: Test, score: np.ndarray, inside: np.ndarray, weights: np.ndarray, confidence: float) -> dict:
+def slice_metrics(test: Judged, score: np.ndarray, inside: np.ndarray, weights: np.ndarray, confidence: float) -> dict:
     """Rows, positives, average precision and ROC AUC of the rows `inside`; None where a label is not there."""
     label = test.label[inside]
     result: dict[str, Any] = {"rows": len(label), "positives": int(label.sum())}
     if not 0 < label.sum() < len(label):
         return result | {"average_precision": None, "roc_auc": None}
-    part = Test(label, test.unit[inside], test.day[inside])
+    part = Judged(label, test.unit[inside], test.day[inside])
     values: dict[str, list[np.ndarray]] = {"average_precision": [], "roc_auc": []}
     for i in range(0, len(weights), CHUNK):
         positive, total = counts(part, score[inside], weights[i : i + CHUNK])
@@ -263,10 +263,10 @@ def slice_metrics(test: Test, score: np.ndarray, inside: np.ndarray, weights: np
     return result | intervals({name: np.concatenate(value) for name, value in values.items()}, confidence)
 
 
-def as_test(table: pl.DataFrame) -> Test:
+def as_test(table: pl.DataFrame) -> Judged:
     """The judged rows as arrays. Raises BadInput where they hold one label only."""
     unit = table[ENTITY].rank("dense").to_numpy() - 1 if ENTITY else np.arange(len(table))
-    return Test(
+    return Judged(
         label=table[LABEL].cast(pl.Float64).to_numpy(),
         unit=unit.astype(np.int64),
         day=table[TIME].dt.date().cast(pl.Int64).to_numpy(),

@@ -104,6 +104,8 @@ def onnx(files: Mapping[str, bytes], threads: int) -> Scorer:
     """A graph with one float32 input [batch] a column and the output `score` [batch], run by onnxruntime."""
     import onnxruntime
 
+    if "model.onnx" not in files:
+        raise BadModel("the manifest lacks model.onnx, the file of the runtime 'onnx'; run the export stage")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

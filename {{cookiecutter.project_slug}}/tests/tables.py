@@ -1,0 +1,63 @@
+"""A small table of feature rows, and a folder in which the stages after `features` run."""
+
+import shutil
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import yaml
+
+from pipeline import params, schema
+
+ROOT = Path(params.__file__).parents[1]
+FIRST, UNTIL = date(2020, 1, 1), date(2020, 1, 20)
+
+
+def feature_rows(number: int = 4000) -> pl.DataFrame:
+    """Feature rows of twenty days in time order; a fraud is an amount above 220, or most rows of a risky terminal."""
+    draw = np.random.default_rng(0)
+    amount, risk = draw.gamma(1.5, 60, number).round(2), draw.choice([0, 0.5, 1], number, p=[0.9, 0.05, 0.05])
+    columns: dict[str, Any] = {
+        schema.ID: np.arange(number),
+        schema.TIME: [datetime(2020, 1, 1) + timedelta(days=20) / number * row for row in range(number)],
+        "customer_id": draw.integers(0, 150, number),
+        schema.LABEL: ((amount > 220) | (draw.random(number) < 0.8 * risk)).astype(np.int64),
+        "tx_amount": amount,
+        "tx_during_weekend": draw.integers(0, 2, number),
+        "tx_during_night": draw.integers(0, 2, number),
+    }
+    for window in (1, 7, 30):
+        columns |= {
+            f"customer_nb_tx_{window}d": draw.poisson(2 * window, number) + 1,
+            f"customer_avg_amount_{window}d": draw.gamma(2, 40, number),
+            f"terminal_nb_tx_{window}d": draw.poisson(window, number),
+            f"terminal_risk_{window}d": risk,
+        }
+    return pl.DataFrame(columns)
+
+
+def knobs(**changes: dict[str, Any]) -> dict[str, Any]:
+    """The repository's params.yaml, with a network and a bootstrap that take a moment, and the `changes` by block."""
+    small: dict[str, dict[str, Any]] = {
+        "data": {"until": str(UNTIL)},
+        "split": {"train": 10, "test": 3},
+        "train": {"hidden": [8], "epochs": 2, "batch": 256},
+        "baselines": {"random_forest": {"n_estimators": 3}},
+        "evaluate": {"resamples": 20, "slices": [{"column": "tx_amount", "from": 50}]},
+    }
+    blocks = params.load(ROOT / "params.yaml")
+    for change in (small, changes):
+        for block, values in change.items():
+            blocks[block] = blocks[block] | values
+    return blocks
+
+
+def workspace(folder: Path, **changes: dict[str, Any]) -> Path:
+    """A folder with the code, small knobs and a table of feature rows."""
+    shutil.copytree(ROOT / "pipeline", folder / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "params.yaml").write_text(yaml.safe_dump(knobs(**changes)))
+    (folder / "data").mkdir()
+    feature_rows().write_parquet(folder / "data" / "features.parquet")
+    return folder

@@ -1,0 +1,61 @@
+"""The mirror: a run a model, with its parameters, its metrics and the very graph."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import onnxruntime
+import pytest
+
+from pipeline import baselines, evaluate, export, track, train
+from tests.tables import workspace
+
+
+def run(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline.track"]
+    return subprocess.run(command, cwd=folder, env=os.environ | environment, capture_output=True, text=True)
+
+
+def test_flattens_blocks() -> None:
+    tree = {"train": {"seed": 0, "hidden": [8]}, "baselines": {"random_forest": {"n": 1}}}
+    assert dict(track.flat(tree)) == {"train.seed": 0, "train.hidden": [8], "baselines.random_forest.n": 1}
+
+
+def test_nothing_to_track_is_a_sentence(tmp_path: Path) -> None:
+    done = run(workspace(tmp_path / "repo"))
+    assert done.returncode == 1 and "make what is to be tracked with `dvc repro`" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_model_is_mirrored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = workspace(tmp_path / "a repository")
+    monkeypatch.chdir(folder)
+    for stage in (baselines, train, export, evaluate):
+        stage.main()
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    first, again = run(folder, MLFLOW_TRACKING_URI=store), run(folder, MLFLOW_TRACKING_URI=store)
+    assert "as version 1 of" in first.stdout, first.stderr
+    assert "is in MLflow already" in again.stdout, again.stderr
+
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    (found,) = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    assert found.data.params["train.hidden"] == "[8]"
+    assert {"average_precision", "random_forest.average_precision", "loss"} <= set(found.data.metrics)
+    graph = mlflow.onnx.load_model("models:/a repository/1").SerializeToString()
+    assert len(onnxruntime.InferenceSession(graph).get_inputs()) == 15
+
+
+@pytest.mark.slow
+def test_a_server_that_does_not_answer_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = workspace(tmp_path / "repo")
+    monkeypatch.chdir(folder)
+    evaluate.METRICS.write_text('{"model": {"digest": "sha256:0"}}')
+    train.TRAINING.parent.mkdir()
+    train.TRAINING.write_text("{}")
+    done = run(folder, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert done.returncode == 1 and "MLflow at http://127.0.0.1:9 did not take the run" in done.stderr
+    assert "Traceback" not in done.stderr
