@@ -125,7 +125,7 @@ def gate(name: str) -> dict[str, Any]:
     """What policies/NAME.yaml says of what was measured."""
     judge, file = policy.JUDGES[name], f"policies/{name}.yaml"
     try:
-        measured, bars = policy.read(judge.measured, judge.stage), policy.load(name)
+        measured, bars = policy.read(judge.measured, judge.make), policy.load(name)
     except BadInput as error:
         return {"said": f"{file} cannot be judged", "bad": True, "blocks": [str(error)], "unjudged": []}
     violations = judge.violations(measured, bars)

@@ -30,9 +30,10 @@ def load(path: Path | str = "params.yaml") -> dict[str, Any]:
         params = yaml.safe_load(Path(path).read_text())
     except (OSError, yaml.YAMLError) as error:
         raise BadInput(f"{path}: {error}") from None
-    if not isinstance(params, dict):
-        raise BadInput(f"{path}: expected blocks such as `data:` and `train:`; restore it from git")
-    return params
+    blocks = params if isinstance(params, dict) else {}
+    if lost := [name for name in ("data", "features", "split") if not isinstance(blocks.get(name), dict)]:
+        raise BadInput(f"{path}: there is no block `{lost[0]}:` with knobs in it; restore it from git")
+    return blocks
 
 
 def days(params: dict[str, Any]) -> Days:
@@ -51,4 +52,4 @@ def day(value: Any, knob: str) -> date:
     try:
         return date.fromisoformat(str(value))
     except ValueError:
-        raise BadInput(f"params.yaml: {knob} is {value!r}; write a day such as \"2018-08-14\"") from None
+        raise BadInput(f'params.yaml: {knob} is {value!r}; write a day such as "2018-08-14"') from None

@@ -1,4 +1,4 @@
-"""Judge what was measured against the bars in policies/: `python -m pipeline.policy data|model`.
+"""Judge what was measured against the bars in policies/: `python -m pipeline.policy data|model|service`.
 
 The stages measure, this judges, and whoever called it speaks: a Violation is data. All violations are found at once,
 and what could not be judged is said, as silence would read as consent.
@@ -8,7 +8,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from math import nan
 from pathlib import Path
@@ -22,6 +22,7 @@ from pipeline.params import BadInput
 from pipeline.schema import ID
 
 POLICIES = Path("policies")
+GATE = Path("reports/gate-{}.json")
 EXAMPLES = 3
 
 Bars = Mapping[str, Any]
@@ -49,13 +50,16 @@ class Violation:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print all violations of policies/data.yaml or model.yaml, and what was not judged. Exits 1 if there is one."""
+    """Print all violations of a policy, and what was not judged; keep both for the report. Exits 1 if there is one."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.policy", description="Judge what was measured.")
     parser.add_argument("name", choices=JUDGES)
     name = parser.parse_args(arguments).name
     judge = JUDGES[name]
-    policy, measured = load(name), read(judge.measured, judge.stage)
+    policy, measured = load(name), read(judge.measured, judge.make)
     violations, unjudged = judge.violations(measured, policy), judge.unjudged(measured, policy)
+    GATE.parent.mkdir(exist_ok=True)
+    said = {"violations": [asdict(violation) for violation in violations], "not_judged": unjudged}
+    Path(str(GATE).format(name)).write_text(json.dumps(said, indent=2) + "\n")
     for violation in violations:
         print(f"{violation}\n")
     for sentence in unjudged:
@@ -103,12 +107,12 @@ def nearest(word: object, words: Sequence[str] | Mapping[str, Any]) -> str:
     return f"`{get_close_matches(str(word), list(words), n=1, cutoff=0)[0]}`" if words else "none"
 
 
-def read(path: Path, stage: str) -> dict[str, Any]:
-    """What a stage measured. Raises BadInput where it has not."""
+def read(path: Path, make: str) -> dict[str, Any]:
+    """What was measured. Raises BadInput where it was not."""
     try:
         return dict(json.loads(path.read_text()))
     except (OSError, ValueError) as error:
-        raise BadInput(f"{path}: cannot be read ({error}); make it with `dvc repro {stage}`") from None
+        raise BadInput(f"{path}: cannot be read ({error}); make it with `{make}`") from None
 
 
 # --- data ---
@@ -419,6 +423,46 @@ def where(piece: Measured) -> str:
     return f"{piece['column']} is {' '.join(ends)}"
 
 
+# --- service ---
+
+
+def judge_service(measured: Measured, policy: Bars) -> list[Violation]:
+    """The bars of policies/service.yaml that reports/service.json does not meet."""
+    faults = {
+        "broken": (
+            len(measured["broken"]),
+            "checks of the contract failed",
+            "mend pipeline/service.py: see the examples",
+        ),
+        "errors": (measured["errors"], "requests under load failed", "look into build/probe.log for what went wrong"),
+        "ready_seconds": (
+            measured["ready_seconds"],
+            "seconds until it was ready",
+            "import and load less when it starts",
+        ),
+    } | {
+        f"latency_ms.{name}": (
+            measured["latency_ms"].get(name),
+            f"ms at {name}",
+            "profile predict, or make the model smaller",
+        )
+        for name in policy["latency_ms"]
+    }
+    bars = {**policy, **{f"latency_ms.{name}": bar for name, bar in policy["latency_ms"].items()}}
+    return [
+        Violation(
+            rule=rule,
+            file="reports/service.json",
+            value=f"{'not measured' if value is None else value} {what}",
+            bar=f"at most {bars[rule]:g}",
+            next=next_,
+            examples=tuple(measured["broken"][:EXAMPLES]) if rule == "broken" else (),
+        )
+        for rule, (value, what, next_) in faults.items()
+        if BEYOND["maximum"](number(value), bars[rule])
+    ]
+
+
 # --- values and bars ---
 
 # A value that is not there, or NaN, is beyond every bar.
@@ -460,17 +504,18 @@ def percent(share: float | None) -> str:
 
 @dataclass(frozen=True)
 class Judge:
-    """What is judged, which stage measures it, and by whom."""
+    """What is judged, what measures it, and by whom."""
 
     measured: Path
-    stage: str
+    make: str  # the command that measures
     violations: Callable[[Measured, Bars], list[Violation]]
     unjudged: Callable[[Measured, Bars], list[str]]
 
 
 JUDGES = {
-    "data": Judge(Path("reports/validation.json"), "validate", judge_data, unjudged_data),
-    "model": Judge(Path("metrics.json"), "evaluate", judge_model, unjudged_model),
+    "data": Judge(Path("reports/validation.json"), "dvc repro validate", judge_data, unjudged_data),
+    "model": Judge(Path("metrics.json"), "dvc repro evaluate", judge_model, unjudged_model),
+    "service": Judge(Path("reports/service.json"), "make probe", judge_service, lambda measured, policy: []),
 }
 
 if __name__ == "__main__":

@@ -55,7 +55,13 @@ def feature_row(windows: Sequence[int]) -> tuple[Column, ...]:
         column
         for days in windows
         for column in (
-            Column(f"terminal_nb_tx_{days}d", "int64", 0, None, f"The terminal's transactions of {days} days, before the label delay"),
+            Column(
+                f"terminal_nb_tx_{days}d",
+                "int64",
+                0,
+                None,
+                f"The terminal's transactions of {days} days, before the label delay",
+            ),
             Column(f"terminal_risk_{days}d", "float64", 0, 1, f"The share of them that was fraudulent, {days} days"),
         )
     )

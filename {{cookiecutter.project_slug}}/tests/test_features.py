@@ -259,7 +259,9 @@ def test_the_stage_keeps_train_gap_and_test(stage: dict) -> None:
     assert table[TIME].dt.date().min() == params.days(stage).train[0] == date(2018, 5, 15)
     assert table[TIME].dt.date().max() == params.days(stage).test[1] == date(2018, 5, 31)
     assert table[TIME].dt.date().n_unique() == 17
-    assert table["customer_nb_tx_7d"].to_numpy().mean() > 7  # the first row's windows hold history that is not in the file
+    assert (
+        table["customer_nb_tx_7d"].to_numpy().mean() > 7
+    )  # the first row's windows hold history that is not in the file
     assert [path.name for path in sorted(Path("data").iterdir())] == ["features.parquet", "transactions.parquet"]
 
 

@@ -392,3 +392,37 @@ def test_the_command_says_everything_and_fails(folder: Path, capsys: pytest.Capt
 def test_the_command_names_the_stage_that_has_not_measured(folder: Path, name: str, stage: str) -> None:
     with pytest.raises(BadInput, match=f"make it with `dvc repro {stage}`"):
         policy.main([name])
+
+
+# --- service ---
+
+
+def sound_service() -> dict[str, Any]:
+    """What `probe` measures of a good service."""
+    latency = {"p50": 2.0, "p95": 5.0, "p99": 9.0}
+    return {"ready_seconds": 2.0, "broken": [], "errors": 0, "requests": 9_000, "latency_ms": latency}
+
+
+@pytest.mark.parametrize(
+    ("rule", "changed", "words"),
+    [
+        ("broken", {"broken": ["tx_amount null got 200"]}, "tx_amount null got 200"),
+        ("errors", {"errors": 3}, "3 requests"),
+        ("ready_seconds", {"ready_seconds": 90}, "90 seconds"),
+        ("latency_ms.p99", {"latency_ms": {"p50": 2.0, "p95": 5.0, "p99": 900.0}}, "900.0 ms at p99"),
+        ("latency_ms.p50", {"latency_ms": {"p99": 9.0}}, "not measured"),
+    ],
+)
+def test_each_fault_of_the_service_misses_its_bar(rule: str, changed: dict[str, Any], words: str) -> None:
+    bars = policy.load("service", POLICIES)
+    assert policy.judge_service(sound_service(), bars) == []
+    (violation,) = policy.judge_service(sound_service() | changed, bars)
+    assert violation.rule == rule
+    assert words in str(violation)
+
+
+def test_what_was_judged_is_kept_for_the_report(folder: Path) -> None:
+    Path("metrics.json").write_text(json.dumps(sound_metrics() | {"slices": []}))
+    policy.main(["model"])
+    kept = json.loads(Path("reports/gate-model.json").read_text())
+    assert kept == {"violations": [], "not_judged": ["slices: metrics.json has none"]}

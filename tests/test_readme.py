@@ -1,0 +1,64 @@
+"""The READMEs tell the truth: their trees, their commands, their walk-through."""
+
+import re
+import textwrap
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from tests import baking
+
+BLOCK = re.compile(r"^( *)```(\w*) ?(.*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(readme: str) -> list[tuple[str, str, str]]:
+    """Language, the words after it, and the dedented text of each fenced block."""
+    return [(language, title.strip(), textwrap.dedent(body)) for _, language, title, body in BLOCK.findall(readme)]
+
+
+def tree(readme: str) -> list[str]:
+    """The paths of the block that shows the tree: two spaces a level, a folder's name ends with a slash."""
+    body = next(body for _, title, body in blocks(readme) if title == "tree")
+    paths: list[str] = []
+    folders: list[str] = []
+    for line in body.splitlines():
+        indent, name = re.match(r"( *)(\S+)", line).groups()  # type: ignore[union-attr]
+        folders = folders[: len(indent) // 2] + [name]
+        paths.append("".join(folders))
+    return paths
+
+
+def unlisted(tracked: list[str], listed: list[str]) -> list[str]:
+    """Tracked files that neither they nor a folder shown closed stands for."""
+    opened = {str(PurePosixPath(path).parent) + "/" for path in listed}
+    closed = [path for path in listed if path.endswith("/") and path not in opened]
+    return [
+        name
+        for name in tracked
+        if not any(fnmatch(name, path) and name.count("/") == path.count("/") for path in listed)
+        and not any(name.startswith(path) for path in closed)
+        and not PurePosixPath(name).parts[0].startswith((".git", ".dvc", ".cookiecutter"))
+    ]
+
+
+@pytest.fixture(params=["template", "bake"])
+def repository(request: pytest.FixtureRequest) -> Path:
+    """The template itself, and what it bakes."""
+    return baking.ROOT if request.param == "template" else request.getfixturevalue("bake")
+
+
+def test_tree_is_what_git_tracks(repository: Path) -> None:
+    listed, tracked = tree((repository / "README.md").read_text()), baking.tracked(repository)
+    assert not unlisted(tracked, listed)
+    absent = [path for path in listed if not any(fnmatch(name, path) or name.startswith(path) for name in tracked)]
+    assert not absent
+
+
+def test_commands_are_targets(repository: Path) -> None:
+    readme, makefile = (repository / "README.md").read_text(), (repository / "Makefile").read_text()
+    named = set(
+        re.findall(r"\bmake ([a-z][a-z-]*)\b(?=[`\s])", "\n".join(re.findall(r"`[^`\n]+`|^make .*", readme, re.M)))
+    )
+    assert named
+    assert named <= set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE))

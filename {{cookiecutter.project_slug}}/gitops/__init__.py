@@ -1,0 +1,1 @@
+"""What speaks to people and to GitHub; it runs none of the repository's models or data code."""

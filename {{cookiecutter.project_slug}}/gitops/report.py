@@ -1,0 +1,297 @@
+"""The pull request's report: facts in, Markdown out. Pure; `facts.schema.json` says what facts are."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+MARKER = "<!-- gitops:report -->"
+LIMIT = 65_536  # characters that GitHub takes in a comment
+MODEL_JOBS = ("data", "train", "test", "service")
+
+Facts = Mapping[str, Any]
+
+
+def render(facts: Facts) -> str:
+    """The whole report, verdict first."""
+    sections = (verdict, gates, metrics, slices, plots, service, data, costs)
+    return "\n".join([MARKER, *(line for section in sections for line in section(facts))]) + "\n"
+
+
+def cut(report: str, link: str, limit: int = LIMIT) -> str:
+    """The report within `limit` characters: whole sections from the top, then where the rest is."""
+    if len(report) <= limit:
+        return report
+    ending = f"\n\n**Cut here**, a comment holds {limit:,} characters: [the whole report]({link}).\n"
+    head = report[: limit - len(ending)]
+    # Only between sections: half a table or an open <details> would swallow what follows.
+    return head[: max(head.rfind("\n### "), len(MARKER))] + ending
+
+
+def text(value: object) -> str:
+    """Any value as inert Markdown: no markup, no mention, no link, no line of its own.
+
+    Inside <code> GitHub makes no mention and no reference, but Markdown is still read: entities are not markup.
+    """
+    flat = " ".join(str(value).split())
+    return f"<code>{''.join(c if c.isalnum() or c in ' -' else f'&#{ord(c)};' for c in flat)}</code>"
+
+
+# --- the verdict -----------------------------------------------------------------------------------------------------
+
+
+def verdict(facts: Facts) -> Iterator[str]:
+    """One heading that says whether this may be merged, and what to do next."""
+    results = facts["jobs"]
+    failed = [name for name, result in results.items() if result == "failure"]
+    count = sum(len(gate["violations"]) for gate in facts["gates"].values())
+    if any(result == "cancelled" for result in results.values()):
+        yield "## ⚪ Cancelled: nothing is decided"
+        yield "\nA newer commit took over, somebody stopped it, or a job ran out of time. A re-run gives a verdict."
+    elif facts["kind"] == "promotion":
+        yield "## 🔴 Not to be merged: this changes `deploy/production/`"
+        yield "\nPromotions are not verified yet. Take `deploy/production/` out of this pull request."
+    elif count:
+        yield f"## 🔴 Not to be merged: {count} {'bar is' if count == 1 else 'bars are'} not met"
+        yield "\nEach is below, with what to do about it."
+    elif failed:
+        yield f"## 🔴 Not to be merged: {', '.join(failed)} failed"
+        yield f"\nThe reason is in the log: [open the run]({facts['run']['url']})."
+    elif facts["run"]["draft"]:
+        yield "## 🟢 Good so far: this is a draft"
+        yield "\nAll gates hold. Mark it as ready for review to have it merged."
+    else:
+        yield "## 🟢 Ready to merge"
+        yield f"\nAll gates hold. {'' if facts['metrics'] is None else headline(facts)}"
+    yield ""
+    yield " · ".join(f"{MARK[result]} {name}" for name, result in results.items())
+    if facts["run"]["fork"]:
+        yield "\nFrom a fork: no GPU, no secret and no write access; main trains again after the merge."
+    for problem in facts["problems"]:
+        yield f"\n⚠️ {text(problem)}"
+
+
+MARK = {"success": "✅", "failure": "❌", "cancelled": "⚪", "skipped": "➖"}
+
+
+def headline(facts: Facts) -> str:
+    """The first metric in a sentence, against what stands in production."""
+    name, ours = next(iter(facts["metrics"]["metrics"].items()))
+    sentence = f"{words(name).capitalize()} {number(ours['value'])}"
+    champion = facts["champion"]
+    if champion is None:
+        return f"{sentence}; there is no model in production yet to compare with."
+    return f"{sentence}, in production {number(champion['metrics'][name]['value'])}."
+
+
+# --- what the gates said ---------------------------------------------------------------------------------------------
+
+
+def gates(facts: Facts) -> Iterator[str]:
+    """Every violation with its file, value, bar and what to do; what was not judged, and why."""
+    if not facts["gates"]:
+        return
+    yield "\n### Gates\n"
+    for name, gate in facts["gates"].items():
+        if not gate["violations"]:
+            yield f"- ✅ **{name}**: every bar is met"
+        for violation in gate["violations"]:
+            rule, file, value, bar, next_ = (text(violation[key]) for key in ("rule", "file", "value", "bar", "next"))
+            yield f"- ❌ **{name}** · {rule} in {file}: {value}, the bar is {bar}."
+            yield f"  {examples(violation)}What to do: {next_}"
+        for reason in gate["not_judged"]:
+            yield f"- ➖ **{name}** · not judged: {text(reason)}"
+
+
+def examples(violation: Mapping[str, Any]) -> str:
+    """Up to three examples and the number of rows, where a violation has them."""
+    rows = violation.get("rows")
+    shown = ", ".join(text(example) for example in violation.get("examples") or [])
+    return (f"{rows:,} rows" + (f", such as {shown}" if shown else "") + ". ") if rows else ""
+
+
+# --- the model -------------------------------------------------------------------------------------------------------
+
+
+def metrics(facts: Facts) -> Iterator[str]:
+    """The model beside the champion and the baselines, each with its interval."""
+    measured = facts["metrics"]
+    if measured is None:
+        return
+    others = ({"champion": facts["champion"]["metrics"]} if facts["champion"] else {}) | measured["baselines"]
+    yield "\n### Metrics\n"
+    yield from table(
+        ["", "this model", *map(words, others)],
+        (
+            [words(name), f"**{interval(ours)}**", *(interval(other.get(name)) for other in others.values())]
+            for name, ours in measured["metrics"].items()
+        ),
+    )
+    model = measured["model"]
+    yield f"\nModel {text(model['digest'])}, {model['bytes']:,} bytes. Intervals: 95%, bootstrap."
+
+
+def slices(facts: Facts) -> Iterator[str]:
+    """The model on parts of the test rows."""
+    if not facts["metrics"] or not facts["metrics"]["slices"]:
+        return
+    rows = facts["metrics"]["slices"]
+    names = [name for name in facts["metrics"]["metrics"] if any(name in row for row in rows)]
+    yield from details(
+        "Slices",
+        table(
+            ["slice", "rows", "positives", *map(words, names)],
+            (
+                [
+                    text(part(row)),
+                    f"{row['rows']:,}",
+                    f"{row['positives']:,}",
+                    *(interval(row.get(name)) for name in names),
+                ]
+                for row in rows
+            ),
+        ),
+    )
+
+
+def part(row: Mapping[str, Any]) -> str:
+    """A slice's name: `tx_amount 50 to 100`, `tx_during_night 1`."""
+    if "value" in row:
+        return f"{row['column']} {row['value']}"
+    low, high = row.get("from"), row.get("to")
+    return f"{row['column']} " + (
+        f"from {low}" if high is None else f"up to {high}" if low is None else f"{low} to {high}"
+    )
+
+
+def plots(facts: Facts) -> Iterator[str]:
+    """Precision against recall, and the loss by epoch, as Mermaid: no image host is needed."""
+    curves, training = facts["curves"], facts["training"]
+    if curves:
+        recall, precision = resample(curves["precision_recall"]["model"], 21)
+        yield "\n### Plots\n"
+        yield from chart("Precision against recall", "recall", recall, "precision", [precision], (0.0, 1.0))
+    if training and len(training["epochs"]) > 1:
+        losses = [epoch["loss"] for epoch in training["epochs"]]
+        yield from chart(
+            "Training loss", "epoch", range(1, len(losses) + 1), "loss", [losses], (0.0, max(losses) * 1.05)
+        )
+
+
+def resample(curve: Mapping[str, Sequence[float]], points: int) -> tuple[list[float], list[float]]:
+    """A recall-precision curve at evenly spaced recalls: the highest precision at that recall or beyond."""
+    grid = [index / (points - 1) for index in range(points)]
+    pairs = list(zip(curve["recall"], curve["precision"], strict=True))
+    return grid, [max((p for r, p in pairs if r >= recall - 1e-9), default=0.0) for recall in grid]
+
+
+# --- the service, the data, the cost ---------------------------------------------------------------------------------
+
+
+def service(facts: Facts) -> Iterator[str]:
+    """Latency of what `bentoml build` made, and its contract."""
+    probe = facts["service"]
+    if probe is None:
+        return
+    latency = probe["latency_ms"]
+    yield "\n### Service\n"
+    yield (
+        f"The Bento was ready in {probe['ready_seconds']:.1f} s and kept its contract in {probe['contract']} checks. "
+        f"{probe['requests']:,} requests over {probe['connections']} connections, {probe['errors']} errors: "
+        f"p50 {latency['p50']:.1f} ms, p95 {latency['p95']:.1f} ms, p99 {latency['p99']:.1f} ms."
+    )
+
+
+def data(facts: Facts) -> Iterator[str]:
+    """Which days, from where, and whether the tree pins them."""
+    measured = facts["metrics"]
+    if measured is None:
+        return
+    window = measured["data"]
+    pin = text(window["snapshot"]) if window["snapshot"] else PINNED_BY[window["source"] == "simulate"]
+    yield "\n### Data\n"
+    yield (
+        f"Trained on {text(' to '.join(window['train']))} ({window['train_rows']:,} rows), "
+        f"tested on {text(' to '.join(window['test']))} ({window['test_rows']:,} rows, "
+        f"{window['test_positives']:,} positives). Source {text(window['source'])}, snapshot: {pin}."
+    )
+
+
+PINNED_BY = {
+    True: "the simulator is pure, the tree pins it",
+    False: "**not pinned**; `make snapshot` pins the files",
+}
+
+
+def costs(facts: Facts) -> Iterator[str]:
+    """How long each job took, where, and what it cost where a price is known."""
+    timed = facts["timings"]
+    if not timed:
+        return
+    price = facts["run"]["gpu_price"]
+    gpu = sum(job["seconds"] for job in timed if job["gpu"])
+    total = sum(job["seconds"] for job in timed)
+    money = f", about {gpu / 3600 * price:.2f} at {price:g} an hour" if price and gpu else ""
+    restored = (
+        " The model was restored, not trained: its inputs are those of an earlier run." if facts["restored"] else ""
+    )
+    yield from details(
+        f"Durations: {minutes(total)} in all, {minutes(gpu)} on the GPU runner{money}",
+        table(
+            ["job", "runner", "time"], ([job["name"], text(job["runner"]), minutes(job["seconds"])] for job in timed)
+        ),
+    )
+    yield f"\nContent key {text(facts['key'])}.{restored} [The run]({facts['run']['url']})"
+
+
+# --- Markdown --------------------------------------------------------------------------------------------------------
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """A table; every cell is already Markdown."""
+    yield f"| {' | '.join(header)} |"
+    yield f"|{' --- |' * len(header)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+def details(summary: str, lines: Iterable[str]) -> Iterator[str]:
+    """A section that opens at a click."""
+    yield f"\n### {summary}\n\n<details><summary>show</summary>\n"
+    yield from lines
+    yield "\n</details>"
+
+
+def chart(
+    title: str, x: str, xs: Iterable[float], y: str, lines: Sequence[Sequence[float]], span: tuple[float, float]
+) -> Iterator[str]:
+    """A Mermaid chart that GitHub draws."""
+    yield "\n```mermaid\nxychart-beta"
+    yield f'    title "{title}"'
+    yield f'    x-axis "{x}" [{", ".join(f"{value:g}" for value in xs)}]'
+    yield f'    y-axis "{y}" {span[0]:g} --> {span[1]:.4g}'
+    for line in lines:
+        yield f"    line [{', '.join(f'{value:.4g}' for value in line)}]"
+    yield "```"
+
+
+def words(name: str) -> str:
+    """`average_precision` as people say it."""
+    return name.replace("_", " ")
+
+
+def number(value: float | None) -> str:
+    """Three decimals, or a dash where there is no number."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:.3f}"
+
+
+def interval(metric: Mapping[str, Any] | None) -> str:
+    """A value with its interval: `0.712 (0.690 to 0.731)`."""
+    if metric is None or metric["value"] is None:
+        return "–"
+    return f"{number(metric['value'])} ({number(metric['low'])} to {number(metric['high'])})"
+
+
+def minutes(seconds: float) -> str:
+    """`1 min 20 s`, `12 s`."""
+    whole, rest = divmod(round(seconds), 60)
+    return f"{whole} min {rest} s" if whole else f"{rest} s"

@@ -1,0 +1,105 @@
+"""The content key follows what the pipeline reads and nothing else; bytes travel in a bundle."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gitops import bytes as handover
+from gitops import content
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A git repository with what the pipeline reads."""
+    monkeypatch.chdir(tmp_path)
+    git("init", "--quiet", "--initial-branch=main")
+    git("config", "user.name", "n")
+    git("config", "user.email", "e@localhost")
+    commit(**{"params.yaml": "a: 1\n", "pipeline/train.py": "x = 1\n", "README.md": "hello\n"})
+    return tmp_path
+
+
+def git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def commit(**files: str) -> str:
+    """Commits the files; the new commit."""
+    for name, text in files.items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(text)
+    git("add", "--all")
+    git("commit", "--quiet", "--message=change")
+    return git("rev-parse", "HEAD")
+
+
+@pytest.mark.parametrize(
+    ("files", "same"),
+    [
+        ({"README.md": "other\n"}, True),
+        ({"tests/test_x.py": "assert True\n"}, True),
+        ({"params.yaml": "a: 2\n"}, False),
+        ({"pipeline/train.py": "x = 2\n"}, False),
+        ({"pipeline/new.py": "x = 2\n"}, False),
+        ({"requirements.txt": "torch==2\n"}, False),
+        ({"dvc.yaml": "stages: {}\n"}, False),
+    ],
+)
+def test_key_follows_what_the_pipeline_reads(repository: Path, files: dict[str, str], same: bool) -> None:
+    before = content.key()
+    commit(**files)
+    assert (content.key() == before) is same
+
+
+@pytest.mark.parametrize("how", [("merge", "--no-ff", "--no-edit"), ("merge", "--squash"), ("rebase",)])
+def test_key_is_the_same_after_any_merge(repository: Path, how: tuple[str, ...]) -> None:
+    git("switch", "--quiet", "--create=better")
+    commit(**{"params.yaml": "a: 2\n"})
+    commit(**{"pipeline/train.py": "x = 3\n"})
+    proposed = content.key()
+    git("switch", "--quiet", "main")
+    commit(**{"README.md": "meanwhile\n"})
+    git(*how, "better")
+    if "--squash" in how:
+        git("commit", "--quiet", "--message=squash")
+    assert content.key() == proposed
+
+
+@pytest.mark.parametrize(
+    ("files", "kind"),
+    [
+        ({"README.md": "other\n"}, "model"),
+        ({"deploy/production/manifest.json": "{}\n"}, "promotion"),
+        ({"deploy/production/manifest.json": "{}\n", "README.md": "other\n"}, "mixed"),
+        ({"deploy/base/service.yaml": "{}\n"}, "model"),
+    ],
+)
+def test_kind_is_told_by_the_paths_that_changed(repository: Path, files: dict[str, str], kind: str) -> None:
+    base = git("rev-parse", "HEAD")
+    commit(**files)
+    assert content.kind(base) == kind
+
+
+def test_what_was_moved_out_of_production_still_counts(repository: Path) -> None:
+    base = commit(**{"deploy/production/manifest.json": "{}\n"})
+    git("mv", "deploy/production/manifest.json", "elsewhere.json")
+    git("commit", "--quiet", "--message=move")
+    assert content.kind(base) == "mixed"
+
+
+def test_bundle_carries_lock_and_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DVC_REMOTE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    made = {"dvc.lock": "schema: '2.0'\n", ".dvc/cache/files/md5/ab/cd": "bytes"}
+    for name, text in made.items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(text)
+    handover.bundle(None)
+    there = tmp_path / "there"
+    (there / "build/bundle").mkdir(parents=True)
+    (tmp_path / handover.BUNDLE).rename(there / handover.BUNDLE)
+    monkeypatch.chdir(there)
+    handover.restore(None)
+    assert {name: (there / name).read_text() for name in made} == made
+    assert not handover.BUNDLE.exists()

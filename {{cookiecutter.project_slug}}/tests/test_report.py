@@ -1,0 +1,217 @@
+"""The report says the truth, in any case, and nothing that it quotes can do harm."""
+
+import html
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gitops import facts, report
+
+DIGEST = "sha256:" + "a" * 64
+
+
+def metric(value: float) -> dict[str, float]:
+    return {"value": value, "low": value - 0.02, "high": value + 0.02}
+
+
+def measured(value: float = 0.7) -> dict[str, Any]:
+    """metrics.json of a model."""
+    return {
+        "model": {"digest": DIGEST, "bytes": 12_345},
+        "data": {
+            "source": "simulate",
+            "snapshot": None,
+            "train": ["2018-07-04", "2018-07-31"],
+            "test": ["2018-08-08", "2018-08-14"],
+            "train_rows": 268_000,
+            "test_rows": 58_000,
+            "test_positives": 400,
+        },
+        "metrics": {"average_precision": metric(value), "roc_auc": metric(0.87)},
+        "baselines": {"logistic_regression": {"average_precision": metric(0.6), "roc_auc": metric(0.86)}},
+        "slices": [
+            {"column": "tx_amount", "from": 0, "to": 50, "rows": 900, "positives": 7, "average_precision": metric(0.2)},
+            {"column": "tx_during_night", "value": 1, "rows": 90, "positives": 0, "roc_auc": None},
+        ],
+    }
+
+
+def told(**changed: Any) -> dict[str, Any]:
+    """The facts of a good pull request, with `changed` in place."""
+    return {
+        "kind": "model",
+        "key": "0123",
+        "restored": False,
+        "jobs": dict.fromkeys(("checks", "data", "train", "test", "service"), "success"),
+        "gates": {"data": {"violations": [], "not_judged": []}},
+        "champion": None,
+        "timings": [{"name": "Train", "runner": "gpu", "seconds": 90.0, "gpu": True}],
+        "run": {"url": "https://forge/o/r/actions/runs/1", "draft": False, "fork": False, "gpu_price": 2.0},
+        "problems": [],
+        "metrics": measured(),
+        "curves": {"precision_recall": {"model": {"recall": [1.0, 0.5, 0.0], "precision": [0.1, 0.8, 1.0]}}},
+        "training": {"epochs": [{"loss": 0.2}, {"loss": 0.1}]},
+        "service": {
+            "ready_seconds": 1.5,
+            "contract": 64,
+            "requests": 9000,
+            "connections": 4,
+            "errors": 0,
+            "latency_ms": {"p50": 1.0, "p95": 2.0, "p99": 3.0},
+        },
+        **changed,
+    }
+
+
+def violation(**changed: Any) -> dict[str, Any]:
+    said = {"rule": "values.missing", "file": "data/transactions.parquet", "value": "12% missing", "bar": "at most 0%"}
+    return {**said, "next": "correct these rows", "rows": 12, "examples": ["transaction_id 3"], **changed}
+
+
+def failed(job: str) -> dict[str, Any]:
+    """The jobs of a run in which one failed: those that need it are skipped."""
+    names = ["checks", "data", "train", "test", "service"]
+    return {name: "success" if names.index(name) < names.index(job) else "skipped" for name in names} | {job: "failure"}
+
+
+def heading(facts: dict[str, Any]) -> str:
+    return next(line for line in report.render(facts).splitlines() if line.startswith("## "))
+
+
+def test_good_pull_request_is_ready() -> None:
+    text = report.render(told())
+    assert text.startswith(report.MARKER)
+    assert "Ready to merge" in heading(told())
+    assert "Average precision 0.700; there is no model in production yet" in text
+    assert "**0.700 (0.680 to 0.720)**" in text
+    assert "xychart-beta" in text
+    assert "about 0.05 at 2 an hour" in text
+
+
+def test_champion_is_compared_with() -> None:
+    text = report.render(told(champion=measured(0.65)))
+    assert "in production 0.650" in text
+    assert "| champion |" in text
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"jobs": failed("train")}, "train failed"),
+        ({"jobs": failed("data") | {"checks": "cancelled"}}, "Cancelled"),
+        ({"gates": {"data": {"violations": [violation()], "not_judged": []}}}, "1 bar is not met"),
+        ({"gates": {"data": {"violations": [violation()] * 2, "not_judged": []}}}, "2 bars are not met"),
+        ({"run": told()["run"] | {"draft": True}}, "draft"),
+        ({"kind": "promotion", "jobs": failed("data")}, "deploy/production/"),
+    ],
+)
+def test_verdict_fits_what_happened(changed: dict[str, Any], words: str) -> None:
+    assert words in heading(told(**changed))
+    assert "Ready" not in heading(told(**changed))
+
+
+def test_first_words_are_the_verdict_also_with_nothing_measured() -> None:
+    nothing = dict.fromkeys(("metrics", "curves", "training", "service"))
+    text = report.render(told(jobs=failed("checks") | {"checks": "failure"}, gates={}, timings=[], **nothing))
+    assert "checks failed" in text
+    assert "open the run" in text
+
+
+def test_fork_is_told_what_it_lacks() -> None:
+    assert "no GPU, no secret" in report.render(told(run=told()["run"] | {"fork": True}))
+
+
+def test_violation_says_file_value_bar_examples_and_what_to_do() -> None:
+    gate = {"violations": [violation()], "not_judged": ["too few"]}
+    text = html.unescape(report.render(told(gates={"data": gate})))
+    for words in (
+        "values.missing",
+        "data/transactions.parquet",
+        "12% missing",
+        "at most 0%",
+        "12 rows",
+        "transaction_id 3",
+        "correct these rows",
+        "not judged",
+        "too few",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "<img src=x onerror=alert(1)>",
+        "@everyone see #1",
+        "a|b\n## Ready to merge",
+        "`](https://evil)`",
+        "::error::x",
+        "<!-- -->",
+    ],
+)
+def test_quoted_values_are_inert(hostile: str) -> None:
+    gate = {"violations": [violation(value=hostile, examples=[hostile])], "not_judged": [hostile]}
+    metrics = measured()
+    metrics["data"]["source"] = hostile
+    text = report.render(told(gates={"data": gate}, metrics=metrics, problems=[hostile]))
+    assert hostile not in text.removeprefix(report.MARKER)
+    assert hostile.split() == html.unescape(re.findall(r"⚠️ <code>(.*)</code>", text)[0]).split()
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [heading(told(gates={"data": gate}))]
+
+
+def test_long_report_is_cut_between_sections_with_a_link() -> None:
+    gate = {"violations": [violation()] * 500, "not_judged": []}
+    whole = report.render(told(gates={"model": gate}, metrics=measured()))
+    assert len(whole) > report.LIMIT
+    short = report.cut(whole, "https://forge/run")
+    assert len(short) <= report.LIMIT
+    assert short.startswith(report.MARKER)
+    assert "500 bars are not met" in short
+    assert "https://forge/run" in short
+
+
+def test_short_report_is_not_cut() -> None:
+    assert report.cut("short", "link") == "short"
+
+
+# --- facts are checked before they are spoken of ---
+
+
+def gather(folder: Path, monkeypatch: pytest.MonkeyPatch, **outputs: str) -> dict[str, Any]:
+    for name in ("SERVER_URL", "REPOSITORY", "RUN_ID"):
+        monkeypatch.setenv(f"GITHUB_{name}", "x")
+    monkeypatch.chdir(folder)
+    needs = {"data": {"result": "success", "outputs": {"kind": "model", "key": "k", **outputs}}}
+    return facts.gather(folder, {"pull_request": None}, needs, [])
+
+
+def test_facts_that_are_as_agreed_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "metrics.json").write_text(json.dumps(measured()))
+    got = gather(tmp_path, monkeypatch, **{"bundle-key": "k"})
+    assert got["metrics"] == measured()
+    assert got["problems"] == []
+    assert got["restored"]
+
+
+@pytest.mark.parametrize(
+    "content", ["{", '{"metrics": 1}', json.dumps(measured()).replace("roc_auc", "<script>"), "NaN"]
+)
+def test_facts_that_are_not_as_agreed_are_left_out_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    (tmp_path / "metrics.json").write_text(content)
+    got = gather(tmp_path, monkeypatch)
+    assert got["metrics"] is None
+    assert any("metrics.json" in problem for problem in got["problems"])
+    assert "metrics.json" in html.unescape(report.render(told(**got | {"jobs": told()["jobs"]})))
+
+
+def test_timings_leave_out_what_did_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPU_RUNNER", "gpu-large")
+    job = {"name": "Train", "conclusion": "success", "labels": ["gpu-large"]}
+    ran = {**job, "started_at": "2026-01-01T00:00:00Z", "completed_at": "2026-01-01T00:01:30Z"}
+    jobs: list[dict[str, Any]] = [ran, {**ran, "conclusion": "skipped"}, {**job, "started_at": None, "completed_at": None}]
+    assert list(facts.timings(jobs)) == [{"name": "Train", "runner": "gpu-large", "seconds": 90.0, "gpu": True}]
