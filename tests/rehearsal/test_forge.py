@@ -544,6 +544,9 @@ def test_a_draft_is_not_merged(forge: Forge, alice: Client) -> None:
     commit(forge, "topic", {"a": "1"})
     assert open_pull(alice, "topic", draft=True)["mergeable_state"] == "draft"
     alice("PUT", "/pulls/1/merge", 405)
+    alice("POST", "/pulls/1/requested_reviewers", json={"reviewers": ["bob"]})
+    commit(forge, "other", {"b": "1"})
+    assert open_pull(alice, "other", draft=True)["requested_reviewers"] == []
 
 
 # The client that the loop uses

@@ -6,7 +6,7 @@ from typing import Any
 
 from . import answers
 from .answers import ACTIONS_APP, Json
-from .state import Refused, Repo, State
+from .state import Refused, Repo, State, snapshot
 
 
 def later(state: State, **ahead: float) -> str:
@@ -31,7 +31,7 @@ def start_run(
     head_commit |= {"timestamp": record["committer"]["date"], **people}
     workflow = int(hashlib.sha256(path.encode()).hexdigest()[:6], 16)
     fields = {
-        **answers.RUN_DEFAULTS,
+        **snapshot(answers.RUN_DEFAULTS),
         **{"name": path, "path": path, "event": event, "head_sha": sha, "head_branch": branch, "run_number": number},
         **{"workflow_id": workflow, "workflow_url": f"{repo.api}/actions/workflows/{workflow}"},
         **{"display_title": record["message"].partition("\n")[0], "head_commit": head_commit},
@@ -66,7 +66,7 @@ def set_job(state: State, repo: Repo, run: int, name: str, **changes: Any) -> Js
             "check_run_url": check["url"],
         }
         page = f"actions/runs/{run}/job/{{id}}"
-        found = [state.new(repo, "jobs", "actions/jobs/{id}", answers.JOB_DEFAULTS | fields, page)]
+        found = [state.new(repo, "jobs", "actions/jobs/{id}", snapshot(answers.JOB_DEFAULTS) | fields, page)]
         check["details_url"] = check["html_url"] = found[0]["html_url"]
     job = found[0]
     job |= changes
@@ -95,7 +95,7 @@ def check_run(state: State, repo: Repo, app: int, body: Json, suite: int = 0) ->
     if not suite:
         suites = [row for row in repo.rows("check_suites", head_sha=body["head_sha"]) if row["app"]["id"] == app]
         suite = (suites or [check_suite(state, repo, app, body["head_sha"], None)])[0]["id"]
-    fields = {**answers.CHECK_DEFAULTS, "check_suite": {"id": suite}, "app": state.app_answer(app)}
+    fields = {**snapshot(answers.CHECK_DEFAULTS), "check_suite": {"id": suite}, "app": state.app_answer(app)}
     fields |= {"name": body["name"], "head_sha": body["head_sha"]}
     check = state.new(repo, "check_runs", "check-runs/{id}", fields, "runs/{id}")
     url = f"{check['url']}/annotations"

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from . import answers, rules
 from .answers import Json
 from .git import NOBODY
-from .state import Actor, Refused, Repo, State, invalid
+from .state import Actor, Refused, Repo, State, invalid, snapshot
 
 SHARED = "title body body_html body_text state locked active_lock_reason user labels milestone assignee assignees"
 SHARED_FIELDS = (*SHARED.split(), "created_at", "updated_at", "closed_at", "author_association")
@@ -64,7 +64,7 @@ def create(state: State, repo: Repo, actor: Actor, body: Json) -> Json:
         "node_id": f"PR_{number}",
         "number": number,
         **links,
-        **answers.PULL_DEFAULTS,
+        **snapshot(answers.PULL_DEFAULTS),
         "draft": bool(body.get("draft")),
         "maintainer_can_modify": bool(body.get("maintainer_can_modify", head_repo is not repo)),
         "head": side(state, head_repo, branch, head),
@@ -123,7 +123,7 @@ def new_issue(state: State, repo: Repo, actor: Actor, number: int, body: Json) -
         "labels_url": url + "/labels{/name}",
         **{f"{name}_url": f"{url}/{name}" for name in ("comments", "events")},
         "html_url": f"{repo.info['html_url']}/issues/{number}",
-        **answers.ISSUE_DEFAULTS,
+        **snapshot(answers.ISSUE_DEFAULTS),
         **{"user": state.account(actor.login), "created_at": state.now(), "updated_at": state.now()},
         **{"title": body["title"], "body": body.get("body")},
     }
