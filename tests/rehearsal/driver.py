@@ -8,6 +8,7 @@ job is run alone: act gets a copy of the file in which the jobs that it needs ar
 import json
 import re
 import threading
+import time
 import urllib.request
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -107,15 +108,17 @@ class Rehearsal:
 
     # What a person does
 
-    def wait(self) -> None:
+    def wait(self, minutes: float = 60) -> None:
         """Wait until all runs have ended, those started meanwhile too. Raises what broke the driver itself."""
+        until = time.monotonic() + minutes * 60
         self.forge.settle()
         while alive := [thread for thread in self._threads if thread.is_alive()]:
-            for thread in alive:
-                thread.join()
+            alive[0].join(max(0, until - time.monotonic()))
+            if time.monotonic() > until:
+                raise TimeoutError("\n".join(run.log for run in self.runs if not run.conclusion))
             self.forge.settle()
         if self._errors:
-            raise self._errors.pop()
+            raise self._errors.pop(0)
 
     def run_workflow(self, file: str, repository: str = "", ref: str = "main", **inputs: str) -> None:
         """Press "Run workflow" on a file of .github/workflows."""
@@ -144,6 +147,12 @@ class Rehearsal:
             result = json.loads(answer.read() or b"null")
         self.forge.settle()
         return result
+
+    @property
+    def record(self) -> list[dict[str, Any]]:
+        """What went out by actions of others: logins, pushed images, attestations."""
+        file = self.folder / "record"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
     def _repository(self, name: str) -> Repo:
         return self.forge.repositories[name] if name else next(iter(self.forge.repositories.values()))
@@ -246,6 +255,7 @@ class Rehearsal:
             **{"GITHUB_RUN_ATTEMPT": str(run.attempt), "RUNNER_ENVIRONMENT": "github-hosted"},
             **{"GITHUB_WORKFLOW_REF": f"{repo.name}/{run.workflow.path}@{event.ref}", "GITHUB_WORKFLOW_SHA": event.sha},
             "ACTIONS_CACHE_URL": (self.folder / "caches" / repo.name).as_uri(),
+            "ACTIONS_RESULTS_URL": (self.folder / "record").as_uri(),
             # GitHub's own actions store artifacts by a token of their own, whatever the job's may do.
             "ACTIONS_RUNTIME_TOKEN": self.forge.token(repo.name, {"actions": "read"}),
         }

@@ -20,6 +20,7 @@ ACT = Path(sys.executable).with_name("act")
 STAND_INS = Path(__file__).with_name("actions")
 GRACE = 300.0  # seconds that an interrupted job has for its `always()` steps
 LEVELS = ("error", "warning", "notice")
+SILENT = ("summary", "set-output", "add-path", "add-mask")
 SUMMARY_LIMIT = 1024 * 1024  # bytes of one step
 
 
@@ -34,14 +35,18 @@ class Job:
     permissions: dict[str, str]
     conclusion: str = ""
     outputs: dict[str, str] = field(default_factory=dict)
-    log: str = ""
     summary: str = ""
+    lines: list[str] = field(default_factory=list, repr=False)
     annotations: list[dict[str, str]] = field(default_factory=list)
-    steps: list[dict[str, str]] = field(default_factory=list)
+    steps: list[dict[str, Any]] = field(default_factory=list, repr=False)
     seconds: float = 0.0
     interrupted: bool = False
-    process: "subprocess.Popen[str] | None" = None
-    ended: threading.Event = field(default_factory=threading.Event)
+    process: "subprocess.Popen[str] | None" = field(default=None, repr=False)
+    ended: threading.Event = field(default_factory=threading.Event, repr=False)
+
+    @property
+    def log(self) -> str:
+        return "".join(self.lines)
 
     @property
     def result(self) -> Result:
@@ -57,7 +62,7 @@ class Job:
     def time_out(self) -> None:
         message = f"The job has exceeded the maximum execution time of {self.minutes:g} minutes"
         self.annotations.append({"level": "error", "message": message})
-        self.log += message + "\n"
+        self.lines.append(message + "\n")
         self.interrupt()
 
     def read(self, entry: Mapping[str, Any]) -> None:
@@ -68,9 +73,10 @@ class Job:
         elif kind in LEVELS:
             self.annotations.append({"level": kind, "message": entry["arg"], **(entry.get("kvPairs") or {})})
         if entry.get("stage") == "Main" and entry.get("stepResult"):
-            self.steps.append({"name": entry["step"], "conclusion": entry["stepResult"]})
-        if kind not in ("summary", "set-output", "add-path", "add-mask") and not entry["msg"].startswith("LocalRepo"):
-            self.log += entry["msg"].rstrip("\n") + "\n"
+            step = {"name": entry["step"].split("\n")[0], "status": "completed", "conclusion": entry["stepResult"]}
+            self.steps.append({**step, "number": len(self.steps) + 1})
+        if kind not in SILENT and not entry["msg"].startswith("LocalRepositoryCache"):
+            self.lines.append(entry["msg"].rstrip("\n") + "\n")
 
     def _add_summary(self, text: str) -> None:
         if len(text.encode()) > SUMMARY_LIMIT:
@@ -130,10 +136,10 @@ class Runner:
         """Read the job's log until it ends, and keep what became of it."""
         assert job.process and job.process.stdout
         began, limit = time.monotonic(), _later(job.minutes * 60, job.time_out)
-        others, complaints = {PROBE, *context.workflow.jobs} - {job.id}, ""
+        others, complaints = {PROBE, *context.workflow.jobs} - {job.id}, []
         for entry in _entries(job.process.stdout):
             if "jobID" not in entry:
-                complaints += entry["msg"] + "\n"
+                complaints.append(entry["msg"] + "\n")
             elif entry["jobID"] not in others:
                 job.read(entry)
         job.process.wait()
@@ -144,7 +150,7 @@ class Runner:
         if written.exists():
             became = json.loads(written.read_text())[job.id]
         else:
-            job.log += complaints
+            job.lines += complaints
         job.conclusion = "cancelled" if job.interrupted else became["result"]
         secrets = [*context.secrets.values(), token]
         job.outputs = _without_secrets(job, became.get("outputs") or {}, secrets)

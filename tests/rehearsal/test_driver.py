@@ -400,6 +400,29 @@ def test_setup_puts_the_prepared_environment_on_the_path(clone: Clone) -> None:
     assert f"\n{sys.prefix}/bin/python\n{sys.prefix}\n" in clone.github.runs[0].log
 
 
+def test_what_goes_out_by_others_actions_is_recorded(clone: Clone) -> None:
+    pin = "@" + "0" * 40
+    tags = "type=raw,value=v1\ntype=sha"
+    push = {"push": True, "tags": "${{ steps.names.outputs.tags }}"}
+    image = {"subject-name": "ghcr.io/o/r", "subject-digest": "${{ steps.push.outputs.digest }}"}
+    steps = [
+        {"uses": CHECKOUT},
+        {"uses": f"docker/setup-buildx-action{pin}"},
+        {"uses": f"docker/login-action{pin}", "with": {"registry": "ghcr.io", "username": "o", "password": "x"}},
+        {"uses": f"docker/metadata-action{pin}", "id": "names", "with": {"images": "ghcr.io/o/r", "tags": tags}},
+        {"uses": f"docker/build-push-action{pin}", "id": "push", "with": push},
+        {"uses": f"anchore/sbom-action{pin}", "with": {"path": ".", "output-file": "sbom.json"}},
+        {"uses": f"actions/attest{pin}", "with": {**image, "sbom-path": "sbom.json"}},
+        {"run": "cat sbom.json"},
+    ]
+    clone.push({"a.yml": flow("push", {"contents": "read"}, {"a": job(steps=steps)}), "Dockerfile": "FROM scratch"})
+    run = clone.github.runs[0]
+    assert run.conclusion == "success", run.log
+    login, pushed, attested = clone.github.record
+    assert login["registry"] == "ghcr.io" and attested["subjects"] == {"ghcr.io/o/r": pushed["digest"][7:]}
+    assert pushed["tags"] == ["ghcr.io/o/r:v1", f"ghcr.io/o/r:sha-{clone.git('rev-parse', 'HEAD')[:7]}"]
+
+
 @pytest.mark.parametrize(
     ("step", "sentence"),
     [
@@ -413,9 +436,20 @@ def test_an_action_that_nothing_stands_in_for_is_refused(clone: Clone, step: dic
     assert run.conclusion == "startup_failure" and sentence in run.error
 
 
-def test_what_is_not_rehearsed_is_refused(clone: Clone) -> None:
-    clone.push({"a.yml": flow("push", jobs={"a": job("echo", services={"db": {"image": "postgres"}})})})
-    assert "'services'" in clone.github.runs[0].error
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (flow("push", jobs={"a": job("echo", services={"db": {"image": "postgres"}})}), "'services' of job a"),
+        (flow("push", jobs={"a": job("echo", permissions="write-all")}), "name each permission"),
+        ("on: push\njobs: {a: &a {runs-on: x}, b: *a}\n", "alias"),
+        ("on: push\njobs: {a: {runs-on: x}, b: {runs-on: x}}\n", "lines of its own"),
+        ("on: push\njobs:\n  a: {runs-on: x, stepps: []}\n", "stepps"),
+    ],
+)
+def test_what_is_not_rehearsed_is_refused(clone: Clone, text: str, sentence: str) -> None:
+    clone.push({"a.yml": text})
+    run = clone.github.runs[0]
+    assert run.conclusion == "startup_failure" and sentence in run.error
 
 
 # Limits, cancelling, concurrency and re-runs

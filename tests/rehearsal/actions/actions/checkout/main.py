@@ -2,13 +2,13 @@
 
 import base64
 import os
+import re
 import subprocess
 from pathlib import Path
 
 given = {name.removeprefix("INPUT_"): value for name, value in os.environ.items() if name.startswith("INPUT_")}
 server, event_ref = os.environ["GITHUB_SERVER_URL"], os.environ["GITHUB_REF"]
 folder = Path(os.environ["GITHUB_WORKSPACE"], given["PATH"])
-header = f"http.{server}/.extraheader"
 
 
 def git(*arguments: str) -> None:
@@ -28,16 +28,17 @@ def wanted() -> tuple[str, str]:
 wish, kept = wanted()
 folder.mkdir(parents=True, exist_ok=True)
 secret = base64.b64encode(f"x-access-token:{given['TOKEN']}".encode()).decode()
+header = f"http.{server}/.extraheader", f"AUTHORIZATION: basic {secret}"
 print(f"::add-mask::{secret}")
 git("init", "--quiet")
 git("config", "remote.origin.url", f"{server}/{given['REPOSITORY']}")
 git("config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")
-git("config", header, f"AUTHORIZATION: basic {secret}")
 if given["FETCH-DEPTH"] == "0":
-    git("fetch", "--quiet", "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*")
+    git("-c", "=".join(header), "fetch", "--quiet", "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*")
 depth = [] if given["FETCH-DEPTH"] == "0" else ["--no-tags", f"--depth={given['FETCH-DEPTH']}"]
-git("fetch", "--quiet", *depth, "origin", f"+{wish}:{kept}")
-branch = kept.removeprefix("refs/remotes/origin/") if kept.startswith("refs/remotes/origin/") else ""
+git("-c", "=".join(header), "fetch", "--quiet", *depth, "origin", f"+{wish}:{kept}")
+is_branch = kept.startswith("refs/remotes/origin/") and not re.search("/[0-9a-f]{40}$", kept)
+branch = kept.removeprefix("refs/remotes/origin/") if is_branch else ""
 git("checkout", "--quiet", "--force", *(["-B", branch] if branch else ["--detach"]), kept)
-if given["PERSIST-CREDENTIALS"] != "true":
-    git("config", "--unset-all", header)
+if given["PERSIST-CREDENTIALS"] == "true":
+    git("config", *header)
