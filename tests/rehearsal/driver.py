@@ -20,7 +20,7 @@ from .forge import Event as Happened
 from .runner import Context, Job, Runner
 from .workflow import Event, Refused, Workflow
 
-DEFAULT_PERMISSIONS = {"read": {"contents": "read", "packages": "read"}}
+NOTHING = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # git's empty tree
 SIX_HOURS = "360"  # the limit of a job that names none, in minutes
 HEEDS_CANCELLING = re.compile(r"\b(always|cancelled)\(\)")
 
@@ -223,7 +223,7 @@ class Rehearsal:
 
     def _prepare(self, run: Run, context: Context, jobs: Iterable[str]) -> None:
         """The jobs' names, labels and limits, and the concurrency group: whatever depends on no result."""
-        workflow, default = run.workflow, self.forge.repositories[run.repository].workflow_permissions
+        workflow = run.workflow
         workflow.check()
         group = workflow.tree.get("concurrency") or {}
         group = {"group": group} if isinstance(group, str) else group
@@ -238,11 +238,9 @@ class Rehearsal:
             }
         value = self.runner.evaluate(context, texts)
         run.group, run.replaces = value["group"], value["replaces"] == "true"
-        permissions = DEFAULT_PERMISSIONS.get(default["default_workflow_permissions"], {})
         for job in jobs:
             labels, minutes = value[f"labels {job}"].split("\n"), float(value[f"minutes {job}"])
-            may = workflow.permissions(job, permissions, run.fork)
-            run.jobs[job] = Job(job, value[f"name {job}"], labels, minutes, may)
+            run.jobs[job] = Job(job, value[f"name {job}"], labels, minutes, workflow.permissions(job, run.fork))
 
     def _context(self, run: Run) -> Context:
         repo, event = self.forge.repositories[run.repository], run.event
@@ -259,11 +257,11 @@ class Rehearsal:
             # GitHub's own actions store artifacts by a token of their own, whatever the job's may do.
             "ACTIONS_RUNTIME_TOKEN": self.forge.token(repo.name, {"actions": "read"}),
         }
-        variables = {name: row["value"] for name, row in repo.variables.items()}
-        secrets = self.secrets.get(repo.name, {})
-        folder = self.folder / "runs" / f"{run.id}-{run.attempt}"
+        with self.forge.lock:
+            variables = {name: row["value"] for name, row in repo.variables.items()}
+        given = ({}, {}) if run.fork else (variables, self.secrets.get(repo.name, {}))
         return Context(
-            folder, run.workflow, event, env, {} if run.fork else variables, {} if run.fork else secrets, run.files
+            self.folder / "runs" / f"{run.id}-{run.attempt}", run.workflow, event, env, *given, files=run.files
         )
 
     # Concurrency groups: one run is active, one waits, and of several that want to wait only the newest may
@@ -389,8 +387,9 @@ def seen(repo: Repo, happened: Happened) -> Event:
         base, head = payload["pull_request"]["base"], payload["pull_request"]["head"]
         branch, paths = base["ref"], changed(repo, f"{base['sha']}...{head['sha']}")
     elif happened.name == "push" and happened.ref.startswith("refs/heads/"):
-        new = payload["created"]
-        since = f"{repo.info['default_branch']}..." if new else f"{payload['before']}.."
+        default = repo.info["default_branch"]
+        first = f"{NOTHING}.." if branch == default else f"{default}..."
+        since = first if payload["created"] else f"{payload['before']}.."
         paths = changed(repo, since + payload["after"])
     return Event(happened.name, payload, happened.ref, happened.sha, happened.actor, branch=branch, paths=tuple(paths))
 

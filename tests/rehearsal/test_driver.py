@@ -387,6 +387,14 @@ def test_a_checkout_is_shallow_and_leaves_a_token_only_where_asked(clone: Clone)
     assert "\n1\n1\nfile\n" in jobs_of["plain"].log and "\n2\n0\nfile\n" in jobs_of["deep"].log
 
 
+def test_a_job_sees_nothing_of_our_environment(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OURS", "leaked")
+    jobs = {name: job("env; ls -A ~; touch ~/.left") for name in ("a", "b")}
+    clone.push({"a.yml": flow("push", jobs=jobs)})
+    log = clone.github.runs[0].log
+    assert "HOME=" in log and "leaked" not in log and ".left" not in log.replace("touch ~/.left", "")
+
+
 def test_setup_puts_the_prepared_environment_on_the_path(clone: Clone) -> None:
     action = {"name": "setup", "description": "-", "runs": {"using": "composite", "steps": [{"uses": SETUP}]}}
     jobs = {
@@ -441,6 +449,7 @@ def test_an_action_that_nothing_stands_in_for_is_refused(clone: Clone, step: dic
     [
         (flow("push", jobs={"a": job("echo", services={"db": {"image": "postgres"}})}), "'services' of job a"),
         (flow("push", jobs={"a": job("echo", permissions="write-all")}), "name each permission"),
+        ("on: push\njobs:\n  a: {runs-on: x, steps: [{run: echo}]}\n", "permissions: {} for none"),
         ("on: push\njobs: {a: &a {runs-on: x}, b: *a}\n", "alias"),
         ("on: push\njobs: {a: {runs-on: x}, b: {runs-on: x}}\n", "lines of its own"),
         ("on: push\njobs:\n  a: {runs-on: x, stepps: []}\n", "stepps"),

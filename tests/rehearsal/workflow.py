@@ -122,11 +122,11 @@ class Workflow:
         changed = kind == "tags" or _passes(filters, "paths", event.paths)
         return _typed(filters, event) and _passes(filters, kind, [event.branch]) and changed
 
-    def permissions(self, job: str, default: Mapping[str, str], fork: bool) -> dict[str, str]:
-        """What the token of this job may do: the job's block, else the workflow's, else the repository's default."""
-        asked = self.jobs[job].get("permissions", self.tree.get("permissions", default))
-        if isinstance(asked, str):
-            raise Refused(f"{self.path}: 'permissions: {asked}' grants by the dozen; name each permission")
+    def permissions(self, job: str, fork: bool) -> dict[str, str]:
+        """What the token of this job may do: the job's block, else the workflow's; a fork's only reads."""
+        asked = self.jobs[job].get("permissions", self.tree.get("permissions"))
+        if not isinstance(asked, dict):
+            raise Refused(f"{self.path}: name each permission of job {job}, or permissions: {{}} for none")
         granted = {scope: level for scope, level in asked.items() if level != "none"}
         return dict.fromkeys(granted, "read") if fork else granted
 
