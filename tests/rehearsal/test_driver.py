@@ -164,7 +164,7 @@ def test_a_push_and_a_pull_request_start_what_names_them(clone: Clone) -> None:
 
 
 def test_the_clock_and_a_person_start_a_workflow_of_the_default_branch(clone: Clone) -> None:
-    inputs = {"day": {"default": "monday"}, "force": {"type": "boolean"}}
+    inputs = {"day": {"default": "monday"}, "force": {"type": "boolean"}, "note": None}
     on = {"schedule": [{"cron": "0 0 * * *"}], "workflow_dispatch": {"inputs": inputs}}
     jobs = {"a": job("echo ${{ github.event_name }} ${{ inputs.day }} ${{ inputs.force }}.")}
     clone.push({"drift.yml": flow(on, jobs=jobs)})

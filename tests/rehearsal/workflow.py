@@ -81,13 +81,13 @@ class Workflow:
 
     def inputs(self, given: Mapping[str, str]) -> dict[str, str]:
         """The inputs of a dispatch, defaults filled in. Raises Refused for one that is unknown or missing."""
-        known = _triggers(self.tree["on"])["workflow_dispatch"].get("inputs") or {}
+        known = _blocks(_blocks(self.tree["on"])["workflow_dispatch"].get("inputs"))
         if unknown := given.keys() - known.keys():
             raise Refused(f"{self.path}: Unexpected inputs provided: {sorted(unknown)}")
         missing = [name for name, spec in known.items() if spec.get("required") == "true" and "default" not in spec]
         if absent := [name for name in missing if name not in given]:
             raise Refused(f"{self.path}: Required input '{absent[0]}' not provided")
-        return {name: given.get(name, (spec or {}).get("default", "")) for name, spec in known.items()}
+        return {name: given.get(name, spec.get("default", "")) for name, spec in known.items()}
 
     def needed(self, job: str, results: Mapping[str, Result]) -> str:
         """The `needs` context of a job, as JSON."""
@@ -109,7 +109,7 @@ class Workflow:
 
     def starts(self, event: Event) -> bool:
         """Whether the event starts this workflow, by the filters under `on:`."""
-        triggers = _triggers(self.tree.get("on"))
+        triggers = _blocks(self.tree.get("on"))
         if event.name not in triggers:
             return False
         filters = triggers[event.name]
@@ -135,20 +135,20 @@ class Workflow:
 
         The probe is a job added in front, which needs the one job and writes down what became of it.
         """
-        lines = self.text.splitlines()
+        lines = self.text.split("\n")
         if cancelled or any(results[need].conclusion == "cancelled" for need in self.needs(job)):
             self._tell_of_cancellation(lines, job, cancelled)
         for name in self._ancestors(job):
             self._replace(lines, name, self._stub(name, results[name]))
-        first = min(start for start, _ in self._spans.values())
-        lines[first:first] = [self._entry(PROBE, probe)]
-        return "\n".join(lines) + "\n"
+        return self._with(lines, probe)
 
     def alone(self, probe: dict[str, Any]) -> str:
         """The file with the probe in front, for what depends on no job: names, groups, limits."""
-        lines = self.text.splitlines()
+        return self._with(self.text.split("\n"), probe)
+
+    def _with(self, lines: list[str], probe: dict[str, Any]) -> str:
         first = min(start for start, _ in self._spans.values())
-        return "\n".join([*lines[:first], self._entry(PROBE, probe), *lines[first:]]) + "\n"
+        return "\n".join([*lines[:first], self._entry(PROBE, probe), *lines[first:]])
 
     @cached_property
     def _nodes(self) -> list[tuple[yaml.Node, yaml.Node]]:
@@ -207,10 +207,10 @@ def _list(value: Any) -> list[str]:
     return [value] if isinstance(value, str) and value else list(value or [])
 
 
-def _triggers(on: Any) -> dict[str, dict[str, Any]]:
-    """Each event to its filters, however short `on:` is written; a schedule has none."""
-    events = on if isinstance(on, dict) else dict.fromkeys(_list(on))
-    return {name: filters if isinstance(filters, dict) else {} for name, filters in events.items()}
+def _blocks(value: Any) -> dict[str, dict[str, Any]]:
+    """Each name to its block, however short they are written: `push`, `[push]`, `push:`, `push: {...}`."""
+    named = value if isinstance(value, dict) else dict.fromkeys(_list(value))
+    return {name: block if isinstance(block, dict) else {} for name, block in named.items()}
 
 
 def _typed(filters: dict[str, Any], event: Event) -> bool:
