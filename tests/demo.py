@@ -1,20 +1,16 @@
 """`make demo`: bake, run the pipeline, serve the model, score a transaction, and make a page to look at."""
 
 import json
-import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests import baking
+from tests.serving import served
 
 DEMO = baking.ROOT / "demo"
 STEPS = 5
@@ -46,6 +42,7 @@ def main() -> None:
     make(repository, "pipeline")
     step(3, "Build the Bento and serve it")
     with served(repository) as address:
+        print(f"  ready on {address}")
         step(4, "Score two payments of a card that usually pays about 40.00")
         for payment in (PAYMENT | {"tx_amount": 38}, PAYMENT):
             print(f"  {payment['tx_amount']:7.2f}  ->  {score(address, payment):.4f}")
@@ -80,40 +77,6 @@ def clear(repository: Path) -> None:
         print(f"There is work in the last demo's repository: it is now {aside}")
     else:
         shutil.rmtree(repository)
-
-
-@contextmanager
-def served(repository: Path) -> Iterator[str]:
-    """The address of `make serve` in the repository, while it is ready."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = repository / "build" / "serve.log"
-    log.parent.mkdir(exist_ok=True)
-    with log.open("w") as output:
-        command = ["make", "serve", f"PORT={port}"]
-        server = subprocess.Popen(command, cwd=repository, stdout=output, stderr=output, start_new_session=True)
-    try:
-        address = f"http://127.0.0.1:{port}"
-        wait(server, f"{address}/readyz", log)
-        print(f"  ready on {address}")
-        yield address
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGTERM)
-        server.wait(timeout=30)
-
-
-def wait(server: subprocess.Popen[bytes], ready: str, log: Path, seconds: int = 120) -> None:
-    """Returns when the service is ready; ends the demo with its log where it stops or does not come up."""
-    until = time.monotonic() + seconds
-    while server.poll() is None and time.monotonic() < until:
-        try:
-            urllib.request.urlopen(ready, timeout=1)
-            return
-        except OSError:
-            time.sleep(0.1)
-    sys.exit(f"The service did not start:\n{log.read_text()[-4000:]}")
 
 
 def score(address: str, payment: dict[str, float]) -> float:

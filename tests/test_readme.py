@@ -1,15 +1,20 @@
 """The READMEs tell the truth: their trees, their commands, their walk-through."""
 
+import json
 import re
+import shlex
+import shutil
 import textwrap
+import urllib.request
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from tests import baking
+from tests.serving import served
 
-BLOCK = re.compile(r"^( *)```(\w*) ?(.*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^( *)```(\w*) ?([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks(readme: str) -> list[tuple[str, str, str]]:
@@ -55,10 +60,46 @@ def test_tree_is_what_git_tracks(repository: Path) -> None:
     assert not absent
 
 
-def test_commands_are_targets(repository: Path) -> None:
-    readme, makefile = (repository / "README.md").read_text(), (repository / "Makefile").read_text()
+def test_commands_are_targets(repository: Path, bake: Path) -> None:
+    """Those that the template's README names may be a bake's."""
+    readme = (repository / "README.md").read_text()
+    makefile = "".join((folder / "Makefile").read_text() for folder in {repository, bake})
     named = set(
         re.findall(r"\bmake ([a-z][a-z-]*)\b(?=[`\s])", "\n".join(re.findall(r"`[^`\n]+`|^make .*", readme, re.M)))
     )
     assert named
     assert named <= set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE))
+
+
+@pytest.mark.slow
+def test_bring_your_own_problem(bake: Path, tmp_path: Path) -> None:
+    """The walk-through, block by block: files are written, commands are run, the last one gets its score."""
+    repository = tmp_path / "our own problem"
+    shutil.copytree(bake, repository, symlinks=True)
+    readme = (repository / "README.md").read_text()
+    for language, title, body in blocks(readme[readme.index("## Bring your own problem") :]):
+        if title:
+            (repository / title).write_text(body)
+        elif language == "sh":
+            for command in body.replace("\\\n", " ").strip().split("\n") if "curl" not in body else [body]:
+                follow(command, repository)
+    baking.make("lint", repository)
+
+
+def follow(command: str, repository: Path) -> None:
+    """Runs a command of the walk-through, in the environment of the tests; `make serve` waits for its request."""
+    if command.startswith("curl"):
+        with served(repository) as address:
+            *_, data = shlex.split(command)
+            request = urllib.request.Request(f"{address}/predict", data.encode(), {"content-type": "application/json"})
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                (prediction,) = json.load(answer)["predictions"]
+        assert prediction["sample_id"] == 1
+        assert prediction["score"] > 0.9  # a malignant one
+    elif command.startswith("make "):
+        if command != "make serve":
+            baking.make(command.removeprefix("make "), repository)
+    else:
+        command = command.replace(".venv/bin/", f"{shlex.quote(str(baking.VENV / 'bin'))}/")
+        done = baking.run("sh", "-c", command, cwd=repository)
+        assert done.returncode == 0, done.stdout

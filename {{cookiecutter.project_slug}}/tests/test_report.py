@@ -213,5 +213,6 @@ def test_timings_leave_out_what_did_not_run(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("GPU_RUNNER", "gpu-large")
     job = {"name": "Train", "conclusion": "success", "labels": ["gpu-large"]}
     ran = {**job, "started_at": "2026-01-01T00:00:00Z", "completed_at": "2026-01-01T00:01:30Z"}
-    jobs: list[dict[str, Any]] = [ran, {**ran, "conclusion": "skipped"}, {**job, "started_at": None, "completed_at": None}]
+    waiting = {**job, "started_at": None, "completed_at": None}
+    jobs: list[dict[str, Any]] = [ran, {**ran, "conclusion": "skipped"}, waiting]
     assert list(facts.timings(jobs)) == [{"name": "Train", "runner": "gpu-large", "seconds": 90.0, "gpu": True}]
