@@ -543,7 +543,7 @@ def test_a_rerun_of_failed_jobs_keeps_what_passed(clone: Clone) -> None:
 
 
 def test_what_a_job_leaves_running_ends_with_it(clone: Clone) -> None:
-    clone.push({"a.yml": flow("push", jobs={"a": job("nohup sleep 54321 > /dev/null 2>&1 &")})})
+    clone.push({"a.yml": flow("push", jobs={"a": job("setsid sleep 600 > /dev/null 2>&1 & sleep 0.2")})})
     mark = str(clone.github.folder).encode()
     environments = (path for path in Path("/proc").glob("[0-9]*/environ") if path.parent.name != "self")
     for environment in environments:
