@@ -97,5 +97,5 @@ def derived(row: Mapping[str, Any], windows: Sequence[int]) -> dict[str, Any]:
 
 
 def _ratio(total: Any, number: Any) -> Any:
-    """The mean of `number` things that sum to `total`; of none, the total: 0 but for rounding."""
-    return total / (number + (number < 1))
+    """The mean of `number` things that sum to `total`: never negative, finite for rows that contradict themselves."""
+    return total * (total > 0) / ((number - 1) * (number > 1) + 1)

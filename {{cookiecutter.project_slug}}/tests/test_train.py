@@ -72,6 +72,12 @@ def test_starts_from_the_share_of_positives() -> None:
     assert scores(built(table), table).mean() == pytest.approx(table[LABEL].mean(), rel=0.3)
 
 
+def test_rows_that_contradict_themselves_have_a_score() -> None:
+    draw = np.random.default_rng(0)
+    small = {name: draw.integers(0, 3, 3000).astype(float) for name in NAMES}
+    assert np.isfinite(scores(built(feature_rows()), pl.DataFrame(small))).all()
+
+
 @pytest.mark.parametrize("windows", [[3], [30, 2]])
 def test_takes_any_windows(windows: list[int]) -> None:
     names = [column.name for column in feature_row(windows)]
