@@ -182,7 +182,13 @@ class Runner:
         return subprocess.Popen(
             command,
             cwd=folder / "work",
-            env={"LANG": "C.UTF-8", **self.image, "PATH": path, "HOME": str(home)},
+            env={
+                "LANG": "C.UTF-8",
+                **self.image,
+                "PATH": path,
+                "HOME": str(home),
+                "XDG_CACHE_HOME": str(folder / "work"),
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

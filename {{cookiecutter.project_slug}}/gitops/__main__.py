@@ -1,4 +1,4 @@
-"""What the workflows call: `python -m gitops plan` and `python -m gitops report`."""
+"""What the workflows call: `python -m gitops plan|restore|bundle|report`."""
 
 import argparse
 import json
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gitops import bytes as handover
 from gitops import content
 
 REFUSED = {
@@ -85,13 +86,22 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m gitops", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("plan", help=plan.__doc__)
-    commands.add_parser("report", help=report.__doc__).add_argument("facts", type=Path)
+    commands.add_parser("plan", help="what the run is for, and whose bytes it can start from")
+    restore = commands.add_parser("restore", help="put in place what an earlier job or run handed over")
+    bundle = commands.add_parser("bundle", help="hand over what the pipeline made")
+    for command in (restore, bundle):
+        command.add_argument("key", nargs="?", help="the content key, where it goes through the DVC remote too")
+    commands.add_parser("report", help="the step summary and the comment").add_argument("facts", type=Path)
     arguments = parser.parse_args()
-    if arguments.command == "plan":
-        plan()
-    else:
-        report(arguments.facts)
+    match arguments.command:
+        case "plan":
+            plan()
+        case "restore":
+            handover.restore(arguments.key)
+        case "bundle":
+            handover.bundle(arguments.key)
+        case "report":
+            report(arguments.facts)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+JOBS = ("checks", "data", "train", "test", "service")
 MEASURED = ("metrics", "curves", "training", "service")
 GATES = ("data", "model", "service")
 CHAMPION = Path("deploy/production/metrics.json")  # of the base branch: the report runs on its tree
@@ -26,7 +27,7 @@ def gather(
         "kind": plan.get("kind", "model"),
         "key": plan.get("key", ""),
         "restored": bool(plan.get("key")) and plan.get("key") == plan.get("bundle-key"),
-        "jobs": {name: job["result"] for name, job in needs.items()},
+        "jobs": {name: needs[name]["result"] for name in JOBS},
         "gates": {name: gate for name, gate in gates.items() if gate},
         "champion": read(CHAMPION, "metrics", problems),
         "timings": list(timings(jobs)),

@@ -6,7 +6,6 @@ from typing import Any
 
 MARKER = "<!-- gitops:report -->"
 LIMIT = 65_536  # characters that GitHub takes in a comment
-MODEL_JOBS = ("data", "train", "test", "service")
 
 Facts = Mapping[str, Any]
 
@@ -230,12 +229,13 @@ def costs(facts: Facts) -> Iterator[str]:
     price = facts["run"]["gpu_price"]
     gpu = sum(job["seconds"] for job in timed if job["gpu"])
     total = sum(job["seconds"] for job in timed)
-    money = f", about {gpu / 3600 * price:.2f} at {price:g} an hour" if price and gpu else ""
+    money = f", about {gpu / 3600 * price:.2f} at {price:g} an hour" if price else ""
+    on_gpu = f", {minutes(gpu)} on the GPU runner{money}" if gpu else ""
     restored = (
         " The model was restored, not trained: its inputs are those of an earlier run." if facts["restored"] else ""
     )
     yield from details(
-        f"Durations: {minutes(total)} in all, {minutes(gpu)} on the GPU runner{money}",
+        f"Durations: {minutes(total)} in all{on_gpu}",
         table(
             ["job", "runner", "time"], ([job["name"], text(job["runner"]), minutes(job["seconds"])] for job in timed)
         ),

@@ -88,18 +88,48 @@ def test_what_was_moved_out_of_production_still_counts(repository: Path) -> None
     assert content.kind(base) == "mixed"
 
 
-def test_bundle_carries_lock_and_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+PIPELINE = "stages: {make: {cmd: echo ran >> ran; echo made > out, deps: [params.yaml], outs: [out]}}\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("remote", [False, True])
+def test_bytes_travel_to_another_clone(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remote: bool
+) -> None:
+    """As a bundle that an artifact carries, or through a DVC remote by the content key; nothing runs again."""
     monkeypatch.delenv("DVC_REMOTE", raising=False)
-    monkeypatch.chdir(tmp_path)
-    made = {"dvc.lock": "schema: '2.0'\n", ".dvc/cache/files/md5/ab/cd": "bytes"}
-    for name, text in made.items():
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_text(text)
-    handover.bundle(None)
-    there = tmp_path / "there"
-    (there / "build/bundle").mkdir(parents=True)
-    (tmp_path / handover.BUNDLE).rename(there / handover.BUNDLE)
+    if remote:
+        monkeypatch.setenv("DVC_REMOTE", str(tmp_path / "a remote"))
+    commit(**{"dvc.yaml": PIPELINE, ".dvc/config": "[core]\n    no_scm = true\n", ".gitignore": "/out\n/build\n"})
+    there = tmp_path / "another clone"
+    git("clone", "--quiet", ".", str(there))
+    key = content.key()
+    handover.restore(key)
+    handover.dvc("repro")
+    handover.bundle(key)
+    if not remote:
+        (there / handover.BUNDLE).parent.mkdir(parents=True)
+        Path(handover.BUNDLE).rename(there / handover.BUNDLE)
     monkeypatch.chdir(there)
-    handover.restore(None)
-    assert {name: (there / name).read_text() for name in made} == made
+    assert content.key() == key
+    handover.restore(key)
+    handover.dvc("repro")
+    assert Path("out").read_text() == "made\n"
+    assert not Path("ran").exists()
     assert not handover.BUNDLE.exists()
+
+
+@pytest.mark.slow
+def test_object_that_the_remote_lost_is_an_error(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never a silent training."""
+    remote = tmp_path / "remote"
+    monkeypatch.setenv("DVC_REMOTE", str(remote))
+    commit(**{"dvc.yaml": PIPELINE, ".dvc/config": "[core]\n    no_scm = true\n"})
+    handover.restore("key")
+    handover.dvc("repro")
+    handover.bundle("key")
+    subprocess.run(["rm", "-rf", remote / "files", ".dvc/cache", "out"], check=True)
+    with pytest.raises(SystemExit):
+        handover.restore("key")

@@ -184,7 +184,8 @@ def gather(folder: Path, monkeypatch: pytest.MonkeyPatch, **outputs: str) -> dic
     for name in ("SERVER_URL", "REPOSITORY", "RUN_ID"):
         monkeypatch.setenv(f"GITHUB_{name}", "x")
     monkeypatch.chdir(folder)
-    needs = {"data": {"result": "success", "outputs": {"kind": "model", "key": "k", **outputs}}}
+    job = {"result": "success", "outputs": {}}
+    needs = dict.fromkeys(facts.JOBS, job) | {"data": {**job, "outputs": {"kind": "model", "key": "k", **outputs}}}
     return facts.gather(folder, {"pull_request": None}, needs, [])
 
 

@@ -1,0 +1,105 @@
+"""A bake on the forge, and the people who work on it: they push, propose, review and merge."""
+
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .driver import Rehearsal, Run
+
+OWNER, NAME = "acme", "card-fraud"
+ANSWERS = {"github_owner": OWNER, "team": f"@{OWNER}/ml", "bar_owners": f"@{OWNER}/risk"}
+"""Baked with these, CODEOWNERS names teams that the forge knows."""
+
+
+@dataclass
+class Project:
+    """A repository of the forge, with alice's clone of it; bob reviews."""
+
+    github: Rehearsal
+    folder: Path
+    repository: str = f"{OWNER}/{NAME}"
+
+    @classmethod
+    def start(cls, github: Rehearsal, bake: Path, protect: bool = True) -> "Project":
+        """Push a bake's main to a new repository of the forge, then protect it with the bake's own ruleset."""
+        project = cls(github, bake)
+        roles = {OWNER: "admin", "alice": "write", "bob": "write", "carol": "write"}
+        github.forge.repository(project.repository, private=True, roles=roles)
+        github.forge.team(f"{OWNER}/ml", "alice", "bob")
+        github.forge.team(f"{OWNER}/risk", "bob", "carol")
+        project.push("main", login=OWNER)
+        if protect:
+            ruleset = json.loads((bake / "policies" / "ruleset.json").read_text())
+            github.call("POST", f"/repos/{project.repository}/rulesets", ruleset, login=OWNER)
+        return project
+
+    def git(self, *arguments: str, login: str = "alice") -> str:
+        """What git prints in the clone. Raises CalledProcessError."""
+        who = ("-c", f"user.name={login}", "-c", f"user.email={login}@example.org")
+        return subprocess.run(
+            ["git", *who, *arguments], cwd=self.folder, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    def push(self, branch: str, login: str = "alice", to: str | None = None) -> None:
+        """Push a branch as somebody, and let the forge notice; runs that this starts go on."""
+        address = self.github.forge.url.replace("//", f"//{login}:{self.github.forge.user(login)}@")
+        self.git("push", "--quiet", "--force", f"{address}/{to or self.repository}.git", f"{branch}:{branch}")
+        self.github.forge.settle()
+
+    def commit(self, branch: str, files: Mapping[str, str | None], message: str, login: str = "alice") -> None:
+        """Commit files (None removes one) on a branch, made from main where it is new."""
+        branches = self.git("branch", "--format=%(refname:short)").split()
+        self.git("switch", "--quiet", *(() if branch in branches else ("--create",)), branch)
+        for name, text in files.items():
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if text is None:
+                path.unlink()
+            else:
+                path.write_text(text)
+        self.git("add", "--all")
+        self.git("commit", "--quiet", f"--message={message}", login=login)
+
+    def read(self, name: str) -> str:
+        """A file of main."""
+        return self.git("show", f"main:{name}") + "\n"
+
+    def propose(self, branch: str, files: Mapping[str, str | None], title: str, **more: Any) -> int:
+        """Commit on a new branch from main, push it, open a pull request; its number. Runs go on."""
+        self.git("switch", "--quiet", "main")
+        self.commit(branch, files, title)
+        self.push(branch)
+        return self.open(branch, title, **more)
+
+    def open(self, branch: str, title: str, login: str = "alice", **more: Any) -> int:
+        """Open a pull request of a branch that is pushed; its number."""
+        body = {"title": title, "head": branch, "base": "main", **more}
+        return int(self.call("POST", "pulls", body, login=login)["number"])
+
+    def approve(self, number: int, login: str = "bob") -> None:
+        """Approve a pull request."""
+        self.call("POST", f"pulls/{number}/reviews", {"event": "APPROVE"}, login=login)
+
+    def merge(self, number: int, how: str = "merge", login: str = "bob") -> None:
+        """Merge a pull request and bring main of the clone up to date. Raises HTTPError where GitHub refuses."""
+        self.call("PUT", f"pulls/{number}/merge", {"merge_method": how}, login=login)
+        address = self.github.forge.url.replace("//", f"//{login}:{self.github.forge.user(login)}@")
+        self.git("switch", "--quiet", "main")
+        self.git("pull", "--quiet", "--ff-only", f"{address}/{self.repository}.git", "main")
+
+    def call(self, method: str, path: str, body: Any = None, login: str = "alice") -> Any:
+        """The forge's answer to a call below the repository."""
+        return self.github.call(method, f"/repos/{self.repository}/{path}", body, login=login)
+
+    def comments(self, number: int) -> list[dict[str, Any]]:
+        """The comments on a pull request."""
+        found: list[dict[str, Any]] = self.call("GET", f"issues/{number}/comments")
+        return found
+
+    def run(self) -> Run:
+        """The newest run, ended."""
+        self.github.wait()
+        return self.github.runs[-1]
