@@ -51,7 +51,7 @@ class Network(nn.Module):
 
     def logits(self, table: Tensor) -> Tensor:
         """Log odds [batch]."""
-        pieces = ((table[:, self.column] - self.lower) * self.slope).clamp(0, 1)
+        pieces = ((table.index_select(1, self.column) - self.lower) * self.slope).clamp(0, 1)
         return self.layers(pieces).squeeze(1)
 
 
