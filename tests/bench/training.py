@@ -43,8 +43,8 @@ def rows() -> Iterator[dict[str, Any]]:
 def measured() -> tuple[float, float]:
     """Rows a second: ours, and the textbook's."""
     import torch
-    from pipeline import train  # type: ignore[import-not-found] # of the bake
-    from pipeline.schema import LABEL, feature_row  # type: ignore[import-not-found]
+    from pipeline import train
+    from pipeline.schema import LABEL, feature_row
     from tables import feature_rows  # type: ignore[import-not-found]
     from torch.utils.data import DataLoader, TensorDataset
 

@@ -51,7 +51,7 @@ class Network(nn.Module):
 
     def logits(self, table: Tensor) -> Tensor:
         """Log odds [batch]."""
-        pieces = ((table.index_select(1, self.column) - self.lower) * self.slope).clamp(0, 1)
+        pieces = table.index_select(1, self.column).sub_(self.lower).mul_(self.slope).clamp_(0, 1)
         return self.layers(pieces).squeeze(1)
 
 
@@ -97,7 +97,7 @@ def build(
 def fit(network: Network, columns: Sequence[Tensor], label: Tensor, knobs: Knobs) -> Iterator[dict[str, float]]:
     """Fit the network in place; yields each epoch's number and mean loss as it ends.
 
-    All rows stay on the device, and a batch is one look-up. AdamW (Loshchilov and Hutter, 2019) with one cycle of the
+    All rows stay on the device, shuffled at once, and a batch is a view of them. AdamW (Loshchilov and Hutter, 2019) with one cycle of the
     learning rate (Smith and Topin, 2018).
     """
     table, size = widen(columns, network.inputs, network.windows), len(label)
@@ -107,14 +107,15 @@ def fit(network: Network, columns: Sequence[Tensor], label: Tensor, knobs: Knobs
     with tqdm(total=size * knobs["epochs"], unit=" rows", unit_scale=True, disable=None) as progress:
         for epoch in range(1, knobs["epochs"] + 1):
             total = torch.zeros((), device=label.device)
-            for batch in torch.randperm(size).to(label.device).split(knobs["batch"]):
-                loss = binary_cross_entropy_with_logits(network.logits(table[batch]), label[batch])
+            order = torch.randperm(size).to(label.device)
+            for x, y in zip(table[order].split(knobs["batch"]), label[order].split(knobs["batch"]), strict=True):
+                loss = binary_cross_entropy_with_logits(network.logits(x), y)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 schedule.step()
-                total += loss.detach() * len(batch)
-                progress.update(len(batch))
+                total += loss.detach() * len(y)
+                progress.update(len(y))
             yield {"epoch": epoch, "loss": total.item() / size}
 
 
