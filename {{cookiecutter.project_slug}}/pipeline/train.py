@@ -97,8 +97,8 @@ def build(
 def fit(network: Network, columns: Sequence[Tensor], label: Tensor, knobs: Knobs) -> Iterator[dict[str, float]]:
     """Fit the network in place; yields each epoch's number and mean loss as it ends.
 
-    All rows stay on the device, shuffled at once, and a batch is a view of them. AdamW (Loshchilov and Hutter, 2019) with one cycle of the
-    learning rate (Smith and Topin, 2018).
+    All rows stay on the device, shuffled at once, and a batch is a view of them. AdamW (Loshchilov and Hutter, 2019)
+    with one cycle of the learning rate (Smith and Topin, 2018).
     """
     table, size = widen(columns, network.inputs, network.windows), len(label)
     steps = -(-size // knobs["batch"]) * knobs["epochs"]
