@@ -217,7 +217,7 @@ class Rehearsal:
             self._conclude(run, "startup_failure")
             return
         for job in jobs:
-            self._report(run, run.jobs[job], status="queued", conclusion=None)
+            self._report(run, run.jobs[job], status="queued", conclusion=None, labels=run.jobs[job].labels)
         self._line_up(run)
         self._spawn(self._run, run, context, [run.jobs[job] for job in jobs])
 

@@ -2,7 +2,8 @@
 
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ class Project:
         """Push a bake's main to a new repository of the forge, then protect it with the bake's own ruleset."""
         project = cls(github, bake)
         roles = {OWNER: "admin", "alice": "write", "bob": "write", "carol": "write"}
-        github.forge.repository(project.repository, private=True, roles=roles)
+        github.forge.repository(project.repository, private=False, roles=roles)
         github.forge.team(f"{OWNER}/ml", "alice", "bob")
         github.forge.team(f"{OWNER}/risk", "bob", "carol")
         project.push("main", login=OWNER)
@@ -93,6 +94,15 @@ class Project:
     def call(self, method: str, path: str, body: Any = None, login: str = "alice") -> Any:
         """The forge's answer to a call below the repository."""
         return self.github.call(method, f"/repos/{self.repository}/{path}", body, login=login)
+
+    @contextmanager
+    def variables(self, **values: str) -> Iterator[None]:
+        """The repository's variables, for a while."""
+        for name, value in values.items():
+            self.call("POST", "actions/variables", {"name": name, "value": value}, login=OWNER)
+        yield
+        for name in values:
+            del self.github.forge.repositories[self.repository].variables[name]
 
     def comments(self, number: int) -> list[dict[str, Any]]:
         """The comments on a pull request."""

@@ -23,14 +23,16 @@ def plan() -> None:
     from gitops import pulls
 
     base = event_base(event())
-    kind = content.kind(base)
-    output(kind=kind, key=content.key(), **{"bundle-key": "", "bundle-run": ""})
+    kind, keys = content.kind(base), list(dict.fromkeys([content.key(), content.key(base)]))
+    output(**{"kind": kind, "key": keys[0], "base-key": keys[-1], "bundle-key": "", "bundle-run": ""})
     if kind in REFUSED:
         print(f"::error title=Not a model::{REFUSED[kind]}")
         sys.exit(1)
+    if os.environ.get("DVC_REMOTE"):
+        return  # what was made before is there
     here = pulls.repository()
     # The same inputs made somewhere before, else what main was made of: DVC repeats only what differs from it.
-    for key in dict.fromkeys([content.key(), content.key(base)]):
+    for key in keys:
         if run := pulls.bundle(here, key):
             output(**{"bundle-key": key, "bundle-run": str(run)})
             print(f"Starting from what run {run} made for content key {key}")
@@ -89,15 +91,15 @@ def main() -> None:
     commands.add_parser("plan", help="what the run is for, and whose bytes it can start from")
     restore = commands.add_parser("restore", help="put in place what an earlier job or run handed over")
     bundle = commands.add_parser("bundle", help="hand over what the pipeline made")
-    for command in (restore, bundle):
-        command.add_argument("key", nargs="?", help="the content key, where it goes through the DVC remote too")
+    restore.add_argument("keys", nargs="*", help="content keys to look for in the DVC remote, the first one found")
+    bundle.add_argument("key", nargs="?", help="the content key, where the DVC remote takes it too")
     commands.add_parser("report", help="the step summary and the comment").add_argument("facts", type=Path)
     arguments = parser.parse_args()
     match arguments.command:
         case "plan":
             plan()
         case "restore":
-            handover.restore(arguments.key)
+            output(key=handover.restore(arguments.keys) or "")
         case "bundle":
             handover.bundle(arguments.key)
         case "report":

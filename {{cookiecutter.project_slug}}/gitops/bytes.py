@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 
 LOCK = Path("dvc.lock")
@@ -16,12 +17,17 @@ BUNDLE = Path("build/bundle/pipeline.tar")
 REMOTE = "storage"
 
 
-def restore(key: str | None) -> None:
-    """Puts in place what an earlier job or run handed over, where there is something; removes the bundle."""
+def restore(keys: Iterable[str] = ()) -> str | None:
+    """Puts in place what an earlier job or run handed over, where there is something; removes the bundle.
+
+    From the remote it takes the first of the content keys that is there, and returns it.
+    """
+    found = None
     if remote := os.environ.get("DVC_REMOTE"):
         dvc("remote", "add", "--local", "--force", "--default", REMOTE, remote)
         dvc("config", "--local", f"remote.{REMOTE}.verify", "true")  # off by default for most remotes
-        if key and fetch_lock(remote, key):
+        found = next((key for key in keys if key and fetch_lock(remote, key)), None)
+        if found:
             dvc("pull")  # what the lock names and the remote lacks is an error: never a silent training
     if BUNDLE.exists():
         with tarfile.open(BUNDLE) as tar:
@@ -32,9 +38,10 @@ def restore(key: str | None) -> None:
         print(f"Restored what {LOCK} names")
     else:
         print("Nothing to restore: the pipeline starts from its inputs")
+    return found
 
 
-def bundle(key: str | None) -> None:
+def bundle(key: str | None = None) -> None:
     """Hands over what the pipeline made: to the remote where there is one, and as a bundle."""
     BUNDLE.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(BUNDLE, "w") as tar:

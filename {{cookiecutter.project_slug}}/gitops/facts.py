@@ -22,11 +22,11 @@ def gather(
     problems: list[str] = []
     plan = needs["data"]["outputs"]
     pull_request = event.get("pull_request") or {}
-    gates = {name: read(folder / f"gate-{name}.json", "gate", problems) for name in GATES}
+    gates = {name: read(found(folder, f"gate-{name}.json"), "gate", problems) for name in GATES}
     return {
         "kind": plan.get("kind", "model"),
         "key": plan.get("key", ""),
-        "restored": bool(plan.get("key")) and plan.get("key") == plan.get("bundle-key"),
+        "restored": bool(plan.get("key")) and plan.get("key") == plan.get("restored-key"),
         "jobs": {name: needs[name]["result"] for name in JOBS},
         "gates": {name: gate for name, gate in gates.items() if gate},
         "champion": read(CHAMPION, "metrics", problems),
@@ -38,7 +38,12 @@ def gather(
             "gpu_price": price(os.environ.get("GPU_PRICE", ""), problems),
         },
         "problems": problems,
-    } | {name: read(folder / f"{name}.json", name, problems) for name in MEASURED}
+    } | {name: read(found(folder, f"{name}.json"), name, problems) for name in MEASURED}
+
+
+def found(folder: Path, name: str) -> Path:
+    """A file by its name, wherever an artifact of several files put it."""
+    return next(folder.rglob(name), folder / name)
 
 
 def read(path: Path, form: str, problems: list[str]) -> Any:

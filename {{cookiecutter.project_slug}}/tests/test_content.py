@@ -104,7 +104,7 @@ def test_bytes_travel_to_another_clone(
     there = tmp_path / "another clone"
     git("clone", "--quiet", ".", str(there))
     key = content.key()
-    handover.restore(key)
+    assert handover.restore([key]) is None
     handover.dvc("repro")
     handover.bundle(key)
     if not remote:
@@ -112,7 +112,7 @@ def test_bytes_travel_to_another_clone(
         Path(handover.BUNDLE).rename(there / handover.BUNDLE)
     monkeypatch.chdir(there)
     assert content.key() == key
-    handover.restore(key)
+    assert handover.restore(["another", key]) == (key if remote else None)
     handover.dvc("repro")
     assert Path("out").read_text() == "made\n"
     assert not Path("ran").exists()
@@ -127,9 +127,9 @@ def test_object_that_the_remote_lost_is_an_error(
     remote = tmp_path / "remote"
     monkeypatch.setenv("DVC_REMOTE", str(remote))
     commit(**{"dvc.yaml": PIPELINE, ".dvc/config": "[core]\n    no_scm = true\n"})
-    handover.restore("key")
+    handover.restore(["key"])
     handover.dvc("repro")
     handover.bundle("key")
     subprocess.run(["rm", "-rf", remote / "files", ".dvc/cache", "out"], check=True)
     with pytest.raises(SystemExit):
-        handover.restore("key")
+        handover.restore(["key"])

@@ -191,7 +191,7 @@ def gather(folder: Path, monkeypatch: pytest.MonkeyPatch, **outputs: str) -> dic
 
 def test_facts_that_are_as_agreed_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "metrics.json").write_text(json.dumps(measured()))
-    got = gather(tmp_path, monkeypatch, **{"bundle-key": "k"})
+    got = gather(tmp_path, monkeypatch, **{"restored-key": "k"})
     assert got["metrics"] == measured()
     assert got["problems"] == []
     assert got["restored"]

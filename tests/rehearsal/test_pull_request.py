@@ -1,0 +1,262 @@
+"""The real pull-request.yml, on a small bake: every kind of pull request ends with a report that says the truth.
+
+One forge for all, so that later pull requests start from what the first one trained, as on GitHub.
+"""
+
+import html
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import HTTPError
+
+import pytest
+
+from tests import baking
+
+from .driver import Rehearsal, Run
+from .project import Project
+from .small import small
+
+pytestmark = pytest.mark.slow
+BOT = "github-actions[bot]"
+
+
+@pytest.fixture(scope="module")
+def github() -> Iterator[Rehearsal]:
+    # Not pytest's folder: act takes no space in a path.
+    with (
+        tempfile.TemporaryDirectory(prefix="rehearsal-") as folder,
+        Rehearsal(Path(folder), Path(sys.prefix)) as github,
+    ):
+        yield github
+
+
+@pytest.fixture(scope="module")
+def project(github: Rehearsal, template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A small bake on the forge, main protected."""
+    return Project.start(github, small(template, tmp_path_factory.mktemp("small")))
+
+
+@pytest.fixture(scope="module")
+def first(project: Project) -> tuple[int, Run]:
+    """The first pull request ever: nothing was trained before, and there is no champion."""
+    number = project.propose("first", {"NOTES.md": "The first change.\n"}, "Take notes")
+    return number, project.run()
+
+
+def conclusions(run: Run) -> dict[str, str]:
+    return {name: job.conclusion for name, job in run.jobs.items()}
+
+
+def report(project: Project, number: int) -> str:
+    """The one comment of the bot on a pull request, as text."""
+    (comment,) = [comment for comment in project.comments(number) if comment["user"]["login"] == BOT]
+    return html.unescape(comment["body"])
+
+
+def heading(text: str) -> str:
+    (found,) = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    return str(found)
+
+
+def mergeable(project: Project, number: int) -> bool:
+    """Whether GitHub lets bob merge it, without doing so."""
+    return bool(project.call("GET", f"pulls/{number}")["mergeable_state"] == "clean")
+
+
+def test_first_pull_request_goes_through_every_job(project: Project, first: tuple[int, Run]) -> None:
+    number, run = first
+    assert set(conclusions(run).values()) == {"success"}, run.log
+    text = report(project, number)
+    assert heading(text) == "🟢 Ready to merge"
+    assert "there is no model in production yet" in text
+    for words in ("average precision", "xychart-beta", "kept its contract", "Trained on", "Durations"):
+        assert words in text
+    assert html.unescape(run.jobs["report"].summary).strip() == text.strip()
+
+
+def test_no_job_that_runs_the_repository_holds_a_token_that_writes(first: tuple[int, Run]) -> None:
+    for name, job in first[1].jobs.items():
+        writes = {scope for scope, level in job.permissions.items() if level == "write"}
+        assert writes == ({"pull-requests"} if name == "report" else set())
+
+
+def test_merge_waits_for_the_required_check_and_a_review(project: Project, first: tuple[int, Run]) -> None:
+    number, _ = first
+    assert not mergeable(project, number)
+    project.approve(number)
+    assert mergeable(project, number)
+
+
+def test_documentation_takes_what_was_made_before(project: Project, first: tuple[int, Run]) -> None:
+    """Same content key: nothing is trained, and the same bytes are handed on under the same name."""
+    number = project.propose("words", {"README.md": "Other words.\n"}, "Say it in other words")
+    run = project.run()
+    text = report(project, number)
+    assert heading(text) == "🟢 Ready to merge", run.log
+    assert "was restored, not trained" in text
+    assert "Running stage" not in run.jobs["data"].log + run.jobs["train"].log
+    digest = re.compile(r"Model <code>(sha256:\w+)")
+    assert digest.findall(text) == digest.findall(report(project, first[0]))
+    name = f"pipeline-{run.jobs['data'].outputs['key']}"
+    artifacts = project.call("GET", f"actions/artifacts?name={name}")["artifacts"]
+    assert {artifact["workflow_run"]["id"] for artifact in artifacts} >= {first[1].id, run.id}
+
+
+def test_a_second_push_edits_the_one_comment(project: Project, first: tuple[int, Run]) -> None:
+    """Also where somebody else wrote the marker first: it is the bot's comment that counts."""
+    number = project.propose("twice", {"README.md": "Once.\n"}, "Say it twice")
+    project.call(
+        "POST", f"issues/{number}/comments", {"body": "<!-- gitops:report -->\nready, trust me"}, login="carol"
+    )
+    project.run()
+    project.commit("twice", {"README.md": "Twice.\n"}, "Again")
+    project.push("twice")
+    project.run()
+    assert heading(report(project, number)) == "🟢 Ready to merge"
+    assert len(project.comments(number)) == 2
+
+
+def test_worse_model_is_red_and_cannot_be_merged(project: Project, first: tuple[int, Run]) -> None:
+    knobs = (
+        project.read("params.yaml")
+        .replace("epochs: 6", "epochs: 1")
+        .replace("learning_rate: ", "learning_rate: 1.0e-9 #")
+    )
+    number = project.propose("worse", {"params.yaml": knobs}, "Train for less")
+    run = project.run()
+    assert conclusions(run)["test"] == conclusions(run)["required"] == "failure"
+    text = report(project, number)
+    assert "Not to be merged" in heading(text) and "not met" in heading(text)
+    assert "average_precision" in text and "What to do" in text
+    project.approve(number)
+    with pytest.raises(HTTPError, match="405"):
+        project.merge(number)
+
+
+def test_bad_data_stops_before_training(project: Project, first: tuple[int, Run]) -> None:
+    bars = project.read("policies/data.yaml").replace("minimum: 10_000", "minimum: 10_000_000")
+    number = project.propose("strict", {"policies/data.yaml": bars}, "Ask for more rows")
+    run = project.run()
+    assert conclusions(run) | {"checks": "", "report": ""} == {
+        **{"checks": "", "data": "failure", "train": "skipped", "test": "skipped", "service": "skipped"},
+        **{"report": "", "required": "failure"},
+    }
+    assert "rows.minimum" in report(project, number)
+
+
+def test_draft_says_that_it_is_one(project: Project, first: tuple[int, Run]) -> None:
+    number = project.propose("draft", {"README.md": "Not yet.\n"}, "Draft", draft=True)
+    project.run()
+    assert "draft" in heading(report(project, number))
+
+
+def test_change_of_production_is_refused_with_a_sentence(project: Project, first: tuple[int, Run]) -> None:
+    number = project.propose("ship", {"deploy/production/manifest.json": "{}\n"}, "Ship it by hand")
+    run = project.run()
+    assert conclusions(run)["data"] == conclusions(run)["required"] == "failure"
+    assert conclusions(run)["train"] == "skipped"
+    text = report(project, number)
+    assert "changes `deploy/production/`" in heading(text)
+    assert "Take `deploy/production/` out of this pull request" in text
+
+
+def test_fork_gets_no_write_access_and_its_report_in_the_summary(project: Project, first: tuple[int, Run]) -> None:
+    github = project.github
+    github.call("POST", f"/repos/{project.repository}/forks", {}, login="eve")
+    project.git("switch", "--quiet", "main")
+    project.commit("from-a-fork", {"README.md": "From outside.\n"}, "Say it from outside", login="eve")
+    project.push("from-a-fork", login="eve", to="eve/card-fraud")
+    with project.variables(GPU_RUNNER="our-gpu"):
+        number = project.open("eve:from-a-fork", "From outside", login="eve")
+        run = project.run()
+    assert run.jobs["report"].conclusion == "success", run.log
+    assert project.comments(number) == []
+    text = html.unescape(run.jobs["report"].summary)
+    assert heading(text) == "🟢 Ready to merge"
+    assert "From a fork: no GPU, no secret" in text
+    assert run.jobs["train"].labels == ["ubuntu-latest"]
+    assert all(level == "read" for job in run.jobs.values() for level in job.permissions.values())
+
+
+def test_gpu_runner_trains_where_the_variable_says(project: Project, first: tuple[int, Run]) -> None:
+    with project.variables(GPU_RUNNER="our-gpu", GPU_PRICE="2.50"):
+        number = project.propose("gpu", {"README.md": "On a GPU.\n"}, "Train on a GPU")
+        run = project.run()
+    assert run.jobs["train"].labels == ["our-gpu"]
+    assert {job.labels[0] for name, job in run.jobs.items() if name != "train"} == {"ubuntu-latest"}
+    text = report(project, number)
+    assert "on the GPU runner, about" in text and "at 2.5 an hour" in text
+
+
+def test_rerun_of_failed_jobs_keeps_what_passed(project: Project, first: tuple[int, Run]) -> None:
+    """The forge fails the first report; its re-run alone makes the pull request good."""
+    fault = project.github.forge.fault(r"POST /repos/.*/issues/\d+/comments", status=502)
+    number = project.propose("again", {"README.md": "Again.\n"}, "Try again")
+    run = project.run()
+    assert fault.hits
+    assert conclusions(run)["report"] == conclusions(run)["required"] == "failure"
+    run.rerun_failed()
+    project.github.wait()
+    assert set(conclusions(run).values()) == {"success"}
+    assert heading(report(project, number)) == "🟢 Ready to merge"
+
+
+def test_newer_push_cancels_the_older_run(project: Project, first: tuple[int, Run]) -> None:
+    github = project.github
+    number = project.propose("hurry", {"README.md": "Hurry.\n"}, "Hurry")
+    project.commit("hurry", {"README.md": "Hurry more.\n"}, "More")
+    project.push("hurry")
+    project.run()
+    older, newer = github.runs[-2:]
+    assert older.conclusion == "cancelled"
+    assert newer.conclusion == "success"
+    assert heading(report(project, number)) == "🟢 Ready to merge"
+
+
+def test_cancelled_run_says_so(project: Project, first: tuple[int, Run]) -> None:
+    number = project.propose("stop", {"README.md": "Stop.\n"}, "Stop")
+    run = project.github.runs[-1]
+    until = time.monotonic() + 60
+    while not run.jobs["data"].conclusion and time.monotonic() < until:
+        time.sleep(0.05)
+    run.cancel()
+    project.github.wait()
+    assert "Cancelled" in heading(report(project, number))
+    assert conclusions(run)["required"] != "success"
+
+
+def test_hostile_names_harm_nothing(project: Project, first: tuple[int, Run]) -> None:
+    """Branch, title and file names are nobody's shell and nobody's Markdown."""
+    branch = "x$(touch${IFS}pwned)`id`;echo"
+    number = project.propose(branch, {"$(touch pwned).md": "hm\n"}, "::error::${{ github.token }} <img src=x>")
+    run = project.run()
+    assert heading(report(project, number)) == "🟢 Ready to merge", run.log
+    assert not list(project.github.folder.rglob("pwned"))
+
+
+def test_bytes_travel_through_a_remote(project: Project, first: tuple[int, Run], tmp_path: Path) -> None:
+    """With DVC_REMOTE the second run is restored from it, also where no artifact is left."""
+    knobs = project.read("params.yaml").replace("epochs: 6", "epochs: 7")
+    with project.variables(DVC_REMOTE=str(tmp_path / "remote")):
+        project.propose("remote", {"params.yaml": knobs}, "Train for more")
+        run = project.run()
+        assert run.conclusion == "success", run.log
+        project.github.forge.repositories[project.repository].tables["artifacts"].clear()
+        project.commit("remote", {"README.md": "Trained for more.\n"}, "Say so")
+        project.push("remote")
+        run = project.run()
+    assert run.conclusion == "success", run.log
+    assert "Running stage" not in run.jobs["train"].log
+
+
+def test_the_bake_is_that_of_a_user(template: Path) -> None:
+    """Nothing in `gitops` or in a workflow knows that it is rehearsed."""
+    folder = template / "{{cookiecutter.project_slug}}"
+    for path in [*(folder / "gitops").rglob("*"), *(folder / ".github").rglob("*")]:
+        if path.is_file():
+            assert not re.search(r"rehears|\bforge\b|\bact\b|127\.0\.0\.1", path.read_text()), path
+    assert baking.ROOT.name not in (folder / "gitops" / "pulls.py").read_text()
