@@ -19,7 +19,7 @@ def rows() -> Iterator[dict]:
     """The stages and the mirror on a tiny data set from nothing, then again with nothing to do."""
     with tempfile.TemporaryDirectory(prefix="bench ") as folder:
         bake = tiny(Path(folder))
-        stages = ("dvc", "repro", "--quiet")
+        stages = ("dvc", "repro", "--quiet", "evaluate")
         first = seconds(bake, stages) + seconds(bake, ("python", "-m", "pipeline.track"))
         yield row("pipeline and MLflow mirror on a tiny data set", first, bar=15)
         yield row("dvc repro with nothing to do", min(seconds(bake, stages) for _ in range(3)), bar=1)

@@ -3,7 +3,7 @@
 import hashlib
 import subprocess
 
-READ = ("dvc.yaml", "params.yaml", "pipeline", "requirements.txt")
+READ = ("bentofile.yaml", "dvc.yaml", "params.yaml", "pipeline", "requirements.txt", "requirements-service.txt")
 """What the pipeline reads: with the data snapshot, which stands in params.yaml, all that a model follows from."""
 
 PRODUCTION = "deploy/production/"

@@ -1,9 +1,8 @@
 """Measure the service that `bentoml build` made: does it start, keep its contract, answer in time?
 
-`python -m pipeline.probe TAG` -> reports/service.json; policies/service.yaml judges what is measured.
+policies/service.yaml judges what is measured.
 """
 
-import argparse
 import http.client
 import json
 import os
@@ -33,23 +32,14 @@ Row = dict[str, Any]
 
 
 def main() -> None:
-    """Start the Bento, measure it, stop it."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.probe", description="Measure a Bento.")
-    parser.add_argument("tag", help="the Bento, such as scorer:0123456789ab")
-    tag = parser.parse_args().tag
+    """Build the Bento, start it, measure it, stop it."""
     served = model.load("model")
     table = rows.between(*days(load()).test).head(ROWS)
-    sample = [
-        dict(zip((schema.ID, *names(served)), row, strict=True))
-        for row in table.select(schema.ID, *names(served)).rows()
-    ]
-    scores = served.predict(table)
-    with serving(tag) as (port, ready_seconds):
-        broken = [
-            sentence for check in (answers, refuses, operates) for sentence in check(port, served, sample, scores)
-        ]
+    columns = [schema.ID, *(column.name for column in served.inputs)]
+    sample, scores = table.select(columns).to_dicts(), served.predict(table)
+    with serving(build()) as (port, ready_seconds):
+        broken = [said for check in (answers, refuses, operates) for said in check(port, served, sample, scores)]
         measured = {
-            "tag": tag,
             "model": served.digest,
             "ready_seconds": round(ready_seconds, 2),
             "contract": 4 + 4 * len(served.inputs),
@@ -61,9 +51,13 @@ def main() -> None:
     print(f"{SERVICE}: ready in {ready_seconds:.1f} s, {measured['requests']:,} requests, {measured['latency_ms']} ms")
 
 
-def names(served: model.Model) -> list[str]:
-    """The model's inputs."""
-    return [column.name for column in served.inputs]
+def build() -> str:
+    """The tag of a new Bento. Raises BadInput with the last words of `bentoml build` where it fails."""
+    os.environ.setdefault("BENTOML_HOME", str(Path("build/bentoml").resolve()))
+    done = subprocess.run(["bentoml", "build", "--output", "tag", "."], capture_output=True, text=True)
+    if done.returncode:
+        raise BadInput(f"`bentoml build` failed: {' | '.join(done.stderr.strip().splitlines()[-3:])}")
+    return done.stdout.strip().removeprefix("__tag__:")
 
 
 @contextmanager
