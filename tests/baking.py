@@ -13,11 +13,12 @@ VENV = Path(sys.prefix)
 
 
 def run(*command: str | Path, cwd: Path, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    """The finished process, stdout and stderr together; `environment` is added to ours."""
+    """The finished process, stdout and stderr together; `environment` is added to ours, less an outer make's."""
+    ours = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
     return subprocess.run(
         command,
         cwd=cwd,
-        env=os.environ | environment,
+        env=ours | environment,
         input=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -86,9 +86,10 @@ def test_a_row_alone_has_the_score_it_has_in_a_batch(model: Model, rows: pl.Data
 
 
 def test_a_risky_terminal_raises_the_score(model: Model, ordinary: pl.DataFrame) -> None:
-    seen = [pl.max_horizontal(name, pl.lit(5 * days)).alias(name) for name, days in zip(SEEN, WINDOWS, strict=True)]
+    """All of a week's transactions were frauds and none before: a terminal that was compromised and still is."""
+    seen = [pl.max_horizontal(name, pl.lit(days)).alias(name) for name, days in zip(SEEN, WINDOWS, strict=True)]
     quiet = ordinary.with_columns(seen)
-    risky = quiet.with_columns(pl.lit(0.8).alias(risk) for risk in RISKS)
+    risky = quiet.with_columns(pl.lit(min(1, 7 / days)).alias(risk) for risk, days in zip(RISKS, WINDOWS, strict=True))
     assert model.predict(risky).mean() > 10 * model.predict(quiet).mean()
 
 
