@@ -1,0 +1,150 @@
+"""Pull requests of the forge as people see them on GitHub, in one page that needs no network.
+
+The page's form is page.html, a Jinja template with square brackets ([[ value ]]), which escapes every value. Reports
+are Markdown: of their HTML only what GitHub's own reports are made of passes, and their charts become images.
+"""
+
+import re
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markupsafe import Markup
+
+from .project import Project
+
+Json = Mapping[str, Any]
+PASSES = re.compile(r"(</?(?:details|summary|code)>|<!--.*?-->)", re.DOTALL)
+MARKS = {"success": "✓", "failure": "✗", "skipped": "–", "cancelled": "–"}
+
+
+def seen(project: Project, number: int, refusal: str = "") -> dict[str, Any]:
+    """What GitHub's API says of a pull request; refusal: its words to whoever tried to merge it."""
+    pull = project.call("GET", f"pulls/{number}")
+    return {
+        "pull": pull,
+        "files": project.call("GET", f"pulls/{number}/files"),
+        "checks": project.call("GET", f"commits/{pull['head']['sha']}/check-runs")["check_runs"],
+        "comments": project.comments(number),
+        "reviews": project.call("GET", f"pulls/{number}/reviews"),
+        "refusal": refusal,
+    }
+
+
+def render(title: str, pulls: Sequence[Json], links: Mapping[str, str]) -> str:
+    """The page of what was seen of pull requests; links: words to addresses, on top."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        variable_start_string="[[",
+        variable_end_string="]]",
+        block_start_string="[%",
+        block_end_string="%]",
+    )
+    shown = [{**each, **shape(each)} for each in pulls]
+    return environment.get_template("page.html").render(title=title, pulls=shown, links=links)
+
+
+def shape(each: Json) -> dict[str, Any]:
+    """What the page derives from what was seen."""
+    pull, checks = each["pull"], each["checks"]
+    failing = sum(check["conclusion"] == "failure" for check in checks)
+    return {
+        "state": "merged" if pull["merged"] else pull["state"],
+        "files": [{**file, "lines": list(lines(file.get("patch") or ""))} for file in each["files"]],
+        "checks": [
+            {**check, "mark": MARKS.get(check["conclusion"], "•"), "seconds": seconds(check)} for check in checks
+        ],
+        "summary": f"{failing} of {len(checks)} checks failed" if failing else f"All {len(checks)} checks have passed",
+        "failing": failing,
+        "comments": [{**comment, "html": markdown(comment["body"])} for comment in each["comments"]],
+        "reasons": [line for line in each["refusal"].splitlines() if line],
+    }
+
+
+def lines(patch: str) -> Iterator[tuple[str, str]]:
+    """A patch's lines, each with its kind: added, removed, place, or context."""
+    kinds = {"+": "added", "-": "removed", "@": "place"}
+    for line in patch.splitlines():
+        yield kinds.get(line[:1], "context"), line
+
+
+def seconds(check: Json) -> int | None:
+    """How long a check took; None where it did not run."""
+    if check["conclusion"] == "skipped" or not (check["started_at"] and check["completed_at"]):
+        return None
+    begun, ended = (datetime.fromisoformat(check[at]) for at in ("started_at", "completed_at"))
+    return round((ended - begun).total_seconds())
+
+
+def markdown(text: str) -> Markup:
+    """GitHub's Markdown as HTML; markup that is no part of a report is shown as it is written."""
+    parser = MarkdownIt("commonmark", renderer_cls=Renderer).enable("table")
+    return Markup(parser.render(text))
+
+
+class Renderer(RendererHTML):
+    """Passes a report's own HTML and nothing else; draws Mermaid."""
+
+    def html_block(self, tokens: Any, index: int, options: Any, env: Any) -> str:
+        """HTML on lines of its own."""
+        return passing(tokens[index].content)
+
+    def html_inline(self, tokens: Any, index: int, options: Any, env: Any) -> str:
+        """HTML within a line."""
+        return passing(tokens[index].content)
+
+    def fence(self, tokens: Any, index: int, options: Any, env: Any) -> str:
+        """A block of code, or the chart that it describes."""
+        if tokens[index].info.strip() == "mermaid":
+            with suppress(RuntimeError):  # what is no chart is shown as it is written
+                return chart(tokens[index].content)
+        return super().fence(tokens, index, options, env)
+
+    def link_open(self, tokens: Any, index: int, options: Any, env: Any) -> str:
+        """Nothing: a link into the forge leads nowhere once it has closed."""
+        return ""
+
+    link_close = link_open
+
+    def image(self, tokens: Any, index: int, options: Any, env: Any) -> str:
+        """Its words: the page asks nobody for anything."""
+        return escape(tokens[index].content)
+
+
+def passing(text: str) -> str:
+    """HTML with the tags of a report kept, comments dropped, and everything else escaped."""
+    parts = PASSES.split(text)  # every second one has matched
+    return "".join(
+        escape(part) if index % 2 == 0 else "" if part.startswith("<!--") else part for index, part in enumerate(parts)
+    )
+
+
+def chart(source: str) -> str:
+    """Mermaid as an image, in light and in dark: an image's styles and ids are its own, and it runs no script."""
+    light, dark = (image(source, theme) for theme in ("default", "dark"))
+    return (
+        f'<picture><source media="(prefers-color-scheme: dark)" srcset="{dark}">'
+        f'<img src="{light}" alt="{escape(title(source))}"></picture>\n'
+    )
+
+
+def image(source: str, theme: str) -> str:
+    """A data: address with the chart as SVG."""
+    import mermaidx  # here: it brings an engine with it
+
+    svg = mermaidx.render(source, theme=theme).svg()
+    return f"data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}"
+
+
+def title(source: str) -> str:
+    """A chart's title, for those who do not see it."""
+    found = re.search(r'title "([^"]*)"', source)
+    return found[1] if found else "A chart"

@@ -1,0 +1,142 @@
+"""The demo's page shows pull requests as they are, asks nobody for anything, and nothing that it quotes can do harm."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import demo
+from tests.rehearsal import page
+
+REPORT = """<!-- gitops:report -->
+## 🟢 Ready to merge
+
+| | this model |
+| --- | --- |
+| roc auc | **0.9** |
+
+Branch <code>x&#60;script&#62;&#42;</code>, [the run](https://forge/run/1)
+
+<details><summary>show</summary>
+
+inside
+
+</details>
+
+```mermaid
+xychart-beta
+    title "Training loss"
+    x-axis "epoch" [1, 2]
+    y-axis "loss" 0 --> 1
+    line [0.2, 0.1]
+```
+"""
+
+
+def pull(**changed: Any) -> dict[str, Any]:
+    """What is seen of an open pull request, with `changed` in place."""
+    side = {"ref": "main", "sha": "1" * 40}
+    return {
+        "pull": {
+            **{"number": 7, "title": "<img src=x> & more", "merged": False, "state": "open", "commits": 1},
+            **{"user": {"login": "alice"}, "base": side, "head": side | {"ref": "<b>branch</b>"}},
+        },
+        "files": [{"filename": "params.yaml", "additions": 1, "deletions": 1, "patch": "@@ -1 +1 @@\n-a: 1\n+a: <2>"}],
+        "checks": [check("Test", "failure", 70), check("Service", "skipped", 0)],
+        "comments": [{"user": {"login": "github-actions[bot]"}, "body": REPORT}],
+        "reviews": [{"user": {"login": "bob"}, "state": "APPROVED"}],
+        "refusal": 'Repository rule violations found\n\nRequired status check "Required" is failing.\n\n',
+        **changed,
+    }
+
+
+def check(name: str, conclusion: str, seconds: int) -> dict[str, Any]:
+    began, ended = "2026-01-01T00:00:00Z", f"2026-01-01T00:{seconds // 60:02}:{seconds % 60:02}Z"
+    return {"name": name, "conclusion": conclusion, "started_at": began, "completed_at": ended}
+
+
+@pytest.fixture(scope="module")
+def html() -> str:
+    return page.render("Two pull requests", [pull()], {"the model": "card-fraud/reports/index.html"})
+
+
+def test_page_says_what_github_said(html: str) -> None:
+    words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+    for said in ("#7", "1 of 2 checks failed", "Test 70 s", "Service skipped", "bob approved these changes", "alice"):
+        assert said in words
+    assert "Required status check &#34;Required&#34; is failing." in words
+    assert '<div class="removed">-a: 1</div>' in html
+    assert '<div class="added">+a: &lt;2&gt;</div>' in html
+
+
+def test_report_is_drawn(html: str) -> None:
+    assert "<td><strong>0.9</strong></td>" in html
+    assert "<details><summary>show</summary>" in html
+    assert "gitops:report" not in html
+    assert html.count("data:image/svg+xml;base64,") == 2  # in light and in dark
+    assert 'alt="Training loss"' in html
+
+
+def test_page_asks_nobody_for_anything(html: str) -> None:
+    assert not re.search(r"""(src|href|srcset)=["'](?!data:image/svg|card-fraud/)|url\(|@import|<script""", html)
+
+
+def test_what_is_quoted_stays_words(html: str) -> None:
+    assert "<img src=x>" not in html and "&lt;img src=x&gt; &amp; more" in html
+    assert "<b>branch</b>" not in html
+    assert "<code>x&lt;script&gt;*</code>" in html
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "<script>alert(1)</script>",
+        "a <script>alert(1)</script>",
+        "<details onclick=x>",
+        "<!-- -- ><script> -->x<script>",
+        "[x](javascript:alert(1))",
+        "![<script>](https://elsewhere/x.png)",
+        "```mermaid\n```\n<iframe>",
+        "<code onmouseover=x>",
+    ],
+)
+def test_markup_that_no_report_writes_is_shown_as_words(written: str) -> None:
+    shown = page.markdown(written)
+    assert not re.search(r"<(?!/?(p|details|summary|code|pre|picture|source|img)\b)|onclick=x>|<[^>]*https:", shown)
+    assert not re.search(r"<[^>&]* on\w+=", shown)
+
+
+def test_changed_words_have_to_be_there_once(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("epochs: 2\nrows: 2\n")
+    assert demo.changed(tmp_path, {"params.yaml": {"epochs: 2": "epochs: 16"}}) == {
+        "params.yaml": "epochs: 16\nrows: 2\n"
+    }
+    for words in ("epochs: 3", ": 2"):
+        with pytest.raises(ValueError, match="not once"):
+            demo.changed(tmp_path, {"params.yaml": {words: ""}})
+
+
+def test_demo_changes_words_that_a_bake_has(bake: Path) -> None:
+    assert demo.changed(bake, demo.SMALL).keys() == demo.SMALL.keys()
+
+
+@pytest.mark.parametrize(("author", "stays"), [("alice@example.org", False), ("somebody@company.com", True)])
+def test_work_of_somebody_is_moved_aside(author: str, stays: bool, tmp_path: Path) -> None:
+    repository = tmp_path / "card-fraud"
+    git = ["git", "-c", "user.name=x", "-c", f"user.email={author}"]
+    subprocess.run(["git", "init", "--quiet", repository], check=True)
+    for message in ("Bake", "Change"):
+        subprocess.run([*git, "commit", "--quiet", "--allow-empty", "-m", message], cwd=repository, check=True)
+    demo.clear(repository)
+    assert not repository.exists()
+    assert bool(list(tmp_path.iterdir())) is stays
+
+
+def test_uncommitted_work_is_moved_aside(tmp_path: Path) -> None:
+    repository = tmp_path / "card-fraud"
+    subprocess.run(["git", "init", "--quiet", repository], check=True)
+    (repository / "mine").write_text("")
+    demo.clear(repository)
+    assert [folder.name.startswith("card-fraud-") for folder in tmp_path.iterdir()] == [True]
