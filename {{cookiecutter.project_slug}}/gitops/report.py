@@ -265,13 +265,17 @@ def chart(
     title: str, x: str, xs: Iterable[float], y: str, lines: Sequence[Sequence[float]], span: tuple[float, float]
 ) -> Iterator[str]:
     """A Mermaid chart that GitHub draws."""
-    yield "\n```mermaid\nxychart-beta"
+    yield f"\n```mermaid\n{BLUE}\nxychart-beta"
     yield f'    title "{title}"'
     yield f'    x-axis "{x}" [{", ".join(f"{value:g}" for value in xs)}]'
     yield f'    y-axis "{y}" {span[0]:g} --> {span[1]:.4g}'
     for line in lines:
         yield f"    line [{', '.join(f'{value:.4g}' for value in line)}]"
     yield "```"
+
+
+BLUE = '%%{init: {"themeVariables": {"xyChart": {"plotColorPalette": "#1f7ae0"}}}}%%'
+"""Mermaid's own first colour is nearly white; this one is seen on light and on dark."""
 
 
 def words(name: str) -> str:
