@@ -226,6 +226,11 @@ def test_a_source_that_is_no_folder_is_named(folder: Path, source: str | None, w
     assert words in refusal(with_data(source=source))
 
 
+def test_the_simulator_that_was_deleted_is_not_asked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "SIMULATOR", "pipeline.deleted")
+    assert "pipeline/simulate.py is gone" in refusal(with_data(source="simulate"))
+
+
 class Bucket(fsspec.AbstractFileSystem):
     """A bucket without credentials."""
 
