@@ -28,10 +28,11 @@ MARKS = {"success": "✓", "failure": "✗", "skipped": "–", "cancelled": "–
 def seen(project: Project, number: int, refusal: str = "") -> dict[str, Any]:
     """What GitHub's API says of a pull request; refusal: its words to whoever tried to merge it."""
     pull = project.call("GET", f"pulls/{number}")
+    checks = project.call("GET", f"commits/{pull['head']['sha']}/check-runs")["check_runs"]
     return {
         "pull": pull,
         "files": project.call("GET", f"pulls/{number}/files"),
-        "checks": project.call("GET", f"commits/{pull['head']['sha']}/check-runs")["check_runs"],
+        "checks": sorted(checks, key=lambda check: int(check["id"])),
         "comments": project.comments(number),
         "reviews": project.call("GET", f"pulls/{number}/reviews"),
         "refusal": refusal,
