@@ -59,7 +59,8 @@ PAYMENT = {
 """320.00 by a card that usually pays about 40.00; README.md of a bake sends the same."""
 OURS = {"alice@example.org", "noreply@github.com"}
 """Who commits in a demo: alice, and GitHub when it merges."""
-MARKS = {"success": "✓", "failure": "✗"}
+BOLD, DIM, RED, GREEN = 1, 2, 31, 32
+MARKS = {"success": ("✓", GREEN), "failure": ("✗", RED)}
 
 
 def main() -> None:
@@ -96,7 +97,7 @@ def story() -> None:
         refused = page.seen(project, worse, refusal(project, worse))
         step(5, "Serve what the merged pull request trained")
         trained = found(r"(sha256:\w+)", report(project, better))
-        print(f"  #{better} trained  {trained}")
+        print(f"  #{better} trained   {trained}")
         print(f"  restored     {restore(project)}")
         serve(repository)
     step(6, "Write the pages")
@@ -105,7 +106,7 @@ def story() -> None:
     links = {"The merged model's report": model.relative_to(DEMO).as_posix()}
     PAGE.write_text(page.render("Two pull requests", [merged, refused], links), encoding="utf-8")
     print(f"  the pull requests   {PAGE.as_uri()}\n  the merged model    {model.as_uri()}")
-    print(f"  the repository      {repository}, where `make help` lists what it can do")
+    print(f"  the repository      {repository}: see `make help` there")
 
 
 # 1 and 2: a repository on GitHub
@@ -187,7 +188,8 @@ def follow(run: Run) -> None:
         for job in ended:
             untold.remove(job)
             took = f"{job.seconds:5.0f} s" if job.conclusion in MARKS else job.conclusion
-            print(f"    {MARKS.get(job.conclusion, '–')} {job.name:<9} {took}", flush=True)
+            mark = styled(*MARKS.get(job.conclusion, ("–", DIM)))
+            print(f"    {mark} {job.name:<9} {took}", flush=True)
         if run.conclusion and not ended:
             return
 
@@ -280,8 +282,12 @@ def log(said: str) -> None:
 
 def step(number: int, what: str) -> None:
     """A heading."""
-    line = f"[{number}/{STEPS}] {what}"
-    print(f"\n\033[1m{line}\033[0m" if sys.stdout.isatty() else f"\n{line}", flush=True)
+    print("\n" + styled(f"[{number}/{STEPS}] {what}", BOLD), flush=True)
+
+
+def styled(text: str, style: int) -> str:
+    """The text in a style, where a person reads along."""
+    return f"\033[{style}m{text}\033[0m" if sys.stdout.isatty() else text
 
 
 if __name__ == "__main__":
