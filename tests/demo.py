@@ -72,7 +72,7 @@ def main() -> None:
         story()
     except (Exception, KeyboardInterrupt) as error:
         log(traceback.format_exc())
-        sys.exit(f"\nThe demo stopped: {error or 'interrupted'}\nWhat was said until then is in {LOG}")
+        sys.exit(f"\nThe demo stopped: {str(error) or 'interrupted'}\nWhat was said until then is in {LOG}")
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
     print(f"\nTold in {minutes} min {seconds} s. What commands and jobs said is in {LOG}")
 

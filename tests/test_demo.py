@@ -142,15 +142,21 @@ def test_uncommitted_work_is_moved_aside(tmp_path: Path) -> None:
     assert [folder.name.startswith("card-fraud-") for folder in tmp_path.iterdir()] == [True]
 
 
-def test_failure_ends_with_a_sentence_and_the_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(RuntimeError("the bank is closed"), "the bank is closed"), (KeyboardInterrupt(), "interrupted")],
+)
+def test_failure_ends_with_a_sentence_and_the_log(
+    error: BaseException, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def story() -> None:
-        raise RuntimeError("the bank is closed")
+        raise error
 
     monkeypatch.setattr(demo, "DEMO", tmp_path)
     monkeypatch.setattr(demo, "LOG", tmp_path / "demo.log")
     monkeypatch.setattr(demo, "story", story)
     with pytest.raises(SystemExit) as ended:
         demo.main()
-    assert "The demo stopped: the bank is closed\n" in str(ended.value)
+    assert f"The demo stopped: {said}\n" in str(ended.value)
     assert str(ended.value).endswith(str(tmp_path / "demo.log"))
     assert "Traceback" in (tmp_path / "demo.log").read_text()
