@@ -31,7 +31,7 @@ setup: ## Make the environment in .venv; nothing to do while the locks are the s
 		echo 'Installing what requirements.txt locks, some 6 GB with torch' && \
 		$(PYTHON) -m venv .venv && \
 		python -m pip install --quiet --disable-pip-version-check --require-hashes -r '$(TEMPLATE)/requirements-uv.txt' && \
-		uv pip sync --quiet --python .venv/bin/python --require-hashes requirements.txt '$(TEMPLATE)/requirements-uv.txt' && \
+		uv pip sync --quiet --compile-bytecode --python .venv/bin/python --require-hashes requirements.txt '$(TEMPLATE)/requirements-uv.txt' && \
 		cp requirements.txt '$(TEMPLATE)/requirements-dev.txt' .venv; }
 
 demo: setup ## Bake; one pull request is merged and served, one is refused; pages to look at

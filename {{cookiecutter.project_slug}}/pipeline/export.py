@@ -1,6 +1,6 @@
 """Write the model directory: the fitted network as an ONNX graph that takes raw feature rows."""
 
-import logging
+import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,27 +23,25 @@ TOLERANCE = 1e-5  # between the probabilities of the graph and of the network
 def graph(network: Network) -> bytes:
     """The network as ONNX: a float32 input [batch] a column, the output `score` [batch].
 
-    The same weights give the same bytes in every folder: what torch notes about its source files is left out.
+    The same weights give the same bytes in every folder: nothing is noted of where the code lies.
     """
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision
-    warnings.filterwarnings("ignore", module="copyreg|torch.onnx")  # of torch, to torch
-    example = tuple(torch.zeros(2) for _ in network.inputs)
-    batch = torch.export.Dim("batch", min=1)
-    program = torch.onnx.export(
-        network,
-        example,
-        dynamo=True,
-        verbose=False,
-        input_names=list(network.inputs),
-        output_names=[model.OUTPUT],
-        dynamic_shapes=(tuple({0: batch} for _ in example),),
-    )
-    proto = program.model_proto
-    inner = proto.graph
-    for part in (proto, inner, *inner.node, *inner.input, *inner.output, *inner.value_info, *inner.initializer):
-        part.ClearField("metadata_props")
-    onnx.checker.check_model(proto, full_check=True)
-    return proto.SerializeToString(deterministic=True)
+    names = list(network.inputs)
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        # The exporter that traces: 0.2 s, where the one by torch.export takes 5 s; torch is pinned, `check` compares.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            network,
+            tuple(torch.zeros(2) for _ in names),
+            file,
+            dynamo=False,
+            opset_version=18,
+            input_names=names,
+            output_names=[model.OUTPUT],
+            dynamic_axes={name: {0: "batch"} for name in (*names, model.OUTPUT)},
+        )
+    onnx.checker.check_model(onnx.load_from_string(file.getvalue()), full_check=True)
+    return file.getvalue()
 
 
 def extremes(inputs: Sequence[Column]) -> pl.DataFrame:

@@ -3,6 +3,7 @@
 Git stays the registry. A run is found by the model's digest, so mirroring a model again changes nothing.
 """
 
+import argparse
 import json
 import logging
 import os
@@ -45,10 +46,9 @@ def mirror(knobs: Mapping[str, Any], measured: Mapping[str, Any], training: Mapp
     import mlflow
     import onnx
 
-    digest, name = measured["model"]["digest"], os.environ.get("MLFLOW_EXPERIMENT_NAME") or Path.cwd().name
-    experiment = mlflow.set_experiment(name)
+    digest, home = measured["model"]["digest"], experiment()
     found = mlflow.search_runs(
-        [experiment.experiment_id],
+        [home.experiment_id],
         filter_string=f"tags.`{TAG}` = '{digest}' and attributes.status = 'FINISHED'",
         max_results=1,
         output_format="list",
@@ -66,28 +66,39 @@ def mirror(knobs: Mapping[str, Any], measured: Mapping[str, Any], training: Mapp
         model = mlflow.onnx.log_model(
             onnx.load(MODEL / "model.onnx"),
             name="model",
-            registered_model_name=name,
+            registered_model_name=home.name,
             pip_requirements=[f"{package}=={version(package)}" for package in ("onnx", "onnxruntime", "numpy")],
             save_as_external_data=False,  # mlflow would empty the graph
         )
-    return f"{digest} is in MLflow as version {model.registered_model_version} of {name}, run {run.info.run_id}"
+    return f"{digest} is in MLflow as version {model.registered_model_version} of {home.name}, run {run.info.run_id}"
+
+
+def experiment() -> Any:
+    """The experiment of this folder's name, made where it is new; with it mlflow.db, which takes seconds, once."""
+    import mlflow
+
+    return mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME") or Path.cwd().name)
 
 
 def main() -> None:
-    """Mirror what the last run of the pipeline left."""
-    knobs = params.load()
-    try:
-        measured, training = json.loads(METRICS.read_text()), json.loads(TRAINING.read_text())
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{error}; make what is to be tracked with `dvc repro`") from None
+    """Mirror what the last run of the pipeline left; with `--store`, only make what it is mirrored to."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.track", description="Mirror the model to MLflow.")
+    parser.add_argument("--store", action="store_true", help="make mlflow.db ready, while something else runs")
+    store = parser.parse_args().store
     uri = os.environ.setdefault("MLFLOW_TRACKING_URI", EMBEDDED)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a minute of silence otherwise
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    if not store:
+        knobs = params.load()
+        try:
+            measured, training = json.loads(METRICS.read_text()), json.loads(TRAINING.read_text())
+        except (OSError, ValueError) as error:
+            raise BadInput(f"{error}; make what is to be tracked with `dvc repro`") from None
     from mlflow.exceptions import MlflowException
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     try:
-        print(mirror(knobs, measured, training))
+        print(experiment().name if store else mirror(knobs, measured, training))
     except MlflowException as error:
         raise BadInput(f"MLflow at {uri} did not take the run: {error}; the model and its metrics are here") from None
 
