@@ -18,7 +18,7 @@ from pipeline.params import BadInput
 MODEL = Path("model")
 METRICS = Path("metrics.json")
 TRAINING = Path("reports/training.json")
-REPORTS = Path("reports")
+REPORTS = Path("reports")  # with the plots, on the page that `make report` writes
 EMBEDDED = "sqlite:///mlflow.db"
 TAG = "model.digest"
 

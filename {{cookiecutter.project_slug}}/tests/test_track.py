@@ -34,6 +34,7 @@ def test_a_model_is_mirrored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(folder)
     for stage in (baselines, train, export, evaluate):
         stage.main()
+    Path("reports/index.html").write_text("the page with the plots")
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"
     first, again = run(folder, MLFLOW_TRACKING_URI=store), run(folder, MLFLOW_TRACKING_URI=store)
     assert "as version 1 of" in first.stdout, first.stderr
@@ -45,6 +46,7 @@ def test_a_model_is_mirrored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (found,) = mlflow.search_runs(search_all_experiments=True, output_format="list")
     assert found.data.params["train.hidden"] == "[8]"
     assert {"average_precision", "random_forest.average_precision", "loss"} <= set(found.data.metrics)
+    assert "index.html" in {artifact.path for artifact in mlflow.artifacts.list_artifacts(run_id=found.info.run_id)}
     graph = mlflow.onnx.load_model("models:/a repository/1").SerializeToString()
     assert len(onnxruntime.InferenceSession(graph).get_inputs()) == 15
 
