@@ -14,8 +14,6 @@ from urllib.error import HTTPError
 
 import pytest
 
-from tests import baking
-
 from .driver import Rehearsal, Run
 from .project import Project
 from .small import small
@@ -259,4 +257,3 @@ def test_the_bake_is_that_of_a_user(template: Path) -> None:
     for path in [*(folder / "gitops").rglob("*"), *(folder / ".github").rglob("*")]:
         if path.is_file():
             assert not re.search(r"rehears|\bforge\b|\bact\b|127\.0\.0\.1", path.read_text()), path
-    assert baking.ROOT.name not in (folder / "gitops" / "pulls.py").read_text()
