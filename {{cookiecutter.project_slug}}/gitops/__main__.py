@@ -45,12 +45,12 @@ def report(facts_folder: Path) -> None:
     from gitops import facts, pulls
     from gitops import report as pages
 
-    here = pulls.repository()
-    told = facts.gather(facts_folder, event(), json.loads(os.environ["NEEDS"]), pulls.jobs(here, run_id()))
+    here, started = pulls.repository(), event()
+    told = facts.gather(facts_folder, started, json.loads(os.environ["NEEDS"]), pulls.jobs(here, run_id()))
     whole = pages.render(told)
     with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a") as summary:
         summary.write(whole)
-    number = event().get("pull_request", {}).get("number")
+    number = started.get("pull_request", {}).get("number")
     if number is None:
         print("No pull request to comment on: the report is in the summary")
     elif address := pulls.comment(here, number, pages.cut(whole, told["run"]["url"]), pages.MARKER):

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 LOCK = Path("dvc.lock")
 CACHE = Path(".dvc/cache")
@@ -31,7 +32,7 @@ def restore(keys: Iterable[str] = ()) -> str | None:
             dvc("pull")  # what the lock names and the remote lacks is an error: never a silent training
     if BUNDLE.exists():
         with tarfile.open(BUNDLE) as tar:
-            tar.extractall(".", filter="data")  # nothing outside this folder, no links out of it
+            tar.extractall(".", members=filter(carried, tar), filter="data")
         BUNDLE.unlink()
     if LOCK.exists():
         dvc("checkout", "--quiet", "--allow-missing")
@@ -53,11 +54,17 @@ def bundle(key: str | None = None) -> None:
         push_lock(remote, key)  # last: a lock in the remote says that all that it names is there
 
 
+def carried(member: tarfile.TarInfo) -> bool:
+    """Whether a bundle may hold this: the lock, and plain files of the cache. Never code, not even by a link."""
+    path = PurePosixPath(member.name)
+    if path.parts[:2] == CACHE.parts and ".." not in path.parts:
+        return member.isfile() or member.isdir()
+    return member.isfile() and path == PurePosixPath(LOCK)
+
+
 def fetch_lock(remote: str, key: str) -> bool:
     """Copies the content key's lock from the remote; whether there is one."""
-    import fsspec
-
-    filesystem, path = fsspec.url_to_fs(f"{remote}/locks/{key}/dvc.lock")
+    filesystem, path = remote_lock(remote, key)
     if not filesystem.exists(path):
         return False
     filesystem.get_file(path, str(LOCK))
@@ -66,11 +73,17 @@ def fetch_lock(remote: str, key: str) -> bool:
 
 def push_lock(remote: str, key: str) -> None:
     """Copies the lock to the remote under the content key."""
-    import fsspec
-
-    filesystem, path = fsspec.url_to_fs(f"{remote}/locks/{key}/dvc.lock")
+    filesystem, path = remote_lock(remote, key)
     filesystem.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
     filesystem.put_file(str(LOCK), path)
+
+
+def remote_lock(remote: str, key: str) -> tuple[Any, str]:
+    """Where the remote keeps a content key's lock: the file system, and the path on it."""
+    import fsspec
+
+    filesystem, path = fsspec.url_to_fs(f"{remote}/locks/{key}/{LOCK}")
+    return filesystem, path
 
 
 def dvc(*arguments: str) -> None:

@@ -1,6 +1,7 @@
 """The content key follows what the pipeline reads and nothing else; bytes travel in a bundle."""
 
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,25 @@ def test_what_was_moved_out_of_production_still_counts(repository: Path) -> None
     git("mv", "deploy/production/manifest.json", "elsewhere.json")
     git("commit", "--quiet", "--message=move")
     assert content.kind(base) == "mixed"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "taken"),
+    [
+        ("dvc.lock", tarfile.REGTYPE, True),
+        (".dvc/cache", tarfile.DIRTYPE, True),
+        (".dvc/cache/files/md5/ab/cd", tarfile.REGTYPE, True),
+        ("pipeline/train.py", tarfile.REGTYPE, False),
+        (".dvc/config.local", tarfile.REGTYPE, False),
+        (".dvc/cache/../../pipeline/train.py", tarfile.REGTYPE, False),
+        (".dvc/cache/files", tarfile.SYMTYPE, False),
+        ("dvc.lock", tarfile.SYMTYPE, False),
+    ],
+)
+def test_bundle_brings_bytes_and_never_code(name: str, kind: bytes, taken: bool) -> None:
+    member = tarfile.TarInfo(name)
+    member.type = kind
+    assert handover.carried(member) is taken
 
 
 PIPELINE = "stages: {make: {cmd: echo ran >> ran; echo made > out, deps: [params.yaml], outs: [out]}}\n"
