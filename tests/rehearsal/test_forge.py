@@ -168,6 +168,77 @@ def test_what_a_push_to_main_contains_counts_as_merged(forge: Forge, alice: Clie
     assert alice("GET", "/pulls/1")["merged"] is True
 
 
+# Auto-merge
+
+ENABLE = """mutation($id: ID!, $method: PullRequestMergeMethod) {
+  enablePullRequestAutoMerge(input: {pullRequestId: $id, mergeMethod: $method}) {
+    pullRequest { number autoMergeRequest { mergeMethod enabledBy { login } } }
+  }
+}"""
+
+
+def auto_merge(client: Client, pull: Mapping[str, Any], method: str = "SQUASH") -> Any:
+    """The answer's data, or the kind and words of the error that GitHub gives with a status of 200."""
+    asked = {"query": ENABLE, "variables": {"id": pull["node_id"], "method": method}}
+    answer = client("POST", "graphql", 200, json=asked)
+    if errors := answer.get("errors"):
+        assert answer["data"] == {"enablePullRequestAutoMerge": None}
+        return errors[0]["type"], errors[0]["message"]
+    return answer["data"]["enablePullRequestAutoMerge"]["pullRequest"]
+
+
+def test_auto_merge_waits_for_the_required_check(forge: Forge, repo: Repo, alice: Client) -> None:
+    head = commit(forge, "topic", {"a": "1"})
+    alice("POST", "/rulesets", json=RULESET)
+    alice("PATCH", "", json={"allow_auto_merge": True})
+    pull = open_pull(alice, "topic")
+    permissions = {"contents": "write", "pull-requests": "write"}
+    bot = Client(forge, forge.token(NAME, permissions))
+    enabled = {"mergeMethod": "SQUASH", "enabledBy": {"login": "github-actions[bot]"}}
+    assert auto_merge(bot, pull) == {"number": 1, "autoMergeRequest": enabled}
+    models.PullRequest.model_validate(pull := alice("GET", "/pulls/1"))
+    assert pull["auto_merge"]["merge_method"] == "squash" and not pull["merged"]
+    where = {"path": ".github/workflows/ci.yml", "sha": head, "branch": "topic", "actor": "alice"}
+    run = forge.start_run(NAME, event="pull_request", **where)
+    forge.set_job(NAME, run["id"], "required", status="completed", conclusion="failure")
+    assert not alice("GET", "/pulls/1")["merged"]
+    forge.set_job(NAME, run["id"], "required", status="completed", conclusion="success")
+    pull = alice("GET", "/pulls/1")
+    assert pull["merged"] and pull["merged_by"]["login"] == "github-actions[bot]"
+    assert repo.git.commits("main", "-1")[0]["message"].endswith("(#1)")
+    assert (told(forge, "push")[-1].actor, told(forge, "push")[-1].starts) == ("github-actions[bot]", "none")
+
+
+def test_auto_merge_waits_for_a_review_and_an_administrator_too(forge: Forge, alice: Client) -> None:
+    by = [{"actor_id": 5, "actor_type": "RepositoryRole", "bypass_mode": "always"}]
+    asked = [{"type": "pull_request", "parameters": REVIEWS | {"required_approving_review_count": 1}}]
+    alice("POST", "/rulesets", json=RULESET | {"rules": asked, "bypass_actors": by})
+    alice("PATCH", "", json={"allow_auto_merge": True})
+    commit(forge, "topic", {"a": "1"})
+    auto_merge(alice, open_pull(alice, "topic"))
+    assert not alice("GET", "/pulls/1")["merged"]
+    Client(forge, "ghp_bob")("POST", "/pulls/1/reviews", json={"event": "APPROVE"})
+    assert alice("GET", "/pulls/1")["merged"] and told(forge, "push")[-1].starts == "run"
+
+
+def test_auto_merge_is_refused_in_githubs_words(forge: Forge, alice: Client) -> None:
+    commit(forge, "topic", {"a": "1"})
+    pull = open_pull(alice, "topic")
+    assert auto_merge(alice, pull) == ("UNPROCESSABLE", "Auto merge is not allowed for this repository")
+    alice("PATCH", "", json={"allow_auto_merge": True, "allow_rebase_merge": False})
+    assert auto_merge(alice, pull) == ("UNPROCESSABLE", "Pull request is in clean status")
+    alice("POST", "/rulesets", json=RULESET)
+    assert auto_merge(alice, pull, "REBASE")[1] == "Rebase merges are not allowed on this repository."
+    reader = Client(forge, forge.token(NAME, {"contents": "read", "pull-requests": "write"}))
+    assert auto_merge(reader, pull) == ("FORBIDDEN", "Resource not accessible by integration")
+    lost = ("NOT_FOUND", "Could not resolve to a node with the global id of 'PR_0'")
+    assert auto_merge(alice, {"node_id": "PR_0"}) == auto_merge(Client(forge, "ghp_eve"), {"node_id": "PR_0"}) == lost
+    alice("PATCH", "/pulls/1", json={"state": "closed"})
+    assert auto_merge(alice, pull) == ("UNPROCESSABLE", "Can't enable auto-merge for this pull request")
+    unknown = alice("POST", "graphql", 200, json={"query": "mutation { closeIssue }"})
+    assert "Cannot query field" in unknown["errors"][0]["message"]
+
+
 # Git over HTTP
 
 

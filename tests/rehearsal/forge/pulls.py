@@ -1,12 +1,12 @@
 """Pull requests: they follow their branches, and merge when git and the rules allow."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from . import answers, rules
 from .answers import Json
 from .git import NOBODY
-from .state import Actor, Refused, Repo, State, invalid, snapshot
+from .state import Actor, Refused, Repo, State, invalid, present, snapshot
 
 SHARED = "title body body_html body_text state locked active_lock_reason user labels milestone assignee assignees"
 SHARED_FIELDS = (*SHARED.split(), "created_at", "updated_at", "closed_at", "author_association")
@@ -52,7 +52,7 @@ def create(state: State, repo: Repo, actor: Actor, body: Json) -> Json:
     repo.git("fetch", "--quiet", str(head_repo.git.path.resolve()), head)
     if repo.git.is_ancestor(head, base):
         raise refused_pull(f"No commits between {body['base']} and {branch}")
-    number = next(repo.numbers)
+    number, identity = next(repo.numbers), next(state.ids)
     bring_head(repo, head_repo, number, branch)
     links = answers.pull_links(repo.info, number)
     issue = new_issue(state, repo, actor, number, body)
@@ -60,8 +60,8 @@ def create(state: State, repo: Repo, actor: Actor, body: Json) -> Json:
     issue["pull_request"]["merged_at"] = None
     issue["html_url"] = links["html_url"]
     repo.tables["pulls"][number] = pull = {
-        "id": next(state.ids),
-        "node_id": f"PR_{number}",
+        "id": identity,
+        "node_id": f"PR_{identity}",
         "number": number,
         **links,
         **snapshot(answers.PULL_DEFAULTS),
@@ -231,6 +231,7 @@ def close(state: State, repo: Repo, pull: Json, actor: Actor, merged: str = "") 
     """Close it; merged: the commit by which its base took it."""
     issue = repo.row("issues", pull["number"])
     mark_closed(state, issue, actor)
+    repo.auto_merges.pop(pull["number"], None)
     if merged:
         by = state.account(actor.login)
         pull |= {"merged": True, "merged_at": state.now(), "merged_by": by, "merge_commit_sha": merged}
@@ -250,9 +251,8 @@ def merge(state: State, repo: Repo, actor: Actor, number: int, body: Json) -> Js
     pull, issue = repo.row("pulls", number), repo.row("issues", number)
     method = body.get("merge_method", "merge")
     head, base = pull["head"], pull["base"]
-    if not repo.info[{"merge": "allow_merge_commit"}.get(method, f"allow_{method}_merge")]:
-        kind = {"merge": "Merge commits", "squash": "Squash merges", "rebase": "Rebase merges"}[method]
-        raise Refused(405, f"{kind} are not allowed on this repository.")
+    if refusal := method_refusal(repo, method):
+        raise Refused(405, refusal)
     if issue["state"] == "closed" or pull["draft"] or not pull["mergeable"]:
         raise Refused(405, "Pull Request is not mergeable")
     if body.get("sha", head["sha"]) != head["sha"]:
@@ -269,6 +269,44 @@ def merge(state: State, repo: Repo, actor: Actor, number: int, body: Json) -> Js
         if repo.info["delete_branch_on_merge"] and head["repo"] is repo.info:
             repo.git.update(f"refs/heads/{head['ref']}", None)
     return {"sha": sha, "merged": True, "message": "Pull Request successfully merged"}
+
+
+def method_refusal(repo: Repo, method: str) -> str:
+    """Why the repository takes no merges of this method; empty where it does."""
+    if repo.info[{"merge": "allow_merge_commit"}.get(method, f"allow_{method}_merge")]:
+        return ""
+    kind = {"merge": "Merge commits", "squash": "Squash merges", "rebase": "Rebase merges"}[method]
+    return f"{kind} are not allowed on this repository."
+
+
+def enable_auto_merge(state: State, repo: Repo, actor: Actor, number: int, body: Json) -> Json:
+    """Merge, as `merge` is asked and in the actor's name, as soon as the rules allow. Raises Refused as GitHub does."""
+    pull, method = repo.row("pulls", number), body["merge_method"]
+    refusals = {
+        "Auto merge is not allowed for this repository": not repo.info["allow_auto_merge"],
+        "Can't enable auto-merge for this pull request": repo.row("issues", number)["state"] == "closed",
+        method_refusal(repo, method): method_refusal(repo, method),
+        "Head branch was modified. Review and try the merge again.": body["sha"] not in (None, pull["head"]["sha"]),
+    }
+    status = merge_state(state, repo, pull)
+    refusals[f"Pull request is in {status} status"] = status in ("clean", "unstable", "draft")
+    if refusal := next((words for words, holds in refusals.items() if holds), ""):
+        raise Refused(422, refusal)
+    repo.auto_merges[number] = actor
+    wishes = {name: body[name] for name in ("merge_method", "commit_title", "commit_message")}
+    pull["auto_merge"] = {"enabled_by": state.account(actor.login), **wishes}
+    tell(state, repo, pull, actor, "auto_merge_enabled")
+    return pull
+
+
+def merge_waiting(state: State) -> None:
+    """Auto-merge what waits for nothing more; nobody's bypass is counted."""
+    for repo in state.repositories.values():
+        for number, actor in list(repo.auto_merges.items()):
+            pull = repo.row("pulls", number)
+            if merge_state(state, repo, pull) in ("clean", "unstable"):
+                with suppress(Refused):  # by git, where a rebase conflicts
+                    merge(state, repo, actor, number, present(pull["auto_merge"], pull["auto_merge"]))
 
 
 def merged_commit(state: State, repo: Repo, pull: Json, issue: Json, actor: Actor, body: Json) -> str | None:

@@ -135,7 +135,9 @@ class Forge(State):
     def set_job(self, repo: str, run: int, name: str, **changes: Any) -> Json:
         """A job and its check run: status, conclusion, steps."""
         with self.lock:
-            return snapshot(actions.set_job(self, self.repositories[repo], run, name, **changes))
+            job = snapshot(actions.set_job(self, self.repositories[repo], run, name, **changes))
+            pulls.merge_waiting(self)
+            return job
 
     def ready_for_review(self, repo: str, number: int, login: str) -> None:
         """What a person does to a draft (GitHub has it in GraphQL only)."""
@@ -185,7 +187,11 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = serve
 
     def answer(self, call: api.Call) -> api.Answer:
-        return self.git(call) if GIT_PATH.fullmatch(call.path) else self.rest(call)
+        answer = self.git(call) if GIT_PATH.fullmatch(call.path) else self.rest(call)
+        if call.method != "GET":
+            with self.forge.lock:
+                pulls.merge_waiting(self.forge)
+        return answer
 
     def failing(self, call: api.Call, fault: Fault) -> api.Answer | None:
         """The answer under a fault; None cuts the connection."""

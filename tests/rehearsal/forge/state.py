@@ -63,6 +63,7 @@ class Repo:
     bytes: dict[int, bytes] = field(default_factory=dict)
     numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     pushers: dict[int, str] = field(default_factory=dict)  # who pushed last to a pull request
+    auto_merges: dict[int, Actor] = field(default_factory=dict)  # who asked for it, by pull request
     uploaded: set[tuple[int, int, str]] = field(default_factory=set)  # run, attempt, name of each artifact
     variables: dict[str, Json] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set)
