@@ -14,7 +14,7 @@ import yaml
 from pipeline import policy
 from pipeline.params import BadInput
 
-ROOT = Path(policy.__file__).parents[1]
+ROOT = Path(policy.__file__).parents[2]
 POLICIES = ROOT / "policies"
 # Bars of our own: whoever moves one in policies/ breaks no test of the judge.
 BARS: dict[str, dict[str, Any]] = {

@@ -1,0 +1,219 @@
+"""reports/validation.json against policies/data.yaml."""
+
+from collections.abc import Iterator
+from statistics import median
+
+from pipeline.policy.bars import BEYOND, EXAMPLES, LEAST, Bars, Measured, Violation, nearest, number, percent
+from pipeline.schema import ID
+
+
+def judge_data(measured: Measured, policy: Bars) -> list[Violation]:
+    """The bars of policies/data.yaml that reports/validation.json does not meet."""
+    return [
+        *judge_schema(measured),
+        *judge_rows(measured, policy),
+        *judge_values(measured, policy),
+        *judge_days(measured, policy),
+        *judge_labels(measured, policy),
+        *judge_pin(measured, policy),
+    ]
+
+
+def judge_schema(measured: Measured) -> Iterator[Violation]:
+    """Columns that are missing or mistyped; no bar loosens this."""
+    for column in measured["schema"]:
+        yield Violation(
+            rule="schema",
+            file=measured["file"],
+            value=f"{column['column']} is {column['found']}",
+            bar=f"{column['expected']}, by pipeline/schema.py",
+            next="make the source deliver the column in this type, or change the contract",
+        )
+
+
+def judge_rows(measured: Measured, policy: Bars) -> Iterator[Violation]:
+    """Too few rows, or repeated identifiers."""
+    rows, least = measured["rows"], policy["rows"]["minimum"]
+    if rows < least:
+        yield Violation(
+            rule="rows.minimum",
+            file=measured["file"],
+            value=f"{rows:,} rows",
+            bar=f"at least {least:,}",
+            next="read more days (split.train in params.yaml), or find out why the source delivers so few",
+        )
+    duplicates = measured["duplicates"]
+    if duplicates and duplicates["rows"] > policy["duplicates"] * rows:
+        yield Violation(
+            rule="duplicates",
+            file=measured["file"],
+            value=f"{duplicates['rows']:,} rows ({percent(duplicates['rows'] / rows)}) repeat an identifier",
+            bar=f"at most {percent(policy['duplicates'])} of the rows",
+            rows=duplicates["rows"],
+            examples=tuple(f"{ID} {example[ID]} in {example['rows']} rows" for example in duplicates["examples"]),
+            next="find the delivery that was loaded twice, and remove the repeated rows from the source",
+        )
+
+
+def judge_values(measured: Measured, policy: Bars) -> Iterator[Violation]:
+    """Missing, NaN, infinite and out-of-range values, a violation for each column and fault."""
+    columns = measured["columns"]
+    for name in policy["columns"]:
+        if name not in columns:
+            yield Violation(
+                rule=f"columns.{name}",
+                file=measured["file"],
+                value="no such column",
+                bar="a column that is measured",
+                next=f"correct the name in policies/data.yaml; did you mean {nearest(name, columns)}?",
+            )
+    for name, faults in columns.items():
+        for fault, found in faults.items():
+            special = fault in policy["columns"].get(name, {})
+            most = policy["columns"][name][fault] if special else policy["values"][fault]
+            if found["share"] > most:
+                yield Violation(
+                    rule=f"columns.{name}.{fault}" if special else f"values.{fault}",
+                    file=measured["file"],
+                    value=f"{name} is {fault.replace('_', ' ')} in {percent(found['share'])} of the rows",
+                    bar=f"at most {percent(most)}{range_of(found)}",
+                    rows=found["rows"],
+                    examples=tuple(
+                        ", ".join(f"{key} {value}" for key, value in example.items()) for example in found["examples"]
+                    ),
+                    next=f"correct these rows in the source; if they are right, {LOOSEN[fault]}",
+                )
+
+
+LOOSEN = {
+    "missing": "allow a share for this column under `columns` in policies/data.yaml, and fill them in features.py",
+    "nan": "allow a share for this column under `columns` in policies/data.yaml, and fill them in features.py",
+    "infinite": "allow a share for this column under `columns` in policies/data.yaml, and bound them in features.py",
+    "out_of_range": "widen the column's range in pipeline/schema.py",
+}
+
+
+def range_of(found: Measured) -> str:
+    """The range that values are out of, in words; nothing for other faults."""
+    ends = [
+        f"{word} {found[end]:g}" for word, end in (("from", "minimum"), ("to", "maximum")) if found.get(end) is not None
+    ]
+    return f"; the range is {' '.join(ends)}" if ends else ""
+
+
+def judge_days(measured: Measured, policy: Bars) -> Iterator[Violation]:
+    """Days without rows, a stale or overlong end, days with unusually few or many rows."""
+    days, bars = measured["days"], policy["days"]
+    if days is None:
+        return
+    span = f"{days['since']} to {days['until']}"
+    if len(days["missing"]) > bars["missing"]:
+        yield Violation(
+            rule="days.missing",
+            file=measured["file"],
+            value=f"{len(days['missing'])} days of {span} have no row",
+            bar=f"at most {bars['missing']}",
+            examples=tuple(days["missing"][:EXAMPLES]),
+            next="deliver the days to data.source, or move data.until, split and features in params.yaml",
+        )
+    if days["behind"] > bars["behind"]:
+        yield Violation(
+            rule="days.behind",
+            file=measured["file"],
+            value=f"the last row is {days['behind']} days before data.until, {days['until']}",
+            bar=f"at most {bars['behind']}",
+            next="wait for the delivery, or set data.until in params.yaml to the last day that is whole",
+        )
+    if days["outside"]["rows"] > bars["outside"]:
+        yield Violation(
+            rule="days.outside",
+            file=measured["file"],
+            value=f"rows of days that are not in {span}",
+            bar=f"at most {bars['outside']:,} rows",
+            rows=days["outside"]["rows"],
+            examples=tuple(days["outside"]["examples"]),
+            next="each file has to hold the day that it is named after: is the time zone shifted?",
+        )
+    yield from judge_volume(measured, policy)
+
+
+def judge_volume(measured: Measured, policy: Bars) -> Iterator[Violation]:
+    """Days with unusually few or many rows, one violation for each end."""
+    rows, bars = measured["days"]["rows"], policy["volume"]
+    usual = median(rows.values()) if rows else 0
+    for end, words, odd in (
+        ("minimum", "fewer", {day: n for day, n in rows.items() if n < bars["minimum"] * usual}),
+        ("maximum", "more", {day: n for day, n in rows.items() if n > bars["maximum"] * usual}),
+    ):
+        if odd:
+            yield Violation(
+                rule=f"volume.{end}",
+                file=measured["file"],
+                value=f"{len(odd)} of {len(rows)} days have {words} rows than they may; the median is {usual:,.0f}",
+                bar=f"at {LEAST[end]} {bars[end]:g} of the median, {bars[end] * usual:,.0f} rows",
+                rows=sum(odd.values()),
+                examples=tuple(f"{day}: {n:,} rows" for day, n in list(odd.items())[:EXAMPLES]),
+                next="look for a delivery of these days that broke off or ran twice, and load them again",
+            )
+
+
+def judge_labels(measured: Measured, policy: Bars) -> Iterator[Violation]:
+    """Too few or too many positives, overall and by day."""
+    label, bars = measured["label"], policy["label"]
+    if label is None:
+        return
+    for end, beyond in BEYOND.items():
+        if beyond(number(label["share"]), bars[end]):
+            yield Violation(
+                rule=f"label.{end}",
+                file=measured["file"],
+                value=f"{percent(label['share'])} of the labels are 1",
+                bar=f"at {LEAST[end]} {percent(bars[end])}",
+                next="check that labels have arrived, and that their definition has not changed",
+            )
+        odd = {day: n for day, n in judged_days(measured, policy).items() if beyond(number(n), bars["day"][end])}
+        if odd:
+            yield Violation(
+                rule=f"label.day.{end}",
+                file=measured["file"],
+                value=f"{len(odd)} days have a share of labels that is too {'low' if end == 'minimum' else 'high'}",
+                bar=f"at {LEAST[end]} {percent(bars['day'][end])} of a day's rows",
+                rows=sum(measured["days"]["rows"][day] for day in odd),
+                examples=tuple(f"{day}: {percent(share)}" for day, share in list(odd.items())[:EXAMPLES]),
+                next="check that the labels of these days were loaded, and loaded once",
+            )
+
+
+def judged_days(measured: Measured, policy: Bars) -> dict[str, float | None]:
+    """The label's share on the days of the window that have enough rows."""
+    rows, shares = measured["days"]["rows"], measured["label"]["days"]
+    return {day: shares[day] for day, n in rows.items() if n >= policy["label"]["day"]["rows"]}
+
+
+def judge_pin(measured: Measured, policy: Bars) -> Iterator[Violation]:
+    """A source that may change although the repository does not."""
+    if policy["pinned"] and not measured["pinned"]:
+        yield Violation(
+            rule="pinned",
+            file="params.yaml",
+            value=f"data.snapshot is null for {measured['source']}",
+            bar="a snapshot",
+            next="run `make snapshot` and commit params.yaml",
+        )
+
+
+def unjudged_data(measured: Measured, policy: Bars) -> list[str]:
+    """What no bar of policies/data.yaml could be held against, and why."""
+    sentences = [
+        f"{what}, as their columns are missing or mistyped (see schema)"
+        for what in ("duplicates", "days", "label")
+        if measured[what] is None
+    ]
+    if measured["days"] and measured["label"]:
+        least = policy["label"]["day"]["rows"]
+        if small := sorted(set(measured["days"]["rows"]) - set(judged_days(measured, policy))):
+            sentences.append(
+                f"the label's share on {len(small)} days with fewer than {least:,} rows (label.day.rows): "
+                f"{', '.join(small[:EXAMPLES])}{', …' * (len(small) > EXAMPLES)}"
+            )
+    return sentences
