@@ -23,5 +23,5 @@ def kind(base: str, head: str = "HEAD") -> str:
 
 
 def git(*arguments: str) -> str:
-    """What git prints. Raises CalledProcessError with git's own words on stderr."""
-    return subprocess.run(["git", *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout
+    """What git prints, without the end of its last line. Raises CalledProcessError with git's own words on stderr."""
+    return subprocess.run(["git", *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout.removesuffix("\n")

@@ -1,15 +1,45 @@
-"""All that is said to GitHub, by github3.py: the one place that knows its API."""
+"""All that is said to GitHub, by github3.py: the one place that knows its API.
 
+GitHub fails at times, and a run can be killed between any two calls. So what writes is a reconcile: it looks first,
+writes what is missing, and run again from its top it ends in the same state; `persist` runs it again.
+"""
+
+import io
 import os
-from collections.abc import Iterator, Mapping
-from typing import Any
+import subprocess
+import time
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, TypeVar
 
+import requests
 from github3 import GitHub
-from github3.exceptions import ForbiddenError
+from github3.exceptions import ForbiddenError, GitHubError, GitHubException, NotFoundError, error_for
 from github3.repos.repo import Repository
 from github3.session import GitHubSession
 
+from gitops.content import git
+
 BOT = "github-actions[bot]"  # who acts with a workflow's own token
+LABEL = "gitops"  # of the issues that gitops keeps
+TRIES = 6
+LONGEST = 120.0  # seconds that a fault is waited for: a job ends after minutes
+PAUSE = 1.0  # seconds before the second try, doubled before each further one
+DUPLICATE = "The same as #{}."
+
+T = TypeVar("T")
+Json = dict[str, Any]
+
+
+class Proposal(NamedTuple):
+    """The one open pull request of a branch; without a number, the issue that asks people to open it."""
+
+    number: int | None
+    url: str
+
+
+# --- asking ----------------------------------------------------------------------------------------------------------
 
 
 def repository(environment: Mapping[str, str] = os.environ) -> Repository:
@@ -17,7 +47,77 @@ def repository(environment: Mapping[str, str] = os.environ) -> Repository:
     session = GitHubSession()
     session.base_url = environment["GITHUB_API_URL"]
     github = GitHub(session=session, token=environment["GITHUB_TOKEN"])
-    return github.repository(*environment["GITHUB_REPOSITORY"].split("/"))
+    return persist(lambda: github.repository(*environment["GITHUB_REPOSITORY"].split("/")))
+
+
+def bots(environment: Mapping[str, str] = os.environ) -> set[str]:
+    """Who speaks for gitops: the workflow's own token, and the App where there is one. Anybody can write a marker."""
+    return {BOT, environment.get("GITOPS_BOT") or BOT}
+
+
+def persist(action: Callable[[], T]) -> T:
+    """Runs a reconcile from its top until no passing fault ends it: an outage, a rate limit, a lost race.
+
+    Raises the last fault after TRIES, and at once what another try cannot mend.
+    """
+    for again in range(TRIES - 1):
+        try:
+            return action()
+        except (GitHubException, requests.RequestException) as error:
+            wait = pause(error, again)
+            if wait is None:
+                raise
+            print(f"GitHub: {error}; again in {wait:.0f} s")
+            time.sleep(wait)
+    return action()
+
+
+def pause(error: Exception, again: int) -> float | None:
+    """Seconds to wait before another try, as GitHub asks or longer each time; None where another try is in vain."""
+    answer = error.response if isinstance(error, GitHubError | requests.HTTPError) else None
+    own = PAUSE * 2**again
+    if answer is None or answer.status_code >= 500 or answer.status_code in (409, 422):
+        return own
+    if answer.status_code in (403, 429):
+        headers = answer.headers
+        if asked := headers.get("Retry-After"):
+            return min(float(asked), LONGEST)
+        if headers.get("X-RateLimit-Remaining") == "0":
+            until = float(headers.get("X-RateLimit-Reset", 0)) - datetime.now(UTC).timestamp()
+            return min(max(until, own), LONGEST)
+        return own if answer.status_code == 429 else None
+    return None
+
+
+def ask(here: Repository, method: str, path: str, body: Any = None, **query: Any) -> Any:
+    """GitHub's answer to a call below the repository; what github3 has no method for. Raises as github3 does."""
+    answer = here.session.request(method, f"{here.url}/{path}", json=body, params=query or None)
+    if not answer.ok:
+        raise error_for(answer)
+    return answer.json() if answer.content else None
+
+
+def found(here: Repository, path: str, **query: Any) -> Any:
+    """What `ask` gets, or None where there is nothing."""
+    try:
+        return ask(here, "GET", path, **query)
+    except NotFoundError:
+        return None
+
+
+def pages(here: Repository, path: str, field: str = "", **query: Any) -> Iterator[Json]:
+    """The items of a listing, page by page."""
+    url: str | None = f"{here.url}/{path}"
+    parameters: Json | None = {"per_page": 100, **query}
+    while url:
+        answer = here.session.get(url, params=parameters)
+        if not answer.ok:
+            raise error_for(answer)
+        yield from answer.json()[field] if field else answer.json()
+        url, parameters = answer.links.get("next", {}).get("url"), None
+
+
+# --- runs and their artifacts ----------------------------------------------------------------------------------------
 
 
 def bundle(here: Repository, key: str) -> int | None:
@@ -29,34 +129,234 @@ def bundle(here: Repository, key: str) -> int | None:
     return None
 
 
-def jobs(here: Repository, run: int) -> list[dict[str, Any]]:
+def jobs(here: Repository, run: int) -> list[Json]:
     """The newest attempt's jobs of a run."""
     return list(pages(here, f"actions/runs/{run}/jobs", "jobs"))
 
 
-def comment(here: Repository, pull_request: int, body: str, marker: str, author: str = BOT) -> str | None:
-    """Edits the one comment that carries the marker and is the bot's, or makes it; its address.
+def artifact(here: Repository, run: int, name: str) -> Json | None:
+    """A run's artifact of a name, unless it has expired."""
+    listed = ask(here, "GET", f"actions/runs/{run}/artifacts", name=name)["artifacts"]
+    return next((each for each in listed if not each["expired"]), None)
 
-    None where the token may not write, as a fork's may not. Anybody can write the marker, only the bot is the bot.
+
+def unpacked(here: Repository, run: int, name: str) -> dict[str, bytes] | None:
+    """The files of a run's artifact, or None where it is gone."""
+    if (listed := artifact(here, run, name)) is None:
+        return None
+    answer = here.session.get(listed["archive_download_url"])
+    if not answer.ok:
+        raise error_for(answer)
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        return {member: archive.read(member) for member in archive.namelist()}
+
+
+def merged_from(here: Repository, commit: str) -> Json | None:
+    """The merged pull request that put a commit on the default branch."""
+    listed: list[Json] = ask(here, "GET", f"commits/{commit}/pulls")
+    return next((pull for pull in listed if pull["merged_at"] and pull["base"]["ref"] == here.default_branch), None)
+
+
+def runs_of(here: Repository, pull: Json, workflow: str) -> list[int]:
+    """The runs that a workflow of this repository made for a pull request's head, newest first; none for a fork's."""
+    if (pull["head"]["repo"] or {}).get("id") != here.id:
+        return []
+    listed = pages(
+        here, f"actions/workflows/{workflow}/runs", "workflow_runs", head_sha=pull["head"]["sha"], event="pull_request"
+    )
+    return sorted((run["id"] for run in listed if run["head_repository"]["id"] == here.id), reverse=True)
+
+
+def approvals(here: Repository, number: int) -> dict[str, str]:
+    """Who approves a pull request, by their newest verdict, and the head that they saw."""
+    verdicts = {
+        review["user"]["login"]: review
+        for review in pages(here, f"pulls/{number}/reviews")
+        if review["user"] and review["state"] in ("APPROVED", "CHANGES_REQUESTED", "DISMISSED")
+    }
+    return {login: review["commit_id"] for login, review in verdicts.items() if review["state"] == "APPROVED"}
+
+
+# --- branches and pull requests --------------------------------------------------------------------------------------
+
+
+def commit(here: Repository, branch: str, files: Mapping[str, str | None], message: str, head: Json | None) -> str:
+    """The branch's head, whose tree is that of the commit checked out here, with `files` (None removes one).
+
+    `head` is the branch's ref as it was read, or None: what somebody else has pushed since makes this fail, and
+    nothing is ever forced. Where the branch holds the files already, on what main still has of them, nothing is done.
+    GitHub signs what is committed so.
+    """
+    tip = head["object"]["sha"] if head else None
+    if tip and holds(here, tip, files):
+        return str(tip)
+    entries = [
+        {"path": path, "mode": "100644", "type": "blob"} | ({"sha": None} if text is None else {"content": text})
+        for path, text in files.items()
+        if text is not None or git("ls-tree", "HEAD", "--", path)
+    ]
+    tree = ask(here, "POST", "git/trees", {"base_tree": git("rev-parse", "HEAD^{tree}"), "tree": entries})
+    parents = [*([tip] if tip else []), git("rev-parse", "HEAD")]
+    made = ask(here, "POST", "git/commits", {"message": message, "tree": tree["sha"], "parents": parents})["sha"]
+    if tip:
+        ask(here, "PATCH", f"git/refs/heads/{branch}", {"sha": made, "force": False})
+    else:
+        ask(here, "POST", "git/refs", {"ref": f"refs/heads/{branch}", "sha": made})
+    return str(made)
+
+
+def ref(here: Repository, branch: str) -> Json | None:
+    """A branch's ref, to be handed to `commit`; None where there is no such branch."""
+    answer: Json | None = found(here, f"git/ref/heads/{branch}")
+    return answer
+
+
+def holds(here: Repository, tip: str, files: Mapping[str, str | None]) -> bool:
+    """Whether merging a branch's head leaves main with exactly `files`: it has them, on what main has of them now."""
+    made = ask(here, "GET", f"git/commits/{tip}")
+    bases = [parent["sha"] for parent in made["parents"] if in_history(parent["sha"])]
+    if in_history(tip) or not any(not git("diff", "--name-only", base, "HEAD", "--", *files) for base in bases):
+        return False
+    there = {entry["path"]: entry["sha"] for entry in ask(here, "GET", f"git/trees/{tip}", recursive=1)["tree"]}
+    return all(there.get(path) == (None if text is None else blob(text)) for path, text in files.items())
+
+
+def in_history(sha: str) -> bool:
+    """Whether a commit is the one checked out here or one before it."""
+    return not subprocess.run(["git", "merge-base", "--is-ancestor", sha, "HEAD"], capture_output=True).returncode
+
+
+def blob(text: str) -> str:
+    """The name that git gives to a file's text."""
+    command = ["git", "hash-object", "--stdin", "--no-filters"]
+    return subprocess.run(command, check=True, input=text.encode(), stdout=subprocess.PIPE).stdout.decode().strip()
+
+
+def newest(here: Repository, branch: str, state: str = "all") -> Json | None:
+    """The newest pull request of a branch of this repository into the default branch, in full; None where none is."""
+    head = f"{here.owner.login}:{branch}"
+    listed = ask(here, "GET", "pulls", head=head, base=here.default_branch, state=state, per_page=1)
+    return listed[0] if listed else None
+
+
+def propose(
+    here: Repository,
+    branch: str,
+    title: str,
+    body: str,
+    labels: Iterable[str] = (),
+    reviewers: Iterable[str] = (),
+    team_reviewers: Iterable[str] = (),
+) -> Proposal:
+    """Opens the one pull request of a branch, or brings its words up to date.
+
+    Where Actions may not create pull requests (GitHub's default) one issue carries the link that opens it.
+    """
+    marker = f"<!-- gitops:open {branch} -->"
+    pull = newest(here, branch, "open")
+    if pull is None:
+        wanted = {"title": title, "body": body, "head": branch, "base": here.default_branch}
+        try:
+            pull = ask(here, "POST", "pulls", wanted)
+        except ForbiddenError as error:
+            if pause(error, 0) is not None:
+                raise
+            link = f"{here.html_url}/compare/{here.default_branch}...{branch}?expand=1"
+            return Proposal(None, issue(here, marker, title, f"{OPEN_IT.format(link=link)}\n\n{body}"))
+    elif (pull["title"], pull["body"]) != (title, body):
+        pull = ask(here, "PATCH", f"pulls/{pull['number']}", {"title": title, "body": body})
+    if missing := sorted(set(labels) - {label["name"] for label in pull["labels"]}):
+        ask(here, "POST", f"issues/{pull['number']}/labels", {"labels": missing})
+    request_reviews(here, pull, set(reviewers), set(team_reviewers))
+    close_issue(here, marker, f"Opened as #{pull['number']}.")
+    return Proposal(pull["number"], pull["html_url"])
+
+
+OPEN_IT = """GitHub Actions may not open pull requests here, so this one waits for you: **[open it]({link})**.
+
+To have the next one opened for you: Settings, Actions, General, *Allow GitHub Actions to create and approve pull \
+requests*, or `make setup-github`."""
+
+
+def request_reviews(here: Repository, pull: Json, people: set[str], teams: set[str]) -> None:
+    """Asks whom nobody has asked yet; who has reviewed already was asked."""
+    people -= {person["login"] for person in pull["requested_reviewers"]} | {pull["user"]["login"]}
+    teams -= {team["slug"] for team in pull["requested_teams"]}
+    if people:
+        people -= {review["user"]["login"] for review in pages(here, f"pulls/{pull['number']}/reviews")}
+    if people or teams:
+        asked = {"reviewers": sorted(people), "team_reviewers": sorted(teams)}
+        ask(here, "POST", f"pulls/{pull['number']}/requested_reviewers", asked)
+
+
+def close(here: Repository, branch: str, reason: str) -> None:
+    """Closes the open pull request of a branch, where there is one, and says why in a comment."""
+    if pull := newest(here, branch, "open"):
+        comment(here, pull["number"], f"<!-- gitops:closed -->\n{reason}", "<!-- gitops:closed -->")
+        ask(here, "PATCH", f"pulls/{pull['number']}", {"state": "closed"})
+    close_issue(here, f"<!-- gitops:open {branch} -->", reason)
+
+
+# --- comments and issues ---------------------------------------------------------------------------------------------
+
+
+def comment(here: Repository, number: int, body: str, marker: str) -> str | None:
+    """Edits the one comment of gitops that carries the marker, or makes it; its address.
+
+    None where the token may not write, as a fork's may not.
     """
     try:
-        issue = here.issue(pull_request)
-        for old in issue.comments():
-            if old.user.login == author and marker in old.body:
-                if old.body != body:
-                    old.edit(body)
-                return str(old.html_url)
-        return str(issue.create_comment(body).html_url)
-    except ForbiddenError:
+        if not (ours := comments(here, number, marker)):
+            ask(here, "POST", f"issues/{number}/comments", {"body": body})
+            ours = comments(here, number, marker)  # another run may have been as quick
+        for spare in ours[1:]:
+            ask(here, "DELETE", f"issues/comments/{spare['id']}")
+        if ours[0]["body"] != body:
+            ask(here, "PATCH", f"issues/comments/{ours[0]['id']}", {"body": body})
+        return str(ours[0]["html_url"])
+    except ForbiddenError as error:
+        if pause(error, 0) is not None:
+            raise
         return None
 
 
-def pages(here: Repository, path: str, field: str, **query: str) -> Iterator[dict[str, Any]]:
-    """The items of a listing that github3 has no method for, page by page."""
-    url: str | None = here.url + "/" + path
-    parameters: dict[str, Any] | None = {"per_page": 100, **query}
-    while url:
-        answer = here.session.get(url, params=parameters)
-        answer.raise_for_status()
-        yield from answer.json()[field]
-        url, parameters = answer.links.get("next", {}).get("url"), None
+def comments(here: Repository, number: int, marker: str) -> list[Json]:
+    """The comments of gitops that carry a marker, oldest first."""
+    listed = pages(here, f"issues/{number}/comments")
+    return [each for each in listed if each["user"]["login"] in bots() and marker in each["body"]]
+
+
+def issue(here: Repository, marker: str, title: str, body: str) -> str:
+    """Opens the one issue that carries the marker, or brings its words up to date; its address."""
+    body = f"{marker}\n{body}"
+    if not (ours := issues(here, marker)):
+        ask(here, "POST", "issues", {"title": title, "body": body, "labels": [LABEL]})
+        ours = issues(here, marker)  # another run may have been as quick
+    kept, *spare = ours
+    for other in spare:
+        shut(here, other["number"], DUPLICATE.format(kept["number"]))
+    if (kept["title"], kept["body"]) != (title, body):
+        ask(here, "PATCH", f"issues/{kept['number']}", {"title": title, "body": body})
+    return str(kept["html_url"])
+
+
+def close_issue(here: Repository, marker: str, reason: str) -> None:
+    """Closes the issue that carries the marker, where there is one, and says why in a comment."""
+    for ours in issues(here, marker):
+        shut(here, ours["number"], reason)
+
+
+def shut(here: Repository, number: int, reason: str) -> None:
+    """Closes an issue with a comment that says why."""
+    comment(here, number, f"<!-- gitops:closed -->\n{reason}", "<!-- gitops:closed -->")
+    ask(here, "PATCH", f"issues/{number}", {"state": "closed"})
+
+
+def issues(here: Repository, marker: str) -> list[Json]:
+    """The open issues of gitops that carry a marker, oldest first."""
+    listed = pages(here, "issues", state="open", labels=LABEL, sort="created", direction="asc")
+    return [
+        each
+        for each in listed
+        if each["user"]["login"] in bots() and marker in (each["body"] or "") and "pull_request" not in each
+    ]
