@@ -7,19 +7,23 @@ module loads the model: model/ beside pipeline/, or the directory that MODEL nam
 import gc
 import logging
 import os
+import re
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import uuid4
 
 import bentoml
-import numpy as np
 from prometheus_client import Counter, Gauge, Histogram
-from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, create_model
-from starlette.datastructures import Headers
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, ValidationError, create_model
+from pydantic_core import PydanticCustomError
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import JSONResponse
 
-from pipeline import schema
+from pipeline import log, schema
 from pipeline.model import BadModel, Model, load
 from pipeline.params import BadInput
 
@@ -29,12 +33,19 @@ LARGEST = 2**63 - 1  # for a column that names no range: an int64, and far from 
 BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)  # most scores are near 0
 METERED = {"/predict", "/livez", "/readyz", "/healthz", "/metrics", "/docs.json", "/"}
 
+SINCE = datetime(2000, 1, 1)  # an event before it has a clock that is wrong
+AHEAD = timedelta(days=1)  # that an event's clock may be: time zones, and no more
+REQUEST_ID = "x-request-id"
+SANE = re.compile(r"[A-Za-z0-9_.:;=/+@-]{1,128}")  # a request id as proxies make them; it ends up in logs
+
 TYPES: dict[str, type] = {"int64": int, "float64": float}
 REQUEST = "the request"  # what a refusal calls it
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
 # What is asked and what is answered
@@ -43,10 +54,13 @@ App = Callable[[Scope, Any, Any], Awaitable[None]]
 def request_model(inputs: Sequence[schema.Column]) -> type[BaseModel]:
     """The request: {"rows": [{ID: 1, <inputs>}]}, of 1 to MAX_ROWS rows, each value of its type and in its range.
 
-    The first bad row ends the check, so that refusing a request costs no more than scoring it.
+    A row may say when its event happened, TIME; it is now, where it does not. The first bad row ends the check, so that
+    refusing a request costs no more than scoring it.
     """
     identifier = next(column for column in schema.SOURCE if column.name == schema.ID)
     fields: dict[str, Any] = {column.name: field(column) for column in (identifier, *inputs)}
+    moment = Annotated[datetime, AfterValidator(plausible), Field(description="When it happened, in UTC; or now")]
+    fields[schema.TIME] = (moment, None)
     row = create_model("Row", __config__=STRICT, **fields)
     rows = Annotated[list[row], Field(min_length=1, max_length=MAX_ROWS), FailFast()]  # type: ignore[valid-type]
     return create_model("Request", __config__=ConfigDict(**STRICT, title=REQUEST), rows=(rows, ...))
@@ -58,6 +72,19 @@ def field(column: schema.Column) -> tuple[type, Any]:
     lowest = -LARGEST if column.minimum is None else column.minimum
     highest = LARGEST if column.maximum is None else column.maximum
     return kind, Field(ge=kind(lowest), le=kind(highest), description=column.description)
+
+
+def plausible(moment: datetime) -> datetime:
+    """The moment in UTC, without a time zone. Refused before SINCE and later than AHEAD of now: it names a folder."""
+    naive = moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    if not SINCE <= naive <= now() + AHEAD:
+        raise PydanticCustomError("moment", f"Input should be from {SINCE.date()} to a day from now, in UTC")
+    return naive
+
+
+def now() -> datetime:
+    """UTC, without a time zone, as the source's moments are."""
+    return datetime.now(UTC).replace(tzinfo=None)
 
 
 def answer_model() -> type[BaseModel]:
@@ -73,7 +100,7 @@ def answer_model() -> type[BaseModel]:
 
 
 class Door:
-    """Refuses what is no JSON of a fair size, and keeps unknown paths out of the metrics.
+    """Refuses what is no JSON of a fair size, names every request, and keeps unknown paths out of the metrics.
 
     BentoML labels its metrics with the path as it was sent: every made-up one would stay in memory.
     """
@@ -87,8 +114,23 @@ class Door:
         if scope["type"] == "http" and scope["path"] not in METERED:
             app = self.unmetered
         elif scope["type"] == "http" and scope["method"] == "POST":
-            app = refusal(Headers(scope=scope)) or self.app
+            headers = Headers(scope=scope)
+            app, send = refusal(headers) or self.app, named(headers, send)
         await app(scope, receive, send)
+
+
+def named(headers: Headers, send: Any) -> Any:
+    """Gives the request the id that it came with, if it is a sane one, or a new one; `send` that answers with it."""
+    said = headers.get(REQUEST_ID, "")
+    name = said if SANE.fullmatch(said) else uuid4().hex
+    request_id.set(name)
+
+    async def answer(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message)[REQUEST_ID] = name
+        await send(message)
+
+    return answer
 
 
 def refusal(headers: Headers) -> JSONResponse | None:
@@ -131,6 +173,7 @@ def load_model() -> Model:
 
 
 model = load_model()
+rules = log.policy(model.inputs)  # before the start, like the model: a bad policy serves nobody
 
 
 @bentoml.service(
@@ -146,6 +189,9 @@ class Scorer:
         logging.getLogger("bentoml._internal.server.http_app").addFilter(ours)
         self.rows = Counter("scorer_rows", "Rows that were scored")
         self.scores = Histogram("scorer_score", "Scores that were given", buckets=BUCKETS)
+        logged = Counter("scorer_log_rows", "Rows that the prediction log has written")
+        lost = Counter("scorer_log_lost_rows", "Rows that the prediction log has lost", ["reason"])
+        self.log = log.Log(log.Folder.at(), model.inputs, rules, model.digest, logged, lost)
         info = Gauge("scorer_model_info", "The model that answers", ["model"], multiprocess_mode="max")
         info.labels(model.digest).set(1)
         gc.collect()
@@ -155,11 +201,18 @@ class Scorer:
     @bentoml.api(input_spec=request_model(model.inputs), output_spec=answer_model())
     async def predict(self, rows: list[Any]) -> JSONResponse:
         """Score rows: each has the model's inputs, and an identifier that comes back with its score."""
-        table = {column.name: np.array([getattr(row, column.name) for row in rows]) for column in model.inputs}
+        table = {column.name: [getattr(row, column.name) for row in rows] for column in model.inputs}
         scores = model.predict(table).tolist()
         self.rows.inc(len(rows))
         for score in scores:
             self.scores.observe(score)
-        identifiers = [getattr(row, schema.ID) for row in rows]
+        identifiers, moment = [getattr(row, schema.ID) for row in rows], now()
+        moments = [getattr(row, schema.TIME) or moment for row in rows]
+        self.log.add({schema.ID: identifiers, schema.TIME: moments, **table, log.SCORE: scores}, request_id.get())
         predictions = [{schema.ID: i, "score": score} for i, score in zip(identifiers, scores, strict=True)]
         return JSONResponse({"predictions": predictions, "model": model.digest})
+
+    @bentoml.on_shutdown
+    def close(self) -> None:
+        """Write what the prediction log still holds."""
+        self.log.close()

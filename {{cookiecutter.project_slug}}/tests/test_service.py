@@ -111,10 +111,18 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def service(tiny: Path) -> Iterator[ModuleType]:
-    """pipeline.service, imported with the tiny model."""
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the service in this process writes its log."""
+    return tmp_path_factory.mktemp("predictions")
+
+
+@pytest.fixture(scope="module")
+def service(tiny: Path, logged: Path) -> Iterator[ModuleType]:
+    """pipeline.service, imported with the tiny model; it writes its log several times a second."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODEL", str(tiny))
+        patch.setenv("PREDICTION_LOG", str(logged))
+        patch.setenv("PREDICTION_LOG_SECONDS", "0.2")
         patch.delitem(sys.modules, "pipeline.service", raising=False)
         yield importlib.import_module("pipeline.service")
         del sys.modules["pipeline.service"]
@@ -189,7 +197,7 @@ def test_a_body_of_unknown_length_stops_at_the_door(client: httpx.Client) -> Non
 
 def test_the_api_page_tells_each_column(client: httpx.Client) -> None:
     columns = client.get("/docs.json").json()["components"]["schemas"]["Row"]["properties"]
-    assert list(columns) == [schema.ID, *(column.name for column in INPUTS)]
+    assert list(columns) == [schema.ID, *(column.name for column in INPUTS), schema.TIME]
     for column in INPUTS:
         assert columns[column.name]["description"] == column.description
         assert columns[column.name]["minimum"] == column.minimum
@@ -216,7 +224,7 @@ def test_without_a_model_one_sentence_ends_the_process(tmp_path: Path) -> None:
 def address(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a served Bento that was built, with nothing but the tiny model and this code."""
     work = tmp_path_factory.mktemp("bento")
-    for name in ("pipeline", "bentofile.yaml", "requirements-service.txt"):
+    for name in ("pipeline", "policies", "bentofile.yaml", "requirements-service.txt"):
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, work / name)
     shutil.copytree(tiny, work / "model")
     environment = {**os.environ, "BENTOML_HOME": str(work / "build/bentoml"), "BENTOML_DO_NOT_TRACK": "True"}

@@ -1,0 +1,382 @@
+"""The prediction log: what the service answered, as daily parquet parts that the monitor reads.
+
+    PREDICTION_LOG/2018-08-14/20180814T093000-<32 hex digits>.parquet
+
+PREDICTION_LOG is a folder, or a URL that fsspec knows, such as s3://bucket/predictions; `predictions` where it is
+not set. A part lies in the folder of its rows' day, and its name says when it was written (UTC); no two have one name,
+however many services write. `python -m pipeline.log prune` deletes what is older than policies/log.yaml allows.
+"""
+
+import argparse
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from difflib import get_close_matches
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+from threading import Event, Lock, Thread
+from time import monotonic
+from typing import Any
+from uuid import uuid4
+
+import fsspec
+import polars as pl
+import yaml
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+from prometheus_client import Counter
+
+from pipeline.params import BadInput
+from pipeline.schema import ID, TIME, Column
+
+SCORE, MODEL, REQUEST, SCORED = "score", "model", "request_id", "scored_at"
+ALWAYS: dict[str, pl.DataType] = {
+    TIME: pl.Datetime("us"),
+    SCORE: pl.Float64(),
+    MODEL: pl.String(),
+    SCORED: pl.Datetime("us", "UTC"),
+}
+"""What each part has, whatever the policy leaves out."""
+TYPES: dict[str, pl.DataType] = {"int64": pl.Int64(), "float64": pl.Float64()}
+
+POLICY = Path(__file__).parent.parent / "policies" / "log.yaml"
+HASH, OMIT = "hash", "omit"
+
+SECONDS = 60.0  # between two writes, unless PREDICTION_LOG_SECONDS says another: what a crash loses at most
+PART = 20_000  # rows: so many are written at once, however early
+MOST = 100_000  # rows in memory, some 70 MB: further ones are lost until storage answers
+DAYS = 100  # in one write, a file each: rows of further days are lost
+PATIENCE = 120.0  # seconds of failing storage, after which rows are given up
+GOODBYE = 10.0  # seconds that a shutdown waits for storage
+
+logger = logging.getLogger(__name__)
+
+
+# --- the policy ---
+
+
+@dataclass(frozen=True)
+class Policy:
+    """policies/log.yaml, checked."""
+
+    personal: Mapping[str, str]  # column: HASH or OMIT
+    retention_days: int
+
+
+def policy(inputs: Sequence[Column] | None = None, path: Path = POLICY) -> Policy:
+    """The log's policy, read with nothing but YAML: the service has no JSON Schema.
+
+    Raises BadInput where it is malformed, and where it names a column that a log of `inputs` cannot hash or leave out.
+    """
+    try:
+        found = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise BadInput(f"{path}: cannot be read ({' '.join(str(error).split())}); restore it from git") from None
+    if not isinstance(found, dict) or set(found) != {"personal", "retention_days"}:
+        raise BadInput(f"{path}: has to hold `personal` and `retention_days`, and nothing else")
+    personal, retention = found["personal"], found["retention_days"]
+    if type(retention) is not int or retention < 1:
+        raise BadInput(f"{path}: retention_days is {retention!r}; write a whole number of days, 1 or more")
+    if not isinstance(personal, dict):
+        raise BadInput(f"{path}: personal is {personal!r}; write column: {HASH} or column: {OMIT}, or {{}} for none")
+    for name, how in personal.items():
+        if how not in (HASH, OMIT):
+            raise BadInput(f"{path}: personal.{name} is {how!r}; write {HASH} or {OMIT}")
+        known = [ID, REQUEST, *(column.name for column in inputs or ())]
+        if inputs is not None and name not in known:
+            near = get_close_matches(str(name), known, n=1, cutoff=0)[0]
+            raise BadInput(
+                f"{path}: personal.{name} is no column that can be hashed or left out; did you mean `{near}`?"
+            )
+    return Policy(personal, retention)
+
+
+def pseudonym(column: pl.Series) -> pl.Series:
+    """The column as `hash` writes it: 32 hex digits of each value's SHA-256, so that hashed columns still join.
+
+    Whoever knows the values that there may be can hash them all: this is a pseudonym, and does not make anonymous.
+    """
+    hashed = [None if value is None else sha256(str(value).encode()).hexdigest()[:32] for value in column]
+    return pl.Series(column.name, hashed, pl.String)
+
+
+# --- where it lies ---
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The log's folder, on disk or in a bucket."""
+
+    system: fsspec.AbstractFileSystem
+    root: str
+
+    @classmethod
+    def at(cls, address: str | None = None) -> "Folder":
+        """The folder that `address` names, or PREDICTION_LOG. Raises BadInput where no file system knows it."""
+        address = address or os.environ.get("PREDICTION_LOG") or "predictions"
+        path = address if "://" in address else str(Path(address).expanduser().absolute())
+        try:
+            system, root = url_to_fs(path)
+        except (ValueError, ImportError) as error:
+            raise BadInput(f"PREDICTION_LOG is {address}: {line(error)}; name a folder, or a bucket's URL") from None
+        return cls(system, root.rstrip("/"))
+
+    def put(self, name: str, content: bytes) -> None:
+        """Write a part: nobody sees half of it. Raises whatever the file system does."""
+        path = f"{self.root}/{name}"
+        if isinstance(self.system, LocalFileSystem):
+            whole = Path(path)
+            whole.parent.mkdir(parents=True, exist_ok=True)
+            half = whole.with_suffix(".partial")
+            half.write_bytes(content)
+            half.replace(whole)
+        else:
+            self.system.pipe_file(path, content)  # a bucket shows an object once it is whole
+
+    def days(self) -> list[date]:
+        """The days that have a folder, in order; none where there is no log yet. Raises BadInput."""
+        return sorted(
+            day
+            for entry in self.entries(self.root)
+            if entry["type"] == "directory" and not entry.get("islink") and (day := day_of(entry["name"]))
+        )
+
+    def files(self, day: date, suffix: str = "") -> list[str]:
+        """Paths of a day's files, in the order in which they were written. Raises BadInput."""
+        entries = self.entries(f"{self.root}/{day}")
+        return sorted(entry["name"] for entry in entries if entry["type"] == "file" and entry["name"].endswith(suffix))
+
+    def entries(self, path: str) -> list[dict[str, Any]]:
+        """What lies in a folder; nothing where it is not there. Raises BadInput where it cannot be looked at."""
+        try:
+            self.system.invalidate_cache()
+            return list(self.system.ls(path, detail=True))
+        except FileNotFoundError:
+            return []
+        except Exception as error:  # each of fsspec's file systems has errors of its own
+            raise BadInput(
+                f"{path}: the prediction log cannot be listed ({line(error)}); check PREDICTION_LOG and its credentials"
+            ) from None
+
+    def read(self, path: str) -> pl.DataFrame:
+        """A part's rows. Raises BadInput naming it where it is damaged, or no part of a log."""
+        try:
+            table = pl.read_parquet(self.system.cat_file(path))
+        except (Exception, pl.exceptions.PanicException) as error:
+            raise BadInput(f"{path}: is no part that can be read ({line(error)}); restore it or move it away") from None
+        if odd := [name for name, dtype in ALWAYS.items() if table.schema.get(name) != dtype]:
+            raise BadInput(f"{path}: is no part of a prediction log: see {', '.join(odd)}; move it away")
+        return table
+
+
+def day_of(path: str) -> date | None:
+    """The day that a folder is named after, if it is one."""
+    name = path.rstrip("/").rsplit("/", 1)[-1]
+    try:
+        return date.fromisoformat(name) if re.fullmatch(r"\d{4}-\d\d-\d\d", name) else None
+    except ValueError:
+        return None
+
+
+def line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+# --- reading ---
+
+
+def days(address: str | None = None) -> list[date]:
+    """The days that the log has rows of, in order; none where there is no log yet. Raises BadInput."""
+    return Folder.at(address).days()
+
+
+def read(address: str | None, first: date, last: date) -> pl.DataFrame:
+    """The rows of `first` to `last`, inclusive: ID, TIME, the model's inputs, SCORE, MODEL, REQUEST and SCORED.
+
+    A column that only some parts have is null in the others; one that was hashed in some is text in all.
+    Raises BadInput naming the part that cannot be read.
+    """
+    folder = Folder.at(address)
+    paths = [path for day in folder.days() if first <= day <= last for path in folder.files(day, ".parquet")]
+    with ThreadPoolExecutor(max_workers=16) as pool:  # a bucket answers slowly
+        tables = list(pool.map(folder.read, paths))
+    return pl.concat(tables or [pl.DataFrame(schema=ALWAYS)], how="diagonal_relaxed")
+
+
+# --- writing ---
+
+
+class Log:
+    """Takes rows from requests, and writes them from a thread of its own: no request waits for it, none fails by it."""
+
+    def __init__(
+        self,
+        folder: Folder,
+        inputs: Sequence[Column],
+        rules: Policy,
+        model: str,
+        written: Counter,
+        lost: Counter,  # by reason: full, days, storage, shutdown
+        seconds: float | None = None,
+        most: int = MOST,
+        patience: float = PATIENCE,
+    ) -> None:
+        self.folder, self.rules, self.model = folder, rules, model
+        self.written, self.lost = written, lost
+        self.seconds = period() if seconds is None else seconds
+        self.most, self.patience = most, patience
+        self.schema: dict[str, pl.DataType] = {
+            ID: pl.Int64(),
+            TIME: ALWAYS[TIME],
+            **{column.name: TYPES[column.dtype] for column in inputs},
+            SCORE: ALWAYS[SCORE],
+            REQUEST: pl.String(),
+            SCORED: ALWAYS[SCORED],
+        }
+        self.lock, self.wake, self.closing = Lock(), Event(), Event()
+        self.held = 0  # rows in memory, those that are being written too
+        self.rows, self.days = self.nothing()
+        for reason in ("full", "days", "storage", "shutdown"):
+            lost.labels(reason)  # shown from the start: a counter that appears at 1 has no increase
+        self.thread = Thread(target=self.run, name="prediction-log", daemon=True)
+        self.thread.start()
+
+    def nothing(self) -> tuple[dict[str, list[Any]], set[date]]:
+        """Room for rows, and for their days."""
+        return {name: [] for name in self.schema}, set()
+
+    def add(self, rows: Mapping[str, Sequence[Any]], request: str) -> None:
+        """Take the rows of a request, their columns each of one length; rows that find no room are counted as lost."""
+        number, days = len(rows[SCORE]), {moment.date() for moment in rows[TIME]}
+        now = datetime.now(UTC)
+        with self.lock:
+            if reason := self.refusal(number, days):
+                self.lost.labels(reason).inc(number)
+                return
+            for name, values in {**rows, REQUEST: [request] * number, SCORED: [now] * number}.items():
+                self.rows[name].extend(values)
+            self.days |= days
+            self.held += number
+        if len(self.rows[SCORE]) >= PART:
+            self.wake.set()
+
+    def refusal(self, number: int, days: set[date]) -> str | None:
+        """Why there is no room for so many rows of these days; None where there is."""
+        if self.closing.is_set():
+            return "shutdown"
+        if self.held + number > self.most:
+            return "full"
+        return "days" if len(self.days | days) > DAYS else None
+
+    def close(self, seconds: float = GOODBYE) -> None:
+        """Write what is left; what storage does not take in time is lost."""
+        self.closing.set()
+        self.wake.set()
+        self.thread.join(seconds)
+        if self.thread.is_alive():
+            logger.warning("the prediction log loses %s rows: storage did not answer before the end", self.held)
+            self.lost.labels("shutdown").inc(self.held)
+
+    def run(self) -> None:
+        """The thread: write now and then, and at the end."""
+        while not self.closing.is_set():
+            self.wake.wait(self.seconds)
+            self.wake.clear()
+            self.write()
+        self.write()
+
+    def write(self) -> None:
+        """Write the rows that were taken, a part a day."""
+        with self.lock:
+            rows, (self.rows, self.days) = self.rows, self.nothing()
+        give_up = monotonic() + self.patience
+        for name, table in parts(pl.DataFrame(rows, schema=self.schema), self.model, self.rules):
+            stored = self.store(name, encoded(table), give_up)
+            with self.lock:
+                self.held -= len(table)
+            (self.written if stored else self.lost.labels("storage")).inc(len(table))
+
+    def store(self, name: str, content: bytes, give_up: float) -> bool:
+        """Whether storage took a part; tried until `give_up` (monotonic), or once more where the end has come."""
+        pause = 0.5
+        while True:
+            ending = self.closing.is_set()
+            try:
+                self.folder.put(name, content)
+                return True
+            except Exception as error:  # each of fsspec's file systems has errors of its own
+                said = line(error)
+            if ending or monotonic() + pause > give_up:
+                logger.warning("the prediction log loses a part, %s: %s", name, said)
+                return False
+            self.closing.wait(pause)
+            pause = min(2 * pause, 15)
+
+
+def period() -> float:
+    """PREDICTION_LOG_SECONDS, or SECONDS. Raises BadInput where it is no number above 0."""
+    said = os.environ.get("PREDICTION_LOG_SECONDS") or str(SECONDS)
+    if not re.fullmatch(r"\d{1,6}(\.\d+)?", said) or not float(said):
+        raise BadInput(f"PREDICTION_LOG_SECONDS is {said!r}; write a number of seconds above 0")
+    return float(said)
+
+
+def parts(table: pl.DataFrame, model: str, rules: Policy) -> Iterator[tuple[str, pl.DataFrame]]:
+    """The rows of each day, as the policy lets them be kept, with a name that no other part has."""
+    hashed = [pseudonym(table[name]) for name, how in rules.personal.items() if how == HASH]
+    omitted = [name for name, how in rules.personal.items() if how == OMIT]
+    table = table.with_columns(*hashed, pl.lit(model).alias(MODEL)).drop(omitted)
+    for (day,), rows in table.group_by(pl.col(TIME).dt.date().alias("day"), maintain_order=True):
+        yield f"{day}/{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex}.parquet", rows
+
+
+def encoded(table: pl.DataFrame) -> bytes:
+    """The table as the bytes of a parquet file."""
+    content = BytesIO()
+    table.write_parquet(content)
+    return content.getvalue()
+
+
+# --- retention ---
+
+
+def prune(folder: Folder, before: date) -> list[str]:
+    """Delete the files that were written before a day, and the days that they leave empty; returns the files.
+
+    A row's age counts from when it was scored: rows of old events, scored today, are as new as any. A file that does
+    not say when it was written is as old as its day. Nothing outside of the days' folders is touched.
+    """
+    old = [path for day in folder.days() for path in folder.files(day) if written(path, day) < before]
+    if old:
+        folder.system.rm(old)
+    if isinstance(folder.system, LocalFileSystem):  # a bucket has no empty folders
+        for path in {Path(part).parent for part in old}:
+            if not any(path.iterdir()):
+                path.rmdir()
+    return old
+
+
+def written(path: str, day: date) -> date:
+    """The day on which a file was written, by its name; else the day of its rows."""
+    stamp = re.fullmatch(r"(\d{8})T\d{6}-[0-9a-f]{32}\.(parquet|partial)", path.rsplit("/", 1)[-1])
+    return datetime.strptime(stamp[1], "%Y%m%d").date() if stamp else day
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Delete what is older than retention_days, by the clock."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.log", description="Keep the prediction log in bounds.")
+    parser.add_argument("command", choices=["prune"], help="delete what is older than policies/log.yaml allows")
+    parser.parse_args(arguments)
+    folder, keep = Folder.at(), policy().retention_days
+    deleted = prune(folder, datetime.now(UTC).date() - timedelta(days=keep))
+    print(f"{folder.root}: {len(deleted)} files deleted, written more than {keep} days ago")
+
+
+if __name__ == "__main__":
+    main()
