@@ -362,6 +362,42 @@ def test_approvals_of_code_owners(forge: Forge, alice: Client) -> None:
     bot("PUT", "/pulls/1/merge", 200)
 
 
+def test_owners_that_nobody_is(forge: Forge, alice: Client) -> None:
+    alice("GET", "/codeowners/errors", 404)
+    commit(
+        forge,
+        "main",
+        {".github/CODEOWNERS": "* @acme/team @bob  # @nobody\n/a @rita @acme/gone\n/b team\n/c me@acme.org"},
+    )
+    forge.team("acme/team", "bob")
+    found = [
+        (error["line"], error["source"][error["column"] - 1 :].split()[0], error["kind"])
+        for error in alice("GET", "/codeowners/errors")["errors"]
+    ]
+    unknown = [(2, "@rita", "Unknown owner"), (2, "@acme/gone", "Unknown owner")]
+    assert found == [*unknown, (3, "team", "Invalid owner")]
+
+
+def test_a_workflow_is_switched_off_and_on(repo: Repo, alice: Client) -> None:
+    alice("PUT", "/actions/workflows/release.yml/disable", 204)
+    (row,) = alice("GET", "/actions/workflows")["workflows"]
+    assert (row["path"], row["state"]) == (".github/workflows/release.yml", "disabled_manually")
+    alice("PUT", f"/actions/workflows/{row['id']}/enable", 204)
+    assert alice("GET", "/actions/workflows/release.yml")["state"] == "active"
+    alice("GET", "/actions/workflows/none.yml", 404)
+
+
+def test_only_owners_see_what_an_organisation_has(forge: Forge, alice: Client) -> None:
+    forge.team("acme/team", "alice")
+    alice("POST", "/rulesets", json=RULESET)
+    (row,) = alice("GET", "/rulesets")
+    alice("GET", "orgs/acme/installations", 403)
+    alice("GET", "orgs/alice/installations", 404)
+    alice("GET", "user/installations", 403)
+    assert "bypass_actors" in alice("GET", f"/rulesets/{row['id']}")
+    assert "bypass_actors" not in Client(forge, "ghp_bob")("GET", f"/rulesets/{row['id']}")
+
+
 def test_a_run_changes_no_workflow(forge: Forge, tmp_path: Path) -> None:
     token = forge.token(NAME, {"contents": "write"})
     git, path = work_tree(forge, tmp_path / "work", token), ".github/workflows/release.yml"
@@ -668,7 +704,8 @@ def test_github3_releases_and_deploys(forge: Forge, repo: Repo, tmp_path: Path) 
     there = github3(forge, "ghp_alice").repository(*NAME.split("/"))
     release = there.create_release("model-1", target_commitish="main", name="Model 1", body="notes")
     asset = release.upload_asset("application/zip", "model.zip", b"PK bytes")
-    assert [each.name for each in there.release_from_tag("model-1").assets()] == ["model.zip"]
+    release.upload_asset("application/json", "metrics.json", b"{}")
+    assert [each.name for each in there.release_from_tag("model-1").assets()] == ["model.zip", "metrics.json"]
     asset.download(str(tmp_path / "model.zip"))
     assert (tmp_path / "model.zip").read_bytes() == b"PK bytes"
     assert repo.git.resolve("refs/tags/model-1") == repo.git.resolve("main")
@@ -704,7 +741,11 @@ def test_artifacts_are_found_by_name_across_runs(forge: Forge, repo: Repo, alice
 
 
 def test_every_kind_of_answer_parses_as_githubs(forge: Forge, repo: Repo, alice: Client) -> None:
-    head = commit(forge, "topic", {"a": "1", "README.md": "changed\n"})
+    head = commit(forge, "topic", {"a": "1", "README.md": "changed\n", "CODEOWNERS": "* @nobody\n"})
+    forge.app("loop", {"contents": "write"})
+    forge.user("acme")
+    forge.team("acme/team", "alice")
+    repo.secrets.add("GITOPS_APP_PRIVATE_KEY")
     bot = Client(forge, forge.token(NAME, {"checks": "write", "statuses": "write", "deployments": "write"}))
     run = forge.start_run(NAME, path=".github/workflows/ci.yml", sha=head, branch="topic", actor="bob", event="push")
     job = forge.set_job(NAME, run["id"], "test", status="completed", conclusion="success")
@@ -753,6 +794,11 @@ def test_every_kind_of_answer_parses_as_githubs(forge: Forge, repo: Repo, alice:
         "RepositoryCollaboratorPermission": alice("GET", "/collaborators/bob/permission"),
         "Collaborator": alice("GET", "/collaborators")[0],
         "PublicUser": alice("GET", "user"),
+        "Workflow": alice("GET", "/actions/workflows")["workflows"][0],
+        "CodeownersErrors": alice("GET", "/codeowners/errors?ref=topic"),
+        "Runner": forge.runner(repo, "gpu-1", "gpu"),
+        "ActionsSecret": alice("GET", "/actions/secrets/GITOPS_APP_PRIVATE_KEY"),
+        "Installation": Client(forge, "ghp_acme")("GET", "orgs/acme/installations")["installations"][0],
     }
     for name, answer in answers.items():
         getattr(models, name).model_validate(answer)

@@ -1,8 +1,10 @@
 """The rows that GitHub Actions and checks leave: runs, jobs, check suites and runs, artifacts, variables."""
 
 import hashlib
+import re
 from datetime import UTC, timedelta
 from typing import Any
+from urllib.parse import quote
 
 from . import answers
 from .answers import ACTIONS_APP, Json
@@ -29,7 +31,7 @@ def start_run(
     head_commit = {"id": sha, "tree_id": record["tree"], "message": record["message"]}
     people = {role: {name: record[role][name] for name in ("name", "email")} for role in ("author", "committer")}
     head_commit |= {"timestamp": record["committer"]["date"], **people}
-    workflow = int(hashlib.sha256(path.encode()).hexdigest()[:6], 16)
+    workflow = workflow_id(path)
     fields = {
         **snapshot(answers.RUN_DEFAULTS),
         **{"name": path, "path": path, "event": event, "head_sha": sha, "head_branch": branch, "run_number": number},
@@ -42,6 +44,30 @@ def start_run(
     run = state.new(repo, "runs", "actions/runs/{id}", fields, "actions/runs/{id}")
     run |= {f"{name}_url": f"{run['url']}/{name}" for name in ("jobs", "logs", "artifacts", "cancel", "rerun")}
     return run
+
+
+def workflow_id(path: str) -> int:
+    return int(hashlib.sha256(path.encode()).hexdigest()[:6], 16)
+
+
+def workflows(repo: Repo) -> list[Json]:
+    """The workflows of the default branch, and whether they are active."""
+    tip = repo.git.resolve(repo.info["default_branch"])
+    files = repo.git.tree(tip, "-r", path=".github/workflows") if tip else []
+    found = {file["path"]: repo.git.read(file["sha"]).decode() for file in files}
+    return [workflow(repo, path, text) for path, text in found.items() if path.endswith((".yml", ".yaml"))]
+
+
+def workflow(repo: Repo, path: str, text: str) -> Json:
+    number, named = workflow_id(path), re.search(r"^name: *(.+)$", text, re.MULTILINE)
+    page, times = repo.info["html_url"], dict.fromkeys(("created_at", "updated_at"), repo.info["created_at"])
+    return {
+        **{"id": number, "node_id": f"W_{number}", "name": named[1] if named else path, "path": path, **times},
+        "state": repo.workflow_states.get(path, "active"),
+        "url": f"{repo.api}/actions/workflows/{number}",
+        "html_url": f"{page}/blob/{repo.info['default_branch']}/{path}",
+        "badge_url": f"{page}/workflows/{quote(named[1] if named else path)}/badge.svg",
+    }
 
 
 def update_run(state: State, repo: Repo, run: int, **changes: Any) -> Json:

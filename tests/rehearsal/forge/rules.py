@@ -1,6 +1,7 @@
 """The rules of a branch: who may push to it, and what a merge still waits for."""
 
 import fnmatch
+import re
 from collections.abc import Iterator
 
 import pathspec
@@ -62,16 +63,43 @@ def review_verdicts(state: State, repo: Repo, pull: Json) -> dict[str, str]:
 
 def code_owners(repo: Repo, pull: Json) -> set[frozenset[str]]:
     """The owners of each changed file, after the base's CODEOWNERS, where the last matching line wins."""
-    files = repo.git.tree(pull["base"]["sha"], "-r")
-    places = [".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS"]
-    found = sorted((places.index(file["path"]), file["sha"]) for file in files if file["path"] in places)
-    if not found:
-        return set()
-    lines = [line.partition("#")[0].split() for line in repo.git.read(found[0][1]).decode().splitlines()]
+    _, text = owners_file(repo, pull["base"]["sha"]) or ("", "")
+    lines = [line.partition("#")[0].split() for line in text.splitlines()]
     owned = [(pathspec.PathSpec.from_lines("gitignore", words[:1]), words[1:]) for words in lines if words]
     changed = {file["filename"] for file in repo.git.files(*compared(repo, pull))}
     last = [next((owners for spec, owners in reversed(owned) if spec.match_file(name)), []) for name in changed]
     return {frozenset(owner.removeprefix("@") for owner in owners) for owners in last if owners}
+
+
+def owners_file(repo: Repo, sha: str) -> tuple[str, str] | None:
+    """Path and text of the CODEOWNERS that counts in a commit."""
+    files = {file["path"]: file["sha"] for file in repo.git.tree(sha, "-r")}
+    places = (".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS")
+    return next(((path, repo.git.read(files[path]).decode()) for path in places if path in files), None)
+
+
+def owners_errors(state: State, repo: Repo, path: str, text: str) -> Iterator[Json]:
+    """What is wrong with the owners that a CODEOWNERS names, as GitHub says it."""
+    for number, line in enumerate(text.splitlines(), 1):
+        for owner in [*re.finditer(r"\S+", line.partition("#")[0])][1:]:
+            if advice := owner_advice(state, repo, owner[0]):
+                kind = "Unknown owner" if owner[0] in advice else "Invalid owner"
+                message = f"{kind} on line {number}: {advice}\n\n  {line}\n  {' ' * owner.start()}^"
+                where = {"line": number, "column": owner.start() + 1, "source": line, "path": path}
+                yield where | {"kind": kind, "suggestion": advice, "message": message}
+
+
+def owner_advice(state: State, repo: Repo, owner: str) -> str:
+    """What to do about an owner; empty where it is one."""
+    name = owner.removeprefix("@")
+    if re.fullmatch(r"[^@\s]+@[^@\s]+", owner) or name in state.teams:
+        return ""
+    if not re.fullmatch(r"@[\w-]+(/[\w-]+)?", owner):
+        return "make sure it is a user, a team or an email address"
+    if "/" in name:
+        return f"make sure the team {owner} exists, is publicly visible, and has write access to the repository"
+    writes = state.level(repo, Actor(name)) >= ROLES.index("write")
+    return "" if writes else f"make sure {owner} exists and has write access to the repository"
 
 
 def missing_checks(repo: Repo, pull: Json, asked: Json) -> Iterator[str]:

@@ -67,6 +67,7 @@ class Repo:
     uploaded: set[tuple[int, int, str]] = field(default_factory=set)  # run, attempt, name of each artifact
     variables: dict[str, Json] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set)
+    workflow_states: dict[str, str] = field(default_factory=dict)  # by path, where it is not active
     workflow_permissions: Json = field(
         default_factory=lambda: {"default_workflow_permissions": "read", "can_approve_pull_request_reviews": False}
     )
@@ -160,6 +161,7 @@ class State:
 
     def team(self, name: str, *members: str) -> None:
         """name: org/team, as CODEOWNERS spells it."""
+        self.account(name.split("/")[0])["type"] = "Organization"
         self.teams[name] = set(members)
 
     def repository(
@@ -197,6 +199,12 @@ class State:
         self.account(f"{slug}[bot]")
         self.apps[number] = app
         return app
+
+    def runner(self, repo: Repo, name: str, *labels: str, status: str = "online") -> Json:
+        """A self-hosted runner of a repository."""
+        shown = [{"id": next(self.ids), "name": label, "type": "custom"} for label in labels]
+        fields = {"name": name, "os": "linux", "status": status, "busy": False, "ephemeral": True, "labels": shown}
+        return self.new(repo, "runners", "actions/runners/{id}", fields)
 
     def app_answer(self, number: int) -> Json:
         app = self.apps.get(number)

@@ -2,10 +2,8 @@
 
 from .. import actions, answers, rules
 from ..answers import Json
-from ..state import ROLES, Actor, Refused, underscored
-from .routing import Answer, Call, counted, route, serve_rows
-
-serve_rows("rulesets", "rulesets", "metadata", removed_by="administration")
+from ..state import ROLES, Actor, Installed, Refused, underscored
+from .routing import Answer, Call, counted, route
 
 
 @route("GET /user")
@@ -41,25 +39,51 @@ def get_installation(call: Call, id: int = 0) -> Json:
     assert call.app
     if id not in (0, call.app.installation_id):
         raise Refused(404, "Not Found")
-    url = f"{call.state.api_url}/app/installations/{call.app.installation_id}"
-    account = call.state.account(call.repo.owner if call.repo else "github")
+    return installation(call, call.app, call.repo.owner if call.repo else "github")
+
+
+def installation(call: Call, app: Installed, owner: str) -> Json:
+    account, times = call.state.account(owner), dict.fromkeys(("created_at", "updated_at"), call.state.now())
     return {
-        "id": call.app.installation_id,
+        "id": app.installation_id,
         "account": account,
         "repository_selection": "all",
-        "access_tokens_url": f"{url}/access_tokens",
+        "access_tokens_url": f"{call.state.api_url}/app/installations/{app.installation_id}/access_tokens",
         "repositories_url": f"{call.state.api_url}/installation/repositories",
-        "html_url": f"{call.state.url}/settings/installations/{call.app.installation_id}",
-        "app_id": call.app.id,
-        "client_id": call.app.client_id,
-        "app_slug": call.app.slug,
-        "target_id": account["id"],
-        "target_type": account["type"],
-        "permissions": call.app.permissions,
+        "html_url": f"{call.state.url}/settings/installations/{app.installation_id}",
+        **{"app_id": app.id, "client_id": app.client_id, "app_slug": app.slug},
+        **{"target_id": account["id"], "target_type": account["type"]},
+        "permissions": app.permissions,
         "events": [],
-        **{"created_at": call.state.now(), "updated_at": call.state.now()},
+        **times,
         **dict.fromkeys(("single_file_name", "suspended_by", "suspended_at")),
     }
+
+
+@route("GET /orgs/{org}/installations")
+def list_installations(call: Call, org: str) -> Json:
+    own_organization(call, org)
+    return counted("installations", [installation(call, app, org) for app in call.state.apps.values()])
+
+
+@route("GET /user/installations")
+def list_user_installations(call: Call) -> Json:
+    """For tokens that a person gave to an App; there are none here."""
+    raise Refused(403, "You must authenticate with an access token authorized to a GitHub App")
+
+
+@route("GET /orgs/{org}/actions/runners")
+def list_organization_runners(call: Call, org: str) -> Json:
+    own_organization(call, org)
+    return counted("runners", [])
+
+
+def own_organization(call: Call, org: str) -> None:
+    """Raises Refused unless the caller owns the organisation, whose account stands for its owner here."""
+    if call.state.accounts.get(org, {}).get("type") != "Organization":
+        raise Refused(404, "Not Found")
+    if call.actor.login != org or call.actor.permissions is not None:
+        raise Refused(403, "You must be an org owner or have the required permission.")
 
 
 @route("POST /app/installations/{id}/access_tokens", grant="jwt")
@@ -135,6 +159,18 @@ def list_rulesets(call: Call) -> list[Json]:
     return [{name: row[name] for name in row if name not in hidden} for row in call.repo.rows("rulesets")]
 
 
+@route("GET /repos/{repo}/rulesets/{id}")
+def get_ruleset(call: Call, id: int) -> Json:
+    """Who may pass is shown to those who may change it."""
+    row, shown = call.repo.row("rulesets", id), call.state.level(call.repo, call.actor) >= ROLES.index("admin")
+    return row if shown else {name: row[name] for name in row if name != "bypass_actors"}
+
+
+@route("DELETE /repos/{repo}/rulesets/{id}", grant="administration:write")
+def delete_ruleset(call: Call, id: int) -> None:
+    del call.repo.tables["rulesets"][call.repo.row("rulesets", id)["id"]]
+
+
 @route("POST /repos/{repo}/rulesets", grant="administration:write")
 def create_ruleset(call: Call) -> Json:
     body = call.need("Ruleset", "name", "enforcement")
@@ -195,10 +231,36 @@ def list_runners(call: Call) -> Json:
     return counted("runners", call.repo.rows("runners"))
 
 
+@route("GET /repos/{repo}/codeowners/errors", grant="contents:read")
+def list_codeowners_errors(call: Call) -> Json:
+    found = rules.owners_file(call.repo, call.repo.commit(call.query.get("ref") or call.repo.info["default_branch"]))
+    if not found:
+        raise Refused(404, "Not Found")
+    return {"errors": [*rules.owners_errors(call.state, call.repo, *found)]}
+
+
 @route("GET /repos/{repo}/actions/secrets", grant="secrets:read")
 def list_secrets(call: Call) -> Json:
     times = {"created_at": call.state.now(), "updated_at": call.state.now()}
     return counted("secrets", [{"name": name, **times} for name in sorted(call.repo.secrets)])
+
+
+@route("GET /repos/{repo}/actions/secrets/{name}", grant="secrets:read")
+def get_secret(call: Call, name: str) -> Json:
+    for row in list_secrets(call)["secrets"]:
+        if row["name"] == name:
+            return dict(row)
+    raise Refused(404, "Not Found")
+
+
+@route("GET /repos/{repo}/actions/organization-secrets", grant="secrets:read")
+def list_organization_secrets(call: Call) -> Json:
+    return counted("secrets", [])
+
+
+@route("GET /repos/{repo}/actions/organization-variables", grant="actions_variables:read")
+def list_organization_variables(call: Call) -> Json:
+    return counted("variables", [])
 
 
 @route("GET /repos/{repo}/actions/variables", grant="actions_variables:read")

@@ -114,6 +114,30 @@ def dispatch_workflow(call: Call, workflow: str) -> None:
     call.state.emit(call.repo, "workflow_dispatch", call.actor, payload, ref=f"refs/{kind}/{name}", sha=sha)
 
 
+@route("GET /repos/{repo}/actions/workflows", grant="actions:read")
+def list_workflows(call: Call) -> Json:
+    return counted("workflows", actions.workflows(call.repo))
+
+
+@route("GET /repos/{repo}/actions/workflows/{workflow}", grant="actions:read")
+def get_workflow(call: Call, workflow: str) -> Json:
+    """By its id or its file's name."""
+    for row in actions.workflows(call.repo):
+        if workflow in (str(row["id"]), row["path"].rpartition("/")[2]):
+            return row
+    raise Refused(404, "Not Found")
+
+
+@route("PUT /repos/{repo}/actions/workflows/{workflow}/enable", grant="actions:write")
+def enable_workflow(call: Call, workflow: str) -> None:
+    call.repo.workflow_states.pop(get_workflow(call, workflow)["path"], None)
+
+
+@route("PUT /repos/{repo}/actions/workflows/{workflow}/disable", grant="actions:write")
+def disable_workflow(call: Call, workflow: str) -> None:
+    call.repo.workflow_states[get_workflow(call, workflow)["path"]] = "disabled_manually"
+
+
 @route("GET /repos/{repo}/actions/runs", grant="actions:read")
 def list_runs(call: Call) -> Json:
     query = call.query
