@@ -11,6 +11,7 @@ from .state import ROLES, Actor, Repo, State
 
 ADMIN_ROLE = 5  # the id of the repository role "admin" in a ruleset's bypass_actors
 PASSED = ("success", "neutral", "skipped")
+NO_OWNER = "make sure it is a user, a team or an email address"
 OUT_OF_DATE = "Head branch is out of date. Review and try the merge again."
 
 
@@ -83,7 +84,7 @@ def owners_errors(state: State, repo: Repo, path: str, text: str) -> Iterator[Js
     for number, line in enumerate(text.splitlines(), 1):
         for owner in [*re.finditer(r"\S+", line.partition("#")[0])][1:]:
             if advice := owner_advice(state, repo, owner[0]):
-                kind = "Unknown owner" if owner[0] in advice else "Invalid owner"
+                kind = "Invalid owner" if advice == NO_OWNER else "Unknown owner"
                 message = f"{kind} on line {number}: {advice}\n\n  {line}\n  {' ' * owner.start()}^"
                 where = {"line": number, "column": owner.start() + 1, "source": line, "path": path}
                 yield where | {"kind": kind, "suggestion": advice, "message": message}
@@ -95,7 +96,7 @@ def owner_advice(state: State, repo: Repo, owner: str) -> str:
     if re.fullmatch(r"[^@\s]+@[^@\s]+", owner) or name in state.teams:
         return ""
     if not re.fullmatch(r"@[\w-]+(/[\w-]+)?", owner):
-        return "make sure it is a user, a team or an email address"
+        return NO_OWNER
     if "/" in name:
         return f"make sure the team {owner} exists, is publicly visible, and has write access to the repository"
     writes = state.level(repo, Actor(name)) >= ROLES.index("write")
