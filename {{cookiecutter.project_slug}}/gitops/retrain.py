@@ -1,0 +1,430 @@
+"""What is done about drift: one request to retrain, one issue, or nothing. Facts in, decision and Markdown out.
+
+Only `drift`, at the end, speaks to GitHub. The columns' names and the problems come from logs: whatever is quoted goes
+through `report.text`, and a chart holds numbers only.
+"""
+
+import base64
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import yaml
+from jsonschema import Draft202012Validator
+
+from gitops import facts, promotion, report
+from gitops.ledger import MANIFEST
+from gitops.report import text
+
+BRANCH = "retrain/production"
+PARAMS = Path("params.yaml")
+POLICY = Path("policies/drift.yaml")
+
+REQUEST = "<!-- gitops:retrain -->"
+COVERED = "<!-- gitops:drift -->"
+ISSUES = "<!-- gitops:drift-"  # how the markers of both issues begin
+UNKNOWN, BLOCKED = f"{ISSUES}unknown -->", f"{ISSUES}blocked -->"
+
+LIMIT = report.LIMIT - 1_000  # room for what is put in front: a marker, the link that opens a request
+SHOWN = 20  # bars, and columns
+PLOTTED = 3  # columns
+
+Facts = Mapping[str, Any]
+Json = Mapping[str, Any]
+Act = Literal["nothing", "close", "tell", "covered", "rest", "blocked", "request"]
+
+
+class Blocked(Exception):
+    """Why no request can be written; the message is a sentence."""
+
+
+class Decision(NamedTuple):
+    """What to do, why where that is to be said, and the new params.yaml of a request."""
+
+    act: Act
+    why: str = ""
+    params: str = ""
+
+
+class Seen(NamedTuple):
+    """What stands on GitHub: the branch's requests, newest first, and the day an open promotion has learned up to."""
+
+    requests: Sequence[Json] = ()
+    promotion: int | None = None
+    learned: str | None = None
+
+
+# --- what was measured -----------------------------------------------------------------------------------------------
+
+
+def gather(folder: Path, job: str) -> dict[str, Any]:
+    """The check's outcome and its facts; whatever does not fit together is `unknown`, for the reasons given.
+
+    job: how the job that measured ended, as GitHub calls it.
+    """
+    problems: list[str] = []
+    measured = facts.read(facts.found(folder, "drift.json"), "drift", problems)
+    gate = facts.read(facts.found(folder, "gate-drift.json"), "drift_gate", problems)
+    outcome = gate["outcome"] if gate else "unknown"
+    if not problems and not (measured and gate):
+        problems.append(f"The job that measures ended as {job} and left no facts")
+    elif outcome in ("healthy", "not_configured") and job != "success":
+        problems.append(f"The check says {outcome.replace('_', ' ')}, but its job ended as {job}")
+    elif outcome == "unknown" and measured and gate:
+        problems += [measured["problem"]] if measured["problem"] else gate["not_judged"]
+    return {
+        "outcome": "unknown" if problems else outcome,
+        "reasons": problems,
+        "measured": measured or {},
+        "gate": gate or {"violations": [], "not_judged": []},
+        "run": facts.run_url(),
+    }
+
+
+def policy(path: Path = POLICY) -> dict[str, Any]:
+    """The block `retrain` of the policy. Ends with a sentence where the file is not as its schema says."""
+    bars = yaml.safe_load(path.read_text())
+    schema = json.loads((path.parent / "schemas" / f"{path.stem}.schema.json").read_text())
+    for error in Draft202012Validator(schema).iter_errors(bars):
+        sys.exit(f"{path}: {error.json_path}: {error.message}")
+    block: dict[str, Any] = bars["retrain"]
+    return block
+
+
+# --- the decision ----------------------------------------------------------------------------------------------------
+
+
+def decide(told: Facts, seen: Seen, params: str, bars: Json, now: datetime) -> Decision:
+    """What the outcome asks for, given what stands on GitHub already."""
+    match told["outcome"]:
+        case "not_configured":
+            return Decision("nothing")
+        case "healthy":
+            return Decision("close")
+        case "unknown":
+            return Decision("tell")
+    if seen.learned and seen.learned > began(told):
+        return Decision("covered")
+    if why := resting(seen.requests, bars, now):
+        return Decision("rest", why)
+    try:
+        return Decision("request", params=moved(params, told["measured"]["retrain"]))
+    except Blocked as blocked:
+        return Decision("blocked", str(blocked))
+
+
+def began(told: Facts) -> str:
+    """The day on which the last of the breaches began: data up to a later day holds something of each."""
+    known = [violation["since"] for violation in told["gate"]["violations"] if violation.get("since")]
+    return max(known, default=told["measured"]["window"][0])
+
+
+def resting(requests: Sequence[Json], bars: Json, now: datetime) -> str:
+    """Why no new request is opened now, or nothing; an open one is refreshed whatever the policy says."""
+    if any(request["state"] == "open" for request in requests):
+        return ""
+    ended = max((datetime.fromisoformat(request["closed_at"]) for request in requests), default=None)
+    if ended and now < (again := ended + timedelta(days=bars["cool_down_days"])):
+        return (
+            f"the last request ended on {ended:%Y-%m-%d}, and the cool-down in {POLICY} is {bars['cool_down_days']} "
+            f"days: there is none before {again:%Y-%m-%d %H:%M} UTC"
+        )
+    recent = sum(now - datetime.fromisoformat(request["created_at"]) < timedelta(days=7) for request in requests)
+    if recent >= bars["per_week"]:
+        return f"{recent} were opened within seven days, and {POLICY} allows {bars['per_week']}"
+    return ""
+
+
+def moved(params: str, retrain: Json) -> str:
+    """params.yaml with the new last day and, where one is pinned, the new snapshot; every other character kept.
+
+    Raises Blocked where there is nothing newer, or where it cannot be written.
+    """
+    try:
+        knobs = yaml.safe_load(params)
+        data = knobs["data"]
+        now, pinned = str(data["until"]), data.get("snapshot")
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError):
+        raise Blocked(f"{PARAMS} has no `data.until` that can be read: restore it from git") from None
+    until, snapshot = retrain["until"], retrain["snapshot"]
+    if until is None or until <= now:
+        raise Blocked(f"there is no newer labelled data than what `data.until` ({now}) takes in already")
+    if pinned and not snapshot:
+        raise Blocked("`data.snapshot` is pinned, and the check gave no new one: move `data.until`, `make snapshot`")
+    wanted = {"until": until} | ({"snapshot": snapshot} if pinned else {})
+    for name, value in wanted.items():
+        params = written(params, name, f'"{value}"' if name == "until" else value)
+    if yaml.safe_load(params) != knobs | {"data": data | wanted}:  # an alias, say: its value stands somewhere else
+        raise Blocked(f"{PARAMS} writes `data.until` in a way that cannot be edited: write it as a plain day")
+    return params
+
+
+def written(params: str, name: str, value: str) -> str:
+    """The text of params.yaml with one value of `data` replaced. Raises Blocked where it does not stand there once."""
+    root: Any = yaml.compose(params)
+    blocks = [block for key, block in root.value if key.value == "data"]
+    nodes = [node for block in blocks for key, node in block.value if key.value == name]
+    if len(nodes) != 1 or not isinstance(nodes[0], yaml.ScalarNode):
+        raise Blocked(f"`data.{name}` does not stand once in {PARAMS}: write it once")
+    return params[: nodes[0].start_mark.index] + value + params[nodes[0].end_mark.index :]
+
+
+# --- what is said ----------------------------------------------------------------------------------------------------
+
+
+def title(told: Facts) -> str:
+    """The request's: what it changes."""
+    return f"Retrain on data until {told['measured']['retrain']['until']}"
+
+
+def request(told: Facts, bars: Json, app: bool) -> str:
+    """The request's body: what it changes, what to do, and the evidence."""
+    retrain = told["measured"]["retrain"]
+    snapshot = " and the snapshot of its files" if retrain["snapshot"] else ""
+    lines = [
+        REQUEST,
+        "## The world has moved since the model in production learned",
+        f"\nThis moves `data.until` from {retrain['now']} to **{retrain['until']}**, the last day whose labels have "
+        f"matured{snapshot}. Its checks train and judge the model.",
+        "\n**What to do next**\n",
+        *([] if app else [f"- {START}"]),
+        "- Green: merge it. What its checks trained is then released, and proposed for production.",
+        "- Red: the report says which bar the new model misses; push to this branch, or close this.",
+        f"- Not wanted: close it. For {bars['cool_down_days']} days you are not asked again.",
+        "\nIt is kept up to date while the drift lasts, and closed when it is gone.",
+        *evidence(told),
+    ]
+    return report.cut("\n".join(lines) + "\n", told["run"], LIMIT)
+
+
+START = (
+    "Approve its checks: with no GitHub App set up (`GITOPS_APP_CLIENT_ID`) one approval, *Approve workflows to run* "
+    "below, starts them."
+)
+
+
+def untold(told: Facts) -> str:
+    """The issue's body where the check could not tell."""
+    lines = [
+        "## The drift check could not tell",
+        "\nThis is not drift, and nothing is retrained for it. But nobody sees drift while it lasts.\n",
+        *(f"- {text(reason)}" for reason in told["reasons"][:SHOWN]),
+        f"\n**What to do next**: read the log of [the run]({told['run']}). Is `PREDICTION_LOG` the right address, does "
+        "the service write to it, does the production model still exist? Then start *Drift* again by hand.",
+        "\nThe first check that can tell closes this issue.",
+    ]
+    return report.cut("\n".join(lines) + "\n", told["run"], LIMIT)
+
+
+def blocked(told: Facts, why: str) -> str:
+    """The issue's body where there is drift and no request can be opened."""
+    lines = [
+        "## The world has moved, and no retrain request can be opened",
+        f"\nFor {why}.",
+        "\n**What to do next**: see that labelled days reach `data.source`, or that `params.yaml` can be edited, "
+        "and start *Drift* again by hand. A roll-back is the other way: deploy/ROLLBACK.md.",
+        *evidence(told),
+    ]
+    return report.cut("\n".join(lines) + "\n", told["run"], LIMIT)
+
+
+def covered(told: Facts, learned: str | None) -> str:
+    """The comment on an open promotion that answers the drift."""
+    lines = [
+        COVERED,
+        "## Production drifts, and this promotion answers it",
+        f"\nIts model has learned from data until {learned}, past {began(told)}, when the last breach began. "
+        "So no retrain request is opened: **merge this**, and the next check says whether it was enough.",
+        *evidence(told),
+    ]
+    return report.cut("\n".join(lines) + "\n", told["run"], LIMIT)
+
+
+def summary(told: Facts, done: str) -> str:
+    """The step summary: the outcome, what was done about it, the evidence."""
+    heading = {
+        "not_configured": "➖ Drift: not configured",
+        "healthy": "🟢 Drift: none",
+        "drifted": "🔴 Drift",
+        "unknown": "⚪ Drift: could not tell",
+    }[told["outcome"]]
+    reasons = (f"- {text(reason)}" for reason in told["reasons"])
+    return "\n".join([f"## {heading}", f"\n{done}\n", *reasons, *evidence(told)]) + "\n"
+
+
+def evidence(told: Facts) -> Iterator[str]:
+    """Which bars, by how much, since when; what was looked at; plots and columns."""
+    measured, gate = told["measured"], told["gate"]
+    if gate["violations"]:
+        yield "\n### Bars that are not met\n"
+        yield from report.table(
+            ["what", "value", "bar", "since", "what to do"],
+            (
+                [*(short(each[key]) for key in ("rule", "value", "bar")), each.get("since") or "–", short(each["next"])]
+                for each in gate["violations"][:SHOWN]
+            ),
+        )
+        if len(gate["violations"]) > SHOWN:
+            yield f"\nAnd {len(gate['violations']) - SHOWN} more, in [the run]({told['run']})."
+    if measured.get("window"):
+        yield f"\n### What was looked at\n\n{looked_at(measured)} [The run]({told['run']})"
+    for reason in gate["not_judged"][:SHOWN]:
+        yield f"- ➖ not judged: {short(reason)}"
+    yield from plots(measured)
+    yield from columns(measured)
+
+
+def looked_at(measured: Json) -> str:
+    """Days and rows, of the log and of what they were compared with; live quality where labels are there."""
+    first, last = measured["window"]
+    model = f" Model {text(measured['model'])}." if measured["model"] else ""
+    said = f"The log of {first} to {last}: {measured['rows']:,} rows, against {measured['reference_rows']:,}.{model}"
+    live = measured["live"]
+    if live is None:
+        return f"{said} No labels have matured yet."
+    metrics = ", ".join(f"{report.words(name)} {report.interval(each)}" for name, each in live["metrics"].items())
+    return f"{said} Live, {live['days'][0]} to {live['days'][1]}, {live['rows']:,} labelled rows: {metrics}."
+
+
+def plots(measured: Json) -> Iterator[str]:
+    """Live quality and distances by day, as Mermaid; a day without a value is left out."""
+    days = measured.get("days", ())
+    worst = [each["name"] for each in by_distance(measured.get("columns", ()))[:PLOTTED]]
+    lines = {
+        "Live average precision": [each["average_precision"] for each in days],
+        "Distance of the scores": [each["score"] for each in days],
+        **{f"Distance of {report.words(name)}": [each["columns"].get(name) for each in days] for name in worst},
+    }
+    heading = "\n### Day by day"
+    for name, values in lines.items():
+        points = [(each["day"], value) for each, value in zip(days, values, strict=True) if report.number(value) != "–"]
+        if len(points) > 1:
+            yield heading
+            heading = ""
+            yield from by_day(name, points)
+
+
+def by_day(name: str, points: Sequence[tuple[str, float]]) -> Iterator[str]:
+    """One value a day, over the days since the first."""
+    first = date.fromisoformat(points[0][0])
+    since = [(date.fromisoformat(day) - first).days for day, _ in points]
+    values = [value for _, value in points]
+    top = 1.0 if "precision" in name else max(*values, 1e-9) * 1.05
+    return report.chart(name, f"days since {first}", since, name.split(" of ")[0].lower(), [values], (0.0, top))
+
+
+def columns(measured: Json) -> Iterator[str]:
+    """The columns, the furthest first."""
+    if rows := by_distance(measured.get("columns", ())):
+        yield from report.details(
+            "Columns",
+            report.table(
+                ["column", "distance", "measured by", "missing", "out of range"],
+                (
+                    [text(each["name"]), report.number(each["distance"]), text(each["method"])]
+                    + [share(each[name]) for name in ("missing", "out_of_range")]
+                    for each in rows[:SHOWN]
+                ),
+            ),
+        )
+
+
+def by_distance(measured: Iterable[Json]) -> list[Json]:
+    """Columns, the furthest first; those without a distance last."""
+    return sorted(measured, key=lambda each: (each["distance"] is None, -(each["distance"] or 0), each["name"]))
+
+
+def share(value: float | None) -> str:
+    """A share as per cent, or a dash."""
+    return "–" if value is None else f"{value:.2%}"
+
+
+def short(value: object) -> str:
+    """A value as inert Markdown, of a length that a table takes."""
+    whole = str(value)
+    return text(whole if len(whole) <= 160 else whole[:159] + "…")
+
+
+# --- what is done ----------------------------------------------------------------------------------------------------
+
+
+def drift(folder: Path) -> None:
+    """Does what the check's outcome asks for, and says so in the step summary."""
+    from gitops import pulls
+
+    told = gather(folder, json.loads(os.environ["NEEDS"])["measure"]["result"])
+    done = "Nothing is logged or nothing is in production yet, so there is nothing to compare. That is no fault."
+    if told["outcome"] != "not_configured":
+        here, bars = pulls.repository(), policy()
+        done = pulls.persist(lambda: reconcile(here, told, bars))
+    with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a") as file:
+        file.write(summary(told, done))
+    print(f"{told['outcome']}: {done}")
+
+
+def reconcile(here: Any, told: Facts, bars: Json) -> str:
+    """Brings requests, issues and comments in line with the decision; what was done, in a sentence."""
+    from gitops import pulls
+
+    seen = look(here) if told["outcome"] == "drifted" else Seen()
+    decision = decide(told, seen, PARAMS.read_text(), bars, datetime.now(UTC))
+    match decision.act:
+        case "close":
+            gone = f"The drift check of [this run]({told['run']}) finds no drift."
+            pulls.close(here, BRANCH, gone)
+            pulls.close_issue(here, ISSUES, gone)
+            return "Every bar is met. What was open for drift is closed."
+        case "tell":
+            return f"Kept in one issue: {pulls.issue(here, UNKNOWN, 'Drift: could not tell', untold(told))}"
+        case "blocked":
+            issue = pulls.issue(here, BLOCKED, "Drift, and no retrain request", blocked(told, decision.why))
+            return f"No retrain request, for {decision.why}: {issue}"
+        case "covered":
+            assert seen.promotion is not None
+            pulls.comment(here, seen.promotion, covered(told, seen.learned), COVERED)
+            return f"The open promotion #{seen.promotion} answers it, and has a comment that says so."
+        case "request":
+            return propose(here, told, bars, decision.params)
+    return f"No retrain request: {decision.why}."
+
+
+def look(here: Any) -> Seen:
+    """The branch's requests of the last weeks, and the open promotion."""
+    from gitops import pulls
+
+    head = f"{here.owner.login}:{BRANCH}"
+    requests = pulls.ask(here, "GET", "pulls", head=head, base=here.default_branch, state="all", per_page=30)
+    proposed = pulls.newest(here, promotion.BRANCH, "open")
+    if proposed is None:
+        return Seen(requests)
+    manifest = pulls.found(here, f"contents/{MANIFEST}", ref=proposed["head"]["sha"])
+    return Seen(requests, proposed["number"], learned(manifest))
+
+
+def learned(manifest: Json | None) -> str | None:
+    """The last day of data that a promotion's model has seen; None where its manifest does not say."""
+    try:
+        until = json.loads(base64.b64decode((manifest or {})["content"]))["data"]["until"]
+        return date.fromisoformat(until).isoformat()
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def propose(here: Any, told: Facts, bars: Json, params: str) -> str:
+    """The one retrain request, opened or brought up to date; what was done, in a sentence."""
+    from gitops import pulls
+
+    app = bool(os.environ.get("GITOPS_BOT"))
+    head = pulls.ref(here, BRANCH)
+    pulls.commit(here, BRANCH, {str(PARAMS): params}, title(told), head)
+    names = (bars["labels"], bars["reviewers"], bars["team_reviewers"])
+    number, url = pulls.propose(here, BRANCH, title(told), request(told, bars, app), *names)
+    pulls.close_issue(here, ISSUES, f"The drift check can tell again, and there is a retrain request: {url}")
+    if number is None:
+        return f"The branch is pushed; an issue has the link that opens the request: {url}"
+    refused = pulls.auto_merge(here, number) if bars["auto_merge"] else None
+    return f"Retrain request: {url}" + (f". GitHub will not merge it by itself: {text(refused)}" if refused else "")
