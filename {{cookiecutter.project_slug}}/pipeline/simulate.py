@@ -2,11 +2,12 @@
 
 Source: *Reproducible Machine Learning for Credit Card Fraud Detection* (Le Borgne et al., 2022), chapter 3,
 transaction data simulator. A day depends on its date and on the knobs alone: it can be made on its own, and the days
-made beside it change nothing. Bring your own problem: name a folder in data.source, and delete this file.
+made beside it change nothing. The knob `drift` changes the world from a day on.
+Bring your own problem: name a folder in data.source, and delete this file.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import date, timedelta
 from enum import IntEnum, auto
 from functools import lru_cache
@@ -29,6 +30,9 @@ SUSPICIOUS = 220  # fraud 1: every larger amount
 TERMINALS, TERMINAL_DAYS = 2, 28  # fraud 2: so many terminals a day, all of their transactions for so many days
 CARDS, CARD_DAYS, SHARE, FACTOR = 3, 14, 1 / 3, 5.0  # fraud 3: so many cards a day, a share of theirs, times FACTOR
 
+NIGHT = 7 * 3600  # seconds: drift moves customers there, and cards are tested there
+TESTS, HOUR, PETTY = 10, 3600, (0.5, 3)  # fraud 4, of drift: so many payments of a card in an hour, and their amounts
+
 STRIDE = 1_000_000_000  # day n numbers its transactions from n * STRIDE on, whatever other days hold
 
 
@@ -41,6 +45,18 @@ class Draw(IntEnum):
     STOLEN_TERMINALS = auto()
     STOLEN_CARDS = auto()
     FRAUDS = auto()
+    NIGHTS = auto()
+    TESTED_CARDS = auto()
+
+
+@dataclass(frozen=True)
+class Drift:
+    """The block `simulate.drift`, checked: how the world changes, from a day on."""
+
+    since: date
+    amount: float  # every amount, times this: prices rise, and with them what is suspicious
+    night: float  # share of the customers' transactions that move to the night
+    pattern: float  # new frauds, as a share of the day's transactions
 
 
 @dataclass(frozen=True)
@@ -52,6 +68,18 @@ class Knobs:
     customers: int
     terminals: int
     radius: float
+    drift: Drift | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Transactions, each array [rows]."""
+
+    customer: np.ndarray  # int64
+    terminal: np.ndarray  # int64
+    second: np.ndarray  # int64, of the day
+    amount: np.ndarray  # float64
+    fraud: np.ndarray  # bool
 
 
 @dataclass(frozen=True)
@@ -88,29 +116,48 @@ def day(when: date, knobs: Mapping[str, Any]) -> pl.DataFrame:
 def check(knobs: Mapping[str, Any]) -> Knobs:
     """The knobs, checked. Raises BadInput naming one that is missing, unknown, or no number of its kind."""
     names = [field.name for field in fields(Knobs)]
-    if odd := sorted(set(names) ^ set(knobs)):
+    if odd := sorted(set(names) ^ {*knobs, "drift"}):
         raise BadInput(f"params.yaml: simulate takes {', '.join(names)}; missing or unknown: {', '.join(odd)}")
     for name, least in (("seed", 0), ("customers", 1), ("terminals", 1)):
         if type(knobs[name]) is not int or knobs[name] < least:
             raise BadInput(f"params.yaml: simulate.{name} is {knobs[name]!r}; write a whole number, {least} or more")
     if type(knobs["radius"]) not in (int, float) or not 0 < knobs["radius"] < inf:
         raise BadInput(f"params.yaml: simulate.radius is {knobs['radius']!r}; write a number above 0")
-    return Knobs(**{**knobs, "start": params.day(knobs["start"], "simulate.start")})
+    start = params.day(knobs["start"], "simulate.start")
+    return Knobs(**{**knobs, "start": start, "drift": check_drift(knobs.get("drift"))})
+
+
+def check_drift(drift: Any) -> Drift | None:
+    """The block `drift`, checked; what it leaves out stays as it was. Raises BadInput naming what is wrong."""
+    if drift is None:
+        return None
+    most = {"amount": 100.0, "night": 1.0, "pattern": 1.0}
+    if not isinstance(drift, dict) or "from" not in drift or not set(drift) <= {"from", *most}:
+        raise BadInput(
+            f"params.yaml: simulate.drift is {drift!r}; write null, or a day as `from` with any of {', '.join(most)}"
+        )
+    values = {"amount": 1.0, "night": 0.0, "pattern": 0.0} | {name: drift[name] for name in most if name in drift}
+    for name, value in values.items():
+        if type(value) not in (int, float) or not 0 <= value <= most[name]:
+            raise BadInput(f"params.yaml: simulate.drift.{name} is {value!r}; write a number from 0 to {most[name]:g}")
+    return Drift(params.day(drift["from"], "simulate.drift.from"), **values)
 
 
 def transactions(number: int, knobs: Knobs) -> pl.DataFrame:
     """Day `number` (0 is `simulate.start`), in time order."""
     customer, terminal, second, amount = genuine(number, knobs)
-    amount, fraud = defraud(number, knobs, customer, terminal, amount)
-    midnight = np.datetime64(knobs.start + timedelta(days=number), "us")
+    rows = Rows(customer, terminal, second, *defraud(number, knobs, customer, terminal, amount))
+    today = knobs.start + timedelta(days=number)
+    if knobs.drift and today >= knobs.drift.since:
+        rows = drifted(number, knobs, knobs.drift, rows)
     return pl.DataFrame(
         {
-            ID: number * STRIDE + np.arange(len(second)),
-            TIME: midnight + second.astype("timedelta64[s]"),
-            "customer_id": customer,
-            "terminal_id": terminal,
-            "tx_amount": amount,
-            LABEL: fraud.astype(np.int64),
+            ID: number * STRIDE + np.arange(len(rows.second)),
+            TIME: np.datetime64(today, "us") + rows.second.astype("timedelta64[s]"),
+            "customer_id": rows.customer,
+            "terminal_id": rows.terminal,
+            "tx_amount": rows.amount,
+            LABEL: rows.fraud.astype(np.int64),
         }
     )
 
@@ -143,6 +190,30 @@ def defraud(
     used = generator(Draw.FRAUDS, number, knobs).binomial(cards, SHARE)  # a card stolen twice may be used twice
     fraud = (amount > SUSPICIOUS) | (stolen > 0) | (used > 0)
     return (amount * FACTOR**used).round(2), fraud
+
+
+def drifted(number: int, knobs: Knobs, drift: Drift, rows: Rows) -> Rows:
+    """The day in the changed world: the same customers at the same terminals, dearer and later, and fraud 4 beside."""
+    rng = generator(Draw.NIGHTS, number, knobs)
+    late = rng.uniform(size=len(rows.second)) < drift.night
+    second = np.where(late, rng.integers(1, NIGHT, len(rows.second)), rows.second)
+    moved = replace(rows, second=second, amount=(rows.amount * drift.amount).round(2))
+    tests = tested(number, knobs, round(drift.pattern * len(second) / TESTS))
+    both = [np.concatenate([getattr(part, field.name) for part in (moved, tests)]) for field in fields(Rows)]
+    order = np.argsort(np.concatenate([moved.second, tests.second]), kind="stable")
+    return Rows(*(column[order] for column in both))
+
+
+def tested(number: int, knobs: Knobs, cards: int) -> Rows:
+    """Fraud 4: whoever stole a list of cards tries which of them still work, each with petty payments, at night."""
+    customers, rng = profiles(knobs), generator(Draw.TESTED_CARDS, number, knobs)
+    usable = np.flatnonzero(customers.number)
+    customer = np.repeat(rng.choice(usable, min(cards, len(usable)), replace=False), TESTS)
+    start = rng.integers(1, NIGHT - HOUR, len(customer) // TESTS).repeat(TESTS)
+    second = start + rng.integers(HOUR, size=len(customer))
+    terminal = customers.terminal[customers.first[customer] + rng.integers(customers.number[customer])]
+    amount = rng.uniform(*PETTY, len(customer)).round(2)
+    return Rows(customer, terminal, second, amount, np.ones(len(customer), bool))
 
 
 def thefts(purpose: Draw, number: int, days: int, a_day: int, population: int, seed: int) -> np.ndarray:
