@@ -67,10 +67,11 @@ def serving(tag: str) -> Iterator[tuple[int, float]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     LOG.parent.mkdir(exist_ok=True)
+    environment = {**os.environ, "PREDICTION_LOG": str(Path("build/predictions").resolve())}  # not production's
     began = time.monotonic()
     with LOG.open("w") as log:
         command = ["bentoml", "serve", tag, "--host", "127.0.0.1", "--port", str(port)]
-        server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
     try:
         while not ready(port):
             if server.poll() is not None or time.monotonic() - began > READY:
