@@ -41,6 +41,7 @@ class Fault:
     delay: float = 0
     retry_after: int | None = None
     rate_limit: bool = False
+    message: str = "Server Error"
     after: int = 0
     times: int | None = 1
     hook: Callable[[], object] = lambda: None
@@ -60,7 +61,7 @@ class Fault:
         if self.retry_after is not None:
             message = {"message": "You have exceeded a secondary rate limit. Please wait a few minutes."}
             return api.Answer(self.status or 403, message, {"Retry-After": str(self.retry_after)})
-        return api.Answer(self.status, {"message": "Server Error"}) if self.status else None
+        return api.Answer(self.status, {"message": self.message}) if self.status else None
 
 
 @dataclass(frozen=True)

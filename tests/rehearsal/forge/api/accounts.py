@@ -146,6 +146,15 @@ def list_collaborators(call: Call) -> list[Json]:
     return [{**call.state.account(login), "role_name": role} for login, role in call.repo.roles.items()]
 
 
+@route("PUT /repos/{repo}/collaborators/{login}", grant="administration:write")
+def add_collaborator(call: Call, login: str) -> None:
+    """They have to accept on GitHub; here they do at once."""
+    if login not in call.state.accounts:
+        raise Refused(404, "Not Found")
+    permission = call.body.get("permission", "push")
+    call.repo.roles[login] = {"pull": "read", "push": "write"}.get(permission, permission)
+
+
 @route("GET /repos/{repo}/collaborators/{login}/permission")
 def get_permission(call: Call, login: str) -> Json:
     role = ROLES[call.state.level(call.repo, Actor(login))]
