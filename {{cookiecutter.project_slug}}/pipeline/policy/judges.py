@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.policy.bars import POLICIES, Bars, Measured, Violation, load, read
 from pipeline.policy.data import judge_data, unjudged_data
+from pipeline.policy.drift import judge_drift, outcome, unjudged_drift
 from pipeline.policy.model import judge_model, unjudged_model
 from pipeline.policy.service import judge_service
 
@@ -41,6 +42,7 @@ JUDGES = {
     "data": Judge(Path("reports/validation.json"), "dvc repro validate", judge_data, unjudged_data),
     "model": Judge(Path("metrics.json"), "dvc repro evaluate", judge_model, unjudged_model),
     "service": Judge(Path("reports/service.json"), "make probe", judge_service),
+    "drift": Judge(Path("reports/drift.json"), "make drift", judge_drift, unjudged_drift, outcome),
 }
 
 

@@ -1,0 +1,272 @@
+"""reports/drift.json against policies/drift.yaml."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.policy.bars import (
+    BEYOND,
+    LEAST,
+    OTHER,
+    Bars,
+    Measured,
+    Violation,
+    interval,
+    nearest,
+    number,
+    percent,
+    worse,
+)
+
+FILE = "reports/drift.json"
+PROBLEM, UNLABELLED = "problem", "live.unlabelled"
+DOUBTS = {PROBLEM, UNLABELLED}  # rules that say that nothing can be told, not that something drifted
+PROMOTED = Path("deploy/production/metrics.json")
+AVERAGE_PRECISION = "average_precision"  # the metric that drift.json has for single days
+
+Value = Callable[[Measured], float | None]
+"""What is looked at of a single day; None where the day has it not."""
+
+
+@dataclass(frozen=True)
+class Drift(Violation):
+    """A bar that is not met, and since when."""
+
+    since: str | None = None  # the first of the last days, all of which miss it
+
+
+def judge_drift(measured: Measured, policy: Bars) -> list[Violation]:
+    """The bars of policies/drift.yaml that reports/drift.json does not meet; a problem stands for all of them."""
+    if measured["problem"]:
+        return [
+            Drift(
+                rule=PROBLEM,
+                file=FILE,
+                value=measured["problem"],
+                bar="a prediction log that can be read, with rows enough to tell",
+                next="this is no drift: mend what is named, and run the check again",
+            )
+        ]
+    if not measured["columns"]:
+        return []
+    return [
+        *judge_columns(measured, policy),
+        *judge_score(measured, policy),
+        *judge_quality(measured, policy),
+        *judge_labels(measured, policy),
+        *judge_live(measured, policy),
+    ]
+
+
+def judge_columns(measured: Measured, policy: Bars) -> Iterator[Violation]:
+    """Columns that are too far from the reference."""
+    for column in measured["columns"]:
+        name = column["name"]
+        rule, bar = column_bar(name, policy)
+        yield from judge_distance(rule, name, column, bar, measured, policy, of_column(name))
+
+
+def column_bar(name: str, policy: Bars) -> tuple[str, float]:
+    """A column's rule and bar: its own, or that of all."""
+    own = policy["columns"]["exceptions"]
+    return (
+        (f"columns.exceptions.{name}", own[name]) if name in own else ("columns.maximum", policy["columns"]["maximum"])
+    )
+
+
+def of_column(name: str) -> Value:
+    """A column's distance on a day."""
+    return lambda day: day["columns"].get(name)
+
+
+def judge_score(measured: Measured, policy: Bars) -> Iterator[Violation]:
+    """Scores that are too far from those of the test week."""
+    bar = policy["score"]["maximum"]
+    yield from judge_distance(
+        "score.maximum", "the score", measured["score"], bar, measured, policy, lambda day: day["score"]
+    )
+
+
+def judge_distance(
+    rule: str, what: str, found: Measured, bar: float, measured: Measured, policy: Bars, of_day: Value
+) -> Iterator[Violation]:
+    """A distance above its bar, on enough single days too. One that there is no value for is a matter of `quality`."""
+    odd = beyond("maximum", bar, of_day)
+    if number(found["distance"]) > bar and len(days(measured, odd)) >= policy["evidence_days"]:
+        since = began(measured, odd)
+        yield Drift(
+            rule=rule,
+            file=FILE,
+            value=f"{what} is {found['distance']:.3g} away from what the model learned from{spoken(since)}",
+            bar=f"at most {bar:g} ({found['method']})",
+            rows=measured["rows"],
+            next="look at reports/drift.html: a fault of the source is mended there, a change of the world is learned",
+            since=since,
+        )
+
+
+def judge_quality(measured: Measured, policy: Bars) -> Iterator[Violation]:
+    """Columns with too many values that are missing or out of range."""
+    for fault, most in policy["quality"].items():
+        for column in measured["columns"]:
+            if BEYOND["maximum"](number(column[fault]), most):
+                yield Drift(
+                    rule=f"quality.{fault}",
+                    file=FILE,
+                    value=f"{column['name']} is {fault.replace('_', ' ')} in {percent(column[fault])} of the rows",
+                    bar=f"at most {percent(most)}",
+                    rows=round(measured["rows"] * number(column[fault])),
+                    next="find out what fills this column, before a model learns from it",
+                )
+
+
+def judge_labels(measured: Measured, policy: Bars) -> Iterator[Violation]:
+    """Rows that the source does not know: what is measured on the others is not the quality of all."""
+    live, most = measured["live"], policy["live"]["unlabelled"]
+    if live and live["unlabelled"] > most * (live["rows"] + live["unlabelled"]):
+        yield Drift(
+            rule=UNLABELLED,
+            file=FILE,
+            value=f"{live['unlabelled']:,} rows of {live['days'][0]} to {live['days'][1]} are not in data.source, "
+            f"{live['rows']:,} are",
+            bar=f"at most {percent(most)}",
+            rows=live["unlabelled"],
+            next="see that the service is given the transaction_id of the source, and that data.source is whole",
+        )
+
+
+def judge_live(measured: Measured, policy: Bars) -> Iterator[Violation]:
+    """Metrics of the live rows whose better end misses a bar."""
+    if not can_tell(measured, policy):
+        return
+    live, promoted = measured["live"], at_promotion(measured)
+    for name, bars in policy["live"]["metrics"].items():
+        for rule, end, bar, words in live_bars(bars, promoted.get(name)):
+            if not BEYOND[end](worse(live["metrics"].get(name), OTHER[end]), bar):
+                continue
+            odd = beyond(end, bar, lambda day: day["average_precision"])
+            since = began(measured, odd) if name == AVERAGE_PRECISION else None
+            yield Drift(
+                rule=f"live.metrics.{name}.{rule}",
+                file=FILE,
+                value=f"{name} is {interval(live['metrics'].get(name))}{spoken(since)}",
+                bar=f"at {LEAST[end]} {bar:.4g} at the interval's better end{words}",
+                rows=live["rows"],
+                next="train on newer days, which the request to retrain proposes"
+                if name in live["metrics"]
+                else f"correct the name in policies/drift.yaml; did you mean {nearest(name, live['metrics'])}?",
+                since=since,
+            )
+
+
+def live_bars(bars: Mapping[str, float], promoted: Measured | None) -> Iterator[tuple[str, str, float, str]]:
+    """Each bar on a metric: its rule, its end, its value, and how that came about."""
+    for rule, bar in bars.items():
+        if rule in BEYOND:
+            yield rule, rule, bar, ""
+        elif promoted:
+            yield rule, "minimum", promoted["value"] - bar, f": {bar:g} below {promoted['value']:.4g}, at its promotion"
+
+
+# --- since when ---
+
+
+def beyond(end: str, bar: float, of_day: Value) -> Callable[[Measured], bool | None]:
+    """Whether a day misses a bar; None where the day does not say."""
+
+    def misses(day: Measured) -> bool | None:
+        value = of_day(day)
+        return None if value is None else BEYOND[end](value, bar)
+
+    return misses
+
+
+def days(measured: Measured, odd: Callable[[Measured], bool | None]) -> list[str]:
+    """The days of the window that miss a bar."""
+    first, last = measured["window"]
+    return [day["day"] for day in measured["days"] if first <= day["day"] <= last and odd(day)]
+
+
+def began(measured: Measured, odd: Callable[[Measured], bool | None]) -> str | None:
+    """The first of the last days, all of which miss a bar; days that do not say are passed over."""
+    since = None
+    for day in reversed(measured["days"]):
+        match odd(day):
+            case False:
+                break
+            case True:
+                since = day["day"]
+    return since
+
+
+def spoken(since: str | None) -> str:
+    return f", since {since}" if since else ""
+
+
+# --- what cannot be judged ---
+
+
+def unjudged_drift(measured: Measured, policy: Bars) -> list[str]:
+    """What no bar of policies/drift.yaml could be held against, and why."""
+    if measured["problem"]:
+        return []
+    if not measured["configured"]:
+        lacks = "PREDICTION_LOG names no log" if measured["model"] else "nothing is in production"
+        return [f"anything: {lacks} yet, so there is nothing to compare"]
+    if not measured["columns"]:
+        least, grace = policy["window"]["minimum_days"], policy["window"]["grace_days"]
+        return [
+            f"anything: the model in production has not answered for {least} whole days yet; it has {grace} days to"
+        ]
+    return [*single_days(measured, policy), *unjudged_live(measured, policy)]
+
+
+def single_days(measured: Measured, policy: Bars) -> Iterator[str]:
+    """Distances above their bar that too few single days show."""
+    for column in measured["columns"]:
+        name = column["name"]
+        bar = column_bar(name, policy)[1]
+        if number(column["distance"]) > bar:
+            odd = days(measured, beyond("maximum", bar, of_column(name)))
+            if len(odd) < policy["evidence_days"]:
+                when = ", ".join(odd) or "no single day"
+                yield f"{name}: {column['distance']:.3g} away, above {bar:g}, but only on {when} (evidence_days)"
+
+
+def unjudged_live(measured: Measured, policy: Bars) -> Iterator[str]:
+    """Live quality, where there is none to judge."""
+    if not can_tell(measured, policy):
+        rows = measured["live"]["rows"] if measured["live"] else 0
+        yield (
+            f"live quality: {rows:,} rows of the model in production have a matured label, "
+            f"{policy['live']['rows']:,} are needed (live.rows)"
+        )
+    elif any("drop" in bars for bars in policy["live"]["metrics"].values()) and not at_promotion(measured):
+        yield f"live.metrics: what was lost since the promotion, as {PROMOTED} is not of the model in production"
+
+
+def can_tell(measured: Measured, policy: Bars) -> bool:
+    """Whether live quality was measured, and on enough of the rows."""
+    live = measured["live"]
+    enough = live and live["metrics"] and live["rows"] >= policy["live"]["rows"]
+    return bool(enough) and not any(judge_labels(measured, policy))
+
+
+def at_promotion(measured: Measured) -> Mapping[str, Any]:
+    """The metrics that the model in production had when it was promoted; none where they are another model's."""
+    try:
+        found = json.loads(PROMOTED.read_text())
+        return dict(found["metrics"]) if found["model"]["digest"] == measured["model"] else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def outcome(measured: Measured, policy: Bars, violations: Sequence[Violation]) -> Mapping[str, Any]:
+    """The gate's outcome: not_configured, healthy, drifted or unknown."""
+    if not measured["configured"] and not measured["problem"]:
+        return {"outcome": "not_configured"}
+    if not violations:
+        return {"outcome": "healthy"}
+    return {"outcome": "unknown" if {violation.rule for violation in violations} <= DOUBTS else "drifted"}
