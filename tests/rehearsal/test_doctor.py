@@ -48,7 +48,8 @@ class Patient:
     def findings(self) -> dict[str, str]:
         """What doctor says, by the first word or two of each line, mends below it."""
         _, said = self.run(doctor.doctor)
-        found, last = {}, ""
+        found: dict[str, str] = {}
+        last = ""
         for line in said.partition("\n\n")[0].splitlines():
             if not line.startswith(" "):
                 last = line[2:].partition(" is ")[0].partition(":")[0]
@@ -357,7 +358,8 @@ def test_the_setup_brings_a_weakened_ruleset_back(healthy: Patient) -> None:
 
 def test_stricter_rules_from_elsewhere_will_do(bare: Patient) -> None:
     rules = json.loads(json.dumps(RULESET["rules"]))
-    next(rule for rule in rules if rule["type"] == "pull_request")["parameters"]["required_approving_review_count"] = 2
+    asked = next(rule["parameters"] for rule in rules if rule["type"] == "pull_request")
+    asked |= {"required_approving_review_count": 2, "allowed_merge_methods": ["squash"]}
     bare.call("POST", f"repos/{NAME}/rulesets", RULESET | {"name": "Ours", "rules": rules})
     assert bare.findings()["Ruleset"].startswith(doctor.GOOD)
     bare.run(doctor.setup)

@@ -72,7 +72,7 @@ def doctor() -> None:
     here = repository()
     findings = patiently(lambda: list(examine(here)))
     for finding in findings:
-        print(finding.mark, finding.says, *(f"\n    {mend}" for mend in finding.mends))
+        print("\n    ".join([f"{finding.mark} {finding.says}", *finding.mends]))
     print(f"\n{LEGEND}")
     sys.exit(any(finding.mark == BROKEN for finding in findings))
 
@@ -391,11 +391,13 @@ def lacking(asked: Any, given: Any, name: str = "") -> Iterator[str]:
     if isinstance(asked, Mapping):
         for key, value in asked.items():
             yield from lacking(value, (given or {}).get(key), key)
+    elif name.startswith("allowed_"):  # a shorter list is stricter
+        yield from (f"{name} with {json.dumps(item)}" for item in given or [] if item not in asked)
     elif isinstance(asked, list):
         for item in asked:
             if all([*lacking(item, other)] for other in given or []):
                 yield f"{name} without {json.dumps(item)}"
-    elif given != asked and not (type(asked) is int and isinstance(given, int) and given >= asked):
+    elif (given or 0) != asked and not (type(asked) is int and isinstance(given, int) and given >= asked):
         yield f"{name} {json.dumps(given)}, not {json.dumps(asked)}"
 
 

@@ -151,7 +151,7 @@ def add_collaborator(call: Call, login: str) -> None:
     """They have to accept on GitHub; here they do at once."""
     if login not in call.state.accounts:
         raise Refused(404, "Not Found")
-    permission = call.body.get("permission", "push")
+    permission: str = call.body.get("permission", "push")
     call.repo.roles[login] = {"pull": "read", "push": "write"}.get(permission, permission)
 
 
