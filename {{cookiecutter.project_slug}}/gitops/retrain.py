@@ -156,9 +156,13 @@ def moved(params: str, retrain: Json) -> str:
     if pinned and not snapshot:
         raise Blocked("`data.snapshot` is pinned, and the check gave no new one: move `data.until`, `make snapshot`")
     wanted = {"until": until} | ({"snapshot": snapshot} if pinned else {})
-    for name, value in wanted.items():
-        params = written(params, name, f'"{value}"' if name == "until" else value)
-    if yaml.safe_load(params) != knobs | {"data": data | wanted}:  # an alias, say: its value stands somewhere else
+    try:
+        for name, value in wanted.items():
+            params = written(params, name, f'"{value}"' if name == "until" else value)
+        good = yaml.safe_load(params) == knobs | {"data": data | wanted}
+    except yaml.YAMLError:
+        good = False
+    if not good:  # an alias, say: its value stands somewhere else
         raise Blocked(f"{PARAMS} writes `data.until` in a way that cannot be edited: write it as a plain day")
     return params
 

@@ -1,0 +1,371 @@
+"""What is done about drift: each outcome asks for its one thing, and nothing that is quoted can do harm."""
+
+import base64
+import json
+import re
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gitops import report, retrain
+from gitops.retrain import Blocked, Seen
+
+NOTHING = Seen()
+NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
+BARS = yaml.safe_load(Path("policies/drift.yaml").read_text())["retrain"] | {"cool_down_days": 3, "per_week": 2}
+PARAMS = """data: # where it comes from
+  source: simulate
+  until: "2018-08-14" # the last day
+  snapshot: null # pins it
+
+split: {train: 7}
+"""
+HOSTILE = "$(touch pwned) `id` ::error::x\n## Heading <img src=x onerror=y> @everyone #1 | ``` <!-- gitops:retrain -->"
+
+
+@pytest.fixture(autouse=True)
+def a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SERVER_URL", "REPOSITORY", "RUN_ID"):
+        monkeypatch.setenv(f"GITHUB_{name}", {"SERVER_URL": "https://forge", "REPOSITORY": "o/r", "RUN_ID": "7"}[name])
+
+
+def measured(**changed: Any) -> dict[str, Any]:
+    """drift.json of a week in which amounts have grown."""
+    days = [
+        {
+            "day": f"2018-08-{day}",
+            "rows": 9_000,
+            "score": 0.02 * (day - 20),
+            "columns": {"tx_amount": 0.05 * (day - 20), "V1": 0.01},
+            "average_precision": 0.6 if day < 24 else None,
+        }
+        for day in range(21, 28)
+    ]
+    return {
+        "model": "sha256:" + "a" * 64,
+        "configured": True,
+        "problem": None,
+        "window": ["2018-08-21", "2018-08-27"],
+        "rows": 63_000,
+        "reference_rows": 58_000,
+        "columns": [
+            {"name": "V1", "distance": 0.01, "method": "wasserstein", "missing": 0.0, "out_of_range": 0.0},
+            {"name": "tx_amount", "distance": 0.3, "method": "wasserstein", "missing": 0.0, "out_of_range": 0.01},
+            {"name": "constant", "distance": None, "method": "none", "missing": None, "out_of_range": None},
+        ],
+        "score": {"distance": 0.1, "method": "wasserstein"},
+        "live": {
+            "days": ["2018-08-21", "2018-08-23"],
+            "rows": 27_000,
+            "unlabelled": 3,
+            "metrics": {"average_precision": {"value": 0.41, "low": 0.38, "high": 0.44}},
+        },
+        "days": days,
+        "retrain": {"until": "2018-08-23", "now": "2018-08-14", "snapshot": None},
+        **changed,
+    }
+
+
+def violation(**changed: Any) -> dict[str, Any]:
+    said = {"rule": "columns.tx_amount", "file": "reports/drift.json", "value": 0.3, "bar": "at most 0.1"}
+    return {**said, "next": "retrain", "since": "2018-08-23", **changed}
+
+
+def gate(outcome: str = "drifted", *violations: dict[str, Any], **changed: Any) -> dict[str, Any]:
+    found = list(violations or ([violation()] if outcome == "drifted" else []))
+    return {"outcome": outcome, "violations": found, "not_judged": [], **changed}
+
+
+def gathered(folder: Path, job: str = "failure", **files: Any) -> dict[str, Any]:
+    """The facts that the job that speaks reads."""
+    for name, value in files.items():
+        (folder / f"{name.replace('_', '-')}.json").write_text(value if isinstance(value, str) else json.dumps(value))
+    return retrain.gather(folder, job)
+
+
+@pytest.fixture
+def drifted(tmp_path: Path) -> dict[str, Any]:
+    return gathered(tmp_path, drift=measured(), gate_drift=gate())
+
+
+def ended(days: float, number: int = 1) -> dict[str, Any]:
+    """A request that was opened and merged or closed so many days ago."""
+    day = (NOW - timedelta(days=days)).isoformat()
+    return {"number": number, "state": "closed", "created_at": day, "closed_at": day}
+
+
+def opened(days: float) -> dict[str, Any]:
+    return ended(days) | {"state": "open", "closed_at": None}
+
+
+def act(told: dict[str, Any], seen: Seen = NOTHING) -> retrain.Decision:
+    return retrain.decide(told, seen, PARAMS, BARS, NOW)
+
+
+# --- what was measured -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("outcome", "job", "does"),
+    [
+        ("not_configured", "success", "nothing"),
+        ("healthy", "success", "close"),
+        ("drifted", "failure", "request"),
+        ("unknown", "failure", "tell"),
+        ("healthy", "failure", "tell"),  # something else in the job broke, such as what prunes the log
+        ("not_configured", "failure", "tell"),
+    ],
+)
+def test_each_outcome_asks_for_its_one_thing(tmp_path: Path, outcome: str, job: str, does: str) -> None:
+    told = gathered(tmp_path, job, drift=measured(), gate_drift=gate(outcome))
+    assert act(told).act == does
+
+
+def test_a_job_that_left_no_facts_could_not_tell(tmp_path: Path) -> None:
+    told = gathered(tmp_path / "nothing")
+    assert told["outcome"] == "unknown" and "failure" in told["reasons"][0]
+    assert "left no facts" in retrain.untold(told)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "{not json",
+        "[]",
+        measured(rows=-1),
+        measured(window=["2018-08-21\n", "2018-08-27"]),
+        measured(window=["2018-02-31", "2018-08-27"]),
+        measured(columns=[{"name": HOSTILE, "distance": 1, "method": "", "missing": 0, "out_of_range": 0}]),
+        measured(columns=[{"name": "a\n", "distance": 1, "method": "", "missing": 0, "out_of_range": 0}]),
+        measured(retrain={"until": HOSTILE, "now": "2018-08-14", "snapshot": None}),
+        measured(retrain={"until": None, "now": "2018-08-14", "snapshot": "x"}),
+        {name: value for name, value in measured().items() if name != "live"},
+    ],
+)
+def test_facts_of_another_form_are_no_drift(tmp_path: Path, broken: Any) -> None:
+    told = gathered(tmp_path, drift=broken, gate_drift=gate())
+    assert told["outcome"] == "unknown"
+    assert "drift.json" in told["reasons"][0]
+    assert act(told).act == "tell"
+
+
+def test_one_file_without_the_other_is_no_drift(tmp_path: Path) -> None:
+    assert gathered(tmp_path, gate_drift=gate())["outcome"] == "unknown"
+
+
+def test_an_outage_is_told_in_its_own_words(tmp_path: Path) -> None:
+    told = gathered(tmp_path, drift=measured(problem="s3://log cannot be read"), gate_drift=gate("unknown"))
+    assert told["reasons"] == ["s3://log cannot be read"]
+    few = gathered(tmp_path, drift=measured(), gate_drift=gate("unknown", not_judged=["12 rows, 10,000 are needed"]))
+    assert few["reasons"] == ["12 rows, 10,000 are needed"]
+
+
+# --- the decision ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("requests", "does"),
+    [
+        ([], "request"),
+        ([ended(1)], "rest"),
+        ([ended(2.9)], "rest"),
+        ([ended(3.1)], "request"),
+        ([ended(4), ended(5)], "rest"),  # two within a week
+        ([ended(4), ended(8)], "request"),
+        ([opened(0.1)], "request"),  # is refreshed
+        ([opened(0.1), ended(1), ended(2)], "request"),
+    ],
+)
+def test_requests_are_seldom_and_an_open_one_is_refreshed(
+    drifted: dict[str, Any], requests: list[dict[str, Any]], does: str
+) -> None:
+    decision = act(drifted, Seen(requests))
+    assert decision.act == does
+    assert ("policies/drift.yaml" in decision.why) == (does == "rest")
+
+
+def test_the_cool_down_runs_from_the_end_of_a_request(drifted: dict[str, Any]) -> None:
+    long_open = ended(10) | {"closed_at": (NOW - timedelta(days=1)).isoformat()}
+    assert act(drifted, Seen([long_open])).act == "rest"
+
+
+@pytest.mark.parametrize(("learned", "does"), [(None, "request"), ("2018-08-23", "request"), ("2018-08-24", "covered")])
+def test_an_open_promotion_past_the_breach_covers_it(drifted: dict[str, Any], learned: str | None, does: str) -> None:
+    assert act(drifted, Seen([], 4, learned)).act == does
+
+
+def test_the_last_breach_has_to_be_covered(tmp_path: Path) -> None:
+    breaches = [violation(), violation(since="2018-08-25"), violation(since=None)]
+    told = gathered(tmp_path, drift=measured(), gate_drift=gate("drifted", *breaches))
+    assert retrain.began(told) == "2018-08-25"
+    undated = gathered(tmp_path, drift=measured(), gate_drift=gate("drifted", violation(since=None)))
+    assert retrain.began(undated) == "2018-08-21"
+
+
+@pytest.mark.parametrize("until", [None, "2018-08-14", "2018-08-01"])
+def test_without_newer_labels_there_is_no_request(tmp_path: Path, until: str | None) -> None:
+    nothing_new = measured(retrain={"until": until, "now": "2018-08-14", "snapshot": None})
+    decision = act(gathered(tmp_path, drift=nothing_new, gate_drift=gate()))
+    assert decision.act == "blocked"
+    assert "no newer labelled data" in decision.why
+
+
+# --- params.yaml -----------------------------------------------------------------------------------------------------
+
+
+def until(day: str | None = "2018-08-23", snapshot: str | None = None) -> dict[str, Any]:
+    return {"until": day, "now": "2018-08-14", "snapshot": snapshot}
+
+
+def test_only_the_day_changes() -> None:
+    assert retrain.moved(PARAMS, until()) == PARAMS.replace("2018-08-14", "2018-08-23")
+
+
+@pytest.mark.parametrize("written", ["'2018-08-14'", "2018-08-14"])
+def test_a_day_may_be_written_in_any_way(written: str) -> None:
+    assert retrain.moved(PARAMS.replace('"2018-08-14"', written), until()) == PARAMS.replace("08-14", "08-23")
+
+
+def test_the_bakes_own_params_keep_their_comments() -> None:
+    params = Path("params.yaml").read_text()
+    moved = retrain.moved(params, until("2100-01-01"))
+    changed = [(old, new) for old, new in zip(params.splitlines(), moved.splitlines(), strict=True) if old != new]
+    assert [re.sub(r"\d{4}-\d{2}-\d{2}", "", old) for old, _ in changed] == [
+        re.sub(r"\d{4}-\d{2}-\d{2}", "", new) for _, new in changed
+    ]
+    assert len(changed) == 1
+
+
+def test_a_pinned_snapshot_moves_with_the_day() -> None:
+    pins = [f"sha256:{digit * 64}" for digit in "01"]
+    pinned = PARAMS.replace("null", pins[0])
+    moved = retrain.moved(pinned, until(snapshot=pins[1]))
+    assert moved == pinned.replace("2018-08-14", "2018-08-23").replace(pins[0], pins[1])
+    with pytest.raises(Blocked, match="pinned"):
+        retrain.moved(pinned, until())
+    assert retrain.moved(PARAMS, until(snapshot=pins[1])) == PARAMS.replace("08-14", "08-23")
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        PARAMS.replace("  until", "  until: 2018-08-13\n  until"),
+        "day: &day '2018-08-14'\n" + PARAMS.replace('"2018-08-14"', "*day"),
+        PARAMS.replace("until", "till"),
+        "data: [",
+        "data:\n",
+        "",
+    ],
+)
+def test_what_cannot_be_edited_is_refused_with_a_sentence(params: str) -> None:
+    with pytest.raises(Blocked, match=r"params\.yaml"):
+        retrain.moved(params, until())
+
+
+# --- what is said ----------------------------------------------------------------------------------------------------
+
+
+def texts(told: dict[str, Any]) -> list[str]:
+    """All that can be said of drift."""
+    return [
+        retrain.request(told, BARS, app=False),
+        retrain.blocked(told, "a reason"),
+        retrain.covered(told, "2018-08-30"),
+        retrain.untold(told | {"reasons": [HOSTILE]}),
+        retrain.summary(told | {"reasons": [HOSTILE]}, "Done."),
+    ]
+
+
+def test_request_has_the_evidence_and_what_to_do(drifted: dict[str, Any]) -> None:
+    said = retrain.request(drifted, BARS, app=False)
+    row = f"| {report.text('columns.tx_amount')} | {report.text(0.3)} | {report.text('at most 0.1')} | 2018-08-23 |"
+    for words in (row, "**2018-08-23**", "What to do next", "0.410 (0.380 to 0.440)", "close it. For 3 days", "days/7"):
+        assert words.replace("days/7", "runs/7") in said
+    charts = re.findall(r'title "(.*)"\n.*x-axis "days since 2018-08-21" \[(.*)\]\n.*\n +line \[(.*)\]', said)
+    assert [name for name, _, _ in charts] == [
+        *("Live average precision", "Distance of the scores", "Distance of tx amount", "Distance of V1")
+    ]
+    assert charts[0][1:] == ("0, 1, 2", "0.6, 0.6, 0.6")
+
+
+def test_only_without_an_app_an_approval_is_asked_for(drifted: dict[str, Any]) -> None:
+    assert "one approval" in retrain.request(drifted, BARS, app=False)
+    assert "one approval" not in retrain.request(drifted, BARS, app=True)
+
+
+def test_hostile_words_are_inert(tmp_path: Path) -> None:
+    bad = violation(rule=HOSTILE, value=HOSTILE, bar=HOSTILE, next=HOSTILE)
+    lines = [{"name": "V1", "distance": 0.5, "method": HOSTILE, "missing": 0.0, "out_of_range": 0.0}]
+    told = gathered(tmp_path, drift=measured(columns=lines), gate_drift=gate("drifted", bad, not_judged=[HOSTILE]))
+    for said in texts(told):
+        for harm in ("<img", "@everyone", "::error", "`id`", "$(touch", "\n## Heading", "x\n##"):
+            assert harm not in said
+        assert said.count(retrain.REQUEST) <= 1
+
+
+def test_charts_hold_numbers_only(tmp_path: Path) -> None:
+    """JSON as Python reads it has NaN and infinities; Mermaid does not."""
+    days = measured()["days"]
+    days[1]["score"], days[2]["score"] = float("nan"), float("inf")
+    said = retrain.request(gathered(tmp_path, drift=measured(days=days), gate_drift=gate()), BARS, app=True)
+    lines = re.findall(r"(?:line|x-axis.*) \[(.*)\]", said)
+    assert lines and all(re.fullmatch(r"[-\d., e]+", line) for line in lines)
+
+
+def test_very_much_is_cut_to_what_github_takes(tmp_path: Path) -> None:
+    many = gate("drifted", *[violation(rule=f"{index}" + "|" * 400, next="|" * 500) for index in range(400)])
+    for said in texts(gathered(tmp_path, drift=measured(), gate_drift=many))[:-1]:
+        assert len(said) <= report.LIMIT
+        assert said.count("```") % 2 == 0
+    assert "**What to do next**" in retrain.request(gathered(tmp_path), BARS, app=True)
+
+
+def test_summary_says_each_outcome(tmp_path: Path) -> None:
+    headings = {
+        outcome: retrain.summary(gathered(tmp_path, job, drift=measured(), gate_drift=gate(outcome)), "Done.")
+        for outcome, job in {"not_configured": "success", "healthy": "success", "drifted": "failure"}.items()
+    }
+    assert len({said.splitlines()[0] for said in headings.values()}) == 3
+    assert all("Done." in said for said in headings.values())
+
+
+def test_nothing_measured_yet_can_be_said(tmp_path: Path) -> None:
+    """Not configured: no window, no rows, no days."""
+    nothing = measured(model=None, configured=False, window=None, rows=0, columns=[], score=None, live=None, days=[])
+    assert "not configured" in retrain.summary(
+        gathered(tmp_path, "success", drift=nothing, gate_drift=gate("not_configured")), "Done."
+    )
+
+
+# --- files of others -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("manifest", "day"),
+    [
+        ({"data": {"until": "2018-08-30"}}, "2018-08-30"),
+        ({"data": {"until": "2018-08-30\n"}}, None),
+        ({"data": {"until": HOSTILE}}, None),
+        ({"data": {"until": 3}}, None),
+        ({"data": None}, None),
+        ([], None),
+    ],
+)
+def test_a_manifest_of_another_form_covers_nothing(manifest: Any, day: str | None) -> None:
+    content = base64.b64encode(json.dumps(manifest).encode()).decode()
+    assert retrain.learned({"content": content}) == day
+    assert retrain.learned(None) is retrain.learned({"content": "%"}) is None
+
+
+def test_a_policy_of_another_form_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    shutil.copytree("policies/schemas", tmp_path / "schemas")
+    whole = yaml.safe_load(Path("policies/drift.yaml").read_text())
+    whole["retrain"]["per_weak"] = 1
+    (tmp_path / "drift.yaml").write_text(yaml.safe_dump(whole))
+    with pytest.raises(SystemExit, match="per_weak"):
+        retrain.policy(tmp_path / "drift.yaml")
+    assert retrain.policy().keys() == BARS.keys()
