@@ -5,9 +5,10 @@ Machine Learning for Credit Card Fraud Detection*, Le Borgne et al., 2022, chapt
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pipeline import model, params, rows
 from pipeline.params import BadInput
 from pipeline.schema import ENTITY, ID, LABEL, TIME
 
+SOURCE = Path("data/transactions.parquet")
 BASELINES = Path("build/baselines.parquet")
 MODEL = Path("model")
 METRICS = Path("metrics.json")
@@ -59,6 +61,7 @@ class Judged:
     label: np.ndarray  # float64, 0 or 1
     unit: np.ndarray  # int64, 0..units-1
     day: np.ndarray  # int64
+    alerts: float = 0.01  # share of the rows that raise one
 
     def __post_init__(self) -> None:
         if not 0 < self.label.sum() < len(self.label):
@@ -85,6 +88,7 @@ def _measure(test: Judged, score: np.ndarray, weights: np.ndarray) -> dict[str, 
         "roc_auc": roc_auc(positive, total),
         "recall_at_precision_90": recall_at_precision(positive, total, 0.9),
         "calibration_error": calibration_error(test, score, weights),
+        "accuracy": share(test, raised(test, score) == test.label, weights),
     }
     if ENTITY is not None:
         metrics["card_precision_100"] = card_precision(test, score, weights, 100)
@@ -129,6 +133,19 @@ def calibration_error(test: Judged, score: np.ndarray, weights: np.ndarray) -> n
     gap = np.zeros((test.units, BINS))
     np.add.at(gap, (test.unit, place), score - test.label)
     return _ratio(np.abs(weights @ gap).sum(axis=1), weights @ np.bincount(test.unit, minlength=test.units))
+
+
+def raised(test: Judged, score: np.ndarray) -> np.ndarray:
+    """Whether a row raises an alert: the `test.alerts` share with the highest scores, and their equals; bool [rows]."""
+    number = max(int(test.alerts * len(score)), 1)
+    return score >= np.partition(score, -number)[-number]
+
+
+def share(test: Judged, true: np.ndarray, weights: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
+    """The share of the rows, or of those `among` [rows], for which `true` [rows] holds; NaN where there are none."""
+    among = np.ones(len(true)) if among is None else among
+    number, hit = (np.bincount(test.unit, rows, minlength=test.units) for rows in (among, among * true))
+    return _ratio(weights @ hit, weights @ number)
 
 
 def card_precision(test: Judged, score: np.ndarray, weights: np.ndarray, top: int) -> np.ndarray:
@@ -190,6 +207,43 @@ def intervals(values: dict[str, np.ndarray], confidence: float) -> dict[str, dic
     return result
 
 
+def known(values: dict[str, np.ndarray], confidence: float) -> dict[str, dict[str, float] | None]:
+    """The intervals; None for what the sample itself has no value of."""
+    there = intervals({name: value for name, value in values.items() if not np.isnan(value[0])}, confidence)
+    return {name: there.get(name) for name in values}
+
+
+# Groups of people
+
+
+def fairness(
+    test: Judged,
+    score: np.ndarray,
+    groups: Sequence[tuple[dict[str, Any], np.ndarray]],
+    weights: np.ndarray,
+    confidence: float,
+) -> dict[str, Any]:
+    """The alerts' false positive rate and recall in each group (its rows, bool [rows]), and each pair's differences.
+
+    Equalized odds: Hardt et al., Equality of Opportunity in Supervised Learning (2016); fairlearn's
+    false_positive_rate and true_positive_rate. A rate is None where a group has no row of its label.
+    """
+    alert, rates = raised(test, score), []
+    for _, inside in groups:
+        false_alarms = share(test, alert, weights, inside * (1 - test.label))
+        rates.append({"false_positive_rate": false_alarms, "recall": share(test, alert, weights, inside * test.label)})
+    return {
+        "groups": [
+            part | size(test, inside) | known(rate, confidence)
+            for (part, inside), rate in zip(groups, rates, strict=True)
+        ],
+        "differences": [
+            {"between": [a, b]} | known({name: rates[a][name] - rates[b][name] for name in rates[a]}, confidence)
+            for a, b in combinations(range(len(groups)), 2)
+        ],
+    }
+
+
 # Curves for the report page
 
 
@@ -230,13 +284,15 @@ def _means(values: np.ndarray, place: np.ndarray) -> np.ndarray:
 # The stage
 
 
-def slices(table: pl.DataFrame, wanted: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+def slices(
+    table: pl.DataFrame, wanted: Sequence[dict[str, Any]], knob: str = "slices"
+) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
     """Each slice of `evaluate.slices` with its rows, bool [rows]. Raises BadInput for a column that is not there."""
     for part in wanted:
         name = part.get("column")
         if name not in table.columns:
             raise BadInput(
-                f"params.yaml: evaluate.slices names the column {name!r}; it may be one of {', '.join(table.columns)}"
+                f"params.yaml: evaluate.{knob} names the column {name!r}; it may be one of {', '.join(table.columns)}"
             )
         column = table[name].to_numpy()
         if "value" in part:
@@ -248,43 +304,59 @@ def slices(table: pl.DataFrame, wanted: Sequence[dict[str, Any]]) -> Iterator[tu
             yield {"column": name, "from": first, "to": last}, above & below
 
 
-def slice_metrics(test: Judged, score: np.ndarray, inside: np.ndarray, weights: np.ndarray, confidence: float) -> dict:
-    """Rows, positives, average precision and ROC AUC of the rows `inside`; None where a label is not there."""
-    label = test.label[inside]
-    result: dict[str, Any] = {"rows": len(label), "positives": int(label.sum())}
+def slice_values(test: Judged, score: np.ndarray, inside: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Average precision and ROC AUC of the rows `inside` for each resample; NaN where a label is not there."""
+    names, label = ("average_precision", "roc_auc"), test.label[inside]
     if not 0 < label.sum() < len(label):
-        return result | {"average_precision": None, "roc_auc": None}
+        return {name: np.full(len(weights), np.nan) for name in names}
     part = Judged(label, test.unit[inside], test.day[inside])
-    values: dict[str, list[np.ndarray]] = {"average_precision": [], "roc_auc": []}
+    values: list[tuple[np.ndarray, ...]] = []
     for i in range(0, len(weights), CHUNK):
         positive, total = counts(part, score[inside], weights[i : i + CHUNK])
-        values["average_precision"].append(average_precision(positive, total))
-        values["roc_auc"].append(roc_auc(positive, total))
-    return result | intervals({name: np.concatenate(value) for name, value in values.items()}, confidence)
+        values.append((average_precision(positive, total), roc_auc(positive, total)))
+    return dict(zip(names, map(np.concatenate, zip(*values, strict=True)), strict=True))
 
 
-def as_test(table: pl.DataFrame) -> Judged:
+def size(test: Judged, inside: np.ndarray) -> dict[str, int]:
+    """How many rows are inside, and how many of them positive."""
+    return {"rows": int(inside.sum()), "positives": int(test.label[inside].sum())}
+
+
+def as_test(table: pl.DataFrame, alerts: float = 0.01) -> Judged:
     """The judged rows as arrays. Raises BadInput where they hold one label only."""
     unit = table[ENTITY].rank("dense").to_numpy() - 1 if ENTITY else np.arange(len(table))
     return Judged(
         label=table[LABEL].cast(pl.Float64).to_numpy(),
         unit=unit.astype(np.int64),
         day=table[TIME].dt.date().cast(pl.Int64).to_numpy(),
+        alerts=alerts,
     )
 
 
+def with_groups(table: pl.DataFrame, groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> pl.DataFrame:
+    """The table with the columns that `evaluate.groups` names: the source has what the model is not to see."""
+    names = {part.get("column") for parts in groups.values() for part in parts}
+    source = pl.scan_parquet(SOURCE) if names - set(table.columns) else table.lazy()
+    further = [name for name in source.collect_schema() if name in names - set(table.columns)]
+    return table.join(source.select(ID, *further).collect(), on=ID, how="left", maintain_order="left")
+
+
 def evaluate(table: pl.DataFrame, scores: dict[str, np.ndarray], knobs: dict[str, Any]) -> dict[str, Any]:
-    """The blocks `metrics`, `baselines` and `slices` of metrics.json: `scores` holds "model" and the baselines."""
-    test = as_test(table)
+    """The blocks of metrics.json that are measured: `scores` holds "model" and the baselines."""
+    test, confidence = as_test(table, knobs["alerts"]), knobs["confidence"]
     weights = resamples(test.units, knobs["resamples"], knobs["seed"])
-    measured = {name: intervals(measure(test, score, weights), knobs["confidence"]) for name, score in scores.items()}
+    measured = {name: intervals(measure(test, score, weights), confidence) for name, score in scores.items()}
     return {
         "metrics": measured.pop("model"),
         "baselines": measured,
         "slices": [
-            part | slice_metrics(test, scores["model"], inside, weights, knobs["confidence"])
+            part | size(test, inside) | known(slice_values(test, scores["model"], inside, weights), confidence)
             for part, inside in slices(table, knobs["slices"])
         ],
+        "fairness": {
+            name: fairness(test, scores["model"], list(slices(table, parts, f"groups.{name}")), weights, confidence)
+            for name, parts in knobs["groups"].items()
+        },
     }
 
 
@@ -298,7 +370,7 @@ def main() -> None:
     scores = {"model": scorer.predict(tested)} | {
         name: fitted[name].to_numpy() for name in fitted.columns if name != ID
     }
-    blocks = evaluate(tested, scores, knobs["evaluate"])
+    blocks = evaluate(with_groups(tested, knobs["evaluate"]["groups"]), scores, knobs["evaluate"])
     about = {
         "model": {"digest": scorer.digest, "bytes": sum(file.stat().st_size for file in MODEL.iterdir())},
         "data": {

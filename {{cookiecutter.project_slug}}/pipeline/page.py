@@ -25,7 +25,9 @@ from pipeline.params import BadInput
 PAGE = Path("reports/index.html")
 PARTS = {
     "metrics": Path("metrics.json"),
+    "comparison": Path("reports/comparison.json"),
     "curves": Path("reports/curves.json"),
+    "explanations": Path("reports/explanations.json"),
     "training": Path("reports/training.json"),
     "validation": Path("reports/validation.json"),
     "manifest": Path("model/manifest.json"),
@@ -37,6 +39,7 @@ MEANINGS = {  # a metric's label and what it says
     "roc_auc": ("ROC AUC", "Probability that a positive row scores higher than a negative one"),
     "card_precision_100": ("Card precision at 100", "Share of compromised cards among a day's 100 most suspicious"),
     "recall_at_precision_90": ("Recall at 90% precision", "Share of the positives found when 9 in 10 alarms are right"),
+    "accuracy": ("Accuracy", "Share of rows that an alert, or none, gets right; the highest scores raise one"),
     "calibration_error": ("Calibration error", "Mean distance of scores from probabilities; less is better"),
 }
 LESS_IS_BETTER = {"calibration_error"}
@@ -102,6 +105,9 @@ def render(parts: Mapping[str, Part]) -> str:
         "label": label,
         "meaning": meaning,
         **(compared(metrics) if metrics else {}),
+        **against_production(parts.get("comparison", {})),
+        **fairness(metrics.get("fairness", {})),
+        **explained(parts.get("explanations", {})),
         **training(parts.get("training", {})),
         **validated(parts.get("validation", {}), metrics.get("data", {})),
         **described(parts.get("manifest", {}), metrics),
@@ -125,7 +131,7 @@ def gate(name: str) -> dict[str, Any]:
     """What policies/NAME.yaml says of what was measured."""
     judge, file = policy.JUDGES[name], f"policies/{name}.yaml"
     try:
-        measured, bars = policy.read(judge.measured, judge.make), policy.load(name)
+        measured, bars = judge.read(), policy.load(name)
     except BadInput as error:
         return {"said": f"{file} cannot be judged", "bad": True, "blocks": [str(error)], "unjudged": []}
     violations = judge.violations(measured, bars)
@@ -166,6 +172,59 @@ def compared(metrics: Part) -> dict[str, Any]:
             }
             for piece in metrics["slices"]
         ],
+    }
+
+
+def against_production(part: Part) -> dict[str, Any]:
+    """The table of the champion's metrics and the model's, with their differences; or why there is none."""
+    said = "Nothing is in production yet." if part.get("champion") is None else part["problem"] or ""
+    compared = part.get("metrics", {})
+    return {
+        "champion": (part.get("champion") or {}).get("digest"),
+        "champion_said": said if part else "",
+        "differences": [
+            {
+                "label": label(name),
+                "model": number(compared[name]["model"]),
+                "champion": number(compared[name]["champion"]),
+                **cell(compared[name]["difference"]),
+            }
+            for name in ordered(compared)
+        ],
+    }
+
+
+def fairness(part: Part) -> dict[str, Any]:
+    """The rates of each group of people."""
+    rates = ("false_positive_rate", "recall")
+    return {
+        "rates": rates,
+        "people": [
+            {
+                "label": policy.where(group),
+                "rows": f"{group['rows']:,}",
+                "positives": f"{group['positives']:,}",
+                "cells": [cell(group[rate]) for rate in rates],
+            }
+            for found in part.values()
+            for group in found["groups"]
+        ],
+    }
+
+
+def explained(part: Part) -> dict[str, Any]:
+    """The reasons for single scores, in words."""
+    return {
+        kind: [
+            {
+                "id": row["id"],
+                "label": row["label"],
+                "score": number(row["score"]),
+                "reasons": [f"{why['column']} {why['value']:,g}: {why['contribution']:+.3f}" for why in row["reasons"]],
+            }
+            for row in part.get(kind, ())
+        ]
+        for kind in ("suspicious", "wrong")
     }
 
 
@@ -310,6 +369,8 @@ def plots(parts: Mapping[str, Part]) -> dict[str, Markup]:
             made["comparison"] = comparison_plot(metrics)
         if metrics.get("slices"):
             made["slices"] = slices_plot(metrics)
+        if parts.get("explanations"):
+            made["importance"] = importance_plot(parts["explanations"]["importance"])
         if "precision_recall" in curves:
             made["precision_recall"] = curve_plot(curves["precision_recall"], "recall", "precision")
         if "roc" in curves:
@@ -344,6 +405,21 @@ def slices_plot(metrics: Part) -> Markup:
             interval(axes, piece.get(name), place, SERIES[0])
         axes.axvline(value(metrics["metrics"].get(name)), color=QUIET, linestyle="--", linewidth=1)
     return svg(figure, "Each slice's metrics with their intervals")
+
+
+def importance_plot(found: Part) -> Markup:
+    """A bar an input, with the spread of its shuffles."""
+    figure = Figure(figsize=(9, 0.6 + 0.3 * len(found)))
+    axes = figure.subplots()
+    for place, fall in enumerate(found.values()):
+        axes.barh(place, value(fall), color=SERIES[0], height=0.6)
+        axes.plot(ends(fall), [place, place], color=INK, linewidth=1)
+    axes.set_yticks(range(len(found)), list(found))
+    axes.set_ylim(len(found) - 0.5, -0.5)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", labelcolor=INK, length=0)
+    axes.set(xlabel="fall of the average precision when the input is shuffled")
+    return svg(figure, "How much average precision falls without each input")
 
 
 def panels_of(names: Sequence[str], lines: Sequence[str]) -> tuple[Figure, dict[str, Axes]]:

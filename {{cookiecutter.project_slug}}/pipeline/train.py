@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import torch
 from safetensors.torch import save
@@ -22,6 +23,7 @@ from pipeline.schema import LABEL, derived, feature_row
 
 NETWORK = Path("build/network.safetensors")
 TRAINING = Path("reports/training.json")
+TRAINED = Path("reports/trained.parquet")  # the hashes of the rows, so that no model is judged by what it has seen
 
 Knobs = Mapping[str, Any]  # the block `train` of params.yaml
 
@@ -135,7 +137,7 @@ def tensors(table: pl.DataFrame, names: Sequence[str], where: torch.device) -> t
 
 
 def main() -> None:
-    """Write the fitted weights and how the loss fell."""
+    """Write the fitted weights, how the loss fell, and which rows they were fitted to."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only so
     torch.use_deterministic_algorithms(True)
     knobs = params.load()
@@ -160,6 +162,7 @@ def main() -> None:
         "parameters": sum(weights.numel() for weights in network.parameters()),
         "epochs": epochs,
     }
+    pl.DataFrame({"hash": np.sort(rows.hashes(table))}).write_parquet(TRAINED)
     NETWORK.write_bytes(save({name: value.cpu().contiguous() for name, value in network.state_dict().items()}))
     TRAINING.write_text(json.dumps(about, indent=2) + "\n")
 

@@ -1,11 +1,14 @@
 """Metrics against scikit-learn and the book's own code, resampled or not; who is judged; what is written."""
 
+from dataclasses import replace
 from datetime import date, timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+from fairlearn.metrics import MetricFrame, false_positive_rate, true_positive_rate
+from sklearn.metrics import accuracy_score, average_precision_score, precision_recall_curve, roc_auc_score
 
 from pipeline import evaluate
 from pipeline.evaluate import Judged
@@ -15,6 +18,7 @@ from tests.tables import UNTIL, feature_rows
 
 DAYS, WEEK = 3, timedelta(days=7)
 TEST = (UNTIL - timedelta(days=DAYS - 1), UNTIL)
+KNOBS = {"resamples": 5, "seed": 0, "confidence": 0.9, "alerts": 0.1, "slices": [], "groups": {}}
 
 
 def sample(ties: bool = False) -> tuple[Judged, np.ndarray]:
@@ -99,6 +103,61 @@ def test_an_interval_holds_the_value_and_narrows_with_confidence() -> None:
     assert wide["value"] == pytest.approx(roc_auc_score(test.label, score))
 
 
+@pytest.mark.parametrize("alerts", [0.05, 0.5])
+def test_alerts_are_the_highest_scores_and_accuracy_is_theirs(alerts: float) -> None:
+    test, score = sample()
+    test = replace(test, alerts=alerts)
+    raised = evaluate.raised(test, score)
+    assert raised.sum() == alerts * len(score) and score[raised].min() > score[~raised].max()
+    weights = evaluate.resamples(test.units, 3, seed=0)
+    for found, weight in zip(measured(test, score, weights)["accuracy"], weights, strict=True):
+        assert found == pytest.approx(accuracy_score(test.label, raised, sample_weight=weight[test.unit]))
+
+
+def test_equal_scores_raise_equal_alerts() -> None:
+    test, _ = sample()
+    assert evaluate.raised(test, np.ones(600)).all()
+
+
+def test_rates_of_groups_are_fairlearns() -> None:
+    test, score = sample()
+    test = replace(test, alerts=0.2)
+    group = np.random.default_rng(5).integers(0, 3, 600)
+    parts = [({"column": "region", "value": value}, group == value) for value in range(3)]
+    weights = evaluate.resamples(test.units, 50, seed=0)
+    found = evaluate.fairness(test, score, parts, weights, 0.9)
+    frame = MetricFrame(
+        metrics={"false_positive_rate": false_positive_rate, "recall": true_positive_rate},
+        y_true=test.label,
+        y_pred=evaluate.raised(test, score),
+        sensitive_features=group,
+    )
+    for name in ("false_positive_rate", "recall"):
+        assert [part[name]["value"] for part in found["groups"]] == pytest.approx(frame.by_group[name].tolist())
+        widest = max(abs(pair[name]["value"]) for pair in found["differences"])
+        assert widest == pytest.approx(frame.difference(method="between_groups")[name])
+        assert all(pair[name]["low"] < pair[name]["value"] < pair[name]["high"] for pair in found["differences"])
+    assert [pair["between"] for pair in found["differences"]] == [[0, 1], [0, 2], [1, 2]]
+
+
+def test_a_group_without_positives_has_no_recall() -> None:
+    test, score = sample()
+    parts = [({"column": "region", "value": value}, test.label == value) for value in (0, 1)]
+    found = evaluate.fairness(test, score, parts, evaluate.resamples(test.units, 5, seed=0), 0.9)
+    assert [part["recall"] is None for part in found["groups"]] == [True, False]
+    assert found["differences"][0]["recall"] is None
+
+
+def test_groups_may_be_of_a_column_that_the_model_does_not_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    table = feature_rows(100)
+    table.select(ID, region=pl.col(ID) % 3)[::-1].write_parquet(evaluate.SOURCE)
+    groups = {"region": [{"column": "region", "value": 1}], "night": [{"column": "tx_during_night", "value": 1}]}
+    found = evaluate.with_groups(table, groups)
+    assert found.drop("region").equals(table) and (found["region"] == found[ID] % 3).all()
+
+
 def test_one_label_only_is_a_sentence() -> None:
     with pytest.raises(BadInput, match="5 judged rows, 0 of them with tx_fraud 1"):
         Judged(np.zeros(5), np.arange(5), np.zeros(5, dtype=np.int64))
@@ -132,15 +191,14 @@ def test_without_an_entity_every_row_is_judged_by_itself(monkeypatch: pytest.Mon
     table = feature_rows().drop("customer_id")
     tested = evaluate.judged(table, TEST, 7, 7)
     assert len(tested) == table.filter(pl.col(TIME).dt.date().is_between(*TEST)).height
-    knobs = {"resamples": 5, "seed": 0, "confidence": 0.9, "slices": []}
-    metrics = evaluate.evaluate(tested, {"model": tested["tx_amount"].to_numpy() / 1e4}, knobs)["metrics"]
+    metrics = evaluate.evaluate(tested, {"model": tested["tx_amount"].to_numpy() / 1e4}, KNOBS)["metrics"]
     assert "roc_auc" in metrics and "card_precision_100" not in metrics
 
 
 def test_slices_by_value_and_by_range() -> None:
     table = evaluate.judged(feature_rows(), TEST, 7, 7)
     wanted = [{"column": "tx_amount", "from": 50, "to": 220}, {"column": "tx_during_night", "value": 1}]
-    knobs = {"resamples": 5, "seed": 0, "confidence": 0.9, "slices": [*wanted, {"column": "tx_amount", "from": 220.01}]}
+    knobs = KNOBS | {"slices": [*wanted, {"column": "tx_amount", "from": 220.01}]}
     score = table["tx_amount"].to_numpy() / 1e4
     band, night, large = evaluate.evaluate(table, {"model": score}, knobs)["slices"]
     inside = table.filter((pl.col("tx_amount") >= 50) & (pl.col("tx_amount") < 220))

@@ -18,6 +18,15 @@ def metric(value: float) -> dict[str, float]:
     return {"value": value, "low": value - 0.02, "high": value + 0.02}
 
 
+def against(ours: float, theirs: float) -> dict[str, Any]:
+    return {"model": ours, "champion": theirs, "difference": metric(ours - theirs) | {"error": 0.01}}
+
+
+def reasons(row: int, label: int, score: float) -> dict[str, Any]:
+    said = [{"column": "tx_amount", "value": 556.75, "contribution": 0.8}]
+    return {"id": row, "label": label, "score": score, "reasons": said}
+
+
 def measured() -> dict[str, dict[str, Any]]:
     """Every part, as the stages write it."""
     scores = {"average_precision": 0.71, "roc_auc": 0.88, "card_precision_100": 0.3, "calibration_error": 0.03}
@@ -45,6 +54,32 @@ def measured() -> dict[str, dict[str, Any]]:
                 {"column": "tx_during_night", "value": 1, "rows": 3, "positives": 0}
                 | {"average_precision": None, "roc_auc": None},
             ],
+            "fairness": {
+                "use": {
+                    "groups": [
+                        {"column": "customer_nb_tx_7d", "from": None, "to": 15, "rows": 3000, "positives": 20}
+                        | {"false_positive_rate": metric(0.004), "recall": None}
+                    ],
+                    "differences": [],
+                }
+            },
+        },
+        "comparison": {
+            "model": "sha256:" + "ab" * 32,
+            "champion": {"digest": "sha256:" + "cd" * 32, "train": [DAYS[0], DAYS[3]], "until": DAYS[9]},
+            "problem": None,
+            "rows": 4000,
+            "positives": 40,
+            "seen": {who: {"rows": 0, "examples": []} for who in ("model", "champion")},
+            "metrics": {name: against(scores[name], worse[name]) for name in scores},
+            "slices": [],
+        },
+        "explanations": {
+            "model": "sha256:" + "ab" * 32,
+            "base": 0.01,
+            "importance": {"tx_amount": metric(0.4), "tx_during_night": metric(0.001)},
+            "suspicious": [reasons(7, 1, 0.98)],
+            "wrong": [reasons(8, 1, 0.02)],
         },
         "curves": {
             "roc": {name: {"false_positive_rate": across, "true_positive_rate": across} for name in models},
@@ -144,7 +179,7 @@ def test_it_shows_what_was_measured(html: str) -> None:
     assert "0.090 above the best baseline, logistic regression" in html
     for said in ("0.710", "0.690 to 0.730", "sha256:" + "ab" * 32, "2018-08-11 to 2018-08-14", "tx_amount is from 0"):
         assert said in html
-    assert len([tag for tag, _ in tags(html) if tag == "svg"]) == 8
+    assert len([tag for tag, _ in tags(html) if tag == "svg"]) == 9
     assert "will stand here" not in html
 
 
@@ -153,6 +188,11 @@ def test_the_best_is_the_least_where_less_is_better() -> None:
     models["other"] = {"roc_auc": metric(0.8), "calibration_error": metric(0.2)}
     assert page.better("roc_auc", models) == "model"
     assert page.better("calibration_error", models) == "other"
+
+
+def test_it_shows_the_champion_the_groups_and_the_reasons(html: str) -> None:
+    for said in ("sha256:" + "cd" * 32, "customer_nb_tx_7d is to 15", "tx_amount 556.75: +0.800"):
+        assert said in html
 
 
 def test_it_says_which_bars_are_not_met(html: str) -> None:

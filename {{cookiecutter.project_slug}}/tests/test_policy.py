@@ -39,8 +39,16 @@ BARS: dict[str, dict[str, Any]] = {
             "card_precision_100": {"minimum": 0.15},
             "calibration_error": {"maximum": 0.01},
         },
+        "bytes": 1_000,
         "baselines": {"average_precision": 0},
         "slices": {"rows": 1_000, "each_class": 30, "metrics": {"roc_auc": {"minimum": 0.75}}},
+        "champion": {
+            "confidence": 0.95,
+            "metrics": {"average_precision": {"minimum": -0.01}, "calibration_error": {"maximum": 0.002}},
+            "slices": {"roc_auc": {"minimum": -0.02}},
+        },
+        "fairness": {"rows": 1_000, "each_class": 30, "groups": {"region": {"recall": 0.1}}},
+        "contamination": 0,
     },
     "service": {"ready_seconds": 30, "broken": 0, "errors": 0, "latency_ms": {"p50": 50, "p99": 250}},
 }
@@ -102,6 +110,35 @@ def sound_metrics() -> dict[str, Any]:
         "slices": [
             {"column": "tx_amount", "from": 0, "to": 50, "rows": 30_000, "positives": 90, "roc_auc": metric(0.75)},
             {"column": "tx_during_night", "value": 1, "rows": 4_000, "positives": 60, "roc_auc": metric(0.85)},
+        ],
+        "fairness": {
+            "region": {
+                "groups": [
+                    {"column": "region", "value": value, "rows": 30_000, "positives": 200, "recall": metric(0.7)}
+                    for value in (0, 1)
+                ],
+                "differences": [{"between": [0, 1], "recall": metric(0.0, 0.08)}],
+            }
+        },
+        "comparison": sound_comparison(),
+    }
+
+
+def against(difference: float, error: float = 0.004) -> dict[str, Any]:
+    return {"model": 0.7 + difference, "champion": 0.7, "difference": metric(difference, 2 * error) | {"error": error}}
+
+
+def sound_comparison() -> dict[str, Any]:
+    """What `compare` measures of a model that is as good as the champion."""
+    return {
+        "champion": {"digest": "sha256:1"},
+        "problem": None,
+        "rows": 60_000,
+        "seen": {"model": {"rows": 0, "examples": []}, "champion": {"rows": 0, "examples": []}},
+        "metrics": {"average_precision": against(-0.004), "calibration_error": against(0.001, 0.0005)},
+        "slices": [
+            {"column": "tx_amount", "to": 50, "rows": 30_000, "positives": 90, "roc_auc": against(-0.01, 0.01)},
+            {"column": "tx_amount", "from": 50, "rows": 90, "positives": 90, "roc_auc": None},
         ],
     }
 
@@ -323,6 +360,96 @@ def test_no_slices_are_said_not_to_be_judged() -> None:
     assert policy.unjudged_model(metrics, deepcopy(BARS["model"])) == ["slices: metrics.json has none"]
 
 
+# --- fairness, the champion, contamination ---
+
+
+def test_a_model_too_large_to_ship_is_a_violation() -> None:
+    (violation,) = judge_model(lambda metrics: metrics["model"].update(bytes=1_001))
+    assert violation.rule == "bytes" and "1,001" in violation.value
+
+
+@pytest.mark.parametrize(("found", "fair"), [((0.3, 0.09), True), ((0.3, 0.11), False), ((-0.3, 0.11), False)])
+def test_groups_may_lie_apart_by_chance(found: tuple[float, float], fair: bool) -> None:
+    value, nearer = found
+    low, high = sorted((nearer if value > 0 else -nearer, 2 * value))
+
+    def change(metrics: dict[str, Any]) -> None:
+        metrics["fairness"]["region"]["differences"][0]["recall"] = {"value": value, "low": low, "high": high}
+
+    violations = judge_model(change)
+    assert [violation.rule for violation in violations] == ["fairness.groups.region.recall"] * (not fair)
+    assert all("region is 0" in v.value and "region is 1" in v.value and v.rows == 60_000 for v in violations)
+
+
+def test_a_small_group_is_said_not_to_be_judged() -> None:
+    metrics = sound_metrics()
+    metrics["fairness"]["region"]["groups"][1]["positives"] = 29
+    metrics["fairness"]["region"]["differences"][0]["recall"] = metric(0.9)
+    assert policy.judge_model(metrics, BARS["model"]) == []
+    (sentence,) = policy.unjudged_model(metrics, BARS["model"])
+    assert "group of region where region is 1" in sentence
+
+
+def test_groups_that_were_not_measured_are_a_violation() -> None:
+    (violation,) = judge_model(lambda metrics: metrics.update(fairness={"regions": {"groups": [], "differences": []}}))
+    assert violation.rule == "fairness.groups.region" and "`regions`" in violation.next
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "difference", "error", "passes"),
+    [
+        ("metrics", "average_precision", -0.05, 0.004, False),
+        ("metrics", "average_precision", -0.05, 0.020, True),  # chance alone
+        ("metrics", "average_precision", -0.0099, 0.0, True),  # the margin
+        ("metrics", "average_precision", 0.05, 0.004, True),
+        ("metrics", "calibration_error", 0.05, 0.004, False),
+        ("slices", "roc_auc", -0.09, 0.01, False),
+        ("slices", "roc_auc", -0.09, 0.04, True),
+    ],
+)
+def test_worse_than_the_champion_beyond_chance_is_a_violation(
+    place: str, name: str, difference: float, error: float, passes: bool
+) -> None:
+    def change(metrics: dict[str, Any]) -> None:
+        found = metrics["comparison"][place]
+        (found if place == "metrics" else found[0])[name] = against(difference, error)
+
+    violations = judge_model(change)
+    assert [violation.rule.startswith(f"champion.{place}.{name}") for violation in violations] == [True] * (not passes)
+
+
+def test_the_confidence_is_shared_by_all_comparisons() -> None:
+    """Two standard errors below the margin refuse one comparison of three, and not one of thirty."""
+
+    def change(metrics: dict[str, Any], slices: int) -> None:
+        metrics["comparison"]["metrics"]["average_precision"] = against(-0.01 - 0.0088, 0.004)
+        metrics["comparison"]["slices"] = [metrics["comparison"]["slices"][0]] * slices
+
+    assert len(judge_model(lambda metrics: change(metrics, 1))) == 1
+    assert judge_model(lambda metrics: change(metrics, 30)) == []
+
+
+def test_what_was_not_compared_is_a_violation_and_no_champion_is_said() -> None:
+    (violation,) = judge_model(lambda metrics: metrics["comparison"]["metrics"].pop("average_precision"))
+    assert violation.value == "not measured"
+    metrics = sound_metrics()
+    metrics["comparison"] |= {"champion": None, "metrics": {}, "slices": []}
+    assert policy.judge_model(metrics, BARS["model"]) == []
+    assert policy.unjudged_model(metrics, BARS["model"]) == ["champion: nothing is in production yet to compare with"]
+    metrics["comparison"] |= {"champion": {"digest": "sha256:1"}, "problem": "it lacks x"}
+    assert policy.judge_model(metrics, BARS["model"]) == []
+    assert policy.unjudged_model(metrics, BARS["model"]) == ["champion: it lacks x"]
+
+
+@pytest.mark.parametrize("who", ["model", "champion"])
+def test_a_test_row_that_was_trained_on_is_a_violation(who: str) -> None:
+    def change(metrics: dict[str, Any]) -> None:
+        metrics["comparison"]["seen"][who] = {"rows": 1, "examples": [7]}
+
+    (violation,) = judge_model(change)
+    assert violation.rule == "contamination" and who in violation.value and violation.examples == ("transaction_id 7",)
+
+
 # --- policy files ---
 
 
@@ -401,8 +528,15 @@ def test_every_bar_is_described_and_no_other_is_allowed(name: str) -> None:
 # --- the command ---
 
 
+def keep(metrics: dict[str, Any]) -> None:
+    """What the stages write."""
+    Path("reports").mkdir()
+    Path("reports/comparison.json").write_text(json.dumps(metrics["comparison"]))
+    Path("metrics.json").write_text(json.dumps({name: metrics[name] for name in metrics if name != "comparison"}))
+
+
 def test_the_command_praises_and_passes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("metrics.json").write_text(json.dumps(sound_metrics()))
+    keep(sound_metrics())
     policy.main(["model"])
     assert capsys.readouterr().out == "policies/model.yaml: well done, every bar is met\n"
 
@@ -452,7 +586,7 @@ def test_each_fault_of_the_service_misses_its_bar(rule: str, changed: dict[str, 
 
 
 def test_what_was_judged_is_kept_for_the_report(folder: Path) -> None:
-    Path("metrics.json").write_text(json.dumps(sound_metrics() | {"slices": []}))
+    keep(sound_metrics() | {"slices": []})
     policy.main(["model"])
     kept = json.loads(Path("reports/gate-model.json").read_text())
     assert kept == {"violations": [], "not_judged": ["slices: metrics.json has none"]}

@@ -7,8 +7,9 @@ and what could not be judged is said, as silence would read as consent. A module
 from pipeline.policy.bars import Violation, load, read
 from pipeline.policy.data import judge_data, unjudged_data
 from pipeline.policy.judges import JUDGES, Judge, main
-from pipeline.policy.model import judge_model, unjudged_model, where
+from pipeline.policy.model import judge_model, unjudged_model
 from pipeline.policy.service import judge_service
+from pipeline.policy.slices import where
 
 __all__ = [
     "JUDGES",

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,24 @@ class Judge:
     violations: Callable[[Measured, Bars], list[Violation]]
     unjudged: Callable[[Measured, Bars], list[str]] = nothing
     more: Callable[[Measured, Bars, Sequence[Violation]], Mapping[str, Any]] = no_more  # keys of the gate's file
+    beside: Mapping[str, tuple[Path, str]] = field(
+        default_factory=dict
+    )  # further files, by the key that they come under
+
+    def read(self) -> Measured:
+        """All that was measured. Raises BadInput where something was not."""
+        return read(self.measured, self.make) | {name: read(path, make) for name, (path, make) in self.beside.items()}
 
 
 JUDGES = {
     "data": Judge(Path("reports/validation.json"), "dvc repro validate", judge_data, unjudged_data),
-    "model": Judge(Path("metrics.json"), "dvc repro evaluate", judge_model, unjudged_model),
+    "model": Judge(
+        Path("metrics.json"),
+        "dvc repro evaluate",
+        judge_model,
+        unjudged_model,
+        beside={"comparison": (Path("reports/comparison.json"), "python -m pipeline.compare")},
+    ),
     "service": Judge(Path("reports/service.json"), "make probe", judge_service),
     "drift": Judge(Path("reports/drift.json"), "make drift", judge_drift, unjudged_drift, outcome),
 }
@@ -57,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def judge(name: str) -> str:
     """Judge by one policy, print and keep what was found; the sentence to fail with, empty where every bar is met."""
     judge = JUDGES[name]
-    policy, measured = load(name), read(judge.measured, judge.make)
+    policy, measured = load(name), judge.read()
     violations, unjudged = judge.violations(measured, policy), judge.unjudged(measured, policy)
     gate = {"violations": [asdict(violation) for violation in violations], "not_judged": unjudged}
     GATE.parent.mkdir(exist_ok=True)

@@ -1,13 +1,37 @@
-"""metrics.json against policies/model.yaml."""
+"""metrics.json and reports/comparison.json against policies/model.yaml."""
 
 from collections.abc import Iterator
+from itertools import chain
 
 from pipeline.policy.bars import BEYOND, LEAST, OTHER, Bars, Measured, Violation, interval, nearest, point, worse
+from pipeline.policy.champion import judge_champion, judge_seen
+from pipeline.policy.slices import few, too_few, where
 
 
-def judge_model(metrics: Measured, policy: Bars) -> list[Violation]:
-    """The bars of policies/model.yaml that metrics.json does not meet."""
-    return [*judge_metrics(metrics, policy), *judge_baselines(metrics, policy), *judge_slices(metrics, policy)]
+def judge_model(measured: Measured, policy: Bars) -> list[Violation]:
+    """The bars of policies/model.yaml that metrics.json, and reports/comparison.json beside it, do not meet."""
+    comparison = measured["comparison"]
+    return [
+        *judge_size(measured, policy),
+        *judge_metrics(measured, policy),
+        *judge_baselines(measured, policy),
+        *judge_slices(measured, policy),
+        *judge_fairness(measured, policy),
+        *judge_seen(comparison, policy),
+        *judge_champion(comparison, policy),
+    ]
+
+
+def judge_size(metrics: Measured, policy: Bars) -> Iterator[Violation]:
+    """A model directory that is too large to ship."""
+    if metrics["model"]["bytes"] > policy["bytes"]:
+        yield Violation(
+            rule="bytes",
+            file="model",
+            value=f"{metrics['model']['bytes']:,} bytes",
+            bar=f"at most {policy['bytes']:,}",
+            next="make the network smaller (train.hidden, train.pieces in params.yaml)",
+        )
 
 
 def judge_metrics(metrics: Measured, policy: Bars) -> Iterator[Violation]:
@@ -55,7 +79,7 @@ def judge_baselines(metrics: Measured, policy: Bars) -> Iterator[Violation]:
 def judge_slices(metrics: Measured, policy: Bars) -> Iterator[Violation]:
     """Slices large enough to judge, whose better end misses a bar."""
     for piece in metrics["slices"]:
-        if too_small(piece, policy):
+        if few(piece, policy["slices"]):
             continue
         for name, bars in policy["slices"]["metrics"].items():
             for end, beyond in BEYOND.items():
@@ -70,26 +94,50 @@ def judge_slices(metrics: Measured, policy: Bars) -> Iterator[Violation]:
                     )
 
 
-def unjudged_model(metrics: Measured, policy: Bars) -> list[str]:
+def judge_fairness(metrics: Measured, policy: Bars) -> Iterator[Violation]:
+    """Pairs of groups, both large enough to judge, whose rates lie further apart than they may, beyond chance."""
+    for name, bars in policy["fairness"]["groups"].items():
+        if name not in metrics["fairness"]:
+            yield Violation(
+                rule=f"fairness.groups.{name}",
+                file="metrics.json",
+                value="not measured",
+                bar="groups of people that are measured",
+                next=f"name them under evaluate.groups in params.yaml; there is {nearest(name, metrics['fairness'])}",
+            )
+            continue
+        groups, pairs = metrics["fairness"][name]["groups"], metrics["fairness"][name]["differences"]
+        for pair, (rate, most) in ((pair, bar) for pair in pairs for bar in bars.items()):
+            one, other = (groups[number] for number in pair["between"])
+            if few(one, policy["fairness"]) or few(other, policy["fairness"]):
+                continue
+            if (gap := apart(pair[rate])) > most:
+                yield Violation(
+                    rule=f"fairness.groups.{name}.{rate}",
+                    file="metrics.json",
+                    value=f"{rate} is {interval(one[rate])} where {where(one)}, {interval(other[rate])} where "
+                    f"{where(other)}: {gap:.4g} apart at least",
+                    bar=f"at most {most:g} apart at the interval's better end",
+                    rows=one["rows"] + other["rows"],
+                    next="see in reports/explanations.json what raises the alerts: does a column stand for the group?",
+                )
+
+
+def apart(difference: Measured | None) -> float:
+    """How far two rates lie apart at least: the end of the difference's interval that is nearer to 0; 0 across it."""
+    return max(worse(difference, "minimum"), -worse(difference, "maximum"), 0) if difference else 0
+
+
+def unjudged_model(measured: Measured, policy: Bars) -> list[str]:
     """What no bar of policies/model.yaml could be held against, and why."""
-    bars = policy["slices"]
+    comparison = measured["comparison"]
+    problem = comparison["problem"] if comparison["champion"] else "nothing is in production yet to compare with"
     return [
-        f"the slice where {where(piece)}: {piece['rows']:,} rows, {piece['positives']:,} of them positive, are too few "
-        f"(slices.rows is {bars['rows']:,}, slices.each_class {bars['each_class']:,})"
-        for piece in metrics["slices"]
-        if too_small(piece, policy)
-    ] + ([] if metrics["slices"] else ["slices: metrics.json has none"])
-
-
-def too_small(piece: Measured, policy: Bars) -> bool:
-    """Whether a slice has too few rows, positives or negatives for its metrics to mean something."""
-    bars, negatives = policy["slices"], piece["rows"] - piece["positives"]
-    return bool(piece["rows"] < bars["rows"] or min(piece["positives"], negatives) < bars["each_class"])
-
-
-def where(piece: Measured) -> str:
-    """A slice in words."""
-    if "value" in piece:
-        return f"{piece['column']} is {piece['value']}"
-    ends = [f"{end} {piece[end]:g}" for end in ("from", "to") if piece.get(end) is not None]
-    return f"{piece['column']} is {' '.join(ends)}"
+        *too_few("the slice", measured["slices"], "slices", policy["slices"]),
+        *([] if measured["slices"] else ["slices: metrics.json has none"]),
+        *chain.from_iterable(
+            too_few(f"the group of {name}", found["groups"], "fairness", policy["fairness"])
+            for name, found in measured["fairness"].items()
+        ),
+        *([f"champion: {problem}"] if problem else []),
+    ]

@@ -1,0 +1,111 @@
+"""Why the model says what it says: which inputs it relies on, and the reasons for single scores. On the exported graph.
+
+Reports show this; nothing is judged by it. An explanation is of the model, not of the world.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from pipeline import evaluate, model, params, rows
+from pipeline.evaluate import MODEL, Judged
+from pipeline.model import Model
+from pipeline.schema import ID, LABEL
+
+EXPLANATIONS = Path("reports/explanations.json")
+
+Table = dict[str, np.ndarray]  # the model's inputs, float64 [rows] each
+
+
+def importance(scorer: Model, table: Table, test: Judged, repeats: int, rng: np.random.Generator) -> dict[str, Any]:
+    """By how much average precision falls when an input is shuffled among the rows, mean and spread of the repeats.
+
+    Permutation importance: Breiman, Random Forests (2001), section 10; Fisher et al., All Models are Wrong, but Many
+    are Useful (2019). Inputs that say the same stand in for each other, and each then looks less important.
+    """
+    everyone = np.ones((1, test.units))
+
+    def precise(changed: Table) -> float:
+        return float(evaluate.average_precision(*evaluate.counts(test, scorer.predict(changed), everyone))[0])
+
+    whole, found = precise(table), {}
+    for name, values in table.items():
+        falls = [whole - precise(table | {name: rng.permutation(values)}) for _ in range(repeats)]
+        found[name] = {"value": float(np.mean(falls)), "low": min(falls), "high": max(falls)}
+    return dict(sorted(found.items(), key=lambda item: -item[1]["value"]))
+
+
+def contributions(scorer: Model, table: Table, background: Table, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """What each input adds to each row's score, from that of ordinary rows on; float64 [rows, inputs].
+
+    Shapley values by sampling (Štrumbelj and Kononenko, Explaining prediction models and individual predictions with
+    feature contributions, 2014): from a random background row to the row itself, one input after the other in a
+    random order; what the score moves by is that input's. A row's sum is its score less the mean of where it began.
+    """
+    names, size = list(table), len(next(iter(table.values())))
+    ours, theirs = (np.stack([part[name] for name in names], axis=1) for part in (table, background))
+    total = np.zeros((size, len(names)))
+    for _ in range(draws):
+        order = rng.permutation(len(names))
+        begin = theirs[rng.integers(len(theirs), size=size)]
+        steps = np.repeat(begin[None], len(names) + 1, axis=0)  # [steps, rows, inputs]
+        for step, name in enumerate(order, start=1):
+            steps[step:, :, name] = ours[:, name]
+        flat = steps.reshape(-1, len(names))
+        scores = scorer.predict(dict(zip(names, flat.T, strict=True))).reshape(len(names) + 1, size)
+        total[:, order] += np.diff(scores, axis=0).T
+    return total / draws
+
+
+def reasons(table: pl.DataFrame, score: np.ndarray, added: np.ndarray, names: Sequence[str], most: int) -> list[dict]:
+    """A row's score and label, and the `most` inputs that moved its score furthest, with their values."""
+    return [
+        {
+            "id": table[ID][row],
+            "label": int(table[LABEL][row]),
+            "score": float(score[row]),
+            "reasons": [
+                {"column": names[i], "value": float(table[names[i]][row]), "contribution": float(added[row, i])}
+                for i in np.argsort(-np.abs(added[row]), kind="stable")[:most]
+            ],
+        }
+        for row in range(len(table))
+    ]
+
+
+def explain(scorer: Model, table: pl.DataFrame, knobs: dict[str, Any]) -> dict[str, Any]:
+    """reports/explanations.json, of the judged rows: those with the highest scores, those furthest from the label."""
+    rng, names = np.random.default_rng(knobs["seed"]), [column.name for column in scorer.inputs]
+    inputs = {name: table[name].cast(pl.Float64).to_numpy() for name in names}
+    score, label = scorer.predict(table), table[LABEL].to_numpy()
+    said: dict[str, Any] = {
+        "model": scorer.digest,
+        "base": float(score.mean()),
+        "importance": importance(scorer, inputs, evaluate.as_test(table), knobs["repeats"], rng),
+    }
+    for name, order in (("suspicious", -score), ("wrong", -np.abs(label - score))):
+        chosen = np.argsort(order, kind="stable")[: knobs["rows"]]
+        picked = {column: values[chosen] for column, values in inputs.items()}
+        added = contributions(scorer, picked, inputs, knobs["draws"], rng)
+        said[name] = reasons(table[chosen], score[chosen], added, names, knobs["reasons"])
+    return said
+
+
+def main() -> None:
+    knobs = params.load()
+    days = params.days(knobs)
+    table = rows.between(days.train[0], days.test[1])
+    table = evaluate.judged(table, days.test, knobs["features"]["delay"], knobs["evaluate"]["known"])
+    said = explain(model.load(MODEL, threads=0), table, knobs["explain"])
+    EXPLANATIONS.parent.mkdir(exist_ok=True)
+    EXPLANATIONS.write_text(json.dumps(said, indent=2) + "\n")
+    first = ", ".join(f"{name} {fall['value']:.3f}" for name, fall in list(said["importance"].items())[:3])
+    print(f"{EXPLANATIONS}: average precision falls most without {first}")
+
+
+if __name__ == "__main__":
+    main()

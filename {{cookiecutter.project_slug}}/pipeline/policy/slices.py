@@ -1,0 +1,29 @@
+"""Slices and groups of rows: which one, and whether it is large enough to be judged."""
+
+from collections.abc import Iterator, Sequence
+
+from pipeline.policy.bars import Bars, Measured
+
+
+def too_few(what: str, pieces: Sequence[Measured], block: str, bars: Bars) -> Iterator[str]:
+    """A sentence for each slice or group that is too small to judge."""
+    for piece in pieces:
+        if few(piece, bars):
+            yield (
+                f"{what} where {where(piece)}: {piece['rows']:,} rows, {piece['positives']:,} of them positive, are "
+                f"too few ({block}.rows is {bars['rows']:,}, {block}.each_class {bars['each_class']:,})"
+            )
+
+
+def few(piece: Measured, bars: Bars) -> bool:
+    """Whether a slice has too few rows, positives or negatives for its metrics to mean something."""
+    negatives = piece["rows"] - piece["positives"]
+    return bool(piece["rows"] < bars["rows"] or min(piece["positives"], negatives) < bars["each_class"])
+
+
+def where(piece: Measured) -> str:
+    """A slice in words."""
+    if "value" in piece:
+        return f"{piece['column']} is {piece['value']}"
+    ends = [f"{end} {piece[end]:g}" for end in ("from", "to") if piece.get(end) is not None]
+    return f"{piece['column']} is {' '.join(ends)}"
