@@ -31,7 +31,7 @@ LABELS = {
     pulls.LABEL: ("ededed", "Kept by gitops"),
 }
 APP, APP_KEY = "GITOPS_APP_CLIENT_ID", "GITOPS_APP_PRIVATE_KEY"
-APP_PERMISSIONS = ("contents", "issues", "pull_requests")  # each to write
+APP_PERMISSIONS = {"contents": "write", "issues": "write", "pull_requests": "write", "actions": "read"}
 HOSTED = re.compile(r"(ubuntu|windows|macos)-")  # labels of GitHub's own runners
 
 Json = Mapping[str, Any]
@@ -58,7 +58,7 @@ FOLDER = r"[a-z][a-z0-9+.-]*://\S+|/\S+"
 OPTIONS = {
     "DVC_REMOTE": Option("s3://bucket/dvc", FOLDER, "bytes travel as artifacts, which expire, and as release assets"),
     "CONTAINER_REGISTRY": Option(
-        "ghcr.io/owner", r"[a-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)*", "no image is pushed: the Bento alone is released"
+        "ghcr.io/owner/name", r"[a-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)+", "no image is pushed: the Bento alone is released"
     ),
     "PREDICTION_LOG": Option("s3://bucket/predictions", FOLDER, "the drift check passes and says that it is off"),
     "MLFLOW_TRACKING_URI": Option(
@@ -305,13 +305,15 @@ def installation(here: Repository, client: str) -> Iterator[Finding]:
         yield Finding(BROKEN, says, (f"gh variable set {APP} --repo {here.full_name} --body CLIENT_ID",))
         return
     has = mine["permissions"]
-    wrong = [f"{name} is not write" for name in APP_PERMISSIONS if has.get(name) != "write"]
+    wrong = [
+        f"{name} is not {level}" for name, level in APP_PERMISSIONS.items() if has.get(name) not in (level, "write")
+    ]
     wrong += ["workflows is granted: it could change what checks it"] if "workflows" in has else []
     if wrong:
         says = f"App {mine['app_slug']}: {'; '.join(wrong)}; change it, then accept the change"
         yield Finding(BROKEN, says, (f"open {mine['html_url']}",))
     else:
-        yield Finding(GOOD, f"App {mine['app_slug']}: writes {', '.join(APP_PERMISSIONS)}, and no workflows")
+        yield Finding(GOOD, f"App {mine['app_slug']}: may do what gitops asks for, and may not change workflows")
 
 
 def runner(here: Repository, label: str | None) -> Iterator[Finding]:
