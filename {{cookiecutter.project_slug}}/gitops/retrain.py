@@ -75,7 +75,8 @@ def gather(folder: Path, job: str) -> dict[str, Any]:
     elif outcome in ("healthy", "not_configured") and job != "success":
         problems.append(f"The check says {outcome.replace('_', ' ')}, but its job ended as {job}")
     elif outcome == "unknown" and measured and gate:
-        problems += [measured["problem"]] if measured["problem"] else gate["not_judged"]
+        found = [str(violation["value"]) for violation in gate["violations"]]
+        problems += [measured["problem"]] if measured["problem"] else found or gate["not_judged"]
     return {
         "outcome": "unknown" if problems else outcome,
         "reasons": problems,

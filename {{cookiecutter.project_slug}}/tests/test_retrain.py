@@ -162,6 +162,8 @@ def test_an_outage_is_told_in_its_own_words(tmp_path: Path) -> None:
     assert told["reasons"] == ["s3://log cannot be read"]
     few = gathered(tmp_path, drift=measured(), gate_drift=gate("unknown", not_judged=["12 rows, 10,000 are needed"]))
     assert few["reasons"] == ["12 rows, 10,000 are needed"]
+    doubts = gate("unknown", violation(rule="live.unlabelled", value="900 rows are not in data.source"))
+    assert gathered(tmp_path, drift=measured(), gate_drift=doubts)["reasons"] == ["900 rows are not in data.source"]
 
 
 # --- the decision ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,493 @@
+"""What drift asks for, on the forge: one request, one issue or one comment, whatever fails, however often.
+
+The fast tests call `gitops` here; the slow ones run the real drift.yml.
+"""
+
+import itertools
+import json
+import random
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import requests
+import yaml
+
+from tests.baking import TEMPLATE
+
+from .forge import Forge, Repo
+
+sys.path.insert(0, str(TEMPLATE))
+from gitops import pulls, retrain  # noqa: E402
+
+NUMBERS = itertools.count(1)
+MAY = {"contents": "write", "pull-requests": "write", "issues": "write"}
+FILES = ("params.yaml", "policies/drift.yaml", "policies/schemas/drift.schema.json")
+HOSTILE = "$(touch pwned) ::error::x\n## Heading <img src=x> @everyone #1 | ``` <!-- gitops:retrain -->"
+UNTIL = "2018-08-23"
+
+
+def measured(**changed: Any) -> dict[str, Any]:
+    """drift.json of a week in which amounts have grown."""
+    days = [
+        {"day": f"2018-08-{day}", "rows": 9_000, "score": 0.2, "columns": {"tx_amount": 0.3}, "average_precision": 0.4}
+        for day in range(21, 28)
+    ]
+    return {
+        **{"model": "sha256:" + "a" * 64, "configured": True, "problem": None, "days": days},
+        **{"window": ["2018-08-21", "2018-08-27"], "rows": 63_000, "reference_rows": 58_000, "live": None},
+        "columns": [{"name": "tx_amount", "distance": 0.3, "method": HOSTILE, "missing": 0.0, "out_of_range": 0.0}],
+        "score": {"distance": 0.2, "method": "wasserstein"},
+        "retrain": {"until": UNTIL, "now": "2018-08-14", "snapshot": None},
+        **changed,
+    }
+
+
+def gate(outcome: str) -> dict[str, Any]:
+    said = {"rule": "columns.maximum", "file": "reports/drift.json", "value": HOSTILE, "bar": "at most 0.1"}
+    found = [{**said, "next": HOSTILE, "since": "2018-08-23"}] if outcome == "drifted" else []
+    return {"outcome": outcome, "violations": found, "not_judged": []}
+
+
+@dataclass
+class World:
+    """A repository on the forge, a clone of its main that the commands run in, and what they ask of the forge."""
+
+    forge: Forge
+    repo: Repo
+    clone: Path
+    monkeypatch: pytest.MonkeyPatch
+
+    def check(self, outcome: str = "drifted", job: str = "", facts: bool = True, **changed: Any) -> str:
+        """What the job that speaks does about a check's outcome; its summary."""
+        folder = self.clone.parent / f"facts-{next(NUMBERS)}"
+        folder.mkdir()
+        if facts:
+            (folder / "drift.json").write_text(json.dumps(measured(**changed)))
+            (folder / "gate-drift.json").write_text(json.dumps(gate(outcome)))
+        ended = job or ("success" if outcome in ("healthy", "not_configured") else "failure")
+        self.monkeypatch.setenv("NEEDS", json.dumps({"measure": {"result": ended, "outputs": {}}}))
+        (self.clone.parent / "summary.md").write_text("")
+        retrain.drift(folder)
+        return (self.clone.parent / "summary.md").read_text()
+
+    def commit(self, branch: str, files: dict[str, str], start: str = "main") -> None:
+        """A commit on a branch, straight into the repository."""
+        git, person = self.repo.git, self.forge.identity("alice")
+        parent = git.resolve(f"refs/heads/{branch}") or git.resolve(f"refs/heads/{start}")
+        changes = [{"path": path, "mode": "100644", "sha": git.blob(text.encode())} for path, text in files.items()]
+        tree = git.tree_with(parent, changes)
+        git.update(f"refs/heads/{branch}", git.commit(tree, [parent] if parent else [], "Change", person, person))
+
+    def promotion(self, until: object) -> int:
+        """An open promotion whose model has learned up to a day."""
+        manifest = {"data": {"until": until}}
+        self.commit("promote/production", {"deploy/production/manifest.json": json.dumps(manifest)})
+        return int(
+            self.call("POST", "pulls", {"title": "Promote", "head": "promote/production", "base": "main"})["number"]
+        )
+
+    def call(self, method: str, path: str, body: Any = None, login: str = "alice") -> Any:
+        address = f"{self.forge.api_url}/repos/{self.repo.name}/{path}"
+        answer = requests.request(method, address, json=body, headers={"Authorization": f"Bearer ghp_{login}"})
+        assert answer.ok, answer.text
+        return answer.json() if answer.content else None
+
+    @property
+    def requests(self) -> list[dict[str, Any]]:
+        """The open retrain requests."""
+        return list(self.call("GET", "pulls?head=acme:retrain/production&state=open"))
+
+    @property
+    def issues(self) -> list[dict[str, Any]]:
+        """The open issues, oldest first."""
+        return [each for each in self.call("GET", "issues?direction=asc") if "pull_request" not in each]
+
+    def comments(self, number: int) -> list[str]:
+        return [each["body"] for each in self.call("GET", f"issues/{number}/comments")]
+
+    def diff(self) -> list[str]:
+        """The lines that the request's branch changes."""
+        lines = self.repo.git("diff", "main...retrain/production").splitlines()
+        return [line for line in lines if re.match(r"[-+](?![-+])", line)]
+
+    def state(self) -> Any:
+        """All that people see, without times."""
+        seen = [
+            (
+                {name: issue[name] for name in ("number", "title", "body", "state")},
+                sorted(label["name"] for label in issue["labels"]),
+                self.comments(issue["number"]),
+            )
+            for issue in self.call("GET", "issues?state=all&direction=asc")
+        ]
+        branches = {
+            ref: self.repo.git("rev-parse", f"{ref}^{{tree}}") for ref in self.repo.git.refs() if "heads" in ref
+        }
+        return json.loads(json.dumps([seen, branches]).replace(self.repo.name, "the/bank"))
+
+
+Start = Callable[..., World]
+
+
+@pytest.fixture(scope="module")
+def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
+    with Forge(tmp_path_factory.mktemp("forge")) as forge:
+        for name in ("alice", "bob"):
+            forge.user(name)
+        forge.team("acme/risk", "bob")
+        yield forge
+
+
+@pytest.fixture
+def start(forge: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Makes a fresh repository of that name, and has the commands run in it with a workflow's token."""
+
+    def fresh(actions_may_create: bool = True, **bars: Any) -> World:
+        forge.faults.clear()
+        name = f"acme/bank-{next(NUMBERS)}"
+        repo = forge.repository(name, private=False, roles={"alice": "admin", "bob": "write"})
+        repo.workflow_permissions["can_approve_pull_request_reviews"] = actions_may_create
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        world = World(forge, repo, folder / "clone", monkeypatch)
+        world.commit("main", {name: (TEMPLATE / name).read_text() for name in FILES} | policy(**bars))
+        subprocess.run(["git", "clone", "--quiet", f"{forge.url}/{name}.git", world.clone], check=True)
+        environment = {
+            **{"GITHUB_API_URL": forge.api_url, "GITHUB_SERVER_URL": forge.url, "GITHUB_RUN_ID": "7"},
+            **{"GITHUB_GRAPHQL_URL": f"{forge.url}/api/graphql", "GITHUB_REPOSITORY": name},
+            **{"GITHUB_TOKEN": forge.token(name, MAY), "GITHUB_STEP_SUMMARY": str(folder / "summary.md")},
+            **{"GITOPS_BOT": ""},
+        }
+        for variable, value in environment.items():
+            monkeypatch.setenv(variable, value)
+        monkeypatch.chdir(world.clone)
+        monkeypatch.setattr(pulls, "PAUSE", 0.01)
+        return world
+
+    return fresh
+
+
+def policy(**bars: Any) -> dict[str, str]:
+    """The policy with some of its bars on requests changed."""
+    whole = yaml.safe_load((TEMPLATE / "policies" / "drift.yaml").read_text())
+    return {"policies/drift.yaml": yaml.safe_dump(whole | {"retrain": whole["retrain"] | bars})}
+
+
+# --- each outcome ----------------------------------------------------------------------------------------------------
+
+
+def test_not_configured_asks_nothing_of_github(start: Start) -> None:
+    world = start()
+    before = len(world.forge.calls)
+    assert "not configured" in world.check("not_configured")
+    assert len(world.forge.calls) == before
+
+
+def test_drift_opens_the_one_request(start: Start) -> None:
+    world = start(reviewers=["bob"], team_reviewers=["risk"])
+    said = world.check()
+    (request,) = world.requests
+    assert request["html_url"] in said
+    assert request["title"] == f"Retrain on data until {UNTIL}"
+    assert [label["name"] for label in request["labels"]] == ["retrain"]
+    assert [user["login"] for user in request["requested_reviewers"]] == ["bob"]
+    assert [team["slug"] for team in request["requested_teams"]] == ["risk"]
+    assert len(world.diff()) == 2 and f'"{UNTIL}"' in world.diff()[1] and "#" in world.diff()[1]
+    for words in ("columns&#46;maximum", "2018-08-23", "xychart-beta", "one approval", "actions/runs/7"):
+        assert words in request["body"]
+    assert world.issues == []
+
+
+def test_from_the_verdict_to_an_open_request_is_at_most_12_calls(start: Start) -> None:
+    world = start(reviewers=["bob"])
+    before = len(world.forge.calls)
+    world.check()
+    made = world.forge.calls[before:]
+    opened = next(
+        index
+        for index, call in enumerate(made, 1)
+        if (call.method, call.status) == ("POST", 201) and "/pulls" in call.path
+    )
+    print(f"{opened} calls to the open request, {len(made)} in all")
+    assert opened <= 12
+
+
+def test_the_same_drift_again_changes_nothing(start: Start) -> None:
+    world = start()
+    world.check()
+    before, sha = world.state(), world.repo.git.resolve("retrain/production")
+    world.check()
+    assert (world.state(), world.repo.git.resolve("retrain/production")) == (before, sha)
+
+
+def test_more_drift_refreshes_the_request(start: Start) -> None:
+    world = start()
+    world.check()
+    (first,) = world.requests
+    world.check(retrain={"until": "2018-08-24", "now": "2018-08-14", "snapshot": None})
+    (second,) = world.requests
+    assert second["number"] == first["number"]
+    assert "2018-08-24" in second["title"] and "2018-08-24" in second["body"] and '"2018-08-24"' in world.diff()[1]
+
+
+def test_what_people_pushed_to_the_request_is_not_overwritten_in_silence(start: Start) -> None:
+    """A refresh is a commit on top: the branch's history keeps theirs, and nothing is forced."""
+    world = start()
+    world.check()
+    world.commit("retrain/production", {"NOTES.md": "mine"})
+    mine = world.repo.git.resolve("retrain/production")
+    world.check(retrain={"until": "2018-08-24", "now": "2018-08-14", "snapshot": None})
+    assert mine and world.repo.git.is_ancestor(mine, "retrain/production")
+
+
+def test_a_pinned_snapshot_moves_too(start: Start) -> None:
+    pins = [f"sha256:{digit * 64}" for digit in "01"]
+    world = start()
+    params = (TEMPLATE / "params.yaml").read_text().replace("snapshot: null", f"snapshot: {pins[0]}")
+    world.commit("main", {"params.yaml": params})
+    subprocess.run(["git", "pull", "--quiet"], cwd=world.clone, check=True)
+    world.check(retrain={"until": UNTIL, "now": "2018-08-14", "snapshot": pins[1]})
+    assert len(world.diff()) == 4 and pins[1] in "".join(world.diff())
+
+
+def test_could_not_tell_keeps_one_issue_and_never_asks_to_retrain(start: Start) -> None:
+    world = start()
+    for _ in range(2):
+        world.check("unknown", problem=f"the log cannot be read: {HOSTILE}")
+    (issue,) = world.issues
+    assert "the log cannot be read" in issue["body"]
+    assert world.requests == []
+
+
+def test_a_job_without_facts_could_not_tell(start: Start) -> None:
+    world = start()
+    assert "could not tell" in world.check(facts=False)
+    (issue,) = world.issues
+    assert "left no facts" in issue["body"]
+    assert world.requests == []
+
+
+def test_healthy_again_closes_both_with_a_comment(start: Start) -> None:
+    world = start()
+    world.check()
+    world.check("unknown")
+    (request,), (issue,) = world.requests, world.issues
+    world.check("healthy")
+    assert world.requests == world.issues == []
+    for number in (request["number"], issue["number"]):
+        (comment,) = world.comments(number)
+        assert "finds no drift" in comment
+
+
+def test_drift_closes_the_issue_that_nothing_could_be_told(start: Start) -> None:
+    world = start()
+    world.check("unknown")
+    (issue,) = world.issues
+    world.check()
+    assert world.issues == [] and len(world.requests) == 1
+    assert world.requests[0]["html_url"] in world.comments(issue["number"])[0]
+
+
+def test_without_newer_labels_an_issue_says_so(start: Start) -> None:
+    world = start()
+    for _ in range(2):
+        world.check(retrain={"until": None, "now": "2018-08-14", "snapshot": None})
+    (issue,) = world.issues
+    assert "no newer labelled data" in issue["body"]
+    assert world.requests == []
+    world.check()
+    assert world.issues == [] and len(world.requests) == 1
+
+
+@pytest.mark.parametrize("until", ["2018-08-23", None, {"a": 1}, HOSTILE])
+def test_an_open_promotion_that_ends_before_the_breach_covers_nothing(start: Start, until: object) -> None:
+    world = start()
+    number = world.promotion(until)
+    world.check()
+    assert len(world.requests) == 1 and world.comments(number) == []
+
+
+def test_an_open_promotion_that_covers_the_breach_gets_the_one_comment(start: Start) -> None:
+    world = start()
+    number = world.promotion("2018-08-24")
+    for rows in (63_000, 64_000):
+        assert f"#{number}" in world.check(rows=rows)
+    (comment,) = world.comments(number)
+    assert "64,000 rows" in comment and "merge this" in comment
+    assert world.requests == world.issues == []
+
+
+def ago(days: float) -> datetime:
+    return datetime.now(UTC) - timedelta(days=days)
+
+
+def test_requests_are_no_more_frequent_than_the_policy_says(start: Start) -> None:
+    world = start(cool_down_days=3, per_week=2)
+    for days in (8, 4, 0):  # ago
+        world.forge.clock = partial(ago, days)
+        world.check(retrain={"until": f"2018-08-{25 - days}", "now": "2018-08-14", "snapshot": None})
+        (request,) = world.requests
+        world.call("PATCH", f"pulls/{request['number']}", {"state": "closed"})
+    assert "cool-down" in world.check()
+    world.forge.clock = partial(ago, 0)
+    assert world.requests == []
+
+
+def test_merged_by_github_where_the_policy_says_so(start: Start) -> None:
+    world = start(auto_merge=True)
+    world.repo.info["allow_auto_merge"] = True
+    world.call("POST", "rulesets", json.loads((TEMPLATE / "policies" / "ruleset.json").read_text()))
+    for _ in range(2):
+        assert "will not merge" not in world.check()
+    (request,) = world.requests
+    assert request["auto_merge"]
+
+
+def test_a_refused_auto_merge_is_said_and_nothing_else(start: Start) -> None:
+    world = start(auto_merge=True)
+    assert "will not merge it by itself" in world.check()
+    assert len(world.requests) == 1 and not world.requests[0]["auto_merge"]
+
+
+def test_where_actions_may_not_create_one_issue_has_the_link(start: Start) -> None:
+    world = start(actions_may_create=False)
+    for _ in range(2):
+        world.check()
+    (issue,) = world.issues
+    assert "compare/main...retrain/production" in issue["body"] and "columns&#46;maximum" in issue["body"]
+    assert world.requests == []
+    fields = {"title": "Retrain", "head": "retrain/production", "base": "main"}
+    world.call("POST", "pulls", fields)
+    world.check()
+    assert world.issues == [] and world.requests[0]["title"] == f"Retrain on data until {UNTIL}"
+
+
+def test_hostile_words_harm_nothing(start: Start) -> None:
+    world = start()
+    said = world.check() + world.requests[0]["body"]
+    for harm in ("<img", "@everyone", "::error", "$(touch", "\n## Heading"):
+        assert harm not in said
+    assert not list(world.clone.rglob("pwned"))
+
+
+# --- whatever fails --------------------------------------------------------------------------------------------------
+
+
+def both_open(world: World) -> None:
+    world.check()
+    world.check("unknown")
+
+
+SCENARIOS: dict[str, tuple[Callable[[World], object], Callable[[World], object]]] = {
+    "drift": (lambda world: None, lambda world: world.check()),
+    "drift after doubt": (lambda world: world.check("unknown"), lambda world: world.check()),
+    "more drift": (
+        lambda world: world.check(),
+        lambda world: world.check(retrain={"until": "2018-08-24", "now": "2018-08-14", "snapshot": None}),
+    ),
+    "could not tell": (lambda world: None, lambda world: world.check("unknown")),
+    "healthy again": (both_open, lambda world: world.check("healthy")),
+    "covered": (lambda world: world.promotion("2018-08-30"), lambda world: world.check()),
+    "nothing newer": (
+        lambda world: None,
+        lambda world: world.check(retrain={"until": None, "now": "2018-08-14", "snapshot": None}),
+    ),
+    "no right": (
+        lambda world: world.repo.workflow_permissions.update(can_approve_pull_request_reviews=False),
+        lambda world: world.check(),
+    ),
+}
+FAULTS: dict[str, dict[str, Any]] = {
+    "5xx": {"status": 502},
+    "5xx that took effect": {"status": 500, "effect": True},
+    "cut off": {"drop": True, "effect": True},
+    "slow": {"delay": 0.6},
+    "secondary limit": {"status": 403, "retry_after": 3},
+    "429": {"status": 429, "retry_after": 3},
+    "primary limit": {"rate_limit": True, "retry_after": 5},
+    "409": {"status": 409},
+    "422": {"status": 422},
+}
+
+
+def after(start: Start, scenario: str, broken: Callable[[World], object] = lambda world: None) -> Any:
+    """What people see at the end of a scenario, `broken` somehow before its last check."""
+    world = start(reviewers=["bob"])
+    prepare, check = SCENARIOS[scenario]
+    prepare(world)
+    broken(world)
+    check(world)
+    return world.state()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_passing_fault_changes_nothing(
+    start: Start, monkeypatch: pytest.MonkeyPatch, fault: str, method: str
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(pulls, "time", SimpleNamespace(sleep=waits.append))
+    monkeypatch.setattr(pulls, "GitHubSession", lambda make=pulls.GitHubSession: make(default_read_timeout=0.3))
+    wanted = after(start, "drift")
+    assert after(start, "drift", lambda world: world.forge.fault(f"^{method}", after=3, **FAULTS[fault])) == wanted
+    assert waits[0] >= FAULTS[fault].get("retry_after", 0) - 1
+
+
+def points(start: Start, count: int) -> Iterator[tuple[str, int, bool]]:
+    """Places to die: a scenario, a call of its last check, and whether that call still takes effect."""
+    lengths = {}
+    for scenario, (prepare, check) in SCENARIOS.items():
+        prepare(world := start(reviewers=["bob"]))
+        before = len(world.forge.calls)
+        check(world)
+        lengths[scenario] = len(world.forge.calls) - before
+    every = [(name, call, effect) for name in lengths for call in range(lengths[name]) for effect in (True, False)]
+    yield from random.Random(0).sample(every, min(count, len(every)))
+
+
+def die(scenario: str, call: int, effect: bool, monkeypatch: pytest.MonkeyPatch, world: World) -> None:
+    """Have the scenario's check killed at a call: with one try its first fault is its end."""
+    fault = world.forge.fault("", drop=True, effect=effect, after=call)
+    with monkeypatch.context() as patch, pytest.raises((requests.RequestException, pulls.GitHubException)):
+        patch.setattr(pulls, "TRIES", 1)
+        SCENARIOS[scenario][1](world)
+    assert fault.hits == call + 1
+
+
+@pytest.mark.slow
+def test_killed_anywhere_and_started_again_it_ends_the_same(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = {scenario: after(start, scenario) for scenario in SCENARIOS}
+    for scenario, call, effect in points(start, 50):
+        ended = after(start, scenario, partial(die, scenario, call, effect, monkeypatch))
+        assert ended == wanted[scenario], (scenario, call, effect)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_two_at_once_leave_one(start: Start, scenario: str) -> None:
+    world = start()
+    prepare, check = SCENARIOS[scenario]
+    prepare(world)
+    with ThreadPoolExecutor(2) as pool:
+        for each in [pool.submit(check, world) for _ in range(2)]:
+            each.result()
+    markers = [re.findall(r"<!-- gitops:\S+.*? -->", each["body"] or "")[0] for each in world.issues + world.requests]
+    assert len(markers) == len(set(markers))
+    for number in world.repo.tables["issues"]:
+        said = [re.findall(r"<!-- gitops:\S+ -->", body)[0] for body in world.comments(number)]
+        assert len(said) == len(set(said))
+    alone = start()
+    prepare(alone)
+    check(alone)
+    assert [each["title"] for each in alone.issues + alone.requests] == [
+        each["title"] for each in world.issues + world.requests
+    ]
