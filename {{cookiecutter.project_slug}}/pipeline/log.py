@@ -2,9 +2,11 @@
 
     PREDICTION_LOG/2018-08-14/20180814T093000-<32 hex digits>.parquet
 
-PREDICTION_LOG is a folder, or a URL that fsspec knows, such as s3://bucket/predictions; `predictions` where it is
-not set. A part lies in the folder of its rows' day, and its name says when it was written (UTC); no two have one name,
-however many services write. `python -m pipeline.log prune` deletes what is older than policies/log.yaml allows.
+PREDICTION_LOG is a URL that fsspec knows, such as s3://bucket/predictions, or a folder: a relative one lies beside
+pipeline/, in the repository or in the Bento, and `predictions` there is the default. `make serve` gives the
+repository's to the Bento. A part lies in the folder of its rows' day, and its name says when it was written (UTC); no
+two have one name, however many services write. `python -m pipeline.log prune` deletes what is older than
+policies/log.yaml allows.
 """
 
 import argparse
@@ -44,7 +46,8 @@ ALWAYS: dict[str, pl.DataType] = {
 """What each part has, whatever the policy leaves out."""
 TYPES: dict[str, pl.DataType] = {"int64": pl.Int64(), "float64": pl.Float64()}
 
-POLICY = Path(__file__).parent.parent / "policies" / "log.yaml"
+ROOT = Path(__file__).absolute().parent.parent
+POLICY = ROOT / "policies" / "log.yaml"
 HASH, OMIT = "hash", "omit"
 
 SECONDS = 60.0  # between two writes, unless PREDICTION_LOG_SECONDS says another: what a crash loses at most
@@ -119,7 +122,7 @@ class Folder:
     def at(cls, address: str | None = None) -> "Folder":
         """The folder that `address` names, or PREDICTION_LOG. Raises BadInput where no file system knows it."""
         address = address or os.environ.get("PREDICTION_LOG") or "predictions"
-        path = address if "://" in address else str(Path(address).expanduser().absolute())
+        path = address if "://" in address else str(ROOT / Path(address).expanduser())
         try:
             system, root = url_to_fs(path)
         except (ValueError, ImportError) as error:
@@ -223,14 +226,13 @@ class Log:
         model: str,
         written: Counter,
         lost: Counter,  # by reason: full, days, storage, shutdown
-        seconds: float | None = None,
+        seconds: float,  # between two writes
         most: int = MOST,
         patience: float = PATIENCE,
     ) -> None:
         self.folder, self.rules, self.model = folder, rules, model
         self.written, self.lost = written, lost
-        self.seconds = period() if seconds is None else seconds
-        self.most, self.patience = most, patience
+        self.seconds, self.most, self.patience = seconds, most, patience
         self.schema: dict[str, pl.DataType] = {
             ID: pl.Int64(),
             TIME: ALWAYS[TIME],

@@ -33,10 +33,10 @@ LARGEST = 2**63 - 1  # for a column that names no range: an int64, and far from 
 BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)  # most scores are near 0
 METERED = {"/predict", "/livez", "/readyz", "/healthz", "/metrics", "/docs.json", "/"}
 
-SINCE = datetime(2000, 1, 1)  # an event before it has a clock that is wrong
+SINCE = datetime(2000, 1, 1, tzinfo=UTC)  # an event before it has a clock that is wrong
 AHEAD = timedelta(days=1)  # that an event's clock may be: time zones, and no more
 REQUEST_ID = "x-request-id"
-SANE = re.compile(r"[A-Za-z0-9_.:;=/+@-]{1,128}")  # a request id as proxies make them; it ends up in logs
+SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:;=/+@-]{0,127}")  # a request id as proxies make them; it ends up in logs
 
 TYPES: dict[str, type] = {"int64": int, "float64": float}
 REQUEST = "the request"  # what a refusal calls it
@@ -76,15 +76,15 @@ def field(column: schema.Column) -> tuple[type, Any]:
 
 def plausible(moment: datetime) -> datetime:
     """The moment in UTC, without a time zone. Refused before SINCE and later than AHEAD of now: it names a folder."""
-    naive = moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-    if not SINCE <= naive <= now() + AHEAD:
+    zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if not SINCE <= zoned <= datetime.now(UTC) + AHEAD:
         raise PydanticCustomError("moment", f"Input should be from {SINCE.date()} to a day from now, in UTC")
-    return naive
+    return in_utc(zoned)
 
 
-def now() -> datetime:
-    """UTC, without a time zone, as the source's moments are."""
-    return datetime.now(UTC).replace(tzinfo=None)
+def in_utc(moment: datetime) -> datetime:
+    """The moment as the source writes it: without a time zone."""
+    return moment.astimezone(UTC).replace(tzinfo=None)
 
 
 def answer_model() -> type[BaseModel]:
@@ -173,7 +173,8 @@ def load_model() -> Model:
 
 
 model = load_model()
-rules = log.policy(model.inputs)  # before the start, like the model: a bad policy serves nobody
+rules, period = log.policy(model.inputs), log.period()
+log.Folder.at()  # what is wrong with the log ends the start, as what is wrong with the model does
 
 
 @bentoml.service(
@@ -191,7 +192,7 @@ class Scorer:
         self.scores = Histogram("scorer_score", "Scores that were given", buckets=BUCKETS)
         logged = Counter("scorer_log_rows", "Rows that the prediction log has written")
         lost = Counter("scorer_log_lost_rows", "Rows that the prediction log has lost", ["reason"])
-        self.log = log.Log(log.Folder.at(), model.inputs, rules, model.digest, logged, lost)
+        self.log = log.Log(log.Folder.at(), model.inputs, rules, model.digest, logged, lost, period)
         info = Gauge("scorer_model_info", "The model that answers", ["model"], multiprocess_mode="max")
         info.labels(model.digest).set(1)
         gc.collect()
@@ -206,7 +207,7 @@ class Scorer:
         self.rows.inc(len(rows))
         for score in scores:
             self.scores.observe(score)
-        identifiers, moment = [getattr(row, schema.ID) for row in rows], now()
+        identifiers, moment = [getattr(row, schema.ID) for row in rows], in_utc(datetime.now(UTC))
         moments = [getattr(row, schema.TIME) or moment for row in rows]
         self.log.add({schema.ID: identifiers, schema.TIME: moments, **table, log.SCORE: scores}, request_id.get())
         predictions = [{schema.ID: i, "score": score} for i, score in zip(identifiers, scores, strict=True)]

@@ -198,18 +198,19 @@ def drifted(number: int, knobs: Knobs, drift: Drift, rows: Rows) -> Rows:
     late = rng.uniform(size=len(rows.second)) < drift.night
     second = np.where(late, rng.integers(1, NIGHT, len(rows.second)), rows.second)
     moved = replace(rows, second=second, amount=(rows.amount * drift.amount).round(2))
-    tests = tested(number, knobs, round(drift.pattern * len(second) / TESTS))
+    tests = tested(number, knobs, drift.pattern * len(second) / TESTS)
     both = [np.concatenate([getattr(part, field.name) for part in (moved, tests)]) for field in fields(Rows)]
     order = np.argsort(np.concatenate([moved.second, tests.second]), kind="stable")
     return Rows(*(column[order] for column in both))
 
 
-def tested(number: int, knobs: Knobs, cards: int) -> Rows:
-    """Fraud 4: whoever stole a list of cards tries which of them still work, each with petty payments, at night."""
+def tested(number: int, knobs: Knobs, cards: float) -> Rows:
+    """Fraud 4: whoever has a list of cards tries which of them work, some `cards` a day, by petty payments at night."""
     customers, rng = profiles(knobs), generator(Draw.TESTED_CARDS, number, knobs)
     usable = np.flatnonzero(customers.number)
-    customer = np.repeat(rng.choice(usable, min(cards, len(usable)), replace=False), TESTS)
-    start = rng.integers(1, NIGHT - HOUR, len(customer) // TESTS).repeat(TESTS)
+    tried = rng.choice(usable, min(rng.poisson(cards), len(usable)), replace=False)
+    customer = np.repeat(tried, TESTS)
+    start = np.repeat(rng.integers(1, NIGHT - HOUR, len(tried)), TESTS)
     second = start + rng.integers(HOUR, size=len(customer))
     terminal = customers.terminal[customers.first[customer] + rng.integers(customers.number[customer])]
     amount = rng.uniform(*PETTY, len(customer)).round(2)

@@ -4,6 +4,7 @@ import asyncio
 import importlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -11,16 +12,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import httpx
 import onnx
+import polars as pl
 import pytest
 from onnx import TensorProto, helper
 
-from pipeline import model, schema
+from pipeline import log, model, schema
 
 pytestmark = [  # what BentoML and Starlette have yet to mend
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -40,6 +44,11 @@ def row(identifier: int = 1, **changed: Any) -> dict[str, Any]:
 def body(*rows: Any) -> str:
     """The request of these rows, as JSON."""
     return json.dumps({"rows": rows})
+
+
+def in_days(days: float) -> str:
+    """A moment so many days from now, in UTC."""
+    return str(datetime.now(UTC).replace(tzinfo=None) + timedelta(days=days))
 
 
 def without(name: str) -> dict[str, Any]:
@@ -62,6 +71,13 @@ BAD: dict[str, tuple[str | bytes, list[Any], str]] = {
     "below its range": (body(row(), row(), row(tx_amount=-0.01)), ["rows", 2, "tx_amount"], "greater than or equal"),
     "above its range": (body(row(terminal_risk_7d=1.5)), ["rows", 0, "terminal_risk_7d"], "less than or equal to 1"),
     "larger than any integer": (body(row(customer_nb_tx_1d=10**300)), ["rows", 0, "customer_nb_tx_1d"], "less than"),
+    "before the century": (body(row(tx_datetime="1999-12-31T23:59:59")), ["rows", 0, schema.TIME], "from 2000-01-01"),
+    "the day after tomorrow": (body(row(tx_datetime=in_days(1.01))), ["rows", 0, schema.TIME], "a day from now"),
+    "the end of time": (body(row(tx_datetime="9999-12-31T23:59:59-23:00")), ["rows", 0, schema.TIME], "a day from now"),
+    "the start of time": (body(row(tx_datetime="0001-01-01T00:00+23:00")), ["rows", 0, schema.TIME], "from 2000"),
+    "no moment": (body(row(tx_datetime="yesterday")), ["rows", 0, schema.TIME], "valid datetime"),
+    "a moment as a number": (body(row(tx_datetime=1534204800)), ["rows", 0, schema.TIME], "valid datetime"),
+    "a moment that is null": (body(row(tx_datetime=None)), ["rows", 0, schema.TIME], "valid datetime"),
     "no identifier": (body(without(schema.ID)), ["rows", 0, schema.ID], "required"),
     "no object": (body(3), ["rows", 0], "object"),
     "no rows": (body(), ["rows"], "at least 1"),
@@ -217,39 +233,154 @@ def test_without_a_model_one_sentence_ends_the_process(tmp_path: Path) -> None:
     assert len(run.stderr.splitlines()) == 1
 
 
+# The prediction log
+
+
+def in_log(logged: Path, name: str, count: int = 1) -> pl.DataFrame:
+    """The rows of the request of that name, once so many are there."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        rows = log.read(str(logged), date(2000, 1, 1), date(2100, 1, 1))
+        if not rows.is_empty() and len(found := rows.filter(request_id=name)) >= count:
+            return found
+        time.sleep(0.05)
+    raise TimeoutError(f"{name} is not in the log")
+
+
+def test_what_was_asked_and_answered_is_logged(client: httpx.Client, logged: Path, tiny: Path) -> None:
+    asked = [row(7, tx_amount=100.5, tx_datetime="2018-08-14T23:59:59.5"), row(3, tx_datetime="2018-08-14T23:00-02:00")]
+    answer = client.post("/predict", content=body(*asked), headers={"x-request-id": "two"}).json()
+    found = in_log(logged, "two", 2).sort(schema.TIME)
+    assert found.select(schema.ID, "score").to_dicts() == answer["predictions"]
+    assert found["model"].to_list() == [model.load(tiny).digest] * 2
+    assert found[schema.TIME].to_list() == [datetime(2018, 8, 14, 23, 59, 59, 500_000), datetime(2018, 8, 15, 1)]
+    for column in INPUTS:
+        assert found[column.name].to_list() == [row[column.name] for row in asked]
+    assert {date(2018, 8, 14), date(2018, 8, 15)} <= set(log.days(str(logged)))
+
+
+def test_a_row_that_does_not_say_when_happened_now(client: httpx.Client, logged: Path) -> None:
+    before = datetime.now(UTC)
+    client.post("/predict", content=body(row(), row()), headers={"x-request-id": "now"})
+    moments = in_log(logged, "now", 2)[schema.TIME].dt.replace_time_zone("UTC")
+    assert moments.is_between(before, datetime.now(UTC)).all()
+
+
+@pytest.mark.parametrize("said", ["a", "Root=1-67891233-abcdef012345678912345678", "a" * 128, "urn:x/1.2+3@b_c;d"])
+def test_a_request_keeps_its_id(client: httpx.Client, said: str) -> None:
+    for content in (body(row()), body()):  # an answer and a refusal
+        assert client.post("/predict", content=content, headers={"x-request-id": said}).headers["x-request-id"] == said
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"", b" ", b"a b", b"a" * 129, b"a\tb", b"$(reboot)", b"<script>", b"`a`", b"[a](b)", b"::error::a", b"\xff\xfe"],
+)
+def test_a_hostile_request_id_is_replaced(client: httpx.Client, logged: Path, said: bytes) -> None:
+    headers = [(b"x-request-id", said), (b"content-type", b"application/json")]
+    names = {client.post("/predict", content=body(row()), headers=headers).headers["x-request-id"] for _ in range(2)}
+    assert len(names) == 2
+    for name in names:
+        assert re.fullmatch("[0-9a-f]{32}", name)
+        in_log(logged, name)
+
+
+def test_storage_that_fails_fails_no_request(
+    client: httpx.Client, logged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = []
+
+    def fail(*arguments: Any) -> None:
+        failed.append(arguments)
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(log.Folder, "put", fail)
+        while not failed:
+            assert client.post("/predict", content=body(row()), headers={"x-request-id": "kept"}).status_code == 200
+    in_log(logged, "kept")
+
+
+@pytest.mark.parametrize(
+    ("policy", "variables", "sentence"),
+    [
+        ("{personal: {tx_ammount: hash}, retention_days: 9}", {}, "did you mean `tx_amount`?"),
+        (None, {"PREDICTION_LOG_SECONDS": "soon"}, "PREDICTION_LOG_SECONDS is 'soon'"),
+        (None, {"PREDICTION_LOG": "nosuch://bucket"}, "PREDICTION_LOG is nosuch://bucket"),
+    ],
+)
+def test_a_log_that_cannot_be_kept_ends_the_start_in_a_sentence(
+    tiny: Path, tmp_path: Path, policy: str | None, variables: dict[str, str], sentence: str
+) -> None:
+    for name in ("pipeline", "policies"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    if policy:
+        (tmp_path / "policies/log.yaml").write_text(policy)
+    run = subprocess.run(
+        [sys.executable, "-c", "import pipeline.service"],
+        env={**os.environ, "MODEL": str(tiny), **variables},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 1
+    assert sentence in run.stderr
+    assert len(run.stderr.splitlines()) == 1
+
+
 # As it ships: built into a Bento, served by BentoML
 
 
 @pytest.fixture(scope="module")
-def address(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a served Bento that was built, with nothing but the tiny model and this code."""
+def bento(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a Bento that was built, with nothing but the tiny model and this code."""
     work = tmp_path_factory.mktemp("bento")
     for name in ("pipeline", "policies", "bentofile.yaml", "requirements-service.txt"):
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, work / name)
     shutil.copytree(tiny, work / "model")
-    environment = {**os.environ, "BENTOML_HOME": str(work / "build/bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
-    environment.pop("MODEL", None)
-    bentoml = [sys.executable, "-m", "bentoml"]
-    subprocess.run([*bentoml, "build", "--version", "tiny"], cwd=work, env=environment, check=True)
-    shutil.rmtree(work / "pipeline")  # what is served is what was built
-    shutil.rmtree(work / "model")
+    subprocess.run([*BENTOML, "build", "--version", "tiny"], cwd=work, env=environment(work), check=True)
+    for name in ("pipeline", "policies", "model"):  # what is served is what was built
+        shutil.rmtree(work / name)
+    return work
+
+
+BENTOML = [sys.executable, "-m", "bentoml"]
+
+
+def environment(work: Path) -> dict[str, str]:
+    """The environment of BentoML's commands."""
+    ours = ("MODEL", "PREDICTION_LOG", "PREDICTION_LOG_SECONDS")
+    kept = {name: value for name, value in os.environ.items() if name not in ours}
+    return {**kept, "BENTOML_HOME": str(work / "build/bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
+
+
+@contextmanager
+def serving(work: Path, *options: str, **variables: str) -> Iterator[str]:
+    """The address of the served Bento; it is ended as Kubernetes and Ctrl-C end it, and has logged no traceback."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log = work / "log"
-    with log.open("w") as output:
-        command = [*bentoml, "serve", "scorer:tiny", "--host", "127.0.0.1", "--port", str(port)]
+    output = work / "log"
+    command = [*BENTOML, "serve", "scorer:tiny", "--host", "127.0.0.1", "--port", str(port), *options]
+    with output.open("w") as file:
         server = subprocess.Popen(
-            command, cwd=work, env=environment, stdout=output, stderr=output, start_new_session=True
+            command, cwd=work, env=environment(work) | variables, stdout=file, stderr=file, start_new_session=True
         )
     url = f"http://127.0.0.1:{port}"
     try:
         wait_until(lambda: httpx.get(f"{url}/readyz").status_code == 200, server)
         yield url
-        assert "Traceback" not in log.read_text(), log.read_text()
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(timeout=30)
+    assert "Traceback" not in output.read_text(), output.read_text()
+
+
+@pytest.fixture(scope="module")
+def address(bento: Path) -> Iterator[str]:
+    """The address of the served Bento."""
+    with serving(bento) as url:
+        yield url
 
 
 def wait_until(ready: Callable[[], bool], server: subprocess.Popen[Any], seconds: float = 60) -> None:
@@ -312,3 +443,24 @@ def test_made_up_paths_leave_nothing_in_the_metrics(address: str) -> None:
     for number in range(5):
         assert httpx.get(f"{address}/made-up/{number}").status_code == 404
     assert "made-up" not in httpx.get(f"{address}/metrics").text
+
+
+@pytest.mark.slow
+def test_two_workers_log_every_row_once_and_the_last_ones_at_the_end(bento: Path) -> None:
+    with serving(bento, "--api-workers", "2", PREDICTION_LOG=str(bento / "two")) as url:
+        for number in range(100):
+            assert httpx.post(f"{url}/predict", json={"rows": [row(number)]}).status_code == 200  # each to either
+        assert not (bento / "two").exists(), "nothing was due before the end"
+    rows = log.read(str(bento / "two"), date(2000, 1, 1), date(2100, 1, 1))
+    assert sorted(rows[schema.ID]) == list(range(100))
+
+
+@pytest.mark.slow
+def test_a_service_whose_storage_is_gone_answers_and_ends_in_time(bento: Path) -> None:
+    (bento / "file").touch()
+    with serving(bento, PREDICTION_LOG=str(bento / "file/log"), PREDICTION_LOG_SECONDS="0.1") as url:
+        for _ in range(20):
+            assert httpx.post(f"{url}/predict", json={"rows": [row()]}).status_code == 200
+            time.sleep(0.02)
+        assert 'scorer_log_lost_rows_total{reason="storage"} 0.0' in httpx.get(f"{url}/metrics").text
+    assert "loses a part" in (bento / "log").read_text()

@@ -1,0 +1,394 @@
+"""The prediction log: every row is written once or counted as lost, and no reader sees half of a part."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+from prometheus_client import CollectorRegistry, Counter
+
+from pipeline import log
+from pipeline.log import HASH, OMIT, Folder, Log, Policy
+from pipeline.params import BadInput
+from pipeline.schema import ID, TIME, feature_row
+
+ROOT = Path(__file__).parent.parent
+INPUTS = feature_row((1,))
+KEEP_ALL = Policy({}, 90)
+DAY = date(2018, 8, 14)
+HEX = 32 * "0"
+FOREVER = (date(2000, 1, 1), date(2100, 1, 1))
+
+
+def rows(number: int, first: int = 0, day: date = DAY) -> dict[str, list[Any]]:
+    """Rows of a day, as the service hands them over."""
+    moment = datetime(day.year, day.month, day.day, 12)
+    inputs = {column.name: [(1 if column.dtype == "int64" else 0.5)] * number for column in INPUTS}
+    identifiers = list(range(first, first + number))
+    return {ID: identifiers, TIME: [moment] * number, **inputs, "score": [0.25] * number}
+
+
+class Running:
+    """A log with counters of its own, which is closed at the end of a test."""
+
+    def __init__(self, folder: Folder, rules: Policy = KEEP_ALL, seconds: float = 1000, **options: Any) -> None:
+        self.registry = CollectorRegistry()
+        written = Counter("written", "Rows", registry=self.registry)
+        lost = Counter("lost", "Rows", ["reason"], registry=self.registry)
+        self.log = Log(folder, INPUTS, rules, "sha256:ab", written, lost, seconds, **options)
+
+    def written(self) -> float | None:
+        return self.registry.get_sample_value("written_total")
+
+    def lost(self) -> dict[str, float]:
+        """Rows by reason, where there are any."""
+        samples = [sample for metric in self.registry.collect() for sample in metric.samples]
+        return {s.labels["reason"]: s.value for s in samples if s.name == "lost_total" and s.value}
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Starts logs, in the test's folder unless another is named."""
+    begun: list[Running] = []
+
+    def start(folder: Folder | None = None, *arguments: Any, **options: Any) -> Running:
+        begun.append(Running(folder or Folder.at(str(tmp_path)), *arguments, **options))
+        return begun[-1]
+
+    yield start
+    for running in begun:
+        running.log.close(seconds=1)
+
+
+class Storage(Folder):
+    """A folder that fails the first `failing` times, and does not answer while `answers` is clear."""
+
+    failing = 0
+    answers = Event()
+
+    def put(self, name: str, content: bytes) -> None:
+        assert self.answers.wait(10)
+        if Storage.failing:
+            Storage.failing -= 1
+            raise OSError("no space left")
+        super().put(name, content)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[Storage]:
+    folder = Folder.at(str(tmp_path))
+    Storage.failing = 0
+    Storage.answers.set()
+    yield Storage(folder.system, folder.root)
+    Storage.answers.set()
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    """Waits until it is done."""
+    deadline = time.monotonic() + 10
+    while not done():
+        assert time.monotonic() < deadline, "not done in time"
+        time.sleep(0.01)
+
+
+# --- what is written ---
+
+
+def test_rows_come_back_as_they_went_in(tmp_path: Path, start: Callable[..., Running]) -> None:
+    running, before = start(), datetime.now(UTC)
+    running.log.add(rows(2), "first")
+    running.log.add(rows(1, 7), "second")
+    running.log.close()
+    table = log.read(str(tmp_path), DAY, DAY)
+    inputs = {column.name: log.TYPES[column.dtype] for column in INPUTS}
+    assert table[ID].to_list() == [0, 1, 7]
+    assert table["request_id"].to_list() == ["first", "first", "second"]
+    assert dict(table.schema) == {ID: pl.Int64(), **inputs, **log.ALWAYS, "request_id": pl.String()}
+    assert table.drop(ID, "request_id", "scored_at").unique().row(0, named=True) == {
+        TIME: datetime(2018, 8, 14, 12),
+        **{column.name: 1 if column.dtype == "int64" else 0.5 for column in INPUTS},
+        "score": 0.25,
+        "model": "sha256:ab",
+    }
+    assert table["scored_at"].is_between(before, datetime.now(UTC)).all()
+    assert (running.written(), running.lost()) == (3, {})
+
+
+def test_each_day_has_a_folder(tmp_path: Path, start: Callable[..., Running]) -> None:
+    running = start()
+    late = {**rows(2), TIME: [datetime(2018, 8, 14, 23, 59, 59), datetime(2018, 8, 15)]}
+    running.log.add(late, "over midnight")
+    running.log.close()
+    assert log.days(str(tmp_path)) == [DAY, DAY + timedelta(days=1)]
+    assert log.read(str(tmp_path), DAY, DAY)[ID].to_list() == [0]
+    assert log.read(str(tmp_path), *FOREVER)[ID].to_list() == [0, 1]
+    assert log.read(str(tmp_path), date(2019, 1, 1), date(2020, 1, 1)).is_empty()
+
+
+def test_time_and_many_rows_have_it_written(start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> None:
+    ticking = start(seconds=0.05)
+    ticking.log.add(rows(1), "a")
+    wait_until(lambda: ticking.written() == 1)
+    monkeypatch.setattr(log, "PART", 3)
+    full = start()
+    full.log.add(rows(2), "a")
+    full.log.add(rows(2), "b")
+    wait_until(lambda: full.written() == 4)
+
+
+def test_two_writers_lose_nothing_to_each_other(tmp_path: Path, start: Callable[..., Running]) -> None:
+    writers = [start(seconds=0.01) for _ in range(2)]
+    for number in range(50):
+        for place, writer in enumerate(writers):
+            writer.log.add(rows(1, 2 * number + place), "a")
+        time.sleep(0.002)
+    for writer in writers:
+        writer.log.close()
+    assert sorted(log.read(str(tmp_path), DAY, DAY)[ID]) == list(range(100))
+
+
+def test_a_part_is_seen_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Folder.at(str(tmp_path))
+    seen = []
+
+    def replace(half: Path, whole: Path) -> None:
+        seen.append((half.read_bytes(), log.read(str(tmp_path), *FOREVER).height, whole.exists()))
+        os.replace(half, whole)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    [(name, table)] = log.parts(pl.DataFrame({TIME: [datetime(2018, 8, 14)]}), "m", KEEP_ALL)
+    folder.put(name, b"content")
+    assert seen == [(b"content", 0, False)]
+    assert (tmp_path / name).read_bytes() == b"content"
+
+
+# --- what is lost is counted ---
+
+
+def test_overload_loses_rows_and_counts_them(storage: Storage, start: Callable[..., Running]) -> None:
+    storage.answers.clear()
+    running = start(storage, seconds=0.01, most=10)
+    for number in range(8):  # while nothing is written
+        running.log.add(rows(3, 3 * number), "a")
+    assert running.lost() == {"full": 15}
+    storage.answers.set()
+    wait_until(lambda: running.written() == 9)
+    running.log.add(rows(3, 100), "a")
+    running.log.close()
+    assert (running.written(), running.lost()) == (12, {"full": 15})
+
+
+def test_storage_that_fails_for_a_while_loses_nothing(
+    tmp_path: Path, storage: Storage, start: Callable[..., Running]
+) -> None:
+    Storage.failing = 1
+    running = start(storage, seconds=0.01)
+    running.log.add(rows(3), "a")
+    wait_until(lambda: running.written() == 3)
+    assert running.lost() == {}
+    assert log.read(str(tmp_path), DAY, DAY)[ID].to_list() == [0, 1, 2]
+
+
+def test_storage_that_fails_for_long_loses_rows_and_counts_them(
+    storage: Storage, start: Callable[..., Running], caplog: pytest.LogCaptureFixture
+) -> None:
+    Storage.failing = 1
+    running = start(storage, seconds=0.01, patience=0)
+    running.log.add(rows(3), "a")
+    wait_until(lambda: running.lost() == {"storage": 3})
+    [record] = caplog.records
+    assert "no space left" in record.getMessage() and record.exc_info is None
+    running.log.add(rows(2), "a")
+    wait_until(lambda: running.written() == 2)
+
+
+def test_days_without_number_are_refused(tmp_path: Path, start: Callable[..., Running]) -> None:
+    running = start()
+    for number in range(log.DAYS + 5):
+        running.log.add(rows(1, number, DAY + timedelta(days=number)), "a")
+    running.log.add(rows(1), "a day that is open")
+    running.log.close()
+    assert len(log.days(str(tmp_path))) == log.DAYS
+    assert (running.written(), running.lost()) == (log.DAYS + 1, {"days": 5})
+
+
+def test_what_comes_after_the_end_is_lost(start: Callable[..., Running]) -> None:
+    running = start()
+    running.log.close()
+    running.log.add(rows(2), "late")
+    assert running.lost() == {"shutdown": 2}
+
+
+def test_a_shutdown_does_not_wait_for_storage_that_hangs(storage: Storage, start: Callable[..., Running]) -> None:
+    storage.answers.clear()
+    running = start(storage)
+    running.log.add(rows(2), "a")
+    running.log.close(seconds=0.05)
+    assert running.lost() == {"shutdown": 2}
+
+
+# --- what is personal ---
+
+
+def test_hashed_columns_still_join_and_omitted_ones_are_gone(tmp_path: Path, start: Callable[..., Running]) -> None:
+    running = start(None, Policy({ID: HASH, "tx_amount": OMIT, "request_id": OMIT}, 90))
+    running.log.add(rows(3), "a")
+    running.log.close()
+    table = log.read(str(tmp_path), DAY, DAY)
+    assert not {"tx_amount", "request_id"} & set(table.columns)
+    source = pl.DataFrame({ID: [2, 5, 0], "fraud": [1, 1, 0]})
+    joined = table.join(source.with_columns(log.pseudonym(source[ID])), on=ID)
+    assert sorted(joined["fraud"]) == [0, 1]
+    assert table[ID].str.contains("^[0-9a-f]{32}$").all()
+
+
+def test_a_pseudonym_is_the_value_s_sha256() -> None:
+    assert log.pseudonym(pl.Series("a", [1, None])).to_list() == ["6b86b273ff34fce19d6b804eff5a3f57", None]
+
+
+def test_the_policy_is_what_its_schema_describes() -> None:
+    schema = json.loads((ROOT / "policies/schemas/log.schema.json").read_text())
+    Draft202012Validator(schema).validate(yaml.safe_load((ROOT / "policies/log.yaml").read_text()))
+    assert log.policy(INPUTS).retention_days > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence", "shape"),
+    [
+        ("personal: {}", "has to hold `personal` and `retention_days`", True),
+        ("{personal: {}, retention_days: 9, x: 1}", "and nothing else", True),
+        ("[]", "has to hold", True),
+        ("{personal: {}, retention_days: 0}", "retention_days is 0; write a whole number of days", True),
+        ("{personal: {}, retention_days: true}", "retention_days is True", True),
+        ("{personal: [tx_amount], retention_days: 9}", "personal is ['tx_amount']", True),
+        ("{personal: {tx_amount: drop}, retention_days: 9}", "personal.tx_amount is 'drop'; write hash or omit", True),
+        ("{personal: {tx_ammount: omit}, retention_days: 9}", "did you mean `tx_amount`?", False),
+        ("{personal: {transaction: hash}, retention_days: 9}", "did you mean `transaction_id`?", False),
+        ("{personal: {score: omit}, retention_days: 9}", "personal.score is no column that can be", False),
+    ],
+)
+def test_a_bad_policy_is_told_in_a_sentence(tmp_path: Path, text: str, sentence: str, shape: bool) -> None:
+    path = tmp_path / "log.yaml"
+    path.write_text(text)
+    with pytest.raises(BadInput) as caught:
+        log.policy(INPUTS, path)
+    assert sentence in str(caught.value) and str(path) in str(caught.value)
+    schema = json.loads((ROOT / "policies/schemas/log.schema.json").read_text())
+    assert Draft202012Validator(schema).is_valid(yaml.safe_load(text)) is not shape
+
+
+# --- reading ---
+
+
+def test_where_there_is_no_log_there_is_no_day(tmp_path: Path) -> None:
+    assert log.days(str(tmp_path / "nowhere")) == []
+    assert log.read(str(tmp_path / "nowhere"), *FOREVER).is_empty()
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 and then nothing", None], ids=["empty", "damaged", "foreign"])
+def test_a_part_that_cannot_be_read_is_named(
+    tmp_path: Path, start: Callable[..., Running], content: bytes | None
+) -> None:
+    running = start()
+    running.log.add(rows(1), "a")
+    running.log.close()
+    bad = tmp_path / str(DAY) / "bad.parquet"
+    bad.write_bytes(log.encoded(pl.DataFrame({"score": ["a"]})) if content is None else content)
+    with pytest.raises(BadInput, match=re.escape(str(bad))):
+        log.read(str(tmp_path), DAY, DAY)
+
+
+def test_parts_of_different_models_and_policies_are_read_together(
+    tmp_path: Path, start: Callable[..., Running]
+) -> None:
+    for rules in (KEEP_ALL, Policy({ID: HASH, "tx_amount": OMIT}, 90)):
+        running = start(None, rules)
+        running.log.add(rows(1), "a")
+        running.log.close()
+    table = log.read(str(tmp_path), DAY, DAY)
+    assert table["tx_amount"].null_count() == 1
+    assert table[ID].dtype == pl.String and "0" in table[ID]
+
+
+def test_an_address_that_no_file_system_knows_is_refused() -> None:
+    with pytest.raises(BadInput, match="PREDICTION_LOG is nosuch://bucket"):
+        Folder.at("nosuch://bucket")
+
+
+def test_a_bad_period_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for said in ("0", "-1", "soon", "nan", "inf"):
+        monkeypatch.setenv("PREDICTION_LOG_SECONDS", said)
+        with pytest.raises(BadInput, match="PREDICTION_LOG_SECONDS"):
+            log.period()
+
+
+# --- retention ---
+
+
+def part(folder: Path, day: str, written: str) -> Path:
+    """A part of a day that was written on another."""
+    path = folder / day / f"{written}T120000-{HEX}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+    return path
+
+
+def test_prune_deletes_what_was_written_before_a_day_and_nothing_else(tmp_path: Path) -> None:
+    kept = [
+        part(tmp_path, "2026-05-10", "20260510"),
+        part(tmp_path, "2018-08-14", "20260511"),  # of an old event, scored lately
+        part(tmp_path, "2018-08-15", "20260511"),
+        part(tmp_path, "notes", "20180101"),
+        part(tmp_path, "2018-13-45", "20180101"),
+        part(tmp_path, "2018-08-14.bak", "20180101"),
+    ]
+    gone = [
+        part(tmp_path, "2026-05-09", "20260509"),
+        part(tmp_path, "2018-08-15", "20260509"),
+        part(tmp_path, "2018-08-16", "20260509").rename(tmp_path / "2018-08-16" / "unknown.parquet"),
+        part(tmp_path, "2026-05-09", "20260508").rename(tmp_path / "2026-05-09" / f"20260509T000000-{HEX}.partial"),
+    ]
+    elsewhere = part(tmp_path / "elsewhere", "a", "20180101")
+    (tmp_path / "2018-08-17").symlink_to(elsewhere.parent)
+    (tmp_path / "2018-08-18").write_text("a file")
+    log.prune(Folder.at(str(tmp_path)), date(2026, 5, 10))
+    assert all(path.exists() for path in [*kept, elsewhere, tmp_path / "2018-08-18"])
+    assert not any(path.exists() for path in gone)
+    assert not (tmp_path / "2026-05-09").exists() and (tmp_path / "2018-08-15").exists()
+
+
+def test_prune_goes_by_the_clock_and_by_the_policy(tmp_path: Path) -> None:
+    today = datetime.now(UTC).date()
+    keep = log.policy().retention_days
+    old, new = (part(tmp_path, str(DAY), f"{today - timedelta(days=days):%Y%m%d}") for days in (keep + 1, keep))
+    command = [sys.executable, "-m", "pipeline.log", "prune"]
+    environment = {**os.environ, "PREDICTION_LOG": str(tmp_path)}
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f"1 files deleted, written more than {keep} days ago" in done.stdout
+    assert new.exists() and not old.exists()
+
+
+# --- a bucket ---
+
+
+def test_a_bucket_is_written_read_and_pruned(start: Callable[..., Running]) -> None:
+    address = f"memory://predictions-{os.getpid()}"
+    running = start(Folder.at(address))
+    running.log.add(rows(3), "a")
+    running.log.close()
+    assert log.days(address) == [DAY]
+    assert log.read(address, DAY, DAY)[ID].to_list() == [0, 1, 2]
+    assert log.prune(Folder.at(address), datetime.now(UTC).date()) == []
+    assert len(log.prune(Folder.at(address), datetime.now(UTC).date() + timedelta(days=1))) == 1
+    assert log.read(address, DAY, DAY).is_empty()
