@@ -326,8 +326,9 @@ def runner(here: Repository, label: str | None) -> Iterator[Finding]:
     if HOSTED.match(label):
         yield Finding(GOOD, f"Runner: {label} is GitHub's")
         return
-    rows = [*pages(here, "actions/runners", "runners"), *organisation(here, "actions/runners", "runners")]
-    states = {row["name"]: row["status"] for row in rows if label in {each["name"] for each in row["labels"]}}
+    states = labelled(pages(here, "actions/runners", "runners"), label)
+    if "online" not in states.values():
+        states |= labelled(organisation(here, "actions/runners", "runners"), label)
     online = [name for name, state in states.items() if state == "online"]
     if online:
         yield Finding(GOOD, f"Runner: {', '.join(online)} online for the label {label}")
@@ -337,6 +338,11 @@ def runner(here: Repository, label: str | None) -> Iterator[Finding]:
     else:
         says = f"Runner: none has the label {label}; an idle scale set or a larger runner of GitHub's shows none, else"
         yield Finding(HIDDEN, f"{says} training waits", (unset,))
+
+
+def labelled(runners: Iterable[Json], label: str) -> dict[str, str]:
+    """Name and status of the runners that carry a label."""
+    return {row["name"]: row["status"] for row in runners if label in {each["name"] for each in row["labels"]}}
 
 
 def address(here: Repository, name: str, option: Option, value: str | None) -> Finding:

@@ -153,7 +153,9 @@ def list_runs(call: Call) -> Json:
 
 @route("GET /repos/{repo}/actions/workflows/{workflow}/runs", grant="actions:read")
 def list_workflow_runs(call: Call, workflow: str) -> Json:
-    runs = [run for run in list_runs(call)["workflow_runs"] if run["path"].rpartition("/")[2] == workflow]
+    """By the workflow's id or its file's name."""
+    runs = list_runs(call)["workflow_runs"]
+    runs = [run for run in runs if workflow in (str(run["workflow_id"]), run["path"].rpartition("/")[2])]
     return counted("workflow_runs", runs)
 
 
