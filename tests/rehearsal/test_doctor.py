@@ -15,7 +15,7 @@ from tests.baking import TEMPLATE
 
 from .forge import Forge, Repo
 
-sys.path.insert(0, str(TEMPLATE))
+sys.path.append(str(TEMPLATE))
 from gitops import doctor, pulls  # noqa: E402
 
 NAME = "acme/card-fraud"
