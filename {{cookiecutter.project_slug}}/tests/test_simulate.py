@@ -125,6 +125,83 @@ def stolen(purpose: simulate.Draw, day: int, days: int, a_day: int, population: 
     return count
 
 
+# --- drift ---
+
+FROM = after(20)
+CHANGES: list[dict[str, float]] = [{"amount": 1.5}, {"night": 0.3}, {"pattern": 0.02}]
+
+
+def changed(**drift: float) -> dict[str, Any]:
+    """The small world, in which these change from a day on."""
+    return SMALL | {"drift": {"from": str(FROM), **drift}}
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=str)
+def test_drift_changes_its_days_and_no_other(change: dict[str, float]) -> None:
+    before, last = (simulate.days(START, after(30), knobs) for knobs in (SMALL, changed(**change)))
+    early = pl.col(TIME).dt.date() < FROM
+    assert_frame_equal(last.filter(early), before.filter(early), check_exact=True)
+    for number in (20, 30):
+        assert not simulate.day(after(number), changed(**change)).equals(simulate.day(after(number), SMALL))
+        assert_frame_equal(
+            simulate.day(after(number), changed(**change)),
+            last.filter(pl.col(TIME).dt.date() == after(number)),
+            check_exact=True,
+        )
+    assert last[ID].is_unique().all()
+    assert last.select(TIME, ID).equals(last.select(TIME, ID).sort(TIME, ID))
+
+
+def test_no_drift_is_the_world_as_it_was() -> None:
+    plain = simulate.day(FROM, SMALL)
+    assert simulate.day(FROM, SMALL | {"drift": None}).equals(plain)
+    assert simulate.day(FROM, changed()).equals(plain)
+    assert simulate.day(FROM, changed(amount=1, night=0, pattern=0)).equals(plain)
+
+
+def test_what_drift_does_not_name_stays() -> None:
+    """Every transaction is there again, but for what the knob is about."""
+    key, rest = ["customer_id", "terminal_id"], ["tx_amount", LABEL]
+    plain = simulate.days(FROM, after(30), SMALL)
+    dearer = simulate.days(FROM, after(30), changed(amount=1.5))
+    assert dearer.select(ID, TIME, *key, LABEL).equals(plain.select(ID, TIME, *key, LABEL))
+    assert (dearer["tx_amount"] - 1.5 * plain["tx_amount"]).abs().max() < 0.006  # type: ignore[operator]
+    later = simulate.days(FROM, after(30), changed(night=0.3))
+    assert later.select(*key, *rest).sort(*key, *rest).equals(plain.select(*key, *rest).sort(*key, *rest))
+    share, moved = (table.select((pl.col(TIME).dt.hour() < 7).mean()).item() for table in (plain, later))
+    assert abs(moved - (0.7 * share + 0.3)) < 0.03
+
+
+def test_the_new_fraud_is_a_burst_of_petty_payments_at_night() -> None:
+    plain, tested = (simulate.days(FROM, after(50), knobs) for knobs in (SMALL, changed(pattern=0.02)))
+    known = ["customer_id", "terminal_id", "tx_amount", TIME]
+    new = tested.join(plain, on=known, how="anti")
+    assert len(new) == len(tested) - len(plain)
+    assert 0.01 < len(new) / len(plain) < 0.03
+    assert (new[LABEL] == 1).all()
+    assert new["tx_amount"].is_between(0.5, 3).all()
+    assert (new[TIME].dt.hour() < 7).all()
+    bursts = new.group_by("customer_id", pl.col(TIME).dt.date()).agg(pl.len(), span=pl.max(TIME) - pl.min(TIME))
+    assert (bursts["len"] == 10).all()
+    assert (bursts["span"] <= timedelta(hours=1)).all()
+    few = simulate.profiles(simulate.check(SMALL))
+    for customer, terminal in new.select("customer_id", "terminal_id").iter_rows():
+        assert terminal in few.terminal[few.first[customer] : few.first[customer] + few.number[customer]]
+
+
+def test_the_share_of_new_frauds_holds_in_a_small_world() -> None:
+    """Less than one card a day, and not rounded away: within four deviations of the Poisson law's mean."""
+    cards, expected = 0.0, 0.0
+    for seed in range(8):
+        plain, tested = (
+            simulate.days(FROM, after(170), FEW | {"seed": seed, "drift": drift})
+            for drift in (None, {"from": str(FROM), "pattern": 0.02})
+        )
+        cards += (len(tested) - len(plain)) / 10
+        expected += 0.02 * len(plain) / 10
+    assert abs(cards - expected) < 4 * np.sqrt(expected) < 0.3 * expected
+
+
 # --- in law as published ---
 
 
@@ -203,6 +280,15 @@ def test_a_day_before_the_start_is_refused() -> None:
         ({"radius": float("nan")}, "simulate.radius is nan"),
         ({"radius": None}, "simulate.radius is None"),
         ({"start": "April"}, "simulate.start is 'April'; write a day"),
+        ({"drift": 1.2}, "simulate.drift is 1.2; write null, or a day as `from`"),
+        ({"drift": {"amount": 2}}, "simulate.drift is {'amount': 2}; write null, or a day as `from`"),
+        ({"drift": {"from": "2018-05-01", "nihgt": 0.1}}, "write null, or a day as `from` with any of amount, night"),
+        ({"drift": {"from": "May"}}, "simulate.drift.from is 'May'; write a day"),
+        ({"drift": {"from": "2018-05-01", "night": 1.1}}, "simulate.drift.night is 1.1; write a number from 0 to 1"),
+        ({"drift": {"from": "2018-05-01", "amount": "2"}}, "simulate.drift.amount is '2'; write a number from 0 to"),
+        ({"drift": {"from": "2018-05-01", "amount": -1}}, "simulate.drift.amount is -1"),
+        ({"drift": {"from": "2018-05-01", "pattern": True}}, "simulate.drift.pattern is True"),
+        ({"drift": {"from": "2018-05-01", "pattern": float("nan")}}, "simulate.drift.pattern is nan"),
         ({"custommers": 5}, "missing or unknown: custommers"),
         ({"radius": 1e-9}, "no customer has a terminal in reach"),
     ],
