@@ -9,6 +9,7 @@ import random
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +25,10 @@ import yaml
 
 from tests.baking import TEMPLATE
 
+from .driver import Rehearsal, Run
 from .forge import Forge, Repo
+from .project import Project
+from .small import small
 
 sys.path.insert(0, str(TEMPLATE))
 from gitops import pulls, retrain  # noqa: E402
@@ -491,3 +495,168 @@ def test_two_at_once_leave_one(start: Start, scenario: str) -> None:
     assert [each["title"] for each in alone.issues + alone.requests] == [
         each["title"] for each in world.issues + world.requests
     ]
+
+
+# --- the real drift.yml ----------------------------------------------------------------------------------------------
+
+MONITOR = """import os
+import shutil
+
+os.makedirs("reports", exist_ok=True)
+shutil.copy(os.environ["PREDICTION_LOG"] + "/drift.json", "reports/drift.json")
+"""
+CHECKS = """name: Pull request
+on: pull_request
+permissions: {}
+jobs:
+  required:
+    name: Required
+    runs-on: ubuntu-latest
+    steps:
+      - run: "true"
+"""
+FAR, NEAR = measured()["columns"], [measured()["columns"][0] | {"distance": 0.01}]
+OUTCOMES: dict[str, dict[str, Any]] = {
+    "not configured": measured(configured=False, columns=[], window=None),
+    "healthy": measured(columns=NEAR, score={"distance": 0.01, "method": "wasserstein"}),
+    "drifted": measured(columns=FAR),
+    "could not tell": measured(problem=f"the log cannot be read: {HOSTILE}"),
+}
+
+
+@dataclass
+class Drifting:
+    """A bake whose monitor is told what to find; all else is real: the workflow, the judge, gitops."""
+
+    project: Project
+    found: Path
+
+    def check(self, outcome: str = "drifted") -> Run:
+        """A run of drift.yml, started by the clock; an outcome that is none of OUTCOMES leaves no facts."""
+        (self.found / "drift.json").unlink(missing_ok=True)
+        if outcome in OUTCOMES:
+            (self.found / "drift.json").write_text(json.dumps(OUTCOMES[outcome]))
+        github = self.project.github
+        with self.project.variables(PREDICTION_LOG=str(self.found)):
+            github.schedule("drift.yml")
+            github.wait()
+        return next(run for run in reversed(github.runs) if run.workflow.path.endswith("drift.yml"))
+
+    def open(self) -> list[dict[str, Any]]:
+        """The open issues and pull requests, oldest first."""
+        return list(self.project.call("GET", "issues?direction=asc"))
+
+    def may_create(self, may: bool) -> None:
+        repo = self.project.github.forge.repositories[self.project.repository]
+        repo.workflow_permissions["can_approve_pull_request_reviews"] = may
+
+
+@pytest.fixture(scope="module")
+def drifting(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drifting]:
+    bake = small(template, tmp_path_factory.mktemp("small"))
+    for path in (bake / ".github" / "workflows").iterdir():
+        if path.name != "drift.yml":
+            path.unlink()
+    (bake / ".github" / "workflows" / "pull-request.yml").write_text(CHECKS)
+    (bake / "pipeline" / "monitor.py").write_text(MONITOR)
+    (bake / "policies" / "drift.yaml").write_text(policy(cool_down_days=0, per_week=99)["policies/drift.yaml"])
+    with (
+        tempfile.TemporaryDirectory(prefix="rehearsal-") as folder,
+        Rehearsal(Path(folder), Path(sys.prefix)) as github,
+    ):
+        project = Project(github, bake)
+        project.git("add", "--all")
+        project.git("commit", "--quiet", "--message=Say what the monitor finds")
+        yield Drifting(Project.start(github, bake), tmp_path_factory.mktemp("log"))
+
+
+@pytest.fixture
+def bank(drifting: Drifting) -> Drifting:
+    """With nothing open, and the right to open."""
+    drifting.may_create(True)
+    for each in drifting.open():
+        drifting.project.call("PATCH", f"issues/{each['number']}", {"state": "closed"})
+    return drifting
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("outcome", "measure", "titles"),
+    [
+        ("not configured", "success", []),
+        ("healthy", "success", []),
+        ("drifted", "failure", [f"Retrain on data until {UNTIL}"]),
+        ("could not tell", "failure", ["Drift: could not tell"]),
+        ("no facts", "failure", ["Drift: could not tell"]),
+    ],
+)
+def test_run_ends_as_the_outcome_says(bank: Drifting, outcome: str, measure: str, titles: list[str]) -> None:
+    run = bank.check(outcome)
+    assert {name: job.conclusion for name, job in run.jobs.items()} == {"measure": measure, "speak": "success"}, run.log
+    assert run.conclusion == measure
+    assert [each["title"] for each in bank.open()] == titles
+    assert run.jobs["speak"].summary.startswith("## ")
+    assert not list(bank.project.github.folder.rglob("pwned"))
+    bank.check(outcome)
+    assert [each["title"] for each in bank.open()] == titles
+
+
+@pytest.mark.slow
+def test_drift_comes_and_goes(bank: Drifting) -> None:
+    bank.check("could not tell")
+    bank.check("drifted")
+    (request,) = bank.open()
+    assert "pull_request" in request
+    bank.check("healthy")
+    assert bank.open() == []
+    assert "finds no drift" in bank.project.comments(request["number"])[-1]["body"]
+
+
+@pytest.mark.slow
+def test_only_the_job_that_speaks_can_write(bank: Drifting) -> None:
+    run = bank.check("healthy")
+    assert run.jobs["measure"].permissions == {"contents": "read"}
+    assert set(run.jobs["speak"].permissions.values()) == {"write"}
+    text = run.files[".github/workflows/drift.yml"]
+    assert "secrets." not in text.partition("  speak:")[0]
+
+
+@pytest.mark.slow
+def test_with_no_app_one_approval_starts_its_checks(bank: Drifting) -> None:
+    bank.check("drifted")
+    (request,) = bank.open()
+    assert "one approval" in request["body"]
+    checks = bank.project.github.runs[-1]
+    assert (checks.workflow.name, checks.conclusion) == ("Pull request", "action_required")
+    checks.approve()
+    bank.project.github.wait()
+    assert checks.conclusion == "success"
+
+
+@pytest.mark.slow
+def test_with_an_app_they_start_at_once(bank: Drifting) -> None:
+    github = bank.project.github
+    app = github.forge.app("acme-gitops", {name.replace("-", "_"): level for name, level in MAY.items()})
+    github.secret("GITOPS_APP_PRIVATE_KEY", app.private_key)
+    with bank.project.variables(GITOPS_APP_CLIENT_ID=app.client_id):
+        for _ in range(2):
+            run = bank.check("drifted")
+            assert run.jobs["speak"].conclusion == "success", run.log
+    (request,) = bank.open()
+    assert request["user"]["login"] == "acme-gitops[bot]" and "one approval" not in request["body"]
+    checks = github.runs[-1] if github.runs[-1].workflow.name == "Pull request" else github.runs[-2]
+    assert (checks.workflow.name, checks.conclusion) == ("Pull request", "success")
+
+
+@pytest.mark.slow
+def test_where_actions_may_not_create_the_branch_is_pushed_and_one_issue_says_so(bank: Drifting) -> None:
+    bank.may_create(False)
+    for _ in range(2):
+        run = bank.check("drifted")
+        assert run.jobs["speak"].conclusion == "success", run.log
+    (issue,) = bank.open()
+    assert "pull_request" not in issue and "compare/main...retrain/production" in issue["body"]
+    bank.may_create(True)
+    bank.check("drifted")
+    (request,) = bank.open()
+    assert "pull_request" in request
