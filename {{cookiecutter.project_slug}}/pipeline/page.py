@@ -101,7 +101,7 @@ def render(parts: Mapping[str, Part]) -> str:
     content: dict[str, Any] = {
         "title": f"Model report: {Path.cwd().name}",
         "metrics": metrics,
-        "gates": [gate(name) for name in ("model", "data") if policy.JUDGES[name].measured.exists()],
+        "gates": [gate(name) for name in ("model", "behaviour", "data") if policy.JUDGES[name].measured.exists()],
         "label": label,
         "meaning": meaning,
         **(compared(metrics) if metrics else {}),

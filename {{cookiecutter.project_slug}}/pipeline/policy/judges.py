@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.policy.bars import POLICIES, Bars, Measured, Violation, load, read
+from pipeline.policy.behaviour import judge_behaviour, unjudged_behaviour
 from pipeline.policy.data import judge_data, unjudged_data
 from pipeline.policy.drift import judge_drift, outcome, unjudged_drift
 from pipeline.policy.model import judge_model, unjudged_model
@@ -36,9 +37,7 @@ class Judge:
     violations: Callable[[Measured, Bars], list[Violation]]
     unjudged: Callable[[Measured, Bars], list[str]] = nothing
     more: Callable[[Measured, Bars, Sequence[Violation]], Mapping[str, Any]] = no_more  # keys of the gate's file
-    beside: Mapping[str, tuple[Path, str]] = field(
-        default_factory=dict
-    )  # further files, by the key that they come under
+    beside: Mapping[str, tuple[Path, str]] = field(default_factory=dict)  # further files and commands, by their key
 
     def read(self) -> Measured:
         """All that was measured. Raises BadInput where something was not."""
@@ -53,6 +52,9 @@ JUDGES = {
         judge_model,
         unjudged_model,
         beside={"comparison": (Path("reports/comparison.json"), "python -m pipeline.compare")},
+    ),
+    "behaviour": Judge(
+        Path("reports/behaviour.json"), "python -m pipeline.behaviour", judge_behaviour, unjudged_behaviour
     ),
     "service": Judge(Path("reports/service.json"), "make probe", judge_service),
     "drift": Judge(Path("reports/drift.json"), "make drift", judge_drift, unjudged_drift, outcome),

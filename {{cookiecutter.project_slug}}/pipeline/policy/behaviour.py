@@ -1,0 +1,99 @@
+"""reports/behaviour.json against policies/behaviour.yaml."""
+
+from collections.abc import Iterator
+
+from pipeline.policy.bars import BEYOND, Bars, Measured, Violation, number, percent
+
+FILE = "reports/behaviour.json"
+ADVICE = {
+    "functionality": "the training days lack such rows, or the model cannot tell them: look at these rows' inputs",
+    "invariance": "the model reads something into what does not matter: more days, or drop the input",
+    "direction": "look at the input in pipeline/features.py: is its meaning, its unit or its sign what it was?",
+}
+
+
+def judge_behaviour(measured: Measured, policy: Bars) -> list[Violation]:
+    """The cases of policies/behaviour.yaml that the model does not do, and the inputs that it does not use."""
+    return [*judge_cases(measured, policy), *judge_reliance(measured, policy)]
+
+
+def judge_cases(measured: Measured, policy: Bars) -> Iterator[Violation]:
+    """Cases on too few rows of which the model does as asked; one that was not tried as asked is a violation too."""
+    for kind, case, tried in cases(measured, policy):
+        rule = f"{kind}: {case['case']}"
+        if tried is None:
+            yield Violation(
+                rule=rule,
+                file=FILE,
+                value="not tried",
+                bar="every case of the policy is tried",
+                next="run `python -m pipeline.behaviour` with this policy",
+            )
+            continue
+        if few(tried, case, policy):
+            continue
+        if BEYOND["minimum"](number(tried["share"]), case["share"]):
+            yield Violation(
+                rule=rule,
+                file=FILE,
+                value=f"so on {percent(tried['share'])} of the rows",
+                bar=f"at least {percent(case['share'])}: {words(kind, case)}",
+                rows=tried["rows"],
+                examples=tuple(f"{row['id']}: {row['before']:.3g} to {row['after']:.3g}" for row in tried["examples"]),
+                next=ADVICE[kind],
+            )
+        sign = -1 if case.get("score") == "falls" else 1
+        if "by" in case and BEYOND["minimum"](sign * number(tried["moved"]), case["by"]):
+            yield Violation(
+                rule=rule,
+                file=FILE,
+                value=f"the mean score moves by {number(tried['moved']):.3g}",
+                bar=f"it {case['score']} by at least {case['by']:g}",
+                rows=tried["rows"],
+                next=ADVICE[kind],
+            )
+
+
+def judge_reliance(measured: Measured, policy: Bars) -> Iterator[Violation]:
+    """Inputs that the model ignores."""
+    least = policy["reliance"]["by"]
+    for tried in measured["cases"]:
+        if tried["kind"] == "reliance" and BEYOND["minimum"](number(tried["moved"]), least):
+            yield Violation(
+                rule="reliance.by",
+                file=FILE,
+                value=f"{tried['column']}, shuffled, moves the scores by {number(tried['moved']):.3g}",
+                bar=f"at least {least:g} on average: every input is used",
+                rows=tried["rows"],
+                next=f"find where the network loses {tried['column']}; if it is of no use, drop it from feature_row",
+            )
+
+
+def unjudged_behaviour(measured: Measured, policy: Bars) -> list[str]:
+    """Cases that too few rows fit."""
+    return [
+        f"{kind}: {case['case']}: {tried['rows']:,} rows are too few (rows is {policy['rows']:,})"
+        for kind, case, tried in cases(measured, policy)
+        if tried and few(tried, case, policy)
+    ]
+
+
+def cases(measured: Measured, policy: Bars) -> Iterator[tuple[str, Bars, Measured | None]]:
+    """The kind and the words of each case of the policy, and what came of it; None where it was not tried like that."""
+    for kind in ADVICE:
+        for case in policy[kind]:
+            yield kind, case, next((tried for tried in measured["cases"] if tried.get("asked") == case), None)
+
+
+def few(tried: Measured, case: Bars, policy: Bars) -> bool:
+    """Whether too few rows fit a case; a row written by hand is enough."""
+    return "row" not in case and tried["rows"] < policy["rows"]
+
+
+def words(kind: str, case: Bars) -> str:
+    """What is asked of a row, in words."""
+    if kind == "functionality":
+        return f"a score above {case['above']:g}" if "above" in case else f"a score below {case['below']:g}"
+    if kind == "invariance":
+        return f"the score moves by {case['within']:g} at most"
+    return f"the score {case['score']}, or goes the other way by {case['tolerance']:g} at most"
