@@ -1,4 +1,4 @@
-"""What the workflows call: `python -m gitops plan|restore|bundle|report`."""
+"""What the workflows call: `python -m gitops COMMAND`; `--help` lists the commands."""
 
 import argparse
 import json
@@ -12,10 +12,7 @@ from typing import Any
 from gitops import bytes as handover
 from gitops import content
 
-REFUSED = {
-    "promotion": "This changes deploy/production/; promotions are not verified yet: take it out of the pull request.",
-    "mixed": "This changes deploy/production/ and other files: a pull request does one or the other; split it in two.",
-}
+MIXED = "This changes deploy/production/ and other files: a pull request does one or the other; split it in two."
 
 
 def plan() -> None:
@@ -25,10 +22,9 @@ def plan() -> None:
     base = event_base(event())
     kind, keys = content.kind(base), list(dict.fromkeys([content.key(), content.key(base)]))
     output(**{"kind": kind, "key": keys[0], "base-key": keys[-1], "bundle-key": "", "bundle-run": ""})
-    if kind in REFUSED:
-        print(f"::error title=Not a model::{REFUSED[kind]}")
-        sys.exit(1)
-    if os.environ.get("DVC_REMOTE"):
+    if kind == "mixed":
+        sys.exit(f"::error title=Two things at once::{MIXED}")
+    if kind == "promotion" or os.environ.get("DVC_REMOTE"):
         return  # what was made before is there
     here = pulls.repository()
     # The same inputs made somewhere before, else what main was made of: DVC repeats only what differs from it.
@@ -57,6 +53,67 @@ def report(facts_folder: Path) -> None:
         print(f"The report: {address}")
     else:
         print("::notice::The token may not comment: the report is in the summary")
+
+
+def verify(file: Path) -> None:
+    """Writes whether a promotion is what it says, for the report; exits 1 where it is not."""
+    from gitops import pulls
+    from gitops import verify as verification
+
+    here, base = pulls.repository(), event_base(event())
+    gate = pulls.persist(lambda: verification.verify(here, "HEAD", base))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(gate, indent=2) + "\n")
+    for each in gate["violations"]:
+        print("{rule} ({file})\n    found    {value}\n    bar      {bar}\n    next     {next}\n".format(**each))
+    if gate["violations"]:
+        sys.exit(f"{len(gate['violations'])} things of this promotion are not as they should be, see above")
+    print("Every byte is there, and is what was released")
+
+
+def plan_release() -> None:
+    """Says what there is to release, and whose bytes to take."""
+    from gitops import pulls, release
+
+    here, again = pulls.repository(), os.environ.get("AGAIN") == "true"
+    outputs = pulls.persist(lambda: release.plan(here, again))
+    output(**outputs)
+    does = {"true": "Main trains", "false": "Main takes what was trained"}[outputs["train"]]
+    summary(f"{does if outputs['make'] == 'true' else 'Nothing to release'}: {outputs['why']}")
+
+
+def propose(written: Path | None) -> None:
+    """Opens or refreshes the promotion request, or the one that goes back."""
+    from gitops import pulls, release
+
+    here = pulls.repository()
+    back, overtaken = os.environ.get("BACK_TO"), os.environ.get("OVERTAKEN") or None
+    summary(pulls.persist(lambda: release.go_back(here, back) if back else release.propose(here, written, overtaken)))
+
+
+def deploy() -> None:
+    """Verifies and records what is in production."""
+    from gitops import deploy, pulls
+
+    here = pulls.repository()
+    summary(pulls.persist(lambda: deploy.deploy(here)))
+
+
+def fetch_production(folder: Path) -> None:
+    """Puts what is in production into a folder."""
+    from gitops import deploy, pulls
+
+    here = pulls.repository()
+    print(pulls.persist(lambda: deploy.fetch_production(here, folder)))
+
+
+def summary(sentence: str) -> None:
+    """Says it in the log and on the run's page."""
+    from gitops.report import text
+
+    print(sentence)
+    with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a") as file:
+        file.write(text(sentence) + "\n")
 
 
 def event() -> dict[str, Any]:
@@ -88,22 +145,73 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m gitops", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("plan", help="what the run is for, and whose bytes it can start from")
-    restore = commands.add_parser("restore", help="put in place what an earlier job or run handed over")
-    bundle = commands.add_parser("bundle", help="hand over what the pipeline made")
-    restore.add_argument("keys", nargs="*", help="content keys to look for in the DVC remote, the first one found")
+
+    def command(name: str, said: str, *paths: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=said)
+        for path in paths:
+            made.add_argument(path, type=Path)
+        return made
+
+    command("plan", "what a pull request's run is for, and whose bytes it can start from")
+    restore = command("restore", "put in place what an earlier job or run handed over")
+    restore.add_argument("places", nargs="*", help="KEY or KEY/RUN to look for in the DVC remote; the first one found")
+    bundle = command("bundle", "hand over what the pipeline made")
     bundle.add_argument("key", nargs="?", help="the content key, where the DVC remote takes it too")
-    commands.add_parser("report", help="the step summary and the comment").add_argument("facts", type=Path)
-    arguments = parser.parse_args()
-    match arguments.command:
+    command("report", "the step summary and the comment", "facts")
+    command("verify", "whether a promotion is what it says", "gate")
+    command("plan-release", "what main has to release, and whose bytes to take")
+    command("pack", "collect what is to be released", "folder")
+    command("promotion", "write the files of the promotion of what was packed", "packed", "folder")
+    propose = command("release", "open or refresh the promotion request, or with BACK_TO the one that goes back")
+    propose.add_argument("written", nargs="?", type=Path, help="the files that `promotion` wrote")
+    command("deploy", "verify and record what is in production")
+    command("fetch-production", "put what is in production into a folder", "folder")
+    command("drift", "open, refresh or close what a drift check asks for", "facts")
+    command("doctor", "what of GitHub is not set up, and the command that mends it")
+    command("setup", "set up what the token may")
+    run(parser.parse_args())
+
+
+def run(asked: argparse.Namespace) -> None:
+    """One command; each imports only what it needs."""
+    match asked.command:
         case "plan":
             plan()
         case "restore":
-            output(key=handover.restore(arguments.keys) or "")
+            output(key=handover.restore(asked.places) or "")
         case "bundle":
-            handover.bundle(arguments.key)
+            handover.bundle(asked.key)
         case "report":
-            report(arguments.facts)
+            report(asked.facts)
+        case "verify":
+            verify(asked.gate)
+        case "plan-release":
+            plan_release()
+        case "pack":
+            handover.pack(asked.folder)
+        case "promotion":
+            from gitops import pulls, release
+
+            here = pulls.repository()
+            pulls.persist(lambda: release.write(here, asked.packed, asked.folder))
+        case "release":
+            propose(asked.written)
+        case "deploy":
+            deploy()
+        case "fetch-production":
+            fetch_production(asked.folder)
+        case "drift":
+            from gitops import retrain
+
+            retrain.drift(asked.facts)
+        case "doctor":
+            from gitops import doctor
+
+            doctor.doctor()
+        case "setup":
+            from gitops import doctor
+
+            doctor.setup()
 
 
 if __name__ == "__main__":

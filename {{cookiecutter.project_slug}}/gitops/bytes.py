@@ -4,7 +4,9 @@ The lock names every output by its hash and DVC's cache is laid out by the same 
 DVC checks the hashes when it puts outputs in place, and repeats whatever a lock does not fit: a stale one is safe.
 """
 
+import io
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -16,18 +18,23 @@ LOCK = Path("dvc.lock")
 CACHE = Path(".dvc/cache")
 BUNDLE = Path("build/bundle/pipeline.tar")
 REMOTE = "storage"
+PACKED = (
+    *("build/service.bento", "reports/reference.parquet", "dvc.lock", "metrics.json"),
+    *(f"reports/gate-{name}.json" for name in ("data", "model", "service")),
+)
 
 
-def restore(keys: Iterable[str] = ()) -> str | None:
+def restore(places: Iterable[str] = ()) -> str | None:
     """Puts in place what an earlier job or run handed over, where there is something; removes the bundle.
 
-    From the remote it takes the first of the content keys that is there, and returns it.
+    From the remote it takes the first of the places that is there, a content key's newest run (KEY) or a certain one
+    (KEY/RUN), and returns its key.
     """
     found = None
     if remote := os.environ.get("DVC_REMOTE"):
         dvc("remote", "add", "--local", "--force", "--default", REMOTE, remote)
         dvc("config", "--local", f"remote.{REMOTE}.verify", "true")  # off by default for most remotes
-        found = next((key for key in keys if key and fetch_lock(remote, key)), None)
+        found = next((place.partition("/")[0] for place in places if place and fetch_lock(remote, place)), None)
         if found:
             dvc("pull")  # what the lock names and the remote lacks is an error: never a silent training
     if BUNDLE.exists():
@@ -51,7 +58,9 @@ def bundle(key: str | None = None) -> None:
                 tar.add(path)
     if key and (remote := os.environ.get("DVC_REMOTE")):
         dvc("push")
-        push_lock(remote, key)  # last: a lock in the remote says that all that it names is there
+        push_lock(
+            remote, f"{key}/{os.environ['GITHUB_RUN_ID']}"
+        )  # last: a lock in the remote says that all that it names is there
 
 
 def carried(member: tarfile.TarInfo) -> bool:
@@ -62,28 +71,50 @@ def carried(member: tarfile.TarInfo) -> bool:
     return member.isfile() and path == PurePosixPath(LOCK)
 
 
-def fetch_lock(remote: str, key: str) -> bool:
-    """Copies the content key's lock from the remote; whether there is one."""
-    filesystem, path = remote_lock(remote, key)
-    if not filesystem.exists(path):
+def fetch_lock(remote: str, place: str) -> bool:
+    """Copies a lock from the remote: a certain run's, or the key's newest; whether there is one."""
+    filesystem, path = locks(remote, place)
+    if "/" not in place:
+        if not filesystem.exists(path):
+            return False
+        path = max(filesystem.ls(path, detail=False), key=lambda run: int(run.rstrip("/").rsplit("/", 1)[-1]))
+    if not filesystem.exists(f"{path}/{LOCK}"):
         return False
-    filesystem.get_file(path, str(LOCK))
+    filesystem.get_file(f"{path}/{LOCK}", str(LOCK))
     return True
 
 
-def push_lock(remote: str, key: str) -> None:
-    """Copies the lock to the remote under the content key."""
-    filesystem, path = remote_lock(remote, key)
-    filesystem.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-    filesystem.put_file(str(LOCK), path)
+def has_lock(remote: str, place: str) -> bool:
+    """Whether the remote has the lock of a run (KEY/RUN)."""
+    filesystem, path = locks(remote, place)
+    return bool(filesystem.exists(f"{path}/{LOCK}"))
 
 
-def remote_lock(remote: str, key: str) -> tuple[Any, str]:
-    """Where the remote keeps a content key's lock: the file system, and the path on it."""
+def push_lock(remote: str, place: str) -> None:
+    """Copies the lock to the remote, under the content key and the run."""
+    filesystem, path = locks(remote, place)
+    filesystem.makedirs(path, exist_ok=True)
+    filesystem.put_file(str(LOCK), f"{path}/{LOCK}")
+
+
+def locks(remote: str, place: str) -> tuple[Any, str]:
+    """Where the remote keeps the locks of a content key, or of one run: the file system, and the folder on it."""
     import fsspec
 
-    filesystem, path = fsspec.url_to_fs(f"{remote}/locks/{key}/{LOCK}")
+    filesystem, path = fsspec.url_to_fs(f"{remote}/locks/{place}")
     return filesystem, path
+
+
+def pack(folder: Path) -> None:
+    """Collects what a release proposes: the model as a tar of nothing but its bytes, the Bento, what was measured."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(folder / "model.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+        for path in sorted(Path("model").iterdir()):
+            member = tarfile.TarInfo(f"model/{path.name}")  # no dates, no owners: the same model is the same tar
+            member.size = path.stat().st_size
+            tar.addfile(member, io.BytesIO(path.read_bytes()))
+    for path in PACKED:
+        shutil.copy(path, folder / Path(path).name)
 
 
 def dvc(*arguments: str) -> None:

@@ -7,9 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 
-JOBS = ("checks", "data", "train", "test", "service")
+JOBS = ("promotion", "checks", "data", "train", "test", "service")
 MEASURED = ("metrics", "curves", "training", "service")
 GATES = ("data", "model", "service")
 CHAMPION = Path("deploy/production/metrics.json")  # of the base branch: the report runs on its tree
@@ -20,25 +20,30 @@ def gather(
 ) -> dict[str, Any]:
     """All facts that the report speaks of; what a file lacks is None, what is wrong with it is a problem."""
     problems: list[str] = []
-    plan = needs["data"]["outputs"]
+    plan = needs["plan"]["outputs"]
     pull_request = event.get("pull_request") or {}
-    gates = {name: read(found(folder, f"gate-{name}.json"), "gate", problems) for name in GATES}
+    gates = {name: read(found(folder, f"gate-{name}.json"), "gate", problems) for name in ("promotion", *GATES)}
     return {
         "kind": plan.get("kind", "model"),
         "key": plan.get("key", ""),
-        "restored": bool(plan.get("key")) and plan.get("key") == plan.get("restored-key"),
-        "jobs": {name: needs[name]["result"] for name in JOBS},
+        "restored": bool(plan.get("key")) and plan.get("key") == needs["data"]["outputs"].get("restored-key"),
+        "jobs": {"plan": needs["plan"]["result"]} | {name: needs[name]["result"] for name in shown(plan.get("kind"))},
         "gates": {name: gate for name, gate in gates.items() if gate},
         "champion": read(CHAMPION, "metrics", problems),
         "timings": list(timings(jobs)),
         "run": {
-            "url": "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/actions/runs/{GITHUB_RUN_ID}".format(**os.environ),
+            "url": run_url(),
             "draft": bool(pull_request.get("draft")),
             "fork": bool(pull_request) and from_fork(pull_request),
             "gpu_price": price(os.environ.get("GPU_PRICE", ""), problems),
         },
         "problems": problems,
     } | {name: read(found(folder, f"{name}.json"), name, problems) for name in MEASURED}
+
+
+def shown(kind: str | None) -> Iterator[str]:
+    """The jobs that a kind of change goes through."""
+    yield from (name for name in JOBS if (name == "promotion") is (kind == "promotion"))
 
 
 def found(folder: Path, name: str) -> Path:
@@ -55,12 +60,23 @@ def read(path: Path, form: str, problems: list[str]) -> Any:
     except ValueError:
         problems.append(f"{path.name} is not JSON and is not shown")
         return None
-    schema = json.loads(Path(__file__).with_name("facts.schema.json").read_text())
-    error = next(Draft202012Validator({**schema, "$ref": f"#/$defs/{form}"}).iter_errors(value), None)
-    if error is not None:
-        problems.append(f"{path.name} is not as facts.schema.json says, at {error.json_path}, and is not shown")
+    if problem := check(value, form):
+        problems.append(f"{path.name} is not as facts.schema.json says, {problem}, and is not shown")
         return None
     return value
+
+
+def run_url() -> str:
+    """The page of this run."""
+    return "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/actions/runs/{GITHUB_RUN_ID}".format(**os.environ)
+
+
+def check(value: Any, form: str) -> str | None:
+    """Where a value is not of the form that facts.schema.json gives it; None where it is."""
+    schema = json.loads(Path(__file__).with_name("facts.schema.json").read_text())
+    judge = Draft202012Validator({**schema, "$ref": f"#/$defs/{form}"}, format_checker=FormatChecker(["date"]))
+    error = next(judge.iter_errors(value), None)
+    return f"at {error.json_path}" if error else None
 
 
 def from_fork(pull_request: Mapping[str, Any]) -> bool:

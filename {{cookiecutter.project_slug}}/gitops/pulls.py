@@ -4,12 +4,14 @@ GitHub fails at times, and a run can be killed between any two calls. So what wr
 writes what is missing, and run again from its top it ends in the same state; `persist` runs it again.
 """
 
+import base64
 import io
 import os
 import subprocess
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
@@ -151,6 +153,22 @@ def unpacked(here: Repository, run: int, name: str) -> dict[str, bytes] | None:
         return {member: archive.read(member) for member in archive.namelist()}
 
 
+def download(here: Repository, asset: Json) -> bytes:
+    """The bytes of a release's asset."""
+    answer = here.session.get(asset["url"], headers={"Accept": "application/octet-stream"})
+    if not answer.ok:
+        raise error_for(answer)
+    return bytes(answer.content)
+
+
+def upload(here: Repository, url: str, name: str, content: bytes) -> None:
+    """Adds an asset to a release, whose `upload_url` is a template."""
+    headers = {"Content-Type": "application/octet-stream"}
+    answer = here.session.post(url.partition("{")[0], params={"name": name}, data=content, headers=headers)
+    if not answer.ok:
+        raise error_for(answer)
+
+
 def merged_from(here: Repository, commit: str) -> Json | None:
     """The merged pull request that put a commit on the default branch."""
     listed: list[Json] = ask(here, "GET", f"commits/{commit}/pulls")
@@ -178,6 +196,31 @@ def approvals(here: Repository, number: int) -> dict[str, str]:
 
 
 # --- branches and pull requests --------------------------------------------------------------------------------------
+
+
+def dismiss(here: Repository, number: int, tip: str, folder: str, message: str) -> None:
+    """Takes back the approvals of a pull request whose folder was another when they were given."""
+    for review in list(pages(here, f"pulls/{number}/reviews")):
+        seen = review["commit_id"]
+        if review["state"] == "APPROVED" and seen != tip and tree_of(here, seen, folder) != tree_of(here, tip, folder):
+            ask(here, "PUT", f"pulls/{number}/reviews/{review['id']}/dismissals", {"message": message})
+
+
+def merge(here: Repository, number: int, tip: str) -> str | None:
+    """Merges a pull request, exactly this head; GitHub's words where a rule forbids it."""
+    try:
+        ask(here, "PUT", f"pulls/{number}/merge", {"sha": tip, "merge_method": "merge"})
+    except GitHubError as error:
+        if pause(error, 0) is not None:
+            raise
+        return str(error.msg)
+    return None
+
+
+def text_of(here: Repository, commit: str, path: str) -> str | None:
+    """A file of a commit that need not be in this clone; None where it is not there."""
+    listed = found(here, f"contents/{path}", ref=commit)
+    return base64.b64decode(listed["content"]).decode() if listed else None
 
 
 def commit(here: Repository, branch: str, files: Mapping[str, str | None], message: str, head: Json | None) -> str:
@@ -218,7 +261,7 @@ def holds(here: Repository, tip: str, files: Mapping[str, str | None]) -> bool:
     if in_history(tip) or not any(not git("diff", "--name-only", base, "HEAD", "--", *files) for base in bases):
         return False
     there = {entry["path"]: entry["sha"] for entry in ask(here, "GET", f"git/trees/{tip}", recursive=1)["tree"]}
-    return all(there.get(path) == (None if text is None else blob(text)) for path, text in files.items())
+    return all(there.get(path) == (None if text is None else blob(text.encode())) for path, text in files.items())
 
 
 def in_history(sha: str) -> bool:
@@ -226,10 +269,17 @@ def in_history(sha: str) -> bool:
     return not subprocess.run(["git", "merge-base", "--is-ancestor", sha, "HEAD"], capture_output=True).returncode
 
 
-def blob(text: str) -> str:
-    """The name that git gives to a file's text."""
+def blob(content: bytes) -> str:
+    """The name that git gives to a file's bytes."""
     command = ["git", "hash-object", "--stdin", "--no-filters"]
-    return subprocess.run(command, check=True, input=text.encode(), stdout=subprocess.PIPE).stdout.decode().strip()
+    return subprocess.run(command, check=True, input=content, stdout=subprocess.PIPE).stdout.decode().strip()
+
+
+def tree_of(here: Repository, commit: str, folder: str) -> str | None:
+    """The name of a folder's tree in a commit that need not be in this clone; None where it is not there."""
+    parent, name = folder.rstrip("/").rsplit("/", 1)
+    listed = found(here, f"contents/{parent}", ref=commit) or []
+    return next((entry["sha"] for entry in listed if entry["name"] == name), None)
 
 
 def newest(here: Repository, branch: str, state: str = "all") -> Json | None:
@@ -297,6 +347,24 @@ def close(here: Repository, branch: str, reason: str) -> None:
     close_issue(here, f"<!-- gitops:open {branch} -->", reason)
 
 
+def auto_merge(here: Repository, number: int) -> str | None:
+    """Has GitHub merge a pull request once its checks and reviews allow it; GitHub's own words where it refuses."""
+    pull = ask(here, "GET", f"pulls/{number}")
+    if pull["auto_merge"]:
+        return None
+    asked = {"query": ENABLE_AUTO_MERGE, "variables": {"id": pull["node_id"]}}
+    answer = here.session.post(os.environ["GITHUB_GRAPHQL_URL"], json=asked)
+    if not answer.ok:
+        raise error_for(answer)
+    errors = answer.json().get("errors")  # with status 200
+    return str(errors[0]["message"]) if errors else None
+
+
+ENABLE_AUTO_MERGE = """mutation ($id: ID!) {
+  enablePullRequestAutoMerge(input: {pullRequestId: $id}) { pullRequest { number } }
+}"""
+
+
 # --- comments and issues ---------------------------------------------------------------------------------------------
 
 
@@ -310,7 +378,8 @@ def comment(here: Repository, number: int, body: str, marker: str) -> str | None
             ask(here, "POST", f"issues/{number}/comments", {"body": body})
             ours = comments(here, number, marker)  # another run may have been as quick
         for spare in ours[1:]:
-            ask(here, "DELETE", f"issues/comments/{spare['id']}")
+            with suppress(NotFoundError):  # the other run took it away
+                ask(here, "DELETE", f"issues/comments/{spare['id']}")
         if ours[0]["body"] != body:
             ask(here, "PATCH", f"issues/comments/{ours[0]['id']}", {"body": body})
         return str(ours[0]["html_url"])

@@ -46,9 +46,15 @@ def verdict(facts: Facts) -> Iterator[str]:
     if any(result == "cancelled" for result in results.values()):
         yield "## ⚪ Cancelled: nothing is decided"
         yield "\nA newer commit took over, somebody stopped it, or a job ran out of time. A re-run gives a verdict."
-    elif facts["kind"] == "promotion":
-        yield "## 🔴 Not to be merged: this changes `deploy/production/`"
-        yield "\nPromotions are not verified yet. Take `deploy/production/` out of this pull request."
+    elif facts["kind"] == "mixed":
+        yield "## 🔴 Not to be merged: this changes `deploy/production/` and other files"
+        yield "\nA pull request does one or the other: split it in two."
+    elif facts["kind"] == "promotion" and not count + len(failed):
+        yield "## 🟢 Ready to merge: verified"
+        yield "\nEvery byte is there, and is what was released or was in production before. Nothing was trained."
+    elif count and facts["kind"] == "promotion":
+        yield f"## 🔴 Not to be merged: {count} {'thing is' if count == 1 else 'things are'} not as released"
+        yield "\nEach is below, with what to do about it."
     elif count:
         yield f"## 🔴 Not to be merged: {count} {'bar is' if count == 1 else 'bars are'} not met"
         yield "\nEach is below, with what to do about it."

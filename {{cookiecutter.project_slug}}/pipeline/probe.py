@@ -23,6 +23,7 @@ from pipeline.params import BadInput, days, load
 
 SERVICE = Path("reports/service.json")
 LOG = Path("build/probe.log")
+BENTO = Path("build/service.bento")  # what was measured is what is released
 ROWS = 64  # of the test week, scored by the service and by the model
 CONNECTIONS = 4
 SECONDS = 3.0  # of load
@@ -37,7 +38,8 @@ def main() -> None:
     table = rows.between(*days(load()).test).head(ROWS)
     columns = [schema.ID, *(column.name for column in served.inputs)]
     sample, scores = table.select(columns).to_dicts(), served.predict(table)
-    with serving(build()) as (port, ready_seconds):
+    tag = build()
+    with serving(tag) as (port, ready_seconds):
         broken = [said for check in (answers, refuses, operates) for said in check(port, served, sample, scores)]
         measured = {
             "model": served.digest,
@@ -46,6 +48,8 @@ def main() -> None:
             "broken": broken,
             **load_test(port, sample),
         }
+    target = str(BENTO.resolve())  # a relative path is taken below /
+    subprocess.run(["bentoml", "export", tag, target], check=True, stdout=subprocess.DEVNULL)
     SERVICE.parent.mkdir(exist_ok=True)
     SERVICE.write_text(json.dumps(measured, indent=2) + "\n")
     print(f"{SERVICE}: ready in {ready_seconds:.1f} s, {measured['requests']:,} requests, {measured['latency_ms']} ms")

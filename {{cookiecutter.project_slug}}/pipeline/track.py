@@ -21,6 +21,8 @@ TRAINING = Path("reports/training.json")
 REPORTS = Path("reports")  # with the plots, on the page that `make report` writes
 EMBEDDED = "sqlite:///mlflow.db"
 TAG = "model.digest"
+MANIFEST = Path("deploy/production/manifest.json")
+CANDIDATE, CHAMPION = "candidate", "champion"  # aliases: what release.yml proposes, what deploy.yml has recorded
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -73,6 +75,31 @@ def mirror(knobs: Mapping[str, Any], measured: Mapping[str, Any], training: Mapp
     return f"{digest} is in MLflow as version {model.registered_model_version} of {home.name}, run {run.info.run_id}"
 
 
+def alias(name: str, digest: str, lineage: Mapping[str, Any]) -> str:
+    """Give a mirrored model's version an alias, and its lineage as tags; a sentence on what was done."""
+    import mlflow
+
+    client, registered = mlflow.MlflowClient(), experiment().name
+    runs = mlflow.search_runs([experiment().experiment_id], f"tags.`{TAG}` = '{digest}'", output_format="list")
+    versions = [
+        version
+        for run in runs
+        for version in client.search_model_versions(f"name = '{registered}' and run_id = '{run.info.run_id}'")
+    ]
+    if not versions:
+        return f"{digest} was never mirrored to MLflow: it has no version that could be `{name}`"
+    newest = str(max(int(version.version) for version in versions))
+    client.set_registered_model_alias(registered, name, newest)
+    for key, value in flat(lineage):
+        client.set_model_version_tag(registered, newest, f"lineage.{key}", str(value))
+    return f"{digest} is version {newest} of {registered}, alias `{name}`"
+
+
+def production() -> Mapping[str, Any] | None:
+    """The manifest of what is in production; None where that is nothing."""
+    return json.loads(MANIFEST.read_text()) if MANIFEST.exists() else None
+
+
 def experiment() -> Any:
     """The experiment of this folder's name, made where it is new; with it mlflow.db, which takes seconds, once."""
     import mlflow
@@ -84,23 +111,36 @@ def main() -> None:
     """Mirror what the last run of the pipeline left; with `--store`, only make what it is mirrored to."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.track", description="Mirror the model to MLflow.")
     parser.add_argument("--store", action="store_true", help="make mlflow.db ready, while something else runs")
-    store = parser.parse_args().store
+    parser.add_argument("--candidate", action="store_true", help="and make it the candidate, with LINEAGE (JSON)")
+    parser.add_argument("--champion", action="store_true", help="make what is in production the champion instead")
+    asked = parser.parse_args()
     uri = os.environ.setdefault("MLFLOW_TRACKING_URI", EMBEDDED)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a minute of silence otherwise
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    if not store:
-        knobs = params.load()
-        try:
-            measured, training = json.loads(METRICS.read_text()), json.loads(TRAINING.read_text())
-        except (OSError, ValueError) as error:
-            raise BadInput(f"{error}; make what is to be tracked with `dvc repro`") from None
     from mlflow.exceptions import MlflowException
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     try:
-        print(experiment().name if store else mirror(knobs, measured, training))
+        if asked.store:
+            print(experiment().name)
+        elif asked.champion:
+            manifest = production()
+            print(alias(CHAMPION, manifest["model"], manifest["lineage"]) if manifest else "Nothing is in production")
+        else:
+            measured, training = read(METRICS), read(TRAINING)
+            print(mirror(params.load(), measured, training))
+            if asked.candidate:
+                print(alias(CANDIDATE, measured["model"]["digest"], json.loads(os.environ.get("LINEAGE") or "{}")))
     except MlflowException as error:
         raise BadInput(f"MLflow at {uri} did not take the run: {error}; the model and its metrics are here") from None
+
+
+def read(path: Path) -> Any:
+    """What the pipeline measured. Raises BadInput where it is not there."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{error}; make what is to be tracked with `dvc repro`") from None
 
 
 if __name__ == "__main__":

@@ -105,12 +105,20 @@ def test_champion_is_compared_with() -> None:
         ({"gates": {"data": {"violations": [violation()], "not_judged": []}}}, "1 bar is not met"),
         ({"gates": {"data": {"violations": [violation()] * 2, "not_judged": []}}}, "2 bars are not met"),
         ({"run": told()["run"] | {"draft": True}}, "draft"),
-        ({"kind": "promotion", "jobs": failed("data")}, "deploy/production/"),
+        ({"kind": "mixed", "jobs": {"plan": "failure"}}, "deploy/production/"),
+        ({"kind": "promotion", "gates": {"promotion": {"violations": [violation()], "not_judged": []}}}, "as released"),
     ],
 )
 def test_verdict_fits_what_happened(changed: dict[str, Any], words: str) -> None:
     assert words in heading(told(**changed))
     assert "Ready" not in heading(told(**changed))
+
+
+def test_promotion_is_verified_and_never_trained() -> None:
+    jobs = {"plan": "success", "promotion": "success"}
+    text = report.render(told(kind="promotion", jobs=jobs, gates={}, metrics=None))
+    assert "Ready to merge: verified" in text
+    assert "Nothing was trained" in text
 
 
 def test_first_words_are_the_verdict_also_with_nothing_measured() -> None:
@@ -185,7 +193,10 @@ def gather(folder: Path, monkeypatch: pytest.MonkeyPatch, **outputs: str) -> dic
         monkeypatch.setenv(f"GITHUB_{name}", "x")
     monkeypatch.chdir(folder)
     job = {"result": "success", "outputs": {}}
-    needs = dict.fromkeys(facts.JOBS, job) | {"data": {**job, "outputs": {"kind": "model", "key": "k", **outputs}}}
+    needs = dict.fromkeys(facts.JOBS, job) | {
+        "plan": {**job, "outputs": {"kind": "model", "key": "k"}},
+        "data": {**job, "outputs": outputs},
+    }
     return facts.gather(folder, {"pull_request": None}, needs, [])
 
 

@@ -1,5 +1,6 @@
 """The mirror: a run a model, with its parameters, its metrics and the very graph."""
 
+import json
 import os
 import subprocess
 import sys
@@ -12,8 +13,8 @@ from pipeline import baselines, evaluate, export, track, train
 from tests.tables import workspace
 
 
-def run(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline.track"]
+def run(folder: Path, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline.track", *flags]
     return subprocess.run(command, cwd=folder, env=os.environ | environment, capture_output=True, text=True)
 
 
@@ -49,6 +50,20 @@ def test_a_model_is_mirrored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "index.html" in {artifact.path for artifact in mlflow.artifacts.list_artifacts(run_id=found.info.run_id)}
     graph = mlflow.onnx.load_model("models:/a repository/1").SerializeToString()
     assert len(onnxruntime.InferenceSession(graph).get_inputs()) == 15
+
+    done = run(folder, "--candidate", MLFLOW_TRACKING_URI=store, LINEAGE='{"key": "k", "run": 7}')
+    assert "version 1 of a repository, alias `candidate`" in done.stdout, done.stderr
+    track.MANIFEST.parent.mkdir(parents=True)
+    promoted = {"model": json.loads(evaluate.METRICS.read_text())["model"]["digest"], "lineage": {"commit": "c"}}
+    track.MANIFEST.write_text(json.dumps(promoted))
+    done = run(folder, "--champion", MLFLOW_TRACKING_URI=store)
+    assert "version 1 of a repository, alias `champion`" in done.stdout, done.stderr
+    client = mlflow.MlflowClient()
+    assert client.get_registered_model("a repository").aliases == {"candidate": "1", "champion": "1"}
+    tags = client.get_model_version("a repository", "1").tags
+    assert (tags["lineage.run"], tags["lineage.commit"]) == ("7", "c")
+    track.MANIFEST.write_text(json.dumps(promoted | {"model": "sha256:0"}))
+    assert "never mirrored" in run(folder, "--champion", MLFLOW_TRACKING_URI=store).stdout
 
 
 @pytest.mark.slow

@@ -1,0 +1,152 @@
+"""The promotion pull request: what it puts into deploy/production/, and what it says. Pure: facts in, text out."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gitops import kustomization, ledger
+from gitops.content import PRODUCTION
+from gitops.report import data, interval, metrics, slices, table, text, words
+
+BRANCH = "promote/production"
+BACK = "rollback/production"
+MARKER = "<!-- gitops:promotion -->"
+LABELS = ("promotion",)
+ASSETS = ("model.tar", "service.bento", "reference.parquet")
+"""What is promoted, by its bytes: the model directory, the Bento that was tested, what drift is measured against."""
+
+Json = Mapping[str, Any]
+
+
+def entry(files: Json, measured: Json, lineage: Json, key: str, image: str | None, champion: str | None) -> Json:
+    """The manifest of a promotion; `files` has the sha256 and the number of bytes of each asset."""
+    window = measured["data"]
+    return {
+        "model": measured["model"]["digest"],
+        "key": key,
+        "files": files,
+        "image": image,
+        "champion": champion,
+        "data": {name: window[name] for name in ("source", "snapshot", "train", "test")} | {"until": window["test"][1]},
+        "lineage": lineage,
+    }
+
+
+def files(manifest: Json, lock: str, measured: Json, champion: Json | None, policy: Json) -> dict[str, str]:
+    """Every file of deploy/production, by its path."""
+    texts = {
+        "dvc.lock": lock,
+        "manifest.json": pretty(manifest),
+        "metrics.json": pretty(measured),
+        "MODEL_CARD.md": "\n".join(card(manifest, measured, champion, policy)) + "\n",
+        "kustomization.yaml": kustomization.render(manifest),
+    }
+    return {PRODUCTION + name: content for name, content in texts.items()}
+
+
+def pretty(value: Json) -> str:
+    """JSON as it is committed."""
+    return json.dumps(value, indent=2) + "\n"
+
+
+# --- the model card --------------------------------------------------------------------------------------------------
+
+
+def card(manifest: Json, measured: Json, champion: Json | None, policy: Json) -> Iterator[str]:
+    """Who should use the model for what, how good it is, where it came from. After Mitchell et al., Model Cards for
+    Model Reporting (2019)."""
+    facts = {"metrics": measured, "champion": champion}
+    yield f"# Model card\n\nModel {text(manifest['model'])}, released as {text(ledger.tag(manifest))}."
+    yield f"\n## Intended use\n\n{policy['card']['intended_use'].strip()}"
+    yield "\n## How good it is"
+    yield from metrics(facts)
+    yield from slices(facts)
+    yield "\n## What it learned from"
+    yield from data(facts)
+    yield "\n## Limits\n"
+    yield from (f"- {limit}" for limit in policy["card"]["limits"])
+    yield "\n## Lineage\n"
+    yield from lineage(manifest)
+
+
+def lineage(manifest: Json) -> Iterator[str]:
+    """Where the bytes came from, and who approved what."""
+    came = manifest["lineage"]
+    number, approvers = came["pull_request"], came["approved_by"]
+    yield f"- Commit {text(came['commit'])}, content key {text(manifest['key'])}"
+    if number is None:
+        yield "- Change: pushed to main without a pull request"
+    else:
+        who = ", ".join(map(text, approvers)) or "nobody"
+        yield f"- Change: #{number}, approved by {who}"
+    yield f"- Trained by run {came['trained_by']}, released by run {came['released_by']}"
+    compared = manifest["champion"]
+    yield f"- Compared with {text(compared) if compared else 'nothing: no model was in production'}"
+    yield f"- Image {text(manifest['image']) if manifest['image'] else 'none'}"
+    yield from (f"- {name}: sha256 {text(file['sha256'])}" for name, file in manifest["files"].items())
+
+
+# --- the pull request ------------------------------------------------------------------------------------------------
+
+
+def title(manifest: Json, back: bool = False) -> str:
+    """The pull request's title, and its commit's first line."""
+    what = f"model {manifest['model'].removeprefix('sha256:')[:12]}"
+    return f"Roll production back to {what}" if back else f"Promote {what}"
+
+
+def body(manifest: Json, measured: Json, before: Json | None, champion: Json | None, run: str, app: bool) -> str:
+    """What merging changes for production, the evidence, and what to do. `before` is production's manifest."""
+    lines = [MARKER, *changes(manifest, measured, before, champion), *evidence(manifest, measured, champion, run)]
+    return "\n".join([*lines, *what_to_do(app)]) + "\n"
+
+
+def rollback_body(manifest: Json, before: Json | None, app: bool) -> str:
+    """What going back changes: the previous bytes, nothing is trained."""
+    lines = [MARKER, f"Puts model {text(manifest['model'])} back into production, as it was there before: the same"]
+    lines += [f"bytes, release {text(ledger.tag(manifest))}. Nothing is trained."]
+    if before:
+        lines += [f"\nIt takes the place of {text(before['model'])}, which is not proposed again until its inputs"]
+        lines += ["change or somebody asks for it."]
+    return "\n".join([*lines, *what_to_do(app)]) + "\n"
+
+
+def changes(manifest: Json, measured: Json, before: Json | None, champion: Json | None) -> Iterator[str]:
+    """Production before and after, side by side."""
+    yield "### What changes for production\n"
+
+    def pick(source: Json | None, *path: str) -> str:
+        for step in path:
+            source = (source or {}).get(step)
+        return text(source) if source else "–"
+
+    rows = [
+        [name, pick(before, *path), pick(manifest, *path)]
+        for name, path in (("model", ["model"]), ("labels until", ["data", "until"]), ("image", ["image"]))
+    ]
+    rows += [
+        [words(name), interval(champion["metrics"].get(name)) if champion else "–", interval(value)]
+        for name, value in measured["metrics"].items()
+    ]
+    yield from table(["", "now", "after the merge"], rows)
+    yield "\nEach on its own test week; the table of metrics below has the intervals."
+
+
+def evidence(manifest: Json, measured: Json, champion: Json | None, run: str) -> Iterator[str]:
+    """What was tested, and against whom."""
+    compared = manifest["champion"]
+    yield "\n### Evidence\n"
+    yield f"- All gates held on these very bytes, restored and judged again: [the run]({run})"
+    yield f"- Champion that it was compared with: {text(compared) if compared else 'none, this is the first'}"
+    yield from lineage(manifest)
+    yield from slices({"metrics": measured})
+    yield from data({"metrics": measured})
+
+
+def what_to_do(app: bool) -> Iterator[str]:
+    """The next step of whoever reads this."""
+    yield "\n### What to do\n"
+    if not app:
+        yield "Its checks wait until somebody with write access approves that they run: one click."
+    yield "Read [MODEL_CARD.md](../blob/HEAD/deploy/production/MODEL_CARD.md), approve, merge: `deploy.yml` records it"
+    yield "and the agent applies it. To go back, [revert it](../blob/HEAD/deploy/ROLLBACK.md)."

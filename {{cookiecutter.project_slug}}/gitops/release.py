@@ -1,0 +1,257 @@
+"""Release: what main holds becomes the one promotion pull request, or a rollback request puts an earlier model back."""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from gitops import bytes as handover
+from gitops import content, facts, ledger, promotion, pulls, verify
+from gitops.content import PRODUCTION, git
+from gitops.pulls import Repository
+
+WALK = 50  # commits of main with the same inputs, of which one was merged from a pull request that trained
+PULL_REQUEST = "pull-request.yml"
+
+Json = Mapping[str, Any]
+
+
+class Settled(NamedTuple):
+    """Why there is nothing to release; `overtaken` where an open promotion is not main's any more."""
+
+    why: str
+    overtaken: bool = False
+
+
+class Found(NamedTuple):
+    """Where a key's bytes are: the run that made them, or None and why main has to train."""
+
+    run: int | None
+    why: str
+
+
+# --- what there is to do ---------------------------------------------------------------------------------------------
+
+
+def plan(here: Repository, again: bool) -> dict[str, str]:
+    """What the release jobs have to do for the commit that is checked out."""
+    key = content.key()
+    outputs = {"key": key, "make": "false", "train": "false", "run": "", "place": ""}
+    if done := settled(here, key, again):
+        return outputs | {"why": done.why, "overtaken": str(done.overtaken).lower()}
+    found = trained(here, key)
+    train = {"train": "true"} if found.run is None else {"run": str(found.run), "place": f"{key}/{found.run}"}
+    return outputs | {"make": "true", "why": found.why, "overtaken": "false"} | train
+
+
+def settled(here: Repository, key: str, again: bool) -> Settled | None:
+    """Why a key need not be released; None where it has to be."""
+    now = ledger.manifest()
+    if now and now["key"] == key:
+        return Settled("it is in production already", overtaken=True)
+    if not again and key in ledger.withdrawn(ledger.entries()):
+        return Settled("it was rolled back; run this workflow with `again` to propose it once more", overtaken=True)
+    tip = pulls.ref(here, promotion.BRANCH)
+    proposed = tip and pulls.text_of(here, tip["object"]["sha"], ledger.MANIFEST)
+    entry = json.loads(proposed) if proposed else {}
+    if entry.get("key") != key or entry.get("champion") != (now["model"] if now else None):
+        return None
+    pull = pulls.newest(here, promotion.BRANCH)
+    if pull and pull["state"] == "closed" and not pull["merged_at"] and not again:
+        by = pulls.ask(here, "GET", f"issues/{pull['number']}")["closed_by"]
+        if by and by["login"] not in pulls.bots():
+            return Settled(f"people closed its promotion, #{pull['number']}; run this workflow with `again`")
+    return Settled(f"it is proposed already, in #{pull['number']}") if pull and pull["state"] == "open" else None
+
+
+def trained(here: Repository, key: str) -> Found:
+    """The run of our own pull request workflow that trained what was merged: its bytes are taken, nobody else's."""
+    for commit in git("log", "--first-parent", f"--max-count={WALK}", "--format=%H").split():
+        if content.key(commit) != key:
+            break
+        if (pull := pulls.merged_from(here, commit)) is None:
+            continue
+        runs = pulls.runs_of(here, pull, PULL_REQUEST)
+        if not runs and (pull["head"]["repo"] or {}).get("id") != here.id:
+            return Found(None, f"#{pull['number']} came from a fork, whose bytes are never taken")
+        made = [run for run in runs if handed_over(here, run, key)]
+        results = {result(here, run) for run in made} if len(made) > 1 else set()
+        if len(results) > 1:
+            return Found(None, f"the runs of #{pull['number']} made different models of the same inputs")
+        if made:
+            return Found(made[0], f"run {made[0]} of #{pull['number']} trained it")
+    return Found(None, "no run of a merged pull request left the bytes of these inputs")
+
+
+def handed_over(here: Repository, run: int, key: str) -> bool:
+    """Whether a run left the bytes of a key: in the remote where there is one, else as an artifact."""
+    if remote := os.environ.get("DVC_REMOTE"):
+        return handover.has_lock(remote, f"{key}/{run}")
+    return pulls.artifact(here, run, f"pipeline-{key}") is not None
+
+
+def result(here: Repository, run: int) -> str:
+    """The digest of the model that a run trained."""
+    told = pulls.unpacked(here, run, "facts-train") or {}
+    return str(json.loads(told.get("metrics.json", b"{}")).get("model", {}).get("digest"))
+
+
+# --- what is proposed ------------------------------------------------------------------------------------------------
+
+
+def write(here: Repository, folder: Path, into: Path) -> None:
+    """Writes the files of the promotion of what a release run left in `folder`. Exits where that is not of its form."""
+    problems: list[str] = []
+    measured = facts.read(folder / "metrics.json", "metrics", problems)
+    gates = [facts.read(folder / f"gate-{name}.json", "gate", problems) for name in facts.GATES]
+    if problems or measured is None or None in gates:
+        sys.exit("\n".join(problems) or f"{folder} lacks the metrics, or the verdict of a gate")
+    if broken := sum(len(gate["violations"]) for gate in gates):
+        sys.exit(f"{broken} bars are not met: what failed its gates is not proposed")
+    assets = {name: summed(folder / name) for name in promotion.ASSETS}
+    champion, before = ledger.manifest(), facts.read(facts.CHAMPION, "metrics", problems)
+    manifest = promotion.entry(
+        assets,
+        measured,
+        lineage(here),
+        content.key(),
+        os.environ.get("IMAGE") or None,
+        champion["model"] if champion else None,
+    )
+    if problem := facts.check(manifest, "entry"):
+        sys.exit(f"The manifest would not be as facts.schema.json says, {problem}")
+    lock = (folder / "dvc.lock").read_text()
+    for path, text in promotion.files(manifest, lock, measured, before, policy()).items():
+        target = into / path.removeprefix(PRODUCTION)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+
+
+def summed(path: Path) -> dict[str, Any]:
+    """The sha256 of a file, and how many bytes it has."""
+    whole = path.read_bytes()
+    return {"sha256": hashlib.sha256(whole).hexdigest(), "bytes": len(whole)}
+
+
+def lineage(here: Repository) -> dict[str, Any]:
+    """The commit, the pull request that brought these inputs, who approved it, and the runs."""
+    commit = git("rev-parse", "HEAD")
+    number, approvers = None, []
+    if pull := brought(here):
+        number, approvers = pull["number"], sorted(pulls.approvals(here, pull["number"]))
+    ran = int(os.environ["GITHUB_RUN_ID"])
+    trained_by = int(os.environ.get("TRAINED_BY") or ran)
+    return {
+        "commit": commit,
+        "pull_request": number,
+        "approved_by": approvers,
+        "trained_by": trained_by,
+        "released_by": ran,
+    }
+
+
+def brought(here: Repository) -> Json | None:
+    """The merged pull request that gave main its content key."""
+    key, first = content.key(), git("rev-parse", "HEAD")
+    for commit in git("log", "--first-parent", f"--max-count={WALK}", "--format=%H").split():
+        if content.key(commit) != key:
+            break
+        first = commit
+    return pulls.merged_from(here, first)
+
+
+def policy() -> dict[str, Any]:
+    """policies/promotion.yaml of the commit that is checked out; its schema is `make lint`'s to check."""
+    read: dict[str, Any] = yaml.safe_load(Path("policies/promotion.yaml").read_text())
+    return read
+
+
+# --- proposing -------------------------------------------------------------------------------------------------------
+
+
+def propose(here: Repository, written: Path | None, overtaken: str | None) -> str:
+    """Opens or refreshes the promotion of what `write` wrote; without, closes an `overtaken` one. What was done.
+
+    Nothing is written where main has moved on: the run of its new tip knows more. The branch's ref is read before.
+    """
+    head = pulls.ref(here, promotion.BRANCH)
+    if moved(here):
+        return f"{here.default_branch} has moved on since this run began: the next run releases what it holds now"
+    if written is None:
+        if head and overtaken:
+            pulls.close(here, promotion.BRANCH, f"What main holds now is not to be promoted: {overtaken}.")
+        return "Nothing to release"
+    files = {PRODUCTION + path.name: path.read_text() for path in sorted(written.iterdir())}
+    manifest = json.loads(files[ledger.MANIFEST])
+    measured = json.loads(files[PRODUCTION + "metrics.json"])
+    now, problems = ledger.manifest(), list[str]()
+    if now and (now["model"], now["files"]) == (manifest["model"], manifest["files"]):
+        return "Nothing to release: other inputs made the very bytes that are in production"
+    body = promotion.body(
+        manifest, measured, now, facts.read(facts.CHAMPION, "metrics", problems), facts.run_url(), app()
+    )
+    return proposed(here, promotion.BRANCH, head, files, promotion.title(manifest), body)
+
+
+def go_back(here: Repository, wanted: str) -> str:
+    """Opens or refreshes the request that puts an earlier entry of the ledger back. Exits where there is none."""
+    head = pulls.ref(here, promotion.BACK)
+    past, now = ledger.entries(), ledger.manifest()
+    entry = ledger.find(past, wanted)
+    if entry is None or entry.manifest is None:
+        known = "\n".join(f"  {ledger.tag(each.manifest)}  {each.manifest['model']}" for each in past if each.manifest)
+        sys.exit(f"{wanted!r} was never in production; these were, newest first:\n{known or '  none'}")
+    if entry.tree == ledger.folder("HEAD"):
+        return f"{wanted} is in production now"
+    if moved(here):
+        return f"{here.default_branch} has moved on since this run began: run it again"
+    names = {*listing(entry.commit), *listing("HEAD")}
+    old = listing(entry.commit)
+    files = {path: content.text(entry.commit, path) if path in old else None for path in sorted(names)}
+    body = promotion.rollback_body(entry.manifest, now, app())
+    return proposed(here, promotion.BACK, head, files, promotion.title(entry.manifest, back=True), body)
+
+
+def listing(revision: str) -> list[str]:
+    """The files of deploy/production."""
+    return git("ls-tree", "-r", "--name-only", revision, "--", PRODUCTION).splitlines()
+
+
+def proposed(here: Repository, branch: str, head: Any, files: Mapping[str, str | None], title: str, body: str) -> str:
+    """The branch, its request, and where the policy says so its merge."""
+    asked = policy()
+    tip = pulls.commit(here, branch, files, title, head)
+    made = pulls.propose(here, branch, title, body, promotion.LABELS, asked["reviewers"], asked["team_reviewers"])
+    if made.number is None:
+        return f"Actions may not open pull requests here; {made.url} asks people to open it"
+    pulls.dismiss(here, made.number, tip, PRODUCTION, "This was of another model; the one proposed now is not that.")
+    return merged(here, made, tip, files) if asked["mode"] == "on-merge" else f"Proposed: {made.url}"
+
+
+def merged(here: Repository, made: pulls.Proposal, tip: str, files: Mapping[str, str | None]) -> str:
+    """Verified, then merged by the bot: exactly what was verified. A rule that forbids it leaves it to people."""
+    if wrong := list(verify.violations(here, content.tree_with(files), "HEAD")):
+        sys.exit("\n".join(f"{each['rule']} in {each['file']}: {each['value']}, not {each['bar']}" for each in wrong))
+    assert made.number is not None
+    if forbidden := pulls.merge(here, made.number, tip):
+        refused = pulls.auto_merge(here, made.number)
+        return f"Proposed: {made.url}; {refused or 'it merges once its checks and rules allow'} ({forbidden})"
+    if not app():  # what a workflow's own token merges starts no run
+        pulls.ask(here, "POST", "actions/workflows/deploy.yml/dispatches", {"ref": here.default_branch})
+    return f"Merged: {made.url}"
+
+
+def moved(here: Repository) -> bool:
+    """Whether the default branch's tip is another commit than the one checked out here."""
+    tip = pulls.ref(here, here.default_branch)
+    return tip is None or tip["object"]["sha"] != git("rev-parse", "HEAD")
+
+
+def app() -> bool:
+    """Whether an App speaks, whose requests start their checks and whose merges start runs."""
+    return bool(os.environ.get("GITOPS_BOT"))
