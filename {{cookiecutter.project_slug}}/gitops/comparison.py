@@ -1,0 +1,62 @@
+"""The model against what is in production, and what alerts do to groups of people: facts in, Markdown out."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gitops.report import details, interval, number, part, table, text, words
+
+RATES = ("false_positive_rate", "recall")
+
+
+def lines(comparison: Mapping[str, Any] | None) -> Iterator[str]:
+    """Each metric of both on the same rows, with the interval of their difference; the slices at a click."""
+    if comparison is None or comparison["champion"] is None:
+        return
+    champion = comparison["champion"]
+    yield "\n### Against production\n"
+    if comparison["problem"]:
+        yield f"Not compared: {text(comparison['problem'])}"
+        return
+    yield f"Both on the same {comparison['rows']:,} test rows, which neither was trained on; the champion is"
+    yield f"{text(champion['digest'])}, trained on {champion['train'][0]} to {champion['train'][1]}.\n"
+    yield from table(["", "this model", "champion", "difference"], rows(comparison["metrics"], words))
+    yield from details("Against production, by slice", table(HEADER, sliced(comparison)))
+
+
+HEADER = ("slice", "rows", "positives", "", "this model", "champion", "difference")
+
+
+def rows(metrics: Mapping[str, Any], name: Any) -> Iterator[list[str]]:
+    """A line a metric."""
+    for metric, found in metrics.items():
+        yield [name(metric), number(found["model"]), number(found["champion"]), f"**{interval(found['difference'])}**"]
+
+
+def sliced(comparison: Mapping[str, Any]) -> Iterator[list[str]]:
+    """A line a slice and metric."""
+    for piece in comparison["slices"]:
+        measured = {name: piece[name] for name in ("average_precision", "roc_auc") if piece.get(name)}
+        for row in rows(measured, words):
+            yield [text(part(piece)), f"{piece['rows']:,}", f"{piece['positives']:,}", *row]
+
+
+def groups(metrics: Mapping[str, Any] | None) -> Iterator[str]:
+    """The rates of each group of people."""
+    if not metrics or not metrics.get("fairness"):
+        return
+    yield from details(
+        "Groups of people",
+        table(
+            ["group", "rows", "positives", *map(words, RATES)],
+            (
+                [
+                    text(part(group)),
+                    f"{group['rows']:,}",
+                    f"{group['positives']:,}",
+                    *(interval(group[r]) for r in RATES),
+                ]
+                for found in metrics["fairness"].values()
+                for group in found["groups"]
+            ),
+        ),
+    )
