@@ -3,12 +3,14 @@
 The fast tests call `gitops` here; the slow ones run the real drift.yml.
 """
 
+import hashlib
 import itertools
 import json
 import random
 import re
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +29,7 @@ from tests.baking import TEMPLATE
 
 from .driver import Rehearsal, Run
 from .forge import Forge, Repo
-from .project import Project
+from .project import OWNER, Project
 from .small import small
 
 sys.path.insert(0, str(TEMPLATE))
@@ -660,3 +662,87 @@ def test_where_actions_may_not_create_the_branch_is_pushed_and_one_issue_says_so
     bank.check("drifted")
     (request,) = bank.open()
     assert "pull_request" in request
+
+
+# --- the real monitor too --------------------------------------------------------------------------------------------
+
+BANK = """
+import sys
+from pathlib import Path
+
+import polars as pl
+import yaml
+
+from pipeline import log, params, reference, schema
+from tests.test_monitor import BEGAN, CHANGED, DAY, UNTIL, from_day, knobs, world, write_log, write_model
+
+log.ROOT = Path.cwd()
+rows, days = world(), params.days(knobs())
+scorer = write_model(Path("model"))
+parts = {reference.TRAIN: days.train, reference.TEST: days.test}
+kept = [reference.part(name, rows.filter(DAY.is_between(*span)), scorer) for name, span in parts.items()]
+pl.concat(kept).write_parquet("reference.parquet")
+Path("source").mkdir()
+for (day,), table in rows.group_by(DAY):
+    table.select(column.name for column in schema.SOURCE).write_parquet(f"source/{day}.parquet")
+data = {"until": str(UNTIL), "source": str(Path("source").absolute())}
+Path("params.yaml").write_text(yaml.safe_dump(knobs(data=data)))
+write_log(from_day("tx_amount", pl.col("tx_amount") * 2, CHANGED)(rows.filter(DAY >= BEGAN)), scorer)
+"""
+
+
+def promoted(project: Project, folder: Path) -> None:
+    """Put the folder's model into production, as release.yml and deploy.yml would."""
+    with tarfile.open(folder / "model.tar", "w") as tar:
+        tar.add(folder / "model", "model")
+    (folder / "service.bento").write_bytes(b"a Bento")
+    content = {name: (folder / name).read_bytes() for name in ("model.tar", "service.bento", "reference.parquet")}
+    sums = {name: hashlib.sha256(each).hexdigest() for name, each in content.items()}
+    digest = hashlib.sha256((folder / "model" / "manifest.json").read_bytes()).hexdigest()
+    manifest = {
+        "model": f"sha256:{digest}",
+        "key": "0" * 32,
+        "files": {name: {"sha256": sums[name], "bytes": len(content[name])} for name in content},
+        "lineage": {"released_by": 1},
+    }
+    tag = f"model-{digest[:12]}-{sums['service.bento'][:8]}"
+    release = project.call("POST", "releases", {"tag_name": tag})
+    for name, each in content.items():
+        url = release["upload_url"].partition("{")[0] + f"?name={name}"
+        headers = {"Authorization": "Bearer ghp_alice", "Content-Type": "application/octet-stream"}
+        requests.post(url, data=each, headers=headers).raise_for_status()
+    files = {"params.yaml": (folder / "params.yaml").read_text(), "deploy/production/metrics.json": "{}\n"}
+    project.commit("main", files | {"deploy/production/manifest.json": json.dumps(manifest)}, "Promote")
+    project.push("main", login=OWNER)
+
+
+@pytest.mark.slow
+def test_from_the_log_to_the_request(template: Path, tmp_path: Path) -> None:
+    """A model in production, its log, and a world in which amounts double: all jobs, with nothing put in between."""
+    bake = small(template, tmp_path)
+    for path in (bake / ".github" / "workflows").iterdir():
+        if path.name != "drift.yml":
+            path.unlink()
+    bars = yaml.safe_load((bake / "policies" / "drift.yaml").read_text())
+    bars["window"]["rows"] = bars["live"]["rows"] = 2_000
+    (bake / "policies" / "drift.yaml").write_text(yaml.safe_dump(bars))
+    folder = tmp_path / "production"
+    folder.mkdir()
+    python = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(TEMPLATE), "HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", BANK], cwd=folder, env=python, check=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="rehearsal-") as where,
+        Rehearsal(Path(where), Path(sys.prefix)) as github,
+    ):
+        project = Project(github, bake)
+        project.git("commit", "--quiet", "--all", "--message=A smaller bank")
+        drifting = Drifting(Project.start(github, bake, protect=False), folder / "predictions")
+        drifting.may_create(True)
+        promoted(project, folder)
+        run = drifting.check("")
+        assert {name: job.conclusion for name, job in run.jobs.items()} == {"measure": "failure", "speak": "success"}
+        (request,) = drifting.open()
+        assert request["title"] == "Retrain on data until 2020-02-18"
+        assert "2020-02-21" in request["body"] and "xychart-beta" in request["body"], run.log
+        names = {each["name"] for each in project.call("GET", "actions/artifacts")["artifacts"]}
+        assert names == {"facts-drift", "drift"}

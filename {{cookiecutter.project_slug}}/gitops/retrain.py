@@ -31,7 +31,7 @@ UNKNOWN, BLOCKED = f"{ISSUES}unknown -->", f"{ISSUES}blocked -->"
 
 LIMIT = report.LIMIT - 1_000  # room for what is put in front: a marker, the link that opens a request
 SHOWN = 20  # bars, and columns
-PLOTTED = 3  # columns
+PLOTTED = 3  # columns, at least half as far as the furthest
 
 Facts = Mapping[str, Any]
 Json = Mapping[str, Any]
@@ -195,6 +195,7 @@ def request(told: Facts, bars: Json, app: bool) -> str:
         "## The world has moved since the model in production learned",
         f"\nThis moves `data.until` from {retrain['now']} to **{retrain['until']}**, the last day whose labels have "
         f"matured{snapshot}. Its checks train and judge the model.",
+        *([f"\n{TOO_EARLY.format(day=began(told))}"] if retrain["until"] <= began(told) else []),
         "\n**What to do next**\n",
         *([] if app else [f"- {START}"]),
         "- Green: merge it. What its checks trained is then released, and proposed for production.",
@@ -206,6 +207,10 @@ def request(told: Facts, bars: Json, app: bool) -> str:
     return report.cut("\n".join(lines) + "\n", told["run"], LIMIT)
 
 
+TOO_EARLY = (
+    "**The last breach began on {day}, and no label of a later day has matured**: a model that learns from these days "
+    "has not seen it yet. The longer this waits the more of it is in; to go back meanwhile, see deploy/ROLLBACK.md."
+)
 START = (
     "Approve its checks: with no GitHub App set up (`GITOPS_APP_CLIENT_ID`) one approval, *Approve workflows to run* "
     "below, starts them."
@@ -277,8 +282,7 @@ def evidence(told: Facts) -> Iterator[str]:
             yield f"\nAnd {len(gate['violations']) - SHOWN} more, in [the run]({told['run']})."
     if measured.get("window"):
         yield f"\n### What was looked at\n\n{looked_at(measured)} [The run]({told['run']})"
-    for reason in gate["not_judged"][:SHOWN]:
-        yield f"- ➖ not judged: {short(reason)}"
+    yield from (f"\n➖ not judged: {short(reason)}" for reason in gate["not_judged"][:SHOWN])
     yield from plots(measured)
     yield from columns(measured)
 
@@ -298,11 +302,12 @@ def looked_at(measured: Json) -> str:
 def plots(measured: Json) -> Iterator[str]:
     """Live quality and distances by day, as Mermaid; a day without a value is left out."""
     days = measured.get("days", ())
-    worst = [each["name"] for each in by_distance(measured.get("columns", ()))[:PLOTTED]]
+    worst = by_distance(measured.get("columns", ()))[:PLOTTED]
+    far = [each["name"] for each in worst if each["distance"] and each["distance"] >= worst[0]["distance"] / 2]
     lines = {
         "Live average precision": [each["average_precision"] for each in days],
         "Distance of the scores": [each["score"] for each in days],
-        **{f"Distance of {report.words(name)}": [each["columns"].get(name) for each in days] for name in worst},
+        **{f"Distance of {report.words(name)}": [each["columns"].get(name) for each in days] for name in far},
     }
     heading = "\n### Day by day"
     for name, values in lines.items():

@@ -289,7 +289,7 @@ def test_request_has_the_evidence_and_what_to_do(drifted: dict[str, Any]) -> Non
         assert words.replace("days/7", "runs/7") in said
     charts = re.findall(r'title "(.*)"\n.*x-axis "days since 2018-08-21" \[(.*)\]\n.*\n +line \[(.*)\]', said)
     assert [name for name, _, _ in charts] == [
-        *("Live average precision", "Distance of the scores", "Distance of tx amount", "Distance of V1")
+        *("Live average precision", "Distance of the scores", "Distance of tx amount")
     ]
     assert charts[0][1:] == ("0, 1, 2", "0.6, 0.6, 0.6")
 
@@ -297,6 +297,12 @@ def test_request_has_the_evidence_and_what_to_do(drifted: dict[str, Any]) -> Non
 def test_only_without_an_app_an_approval_is_asked_for(drifted: dict[str, Any]) -> None:
     assert "one approval" in retrain.request(drifted, BARS, app=False)
     assert "one approval" not in retrain.request(drifted, BARS, app=True)
+
+
+def test_days_before_the_breach_are_no_remedy_and_the_request_says_so(tmp_path: Path) -> None:
+    for since, early in (("2018-08-22", False), ("2018-08-23", True), ("2018-08-25", True)):
+        told = gathered(tmp_path, drift=measured(), gate_drift=gate("drifted", violation(since=since)))
+        assert ("has not seen it yet" in retrain.request(told, BARS, app=True)) == early
 
 
 def test_hostile_words_are_inert(tmp_path: Path) -> None:
