@@ -8,9 +8,11 @@ was written by whoever could reach the service, and a check that breaks over it 
 import json
 import os
 import subprocess
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +29,15 @@ from pipeline.schema import ID, LABEL, TIME, Column
 
 PRODUCTION = Path("build/production")  # `python -m gitops fetch-production build/production` fills it
 MANIFEST = "deploy/production/manifest.json"
-LOCAL_LOG = Path("predictions")
 DRIFT = Path("reports/drift.json")
 PAGE = Path("reports/drift.html")
 
+WEIGHT = "weight"
 METHOD = "Wasserstein distance (normed)"  # as Evidently calls it, and computes it
 NARROW = 0.001  # the least deviation that a distance is measured in, as Evidently has it
 FAR = 1e6  # deviations: as good as infinite, which JSON has no word for
 WHOLE = 0.9  # of a day's rows, for it to be a day of one model: on the day of a promotion the morning is another's
+HISTORY = 28  # days of the log, to say since when
 FEW = 100  # rows: a day with fewer has no distance of its own
 PAGE_ROWS = 10_000  # a side: the page takes seconds, and its numbers are close to those of all rows
 
@@ -51,14 +54,21 @@ class Production:
     reference: pl.DataFrame  # as reference.py wrote it
 
     def like(self, part: str, days: Sequence[date]) -> pl.DataFrame:
-        """The reference's rows of a part, of the same days of the week where it has them."""
+        """The reference's rows of a part, with a WEIGHT by which each day of the week counts as often as in `days`.
+
+        Weekends are not like weekdays, and neither the log's days nor the training days need be whole weeks.
+        """
+        weekday, asked = pl.col(DAY).dt.weekday(), Counter(day.isoweekday() for day in days)
         rows = self.reference.filter(pl.col(PART) == part)
-        same = rows.filter(pl.col(DAY).dt.weekday().is_in([day.isoweekday() for day in days]))
-        return same if len(same) else rows
+        held = dict(rows.group_by(weekday.alias("weekday")).agg(pl.col(DAY).n_unique()).iter_rows())
+        weight = {number: asked[number] / held[number] for number in held}
+        same = rows.with_columns(weekday.replace_strict(weight, return_dtype=pl.Float64).alias(WEIGHT))
+        same = same.filter(pl.col(WEIGHT) > 0)
+        return same if len(same) else rows.with_columns(pl.lit(1.0).alias(WEIGHT))
 
 
 def main() -> None:
-    """Write reports/drift.json, whatever there is to be read; and reports/drift.html, where there is something in it."""
+    """Write reports/drift.json, whatever there is to be read; reports/drift.html, where there is something in it."""
     knobs, now = params.load(), datetime.now(UTC)
     facts = nothing(knobs)
     PAGE.unlink(missing_ok=True)
@@ -70,7 +80,7 @@ def main() -> None:
             facts |= {"model": production.digest, "configured": True}
             window = measure(facts, production, knobs, bars["window"], now)
             if window is not None:
-                page(production, window, bars)
+                show(production, window, bars)
         elif production:
             facts["model"] = production.digest
     except (Exception, SystemExit, pl.exceptions.PanicException) as error:  # a hostile file fails in its own way
@@ -101,7 +111,7 @@ def sentence(error: BaseException) -> str:
     """What an error says, in one printable line of fair length."""
     said = " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())
     known = isinstance(error, SystemExit | model.BadModel)
-    return (said if known else f"the check broke off: {type(error).__name__}: {said}")[:400]
+    return (said if known else f"{type(error).__name__}, which nobody expected: {said}")[:400]
 
 
 # --- what is there ---
@@ -120,7 +130,7 @@ def in_production() -> Production | None:
 
 def configured() -> bool:
     """Whether there is a prediction log to look for."""
-    return bool(os.environ.get("PREDICTION_LOG")) or LOCAL_LOG.is_dir()
+    return bool(os.environ.get("PREDICTION_LOG")) or Path(log.Folder.at().root).is_dir()
 
 
 def promoted() -> datetime:
@@ -152,7 +162,7 @@ def measure(
     matured = (newest_day(knobs) or window[1]) - timedelta(days=knobs["features"]["delay"])
     labelled = span(min(matured, window[1]), bars["days"])
 
-    read = rows_of(min(window[0], labelled[0]), window[1])
+    read = rows_of(min(span(window[1], HISTORY)[0], labelled[0]), window[1])
     check_written(read, now - timedelta(days=bars["silent_days"]))
     ours, days = of_production(read, production), whole_days(read, production.digest)
     looked_at = [day for day in days if day >= window[0]]
@@ -255,12 +265,16 @@ def day_facts(day: date, production: Production, rows: pl.DataFrame) -> Facts:
 
 def distance(reference: pl.DataFrame, rows: pl.DataFrame, name: str) -> float | None:
     """Mean shift of a column's sorted values, in deviations of the reference; None where one of both has no value."""
-    before, now = (table[name].cast(pl.Float64).to_numpy() for table in (reference, rows))
-    before, now = before[np.isfinite(before)], now[np.isfinite(now)]
+    value = pl.col(name).cast(pl.Float64)
+    before, weight = (
+        reference.filter(value.is_finite()).select(value, WEIGHT)[column].to_numpy() for column in (name, WEIGHT)
+    )
+    now = rows.filter(value.is_finite())[name].cast(pl.Float64).to_numpy()
     if not (len(before) and len(now)):
         return None
+    deviation = np.sqrt(np.cov(before, aweights=weight, ddof=0))
     with np.errstate(over="ignore"):
-        return float(min(wasserstein_distance(before, now) / max(before.std(), NARROW), FAR))
+        return float(min(wasserstein_distance(before, now, weight) / max(deviation, NARROW), FAR))
 
 
 # --- labels ---
@@ -326,12 +340,13 @@ def live(rows: pl.DataFrame, matured: Span, knobs: dict[str, Any], days: Sequenc
 
 
 def metrics(judged: pl.DataFrame, knobs: Mapping[str, Any]) -> Facts:
-    """Each metric with its interval; none where the rows have one label only."""
+    """Each metric with its interval, None for what has no value: all of them, where the rows have one label only."""
     if judged[LABEL].n_unique() < 2:
-        return {}
-    test = evaluate.as_test(judged)
+        return {"average_precision": dict.fromkeys(("value", "low", "high"))}
+    test = evaluate.as_test(judged, knobs["alerts"])
     weights = evaluate.resamples(test.units, knobs["resamples"], knobs["seed"])
-    return evaluate.intervals(evaluate.measure(test, judged[SCORE].to_numpy(), weights), knobs["confidence"])
+    found = evaluate.intervals(evaluate.measure(test, judged[SCORE].to_numpy(), weights), knobs["confidence"])
+    return {name: {end: value if isfinite(value) else None for end, value in of.items()} for name, of in found.items()}
 
 
 def average_precision(judged: pl.DataFrame) -> float | None:
@@ -346,6 +361,14 @@ def average_precision(judged: pl.DataFrame) -> float | None:
 # --- speaking ---
 
 
+def show(production: Production, rows: pl.DataFrame, bars: Mapping[str, Any]) -> None:
+    """Write the page, or say why there is none: it is for people, and no verdict hangs on it."""
+    try:
+        page(production, rows, bars)
+    except Exception as error:  # Evidently's own, over values that it did not expect
+        print(f"{PAGE}: not written: {sentence(error)}")
+
+
 def page(production: Production, rows: pl.DataFrame, bars: Mapping[str, Any]) -> None:
     """Evidently's page of the same columns against the same bars, on a sample; it opens without a network."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -355,9 +378,8 @@ def page(production: Production, rows: pl.DataFrame, bars: Mapping[str, Any]) ->
     days = rows[DAY].unique().to_list()
     names = [*(column.name for column in production.inputs if rows[column.name].count()), SCORE]
     # The scores stand beside inputs of other rows: Evidently looks at one column at a time.
-    number = min(PAGE_ROWS, *(len(production.like(part, days)) for part in (TRAIN, TEST)))
-    inputs, score = (production.like(part, days).sample(number, seed=0) for part in (TRAIN, TEST))
-    reference = inputs.with_columns(score[SCORE])
+    inputs, scores = (drawn(production.like(part, days), PAGE_ROWS) for part in (TRAIN, TEST))
+    reference = inputs.with_columns(scores[SCORE])
     current = rows.sample(min(PAGE_ROWS, len(rows)), seed=0)
     definition = DataDefinition(numerical_columns=names)
     sides = [
@@ -372,6 +394,12 @@ def page(production: Production, rows: pl.DataFrame, bars: Mapping[str, Any]) ->
         drift_share=1 / len(names),  # one column is drift enough; half of them is Evidently's default
     )
     Report([preset]).run(*sides).save_html(str(PAGE))
+
+
+def drawn(rows: pl.DataFrame, number: int) -> pl.DataFrame:
+    """So many of the rows, by their weight, some of them twice."""
+    share = rows[WEIGHT].to_numpy() / rows[WEIGHT].sum()
+    return rows[np.random.default_rng(0).choice(len(rows), number, p=share)]
 
 
 def summary(facts: Facts) -> Iterator[str]:
@@ -390,10 +418,13 @@ def summary(facts: Facts) -> Iterator[str]:
         yield "furthest: " + ", ".join(f"{c['name']} {c['distance'] or 0:.3f}" for c in far[:3])
         yield f"scores: {facts['score']['distance']:.3f}"
         if facts["live"]:
-            yield "live, {days[0]} to {days[1]}: {rows:,} labelled rows, {unlabelled:,} unlabelled; ".format(
+            yield "live, {days[0]} to {days[1]}: {rows:,} labelled rows, {unlabelled:,} not labelled".format(
                 **facts["live"]
-            ) + ", ".join(
-                "{0} {value:.3f} ({low:.3f} to {high:.3f})".format(n, **m) for n, m in facts["live"]["metrics"].items()
+            )
+            yield from (
+                "{0} {value:.3f} ({low:.3f} to {high:.3f})".format(name, **metric)
+                for name, metric in facts["live"]["metrics"].items()
+                if metric["value"] is not None
             )
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +96,11 @@ def judge_distance(
     """A distance above its bar, on enough single days too. One that there is no value for is a matter of `quality`."""
     odd = beyond("maximum", bar, of_day)
     if number(found["distance"]) > bar and len(days(measured, odd)) >= policy["evidence_days"]:
-        since = began(measured, odd)
+        since, words = began(measured, odd)
         yield Drift(
             rule=rule,
             file=FILE,
-            value=f"{what} is {found['distance']:.3g} away from what the model learned from{spoken(since)}",
+            value=f"{what} is {found['distance']:.3g} away from what the model learned from{words}",
             bar=f"at most {bar:g} ({found['method']})",
             rows=measured["rows"],
             next="look at reports/drift.html: a fault of the source is mended there, a change of the world is learned",
@@ -147,11 +148,11 @@ def judge_live(measured: Measured, policy: Bars) -> Iterator[Violation]:
             if not BEYOND[end](worse(live["metrics"].get(name), OTHER[end]), bar):
                 continue
             odd = beyond(end, bar, lambda day: day["average_precision"])
-            since = began(measured, odd) if name == AVERAGE_PRECISION else None
+            since, when = began(measured, odd) if name == AVERAGE_PRECISION else (None, "")
             yield Drift(
                 rule=f"live.metrics.{name}.{rule}",
                 file=FILE,
-                value=f"{name} is {interval(live['metrics'].get(name))}{spoken(since)}",
+                value=f"{name} is {interval(live['metrics'].get(name))}{when}",
                 bar=f"at {LEAST[end]} {bar:.4g} at the interval's better end{words}",
                 rows=live["rows"],
                 next="train on newer days, which the request to retrain proposes"
@@ -189,20 +190,14 @@ def days(measured: Measured, odd: Callable[[Measured], bool | None]) -> list[str
     return [day["day"] for day in measured["days"] if first <= day["day"] <= last and odd(day)]
 
 
-def began(measured: Measured, odd: Callable[[Measured], bool | None]) -> str | None:
-    """The first of the last days, all of which miss a bar; days that do not say are passed over."""
-    since = None
-    for day in reversed(measured["days"]):
-        match odd(day):
-            case False:
-                break
-            case True:
-                since = day["day"]
-    return since
-
-
-def spoken(since: str | None) -> str:
-    return f", since {since}" if since else ""
+def began(measured: Measured, odd: Callable[[Measured], bool | None]) -> tuple[str | None, str]:
+    """The first of the last days, all of which miss a bar, also in words; days that do not say are passed over."""
+    said = [(day["day"], missed) for day in measured["days"] if (missed := odd(day)) is not None]
+    run = list(takewhile(lambda each: each[1], reversed(said)))
+    if not run:
+        return None, ""
+    since = run[-1][0]
+    return since, f", since {since}{' or before' if len(run) == len(said) else ''}"
 
 
 # --- what cannot be judged ---
@@ -250,8 +245,9 @@ def unjudged_live(measured: Measured, policy: Bars) -> Iterator[str]:
 def can_tell(measured: Measured, policy: Bars) -> bool:
     """Whether live quality was measured, and on enough of the rows."""
     live = measured["live"]
-    enough = live and live["metrics"] and live["rows"] >= policy["live"]["rows"]
-    return bool(enough) and not any(judge_labels(measured, policy))
+    if not live or live["rows"] < policy["live"]["rows"] or any(judge_labels(measured, policy)):
+        return False
+    return any(metric["value"] is not None for metric in live["metrics"].values())
 
 
 def at_promotion(measured: Measured) -> Mapping[str, Any]:
