@@ -12,14 +12,14 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from secrets import token_hex
 from typing import Annotated, Any
-from uuid import uuid4
 
 import bentoml
 from prometheus_client import Counter, Gauge, Histogram
 from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, ValidationError, create_model
 from pydantic_core import PydanticCustomError
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import JSONResponse
 
@@ -122,12 +122,12 @@ class Door:
 def named(headers: Headers, send: Any) -> Any:
     """Gives the request the id that it came with, if it is a sane one, or a new one; `send` that answers with it."""
     said = headers.get(REQUEST_ID, "")
-    name = said if SANE.fullmatch(said) else uuid4().hex
+    name = said if SANE.fullmatch(said) else token_hex(16)
     request_id.set(name)
 
     async def answer(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message)[REQUEST_ID] = name
+            message["headers"] = [*message["headers"], (REQUEST_ID.encode(), name.encode())]
         await send(message)
 
     return answer
