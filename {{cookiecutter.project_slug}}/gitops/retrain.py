@@ -77,6 +77,8 @@ def gather(folder: Path, job: str) -> dict[str, Any]:
     elif outcome == "unknown" and measured and gate:
         found = [str(violation["value"]) for violation in gate["violations"]]
         problems += [measured["problem"]] if measured["problem"] else found or gate["not_judged"]
+    elif outcome == "drifted" and measured and not measured["window"]:
+        problems.append("The check says drifted, but of no days")
     return {
         "outcome": "unknown" if problems else outcome,
         "reasons": problems,
@@ -322,8 +324,8 @@ def by_day(name: str, points: Sequence[tuple[str, float]]) -> Iterator[str]:
     """One value a day, over the days since the first."""
     first = date.fromisoformat(points[0][0])
     since = [(date.fromisoformat(day) - first).days for day, _ in points]
-    values = [value for _, value in points]
-    top = 1.0 if "precision" in name else max(*values, 1e-9) * 1.05
+    values = [round(min(value, 999.0), 4) for _, value in points]  # Mermaid reads no exponent
+    top = 1.0 if name.startswith("Live") else max(*values, 0.001) * 1.05
     return report.chart(name, f"days since {first}", since, name.split(" of ")[0].lower(), [values], (0.0, top))
 
 

@@ -157,6 +157,10 @@ def test_one_file_without_the_other_is_no_drift(tmp_path: Path) -> None:
     assert gathered(tmp_path, gate_drift=gate())["outcome"] == "unknown"
 
 
+def test_drift_of_no_days_is_no_drift(tmp_path: Path) -> None:
+    assert gathered(tmp_path, drift=measured(window=None), gate_drift=gate())["outcome"] == "unknown"
+
+
 def test_an_outage_is_told_in_its_own_words(tmp_path: Path) -> None:
     told = gathered(tmp_path, drift=measured(problem="s3://log cannot be read"), gate_drift=gate("unknown"))
     assert told["reasons"] == ["s3://log cannot be read"]
@@ -316,12 +320,13 @@ def test_hostile_words_are_inert(tmp_path: Path) -> None:
 
 
 def test_charts_hold_numbers_only(tmp_path: Path) -> None:
-    """JSON as Python reads it has NaN and infinities; Mermaid does not."""
+    """JSON as Python reads it has NaN, infinities and exponents; Mermaid does not."""
     days = measured()["days"]
     days[1]["score"], days[2]["score"] = float("nan"), float("inf")
+    days[3]["score"], days[4]["score"] = 1e-7, 1e9
     said = retrain.request(gathered(tmp_path, drift=measured(days=days), gate_drift=gate()), BARS, app=True)
-    lines = re.findall(r"(?:line|x-axis.*) \[(.*)\]", said)
-    assert lines and all(re.fullmatch(r"[-\d., e]+", line) for line in lines)
+    numbers = re.findall(r'(?:line|x-axis ".*") \[(.*)\]|y-axis ".*" (.*)', said)
+    assert numbers and all(re.fullmatch(r"[-\d., >]+", "".join(each)) for each in numbers)
 
 
 def test_very_much_is_cut_to_what_github_takes(tmp_path: Path) -> None:
