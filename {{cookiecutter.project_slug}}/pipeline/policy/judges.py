@@ -84,5 +84,5 @@ def judge(name: str) -> str:
         print(f"not judged: {sentence}")
     if violations:
         return f"{POLICIES / name}.yaml: {len(violations)} bar{'s' * (len(violations) > 1)} not met, see above"
-    print(f"{POLICIES / name}.yaml: well done, every bar is met")
+    print(f"{POLICIES / name}.yaml: well done, every bar is met{', as far as it could be judged' * bool(unjudged)}")
     return ""
