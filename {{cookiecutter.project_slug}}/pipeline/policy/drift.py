@@ -100,7 +100,7 @@ def judge_distance(
         yield Drift(
             rule=rule,
             file=FILE,
-            value=f"{what} is {found['distance']:.3g} away from what the model learned from{words}",
+            value=f"{what} is {found['distance']:.3g} deviations away from what the model learned from{words}",
             bar=f"at most {bar:g} ({found['method']})",
             rows=measured["rows"],
             next="look at reports/drift.html: a fault of the source is mended there, a change of the world is learned",
