@@ -109,7 +109,7 @@ def fetch_production(folder: Path) -> None:
 
 def summary(sentence: str) -> None:
     """Says it in the log and on the run's page."""
-    from gitops.report import text
+    from gitops.markdown import text
 
     print(sentence)
     with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a") as file:

@@ -19,8 +19,9 @@ CACHE = Path(".dvc/cache")
 BUNDLE = Path("build/bundle/pipeline.tar")
 REMOTE = "storage"
 PACKED = (
-    *("build/service.bento", "reports/reference.parquet", "dvc.lock", "metrics.json"),
-    *(f"reports/gate-{name}.json" for name in ("data", "model", "service")),
+    *("build/service.bento", "reports/reference.parquet", "reports/trained.parquet", "dvc.lock", "metrics.json"),
+    *("reports/comparison.json", "reports/explanations.json"),
+    *(f"reports/gate-{name}.json" for name in ("data", "model", "behaviour", "service")),
 )
 
 
@@ -113,8 +114,8 @@ def pack(folder: Path) -> None:
             member = tarfile.TarInfo(f"model/{path.name}")  # no dates, no owners: the same model is the same tar
             member.size = path.stat().st_size
             tar.addfile(member, io.BytesIO(path.read_bytes()))
-    for path in PACKED:
-        shutil.copy(path, folder / Path(path).name)
+    for name in PACKED:
+        shutil.copy(name, folder / Path(name).name)
 
 
 def dvc(*arguments: str) -> None:

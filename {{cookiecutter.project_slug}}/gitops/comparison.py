@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gitops.report import details, interval, number, part, table, text, words
+from gitops.markdown import details, interval, number, part, table, text, words
 
 RATES = ("false_positive_rate", "recall")
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from gitops import content, facts, ledger, promotion, pulls, verify
 from gitops.content import PRODUCTION
+from gitops.markdown import text
 from gitops.pulls import Repository
 from gitops.release import policy
-from gitops.report import text
 
 ENVIRONMENT = "production"
 WRONG = "<!-- gitops:production -->"
@@ -97,7 +97,8 @@ def record(here: Repository, entry: ledger.Entry) -> None:
 
 
 def fetch_production(here: Repository, folder: Path) -> str:
-    """Puts what is in production into `folder`: model/, reference.parquet, manifest.json, metrics.json. What was done.
+    """Puts what is in production into `folder`: its model/, what it is measured against, and
+    its manifest.json and metrics.json. What was done.
 
     Exits where bytes are gone or are not those of the manifest.
     """
@@ -110,7 +111,8 @@ def fetch_production(here: Repository, folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     with tarfile.open(fileobj=io.BytesIO(assets["model.tar"])) as tar:
         tar.extractall(folder, filter="data")
-    (folder / "reference.parquet").write_bytes(assets["reference.parquet"])
+    for name in ("reference.parquet", "trained.parquet"):
+        (folder / name).write_bytes(assets[name])
     for name in ("manifest.json", "metrics.json"):
         (folder / name).write_text(content.text("HEAD", PRODUCTION + name))
     return f"{folder} holds {ledger.tag(manifest)}"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gitops.report import details, interval, number, table, text
+from gitops.markdown import details, interval, number, table, text
 
 KINDS = {"suspicious": "Most suspicious rows", "wrong": "Most wrong rows"}
 

@@ -10,8 +10,8 @@ from typing import Any
 from jsonschema import Draft202012Validator, FormatChecker
 
 JOBS = ("promotion", "checks", "data", "train", "test", "service")
-MEASURED = ("metrics", "curves", "training", "service")
-GATES = ("data", "model", "service")
+MEASURED = ("metrics", "comparison", "explanations", "curves", "training", "service")
+GATES = ("data", "model", "behaviour", "service")
 CHAMPION = Path("deploy/production/metrics.json")  # of the base branch: the report runs on its tree
 
 

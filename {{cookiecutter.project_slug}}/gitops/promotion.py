@@ -6,14 +6,16 @@ from typing import Any
 
 from gitops import kustomization, ledger
 from gitops.content import PRODUCTION
-from gitops.report import data, interval, metrics, slices, table, text, words
+from gitops.markdown import interval, table, text, words
+from gitops.report import champion, data, groups, metrics, reasons, slices
 
 BRANCH = "promote/production"
 BACK = "rollback/production"
 MARKER = "<!-- gitops:promotion -->"
 LABELS = ("promotion",)
-ASSETS = ("model.tar", "service.bento", "reference.parquet")
-"""What is promoted, by its bytes: the model directory, the Bento that was tested, what drift is measured against."""
+ASSETS = ("model.tar", "service.bento", "reference.parquet", "trained.parquet")
+"""What is promoted, by its bytes: the model directory, the Bento that was tested, what drift is measured against,
+and the hashes of the rows that trained it, on which no later model may be compared with it."""
 
 Json = Mapping[str, Any]
 
@@ -32,16 +34,15 @@ def entry(files: Json, measured: Json, lineage: Json, key: str, image: str | Non
     }
 
 
-def files(manifest: Json, lock: str, measured: Json, champion: Json | None, policy: Json) -> dict[str, str]:
-    """Every file of deploy/production, by its path."""
-    texts = {
+def files(manifest: Json, lock: str, facts: Json, policy: Json) -> dict[str, str]:
+    """Every file of deploy/production, by its name; `facts` are those of the report that this needs."""
+    return {
         "dvc.lock": lock,
         "manifest.json": pretty(manifest),
-        "metrics.json": pretty(measured),
-        "MODEL_CARD.md": "\n".join(card(manifest, measured, champion, policy)) + "\n",
+        "metrics.json": pretty(facts["metrics"]),
+        "MODEL_CARD.md": "\n".join(card(manifest, facts, policy)) + "\n",
         "kustomization.yaml": kustomization.render(manifest),
     }
-    return {PRODUCTION + name: content for name, content in texts.items()}
 
 
 def pretty(value: Json) -> str:
@@ -52,15 +53,16 @@ def pretty(value: Json) -> str:
 # --- the model card --------------------------------------------------------------------------------------------------
 
 
-def card(manifest: Json, measured: Json, champion: Json | None, policy: Json) -> Iterator[str]:
-    """Who should use the model for what, how good it is, where it came from. After Mitchell et al., Model Cards for
-    Model Reporting (2019)."""
-    facts = {"metrics": measured, "champion": champion}
+def card(manifest: Json, facts: Json, policy: Json) -> Iterator[str]:
+    """Who should use the model for what, how good it is, where it came from.
+
+    After Mitchell et al., Model Cards for Model Reporting (2019).
+    """
     yield f"# Model card\n\nModel {text(manifest['model'])}, released as {text(ledger.tag(manifest))}."
     yield f"\n## Intended use\n\n{policy['card']['intended_use'].strip()}"
     yield "\n## How good it is"
-    yield from metrics(facts)
-    yield from slices(facts)
+    for section in (metrics, champion, slices, groups, reasons):
+        yield from section(facts)
     yield "\n## What it learned from"
     yield from data(facts)
     yield "\n## Limits\n"
@@ -95,23 +97,22 @@ def title(manifest: Json, back: bool = False) -> str:
     return f"Roll production back to {what}" if back else f"Promote {what}"
 
 
-def body(manifest: Json, measured: Json, before: Json | None, champion: Json | None, run: str, app: bool) -> str:
-    """What merging changes for production, the evidence, and what to do. `before` is production's manifest."""
-    lines = [MARKER, *changes(manifest, measured, before, champion), *evidence(manifest, measured, champion, run)]
-    return "\n".join([*lines, *what_to_do(app)]) + "\n"
+def body(manifest: Json, facts: Json, before: Json | None, run: str) -> str:
+    """What merging changes for production, and the evidence. `before` is production's manifest."""
+    return "\n".join([MARKER, *changes(manifest, facts, before), *evidence(manifest, facts, run)]) + "\n"
 
 
-def rollback_body(manifest: Json, before: Json | None, app: bool) -> str:
+def rollback_body(manifest: Json, before: Json | None) -> str:
     """What going back changes: the previous bytes, nothing is trained."""
     lines = [MARKER, f"Puts model {text(manifest['model'])} back into production, as it was there before: the same"]
     lines += [f"bytes, release {text(ledger.tag(manifest))}. Nothing is trained."]
     if before:
         lines += [f"\nIt takes the place of {text(before['model'])}, which is not proposed again until its inputs"]
         lines += ["change or somebody asks for it."]
-    return "\n".join([*lines, *what_to_do(app)]) + "\n"
+    return "\n".join(lines) + "\n"
 
 
-def changes(manifest: Json, measured: Json, before: Json | None, champion: Json | None) -> Iterator[str]:
+def changes(manifest: Json, facts: Json, before: Json | None) -> Iterator[str]:
     """Production before and after, side by side."""
     yield "### What changes for production\n"
 
@@ -125,28 +126,31 @@ def changes(manifest: Json, measured: Json, before: Json | None, champion: Json 
         for name, path in (("model", ["model"]), ("labels until", ["data", "until"]), ("image", ["image"]))
     ]
     rows += [
-        [words(name), interval(champion["metrics"].get(name)) if champion else "–", interval(value)]
-        for name, value in measured["metrics"].items()
+        [words(name), interval(facts["champion"]["metrics"].get(name)) if facts["champion"] else "–", interval(value)]
+        for name, value in facts["metrics"]["metrics"].items()
     ]
     yield from table(["", "now", "after the merge"], rows)
-    yield "\nEach on its own test week; the table of metrics below has the intervals."
+    yield "\nMetrics are each model's own test week, with 95% intervals."
 
 
-def evidence(manifest: Json, measured: Json, champion: Json | None, run: str) -> Iterator[str]:
+def evidence(manifest: Json, facts: Json, run: str) -> Iterator[str]:
     """What was tested, and against whom."""
-    compared = manifest["champion"]
     yield "\n### Evidence\n"
-    yield f"- All gates held on these very bytes, restored and judged again: [the run]({run})"
-    yield f"- Champion that it was compared with: {text(compared) if compared else 'none, this is the first'}"
+    yield f"- All gates held on these very bytes: [the run]({run})"
     yield from lineage(manifest)
-    yield from slices({"metrics": measured})
-    yield from data({"metrics": measured})
+    for section in (champion, slices, data):
+        yield from section(facts)
 
 
-def what_to_do(app: bool) -> Iterator[str]:
-    """The next step of whoever reads this."""
-    yield "\n### What to do\n"
+def what_to_do(branch: str, app: bool) -> str:
+    """The next step of whoever reads the pull request."""
+    lines = ["\n### What to do\n"]
     if not app:
-        yield "Its checks wait until somebody with write access approves that they run: one click."
-    yield "Read [MODEL_CARD.md](../blob/HEAD/deploy/production/MODEL_CARD.md), approve, merge: `deploy.yml` records it"
-    yield "and the agent applies it. To go back, [revert it](../blob/HEAD/deploy/ROLLBACK.md)."
+        lines += ["Its checks wait until somebody with write access approves that they run: one click."]
+    lines += [
+        f"Read [the model card](../blob/{branch}/{PRODUCTION}MODEL_CARD.md), approve, merge: `deploy.yml` records"
+    ]
+    lines += [
+        "it and the agent applies it. To go back later, see [deploy/ROLLBACK.md](../blob/HEAD/deploy/ROLLBACK.md)."
+    ]
+    return "\n".join(lines) + "\n"

@@ -17,6 +17,7 @@ from gitops.pulls import Repository
 
 WALK = 50  # commits of main with the same inputs, of which one was merged from a pull request that trained
 PULL_REQUEST = "pull-request.yml"
+TOLD = ("metrics", "comparison", "explanations")
 
 Json = Mapping[str, Any]
 
@@ -105,19 +106,20 @@ def result(here: Repository, run: int) -> str:
 
 
 def write(here: Repository, folder: Path, into: Path) -> None:
-    """Writes the files of the promotion of what a release run left in `folder`. Exits where that is not of its form."""
+    """Writes the promotion of what a release run left in `folder`: production/, body.md. Exits if that is amiss."""
     problems: list[str] = []
-    measured = facts.read(folder / "metrics.json", "metrics", problems)
+    told = {name: facts.read(folder / f"{name}.json", name, problems) for name in TOLD}
+    told["champion"] = facts.read(facts.CHAMPION, "metrics", problems)
     gates = [facts.read(folder / f"gate-{name}.json", "gate", problems) for name in facts.GATES]
-    if problems or measured is None or None in gates:
+    if problems or told["metrics"] is None or None in gates:
         sys.exit("\n".join(problems) or f"{folder} lacks the metrics, or the verdict of a gate")
     if broken := sum(len(gate["violations"]) for gate in gates):
         sys.exit(f"{broken} bars are not met: what failed its gates is not proposed")
     assets = {name: summed(folder / name) for name in promotion.ASSETS}
-    champion, before = ledger.manifest(), facts.read(facts.CHAMPION, "metrics", problems)
+    champion = ledger.manifest()
     manifest = promotion.entry(
         assets,
-        measured,
+        told["metrics"],
         lineage(here),
         content.key(),
         os.environ.get("IMAGE") or None,
@@ -125,11 +127,10 @@ def write(here: Repository, folder: Path, into: Path) -> None:
     )
     if problem := facts.check(manifest, "entry"):
         sys.exit(f"The manifest would not be as facts.schema.json says, {problem}")
-    lock = (folder / "dvc.lock").read_text()
-    for path, text in promotion.files(manifest, lock, measured, before, policy()).items():
-        target = into / path.removeprefix(PRODUCTION)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
+    (into / "production").mkdir(parents=True, exist_ok=True)
+    for name, text in promotion.files(manifest, (folder / "dvc.lock").read_text(), told, policy()).items():
+        (into / "production" / name).write_text(text)
+    (into / "body.md").write_text(promotion.body(manifest, told, champion, facts.run_url()))
 
 
 def summed(path: Path) -> dict[str, Any]:
@@ -186,15 +187,11 @@ def propose(here: Repository, written: Path | None, overtaken: str | None) -> st
         if head and overtaken:
             pulls.close(here, promotion.BRANCH, f"What main holds now is not to be promoted: {overtaken}.")
         return "Nothing to release"
-    files = {PRODUCTION + path.name: path.read_text() for path in sorted(written.iterdir())}
-    manifest = json.loads(files[ledger.MANIFEST])
-    measured = json.loads(files[PRODUCTION + "metrics.json"])
-    now, problems = ledger.manifest(), list[str]()
+    files = {PRODUCTION + path.name: path.read_text() for path in sorted((written / "production").iterdir())}
+    manifest, now = json.loads(files[ledger.MANIFEST]), ledger.manifest()
     if now and (now["model"], now["files"]) == (manifest["model"], manifest["files"]):
         return "Nothing to release: other inputs made the very bytes that are in production"
-    body = promotion.body(
-        manifest, measured, now, facts.read(facts.CHAMPION, "metrics", problems), facts.run_url(), app()
-    )
+    body = (written / "body.md").read_text()
     return proposed(here, promotion.BRANCH, head, files, promotion.title(manifest), body)
 
 
@@ -213,7 +210,7 @@ def go_back(here: Repository, wanted: str) -> str:
     names = {*listing(entry.commit), *listing("HEAD")}
     old = listing(entry.commit)
     files = {path: content.text(entry.commit, path) if path in old else None for path in sorted(names)}
-    body = promotion.rollback_body(entry.manifest, now, app())
+    body = promotion.rollback_body(entry.manifest, now)
     return proposed(here, promotion.BACK, head, files, promotion.title(entry.manifest, back=True), body)
 
 
@@ -226,6 +223,7 @@ def proposed(here: Repository, branch: str, head: Any, files: Mapping[str, str |
     """The branch, its request, and where the policy says so its merge."""
     asked = policy()
     tip = pulls.commit(here, branch, files, title, head)
+    body += promotion.what_to_do(branch, app())
     made = pulls.propose(here, branch, title, body, promotion.LABELS, asked["reviewers"], asked["team_reviewers"])
     if made.number is None:
         return f"Actions may not open pull requests here; {made.url} asks people to open it"

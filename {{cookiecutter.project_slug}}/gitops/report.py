@@ -1,8 +1,10 @@
 """The pull request's report: facts in, Markdown out. Pure; `facts.schema.json` says what facts are."""
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from gitops import comparison, explanations
+from gitops.markdown import chart, details, interval, minutes, number, part, table, text, words
 
 MARKER = "<!-- gitops:report -->"
 LIMIT = 65_536  # characters that GitHub takes in a comment
@@ -12,7 +14,7 @@ Facts = Mapping[str, Any]
 
 def render(facts: Facts) -> str:
     """The whole report, verdict first."""
-    sections = (verdict, gates, metrics, slices, plots, service, data, costs)
+    sections = (verdict, gates, metrics, champion, slices, groups, plots, reasons, service, data, costs)
     return "\n".join([MARKER, *(line for section in sections for line in section(facts))]) + "\n"
 
 
@@ -24,15 +26,6 @@ def cut(report: str, link: str, limit: int = LIMIT) -> str:
     head = report[: limit - len(ending)]
     # Only between sections: half a table or an open <details> would swallow what follows.
     return head[: max(head.rfind("\n### "), len(MARKER))] + ending
-
-
-def text(value: object) -> str:
-    """Any value as inert Markdown: no markup, no mention, no link, no line of its own.
-
-    Inside <code> GitHub makes no mention and no reference, but Markdown is still read: entities are not markup.
-    """
-    flat = " ".join(str(value).split())
-    return f"<code>{''.join(c if c.isalnum() or c in ' -' else f'&#{ord(c)};' for c in flat)}</code>"
 
 
 # --- the verdict -----------------------------------------------------------------------------------------------------
@@ -158,14 +151,19 @@ def slices(facts: Facts) -> Iterator[str]:
     )
 
 
-def part(row: Mapping[str, Any]) -> str:
-    """A slice's name: `tx_amount 50 to 100`, `tx_during_night 1`."""
-    if "value" in row:
-        return f"{row['column']} {row['value']}"
-    low, high = row.get("from"), row.get("to")
-    return f"{row['column']} " + (
-        f"from {low}" if high is None else f"up to {high}" if low is None else f"{low} to {high}"
-    )
+def champion(facts: Facts) -> Iterator[str]:
+    """The model beside what is in production, on the same rows."""
+    yield from comparison.lines(facts.get("comparison"))
+
+
+def groups(facts: Facts) -> Iterator[str]:
+    """What alerts do to groups of people."""
+    yield from comparison.groups(facts["metrics"])
+
+
+def reasons(facts: Facts) -> Iterator[str]:
+    """What the model relies on, and why single rows score as they do."""
+    yield from explanations.lines(facts.get("explanations"))
 
 
 def plots(facts: Facts) -> Iterator[str]:
@@ -247,61 +245,3 @@ def costs(facts: Facts) -> Iterator[str]:
         ),
     )
     yield f"\nContent key {text(facts['key'])}.{restored} [The run]({facts['run']['url']})"
-
-
-# --- Markdown --------------------------------------------------------------------------------------------------------
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """A table; every cell is already Markdown."""
-    yield f"| {' | '.join(header)} |"
-    yield f"|{' --- |' * len(header)}"
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
-
-
-def details(summary: str, lines: Iterable[str]) -> Iterator[str]:
-    """A section that opens at a click."""
-    yield f"\n### {summary}\n\n<details><summary>show</summary>\n"
-    yield from lines
-    yield "\n</details>"
-
-
-def chart(
-    title: str, x: str, xs: Iterable[float], y: str, lines: Sequence[Sequence[float]], span: tuple[float, float]
-) -> Iterator[str]:
-    """A Mermaid chart that GitHub draws."""
-    yield f"\n```mermaid\n{BLUE}\nxychart-beta"
-    yield f'    title "{title}"'
-    yield f'    x-axis "{x}" [{", ".join(f"{value:g}" for value in xs)}]'
-    yield f'    y-axis "{y}" {span[0]:g} --> {span[1]:.4g}'
-    for line in lines:
-        yield f"    line [{', '.join(f'{value:.4g}' for value in line)}]"
-    yield "```"
-
-
-BLUE = '%%{init: {"themeVariables": {"xyChart": {"plotColorPalette": "#1f7ae0"}}}}%%'
-"""Mermaid's own first colour is nearly white; this one is seen on light and on dark."""
-
-
-def words(name: str) -> str:
-    """`average_precision` as people say it."""
-    return name.replace("_", " ")
-
-
-def number(value: float | None) -> str:
-    """Three decimals, or a dash where there is no number."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:.3f}"
-
-
-def interval(metric: Mapping[str, Any] | None) -> str:
-    """A value with its interval: `0.712 (0.690 to 0.731)`."""
-    if metric is None or metric["value"] is None:
-        return "–"
-    return f"{number(metric['value'])} ({number(metric['low'])} to {number(metric['high'])})"
-
-
-def minutes(seconds: float) -> str:
-    """`1 min 20 s`, `12 s`."""
-    whole, rest = divmod(round(seconds), 60)
-    return f"{whole} min {rest} s" if whole else f"{rest} s"

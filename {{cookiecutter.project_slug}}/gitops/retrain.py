@@ -1,7 +1,7 @@
 """What is done about drift: one request to retrain, one issue, or nothing. Facts in, decision and Markdown out.
 
 Only `drift`, at the end, speaks to GitHub. The columns' names and the problems come from logs: whatever is quoted goes
-through `report.text`, and a chart holds numbers only.
+through `markdown.text`, and a chart holds numbers only.
 """
 
 import base64
@@ -16,9 +16,9 @@ from typing import Any, Literal, NamedTuple
 import yaml
 from jsonschema import Draft202012Validator
 
-from gitops import facts, promotion, report
+from gitops import facts, markdown, promotion, report
 from gitops.ledger import MANIFEST
-from gitops.report import text
+from gitops.markdown import text
 
 BRANCH = "retrain/production"
 PARAMS = Path("params.yaml")
@@ -273,7 +273,7 @@ def evidence(told: Facts) -> Iterator[str]:
     measured, gate = told["measured"], told["gate"]
     if gate["violations"]:
         yield "\n### Bars that are not met\n"
-        yield from report.table(
+        yield from markdown.table(
             ["what", "value", "bar", "since", "what to do"],
             (
                 [*(short(each[key]) for key in ("rule", "value", "bar")), each.get("since") or "–", short(each["next"])]
@@ -297,7 +297,7 @@ def looked_at(measured: Json) -> str:
     live = measured["live"]
     if live is None:
         return f"{said} No labels have matured yet."
-    metrics = ", ".join(f"{report.words(name)} {report.interval(each)}" for name, each in live["metrics"].items())
+    metrics = ", ".join(f"{markdown.words(name)} {markdown.interval(each)}" for name, each in live["metrics"].items())
     return f"{said} Live, {live['days'][0]} to {live['days'][1]}, {live['rows']:,} labelled rows: {metrics}."
 
 
@@ -309,11 +309,13 @@ def plots(measured: Json) -> Iterator[str]:
     lines = {
         "Live average precision": [each["average_precision"] for each in days],
         "Distance of the scores": [each["score"] for each in days],
-        **{f"Distance of {report.words(name)}": [each["columns"].get(name) for each in days] for name in far},
+        **{f"Distance of {markdown.words(name)}": [each["columns"].get(name) for each in days] for name in far},
     }
     heading = "\n### Day by day"
     for name, values in lines.items():
-        points = [(each["day"], value) for each, value in zip(days, values, strict=True) if report.number(value) != "–"]
+        points = [
+            (each["day"], value) for each, value in zip(days, values, strict=True) if markdown.number(value) != "–"
+        ]
         if len(points) > 1:
             yield heading
             heading = ""
@@ -326,18 +328,18 @@ def by_day(name: str, points: Sequence[tuple[str, float]]) -> Iterator[str]:
     since = [(date.fromisoformat(day) - first).days for day, _ in points]
     values = [round(min(value, 999.0), 4) for _, value in points]  # Mermaid reads no exponent
     top = 1.0 if name.startswith("Live") else max(*values, 0.001) * 1.05
-    return report.chart(name, f"days since {first}", since, name.split(" of ")[0].lower(), [values], (0.0, top))
+    return markdown.chart(name, f"days since {first}", since, name.split(" of ")[0].lower(), [values], (0.0, top))
 
 
 def columns(measured: Json) -> Iterator[str]:
     """The columns, the furthest first."""
     if rows := by_distance(measured.get("columns", ())):
-        yield from report.details(
+        yield from markdown.details(
             "Columns",
-            report.table(
+            markdown.table(
                 ["column", "distance", "measured by", "missing", "out of range"],
                 (
-                    [text(each["name"]), report.number(each["distance"]), text(each["method"])]
+                    [text(each["name"]), markdown.number(each["distance"]), text(each["method"])]
                     + [share(each[name]) for name in ("missing", "out_of_range")]
                     for each in rows[:SHOWN]
                 ),

@@ -14,6 +14,7 @@ from gitops import content
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A git repository with what the pipeline reads."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GITHUB_RUN_ID", "7")
     git("init", "--quiet", "--initial-branch=main")
     git("config", "user.name", "n")
     git("config", "user.email", "e@localhost")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gitops import report, retrain
+from gitops import markdown, report, retrain
 from gitops.retrain import Blocked, Seen
 
 NOTHING = Seen()
@@ -288,7 +288,9 @@ def texts(told: dict[str, Any]) -> list[str]:
 
 def test_request_has_the_evidence_and_what_to_do(drifted: dict[str, Any]) -> None:
     said = retrain.request(drifted, BARS, app=False)
-    row = f"| {report.text('columns.tx_amount')} | {report.text(0.3)} | {report.text('at most 0.1')} | 2018-08-23 |"
+    row = (
+        f"| {markdown.text('columns.tx_amount')} | {markdown.text(0.3)} | {markdown.text('at most 0.1')} | 2018-08-23 |"
+    )
     for words in (row, "**2018-08-23**", "What to do next", "0.410 (0.380 to 0.440)", "close it. For 3 days", "days/7"):
         assert words.replace("days/7", "runs/7") in said
     charts = re.findall(r'title "(.*)"\n.*x-axis "days since 2018-08-21" \[(.*)\]\n.*\n +line \[(.*)\]', said)

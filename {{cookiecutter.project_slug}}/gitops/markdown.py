@@ -1,0 +1,84 @@
+"""The Markdown that GitHub draws. Whatever is quoted goes through `text`."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+
+def text(value: object) -> str:
+    """Any value as inert Markdown: no markup, no mention, no link, no line of its own.
+
+    Inside <code> GitHub makes no mention and no reference, but Markdown is still read: entities are not markup.
+    """
+    flat = " ".join(str(value).split())
+    return f"<code>{''.join(c if c.isalnum() or c in ' -' else f'&#{ord(c)};' for c in flat)}</code>"
+
+
+def part(row: Mapping[str, Any]) -> str:
+    """A slice's name: `tx_amount 50 to 100`, `tx_during_night 1`."""
+    if "value" in row:
+        return f"{row['column']} {row['value']}"
+    low, high = row.get("from"), row.get("to")
+    return f"{row['column']} " + (
+        f"from {low}" if high is None else f"up to {high}" if low is None else f"{low} to {high}"
+    )
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """A table; every cell is already Markdown."""
+    yield f"| {' | '.join(header)} |"
+    yield f"|{' --- |' * len(header)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+def details(summary: str, lines: Iterable[str]) -> Iterator[str]:
+    """A section that opens at a click."""
+    yield f"\n### {summary}\n\n<details><summary>show</summary>\n"
+    yield from lines
+    yield "\n</details>"
+
+
+def chart(
+    title: str, x: str, xs: Iterable[float], y: str, lines: Sequence[Sequence[float]], span: tuple[float, float]
+) -> Iterator[str]:
+    """A Mermaid chart that GitHub draws."""
+    yield f"\n```mermaid\n{BLUE}\nxychart-beta"
+    yield f'    title "{title}"'
+    yield f'    x-axis "{x}" [{", ".join(map(plain, xs))}]'
+    yield f'    y-axis "{y}" {plain(span[0])} --> {plain(span[1])}'
+    for line in lines:
+        yield f"    line [{', '.join(map(plain, line))}]"
+    yield "```"
+
+
+def plain(value: float) -> str:
+    """Four digits, and no exponent, which Mermaid cannot read."""
+    return f"{float(f'{value:.4g}'):.10f}".rstrip("0").rstrip(".")
+
+
+BLUE = '%%{init: {"themeVariables": {"xyChart": {"plotColorPalette": "#1f7ae0"}}}}%%'
+"""Mermaid's own first colour is nearly white; this one is seen on light and on dark."""
+
+
+def words(name: str) -> str:
+    """`average_precision` as people say it."""
+    return name.replace("_", " ")
+
+
+def number(value: float | None) -> str:
+    """Three decimals, or a dash where there is no number."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:.3f}"
+
+
+def interval(metric: Mapping[str, Any] | None) -> str:
+    """A value with its interval: `0.712 (0.690 to 0.731)`."""
+    if metric is None or metric["value"] is None:
+        return "–"
+    return f"{number(metric['value'])} ({number(metric['low'])} to {number(metric['high'])})"
+
+
+def minutes(seconds: float) -> str:
+    """`1 min 20 s`, `12 s`."""
+    whole, rest = divmod(round(seconds), 60)
+    return f"{whole} min {rest} s" if whole else f"{rest} s"
