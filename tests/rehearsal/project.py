@@ -24,13 +24,19 @@ class Project:
     repository: str = f"{OWNER}/{NAME}"
 
     @classmethod
-    def start(cls, github: Rehearsal, bake: Path, protect: bool = True) -> "Project":
-        """Push a bake's main to a new repository of the forge, then protect it with the bake's own ruleset."""
+    def start(cls, github: Rehearsal, bake: Path, protect: bool = True, bots_may_open: bool = False) -> "Project":
+        """Push a bake's main to a new repository of the forge, then protect it with the bake's own ruleset.
+
+        bots_may_open: Actions may create pull requests, which GitHub does not allow unless it is told to.
+        """
         project = cls(github, bake)
         roles = {OWNER: "admin", "alice": "write", "bob": "write", "carol": "write"}
         github.forge.repository(project.repository, private=False, roles=roles)
         github.forge.team(f"{OWNER}/ml", "alice", "bob")
         github.forge.team(f"{OWNER}/risk", "bob", "carol")
+        if bots_may_open:
+            setting = {"default_workflow_permissions": "read", "can_approve_pull_request_reviews": True}
+            project.call("PUT", "actions/permissions/workflow", setting, login=OWNER)
         project.push("main", login=OWNER)
         if protect:
             ruleset = json.loads((bake / "policies" / "ruleset.json").read_text())
@@ -90,6 +96,11 @@ class Project:
         address = self.github.forge.url.replace("//", f"//{login}:{self.github.forge.user(login)}@")
         self.git("switch", "--quiet", "main")
         self.git("pull", "--quiet", "--ff-only", f"{address}/{self.repository}.git", "main")
+
+    def opened(self, branch: str) -> dict[str, Any]:
+        """The one open pull request of a branch."""
+        (found,) = self.call("GET", f"pulls?head={OWNER}:{branch}&state=open")
+        return dict(found)
 
     def call(self, method: str, path: str, body: Any = None, login: str = "alice") -> Any:
         """The forge's answer to a call below the repository."""

@@ -33,8 +33,8 @@ def test_large_amounts_raise_the_score() -> None:
 '''
 
 
-def small(template: Path, into: Path) -> Path:
-    """A small bake, committed on main."""
+def small(template: Path, into: Path, *workflows: str) -> Path:
+    """A small bake, committed on main; with only these workflows, where some are named."""
     done = baking.cookiecutter(template, into, **ANSWERS)
     assert done.returncode == 0, done.stdout
     repository = into / "card-fraud"
@@ -51,6 +51,9 @@ def small(template: Path, into: Path) -> Path:
         if path.name not in TESTS:
             path.unlink()
     (repository / "tests" / "model" / "test_behaviour.py").write_text(BEHAVIOUR)
+    for path in (repository / ".github" / "workflows").iterdir():
+        if workflows and path.name not in workflows:
+            path.unlink()
     git = ("git", "-c", "user.name=alice", "-c", "user.email=alice@example.org")
     subprocess.run([*git, "commit", "--quiet", "--all", "--message=Make it small"], cwd=repository, check=True)
     return repository

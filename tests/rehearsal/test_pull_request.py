@@ -35,7 +35,7 @@ def github() -> Iterator[Rehearsal]:
 @pytest.fixture(scope="module")
 def project(github: Rehearsal, template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A small bake on the forge, main protected."""
-    return Project.start(github, small(template, tmp_path_factory.mktemp("small")))
+    return Project.start(github, small(template, tmp_path_factory.mktemp("small"), "pull-request.yml"))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,229 @@
+"""The real release.yml and deploy.yml, on a small bake: what was tested is what is shipped, and what comes back.
+
+One story for all: every test starts from what the one before it left, as on GitHub.
+"""
+
+import hashlib
+import html
+import io
+import json
+import re
+import sys
+import tarfile
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .driver import Rehearsal, Run
+from .project import OWNER, Project
+from .small import small
+
+pytestmark = pytest.mark.slow
+PROMOTE = "promote/production"
+TRAINS = "Running stage 'train'"
+
+
+@pytest.fixture(scope="module")
+def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A small bake on the forge, where Actions may open pull requests, after the first push's runs."""
+    with (
+        tempfile.TemporaryDirectory(prefix="rehearsal-") as folder,  # act takes no space in a path
+        Rehearsal(Path(folder), Path(sys.prefix)) as github,
+    ):
+        bake = small(template, tmp_path_factory.mktemp("small"), "pull-request.yml", "release.yml", "deploy.yml")
+        project = Project.start(github, bake, bots_may_open=True)
+        github.wait()
+        yield project
+
+
+def newest(project: Project, workflow: str) -> Run:
+    """The newest run of a workflow, ended."""
+    project.github.wait()
+    return next(run for run in reversed(project.github.runs) if run.workflow.name == workflow)
+
+
+def manifest(project: Project, revision: str = "main") -> dict[str, Any]:
+    """What is in production."""
+    return dict(json.loads(project.git("show", f"{revision}:deploy/production/manifest.json")))
+
+
+def report(project: Project, number: int) -> str:
+    (comment,) = project.comments(number)
+    return html.unescape(comment["body"])
+
+
+def promote(project: Project) -> dict[str, Any]:
+    """Bob lets the promotion's checks run, reads it, approves and merges; the pull request."""
+    pull = project.opened(PROMOTE)
+    newest(project, "Pull request").approve()
+    run = newest(project, "Pull request")
+    assert run.conclusion == "success", run.log
+    assert run.jobs["train"].conclusion == "skipped"
+    project.approve(pull["number"])
+    project.merge(pull["number"])
+    assert newest(project, "Deploy").conclusion == "success", newest(project, "Deploy").log
+    return pull
+
+
+def change(project: Project, epochs: int, how: str) -> str:
+    """A change of the model, trained by its pull request and merged; the digest that the pull request tested."""
+    knobs = re.sub(r"epochs: \d+", f"epochs: {epochs}", project.read("params.yaml"))
+    number = project.propose(f"train-{epochs}", {"params.yaml": knobs}, f"Train for {epochs} epochs")
+    run = newest(project, "Pull request")
+    assert run.conclusion == "success", run.log
+    assert TRAINS in run.jobs["train"].log
+    project.approve(number)
+    project.merge(number, how)
+    (digest,) = set(re.findall(r"^Model <code>(sha256:\w+)", report(project, number), re.MULTILINE))
+    return str(digest)
+
+
+def deployments(project: Project) -> list[str]:
+    """The models that were deployed, newest first."""
+    return [made["payload"]["model"] for made in project.call("GET", "deployments")]
+
+
+def test_first_model_goes_the_same_way(project: Project) -> None:
+    run = newest(project, "Release")
+    assert run.conclusion == "success", run.log
+    assert "Main trains" in run.jobs["plan"].log and TRAINS in run.jobs["model"].log
+    assert newest(project, "Deploy").conclusion == "success"
+    assert "Nothing is in production yet" in newest(project, "Deploy").log
+    pull = project.opened(PROMOTE)
+    names = {file["filename"] for file in project.call("GET", f"pulls/{pull['number']}/files")}
+    assert names == {
+        f"deploy/production/{name}"
+        for name in ("MODEL_CARD.md", "dvc.lock", "kustomization.yaml", "manifest.json", "metrics.json")
+    }
+    promoted = promote(project)
+    assert manifest(project)["model"] in html.unescape(promoted["body"])
+    assert manifest(project)["champion"] is None
+    assert deployments(project) == [manifest(project)["model"]]
+
+
+def test_only_the_jobs_that_speak_may_write(project: Project) -> None:
+    allowed = {"propose", "record", "report", "image"}
+    for run in project.github.runs:
+        for name, job in run.jobs.items():
+            assert name in allowed or "write" not in job.permissions.values(), (run.workflow.name, name)
+
+
+def test_what_is_shipped_is_what_was_tested(project: Project) -> None:
+    """The Release holds the very bytes of the manifest, and the model in them has the digest that was tested."""
+    (release,) = project.call("GET", "releases")
+    said = manifest(project)
+    for asset in release["assets"]:
+        token = {"Authorization": f"Bearer {project.github.forge.user('alice')}"}
+        with urllib.request.urlopen(urllib.request.Request(asset["browser_download_url"], headers=token)) as answer:
+            content = answer.read()
+        assert hashlib.sha256(content).hexdigest() == said["files"][asset["name"]]["sha256"]
+        if asset["name"] == "model.tar":
+            with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+                inside = tar.extractfile("model/manifest.json")
+                assert inside is not None
+                assert "sha256:" + hashlib.sha256(inside.read()).hexdigest() == said["model"]
+    assert {asset["name"] for asset in release["assets"]} == set(said["files"])
+
+
+def test_push_with_nothing_to_release_is_green_and_says_so(project: Project) -> None:
+    run = newest(project, "Release")  # started by the promotion's merge
+    assert run.conclusion == "success"
+    assert run.jobs["model"].conclusion == "skipped"
+    assert "in production already" in html.unescape(run.summary)
+
+
+@pytest.mark.parametrize(("epochs", "how"), [(8, "squash"), (9, "rebase"), (10, "merge")])
+def test_merge_ships_what_the_pull_request_tested(project: Project, epochs: int, how: str) -> None:
+    """Nothing is trained again; the one promotion is refreshed, and its bytes are those of the pull request."""
+    before = manifest(project)["model"]
+    tested = change(project, epochs, how)
+    run = newest(project, "Release")
+    assert run.conclusion == "success", run.log
+    assert "Main takes what was trained" in run.jobs["plan"].log
+    assert TRAINS not in run.jobs["model"].log and "Running stage 'probe'" not in run.jobs["model"].log
+    assert "policies/model.yaml: well done" in run.jobs["model"].log
+    pull = project.opened(PROMOTE)
+    proposed = project.call("GET", f"contents/deploy/production/manifest.json?ref={pull['head']['sha']}")
+    assert tested in html.unescape(pull["body"]) and before in html.unescape(pull["body"])
+    assert proposed["type"] == "file"
+
+
+def test_promotion_with_a_registry_pins_the_image_and_mirrors_the_model(project: Project, tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    with project.variables(CONTAINER_REGISTRY="ghcr.io/acme/card-fraud", MLFLOW_TRACKING_URI=store):
+        tested = change(project, 7, "squash")
+        run = newest(project, "Release")
+        assert run.conclusion == "success", run.log
+        promote(project)
+        assert "alias `candidate`" in run.jobs["mirror"].log
+        assert "alias `champion`" in newest(project, "Deploy").jobs["mirror"].log
+    said = manifest(project)
+    assert said["model"] == tested
+    assert re.fullmatch(r"ghcr\.io/acme/card-fraud@sha256:[0-9a-f]{64}", said["image"])
+    assert said["image"].partition("@")[2] in project.read("deploy/production/kustomization.yaml")
+    card = html.unescape(project.read("deploy/production/MODEL_CARD.md"))
+    for words in ("Intended use", "Limits", "Trained on", "approved by <code>bob</code>", tested, said["champion"]):
+        assert words in card
+
+
+def test_revert_puts_the_previous_bytes_back_without_training(project: Project) -> None:
+    ledger = deployments(project)
+    project.git("switch", "--quiet", "--create", "revert")
+    project.git("revert", "--no-edit", "--mainline=1", "main")
+    project.push("revert")
+    number = project.open("revert", "Revert the promotion")
+    run = newest(project, "Pull request")
+    assert run.conclusion == "success", run.log
+    assert "verified" in report(project, number) and run.jobs["train"].conclusion == "skipped"
+    project.approve(number)
+    project.merge(number)
+    assert newest(project, "Deploy").conclusion == "success", newest(project, "Deploy").log
+    assert deployments(project) == [ledger[1], *ledger]
+
+
+def test_what_was_rolled_back_is_not_proposed_until_somebody_asks(project: Project) -> None:
+    run = newest(project, "Release")
+    assert run.conclusion == "success", run.log
+    assert "rolled back" in html.unescape(run.summary)
+    assert not project.call("GET", f"pulls?head={OWNER}:{PROMOTE}&state=open")
+    project.github.run_workflow("release.yml", "main", again="true")
+    run = newest(project, "Release")
+    assert run.conclusion == "success", run.log
+    assert TRAINS not in run.jobs["model"].log
+    promote(project)
+
+
+def test_dispatch_puts_an_earlier_model_back(project: Project) -> None:
+    first = deployments(project)[-1]
+    project.github.run_workflow("release.yml", "main", model=first)
+    run = newest(project, "Release")
+    assert run.conclusion == "success", run.log
+    assert run.jobs["model"].conclusion == "skipped"
+    pull = project.opened("rollback/production")
+    newest(project, "Pull request").approve()
+    assert newest(project, "Pull request").conclusion == "success"
+    project.approve(pull["number"])
+    project.merge(pull["number"])
+    newest(project, "Deploy")
+    assert deployments(project)[0] == manifest(project)["model"] == first
+
+
+def test_bytes_come_from_the_remote_and_a_lost_one_is_an_error(project: Project, tmp_path: Path) -> None:
+    remote = tmp_path / "remote"
+    with project.variables(DVC_REMOTE=str(remote)):
+        tested = change(project, 11, "squash")
+        run = newest(project, "Release")
+        assert run.conclusion == "success", run.log
+        assert TRAINS not in run.jobs["model"].log
+        assert tested in html.unescape(project.opened(PROMOTE)["body"])
+        project.call("PATCH", f"pulls/{project.opened(PROMOTE)['number']}", {"state": "closed"})
+        for path in remote.glob("files/md5/*/*"):
+            path.unlink()
+        project.github.run_workflow("release.yml", "main", again="true")
+        run = newest(project, "Release")
+    assert run.jobs["model"].conclusion == "failure"
+    assert TRAINS not in run.jobs["model"].log
