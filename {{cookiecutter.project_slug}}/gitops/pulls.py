@@ -17,7 +17,14 @@ from typing import Any, NamedTuple, TypeVar
 
 import requests
 from github3 import GitHub
-from github3.exceptions import ForbiddenError, GitHubError, GitHubException, NotFoundError, error_for
+from github3.exceptions import (
+    ForbiddenError,
+    GitHubError,
+    GitHubException,
+    NotFoundError,
+    UnprocessableEntity,
+    error_for,
+)
 from github3.repos.repo import Repository
 from github3.session import GitHubSession
 
@@ -336,7 +343,12 @@ def request_reviews(here: Repository, pull: Json, people: set[str], teams: set[s
         people -= {review["user"]["login"] for review in pages(here, f"pulls/{pull['number']}/reviews")}
     if people or teams:
         asked = {"reviewers": sorted(people), "team_reviewers": sorted(teams)}
-        ask(here, "POST", f"pulls/{pull['number']}/requested_reviewers", asked)
+        try:
+            ask(here, "POST", f"pulls/{pull['number']}/requested_reviewers", asked)
+        except UnprocessableEntity as error:
+            if "collaborators" not in str(error.msg):
+                raise
+            print(f"::warning title=Reviewers::{error.msg}: {asked}, of policies/")  # the request stands without
 
 
 def close(here: Repository, branch: str, reason: str) -> None:
