@@ -111,7 +111,8 @@ def measured(table: pl.DataFrame, ours: Model, knobs: dict[str, Any]) -> dict[st
     data, theirs = found[0]["data"], found[1]
     trained, days = PRODUCTION / TRAINED.name, [params.day(day, "data.train") for day in data["train"]]
     said["champion"] = {"digest": theirs.digest, "train": data["train"], "until": data["until"]}
-    said["seen"]["champion"] = seen(table, hashes(trained) if trained.exists() else np.array([]), (days[0], days[-1]))
+    known = hashes(trained) if trained.exists() else np.array([], np.uint64)
+    said["seen"]["champion"] = seen(table, known, (days[0], days[-1])) | {"hashed": trained.exists()}
     try:
         return said | compare(test, table, {"model": ours.predict(table), "champion": theirs.predict(table)}, knobs)
     except BadModel as error:

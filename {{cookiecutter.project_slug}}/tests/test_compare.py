@@ -124,13 +124,14 @@ def test_rows_that_the_model_was_trained_on_are_found(table: pl.DataFrame) -> No
 
 def test_rows_of_the_champions_training_days_or_hashes_are_found(table: pl.DataFrame) -> None:
     promote("tx_amount")
-    assert measured(table)["seen"]["champion"]["rows"] == 0
+    assert measured(table)["seen"]["champion"] == {"rows": 0, "examples": [], "hashed": False}
     promote("tx_amount", train=["2020-01-01", str(TEST[0])])
     first_day = (table[TIME].dt.date() == TEST[0]).sum()
     assert measured(table)["seen"]["champion"]["rows"] == first_day > 0
     promote("tx_amount")
     remember(table[-2:], compare.PRODUCTION / "trained.parquet")
-    assert measured(table)["seen"]["champion"]["rows"] == 2
+    found = measured(table)["seen"]["champion"]
+    assert found["rows"] == 2 and found["hashed"]
 
 
 def test_a_row_is_known_by_what_the_source_says_of_it() -> None:

@@ -70,7 +70,7 @@ def measured() -> dict[str, dict[str, Any]]:
             "problem": None,
             "rows": 4000,
             "positives": 40,
-            "seen": {who: {"rows": 0, "examples": []} for who in ("model", "champion")},
+            "seen": {who: {"rows": 0, "examples": [], "hashed": True} for who in ("model", "champion")},
             "metrics": {name: against(scores[name], worse[name]) for name in scores},
             "slices": [],
         },

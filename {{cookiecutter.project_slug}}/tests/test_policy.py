@@ -134,7 +134,7 @@ def sound_comparison() -> dict[str, Any]:
         "champion": {"digest": "sha256:1"},
         "problem": None,
         "rows": 60_000,
-        "seen": {"model": {"rows": 0, "examples": []}, "champion": {"rows": 0, "examples": []}},
+        "seen": {"model": {"rows": 0, "examples": []}, "champion": {"rows": 0, "examples": [], "hashed": True}},
         "metrics": {"average_precision": against(-0.004), "calibration_error": against(0.001, 0.0005)},
         "slices": [
             {"column": "tx_amount", "to": 50, "rows": 30_000, "positives": 90, "roc_auc": against(-0.01, 0.01)},
@@ -441,10 +441,17 @@ def test_what_was_not_compared_is_a_violation_and_no_champion_is_said() -> None:
     assert policy.unjudged_model(metrics, BARS["model"]) == ["champion: it lacks x"]
 
 
+def test_a_champion_without_hashes_is_said() -> None:
+    metrics = sound_metrics()
+    metrics["comparison"]["seen"]["champion"]["hashed"] = False
+    (sentence,) = policy.unjudged_model(metrics, BARS["model"])
+    assert "by its days alone" in sentence
+
+
 @pytest.mark.parametrize("who", ["model", "champion"])
 def test_a_test_row_that_was_trained_on_is_a_violation(who: str) -> None:
     def change(metrics: dict[str, Any]) -> None:
-        metrics["comparison"]["seen"][who] = {"rows": 1, "examples": [7]}
+        metrics["comparison"]["seen"][who] |= {"rows": 1, "examples": [7]}
 
     (violation,) = judge_model(change)
     assert violation.rule == "contamination" and who in violation.value and violation.examples == ("transaction_id 7",)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from pipeline.policy.bars import BEYOND, LEAST, OTHER, Bars, Measured, Violation, interval, nearest, point, worse
-from pipeline.policy.champion import judge_champion, judge_seen
+from pipeline.policy.champion import by_days, judge_champion, judge_seen
 from pipeline.policy.slices import few, too_few, where
 
 
@@ -140,4 +140,5 @@ def unjudged_model(measured: Measured, policy: Bars) -> list[str]:
             for name, found in measured["fairness"].items()
         ),
         *([f"champion: {problem}"] if problem else []),
+        *(["contamination: what the champion was trained on is told by its days alone"] if by_days(comparison) else []),
     ]

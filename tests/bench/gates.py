@@ -1,0 +1,158 @@
+"""How often the champion gate refuses: a model with nothing wrong, and one with a small real loss.
+
+The real gate, policies/model.yaml with the knobs of params.yaml, in process: networks of the default recipe on a
+smaller bank, compared on test weeks of further banks, which none has seen. Nothing is wrong where model and champion
+are as good as each other by construction: for each card a coin says whose score the model gets, and the champion gets
+the other's. Beside it, the same recipe with another seed. A loss is noise on a model's log odds; its size is the mean
+fall of average precision over all weeks.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from datetime import date, timedelta
+from functools import partial
+from itertools import combinations
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+BAKE = Path(__file__).parents[2] / "{{cookiecutter.project_slug}}"
+BANK = {"customers": 1500, "terminals": 3000, "radius": 5, "start": "2018-04-01"}
+WINDOWS, DELAY, TRAIN, TEST = [1, 7], 7, 28, 7  # days
+NETWORKS, WEEKS = 6, 20  # 15 pairs in each of 20 test weeks: 300 draws with nothing wrong
+NOISES, DRAWS = (0.3, 0.5, 0.7, 1.0, 1.4), 3  # standard deviations in log odds; draws a week of each
+RESAMPLES = 100  # fewer than params.yaml's: an interval that knows less of itself refuses more by chance
+
+
+def rows() -> Iterator[dict[str, Any]]:
+    """The share that is refused; of those with nothing wrong at most what the policy's confidence leaves."""
+    environment = os.environ | {
+        "PYTHONPATH": str(BAKE),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+        "TQDM_DISABLE": "1",
+    }
+    done = subprocess.run([sys.executable, __file__], cwd=BAKE, env=environment, check=True, stdout=subprocess.PIPE)
+    found = json.loads(done.stdout)
+    for what, refused in found["nothing wrong"].items():
+        yield row(f"champion gate, nothing wrong, {what}", refused, found["stated"])
+    for loss, refused in found["losses"]:
+        yield row(f"champion gate, average precision {loss:.3f} lower", refused, None)
+
+
+def row(what: str, refused: list[bool], stated: float | None) -> dict[str, Any]:
+    """The share refused with its 95% interval, which has to lie within what the policy states."""
+    low, high = wilson(sum(refused), len(refused))
+    return {
+        "what": f"{what}: {100 * low:.1f} to {100 * high:.1f}%",
+        "ours": 100 * sum(refused) / len(refused),
+        "theirs": None,
+        "unit": f"% of {len(refused)}",
+        "ratio": None,
+        "bar": None if stated is None else f"<= {100 * stated:g}",
+        "reached": stated is None or high <= stated,
+    }
+
+
+def wilson(hits: int, number: int, z: float = 1.96) -> tuple[float, float]:
+    """The interval of a share (Wilson, 1927)."""
+    share, pull = hits / number, z * z / number
+    middle, reach = share + pull / 2, z * sqrt(share * (1 - share) / number + pull / number / 4)
+    return max((middle - reach) / (1 + pull), 0), (middle + reach) / (1 + pull)
+
+
+# --- in the process of its own ---
+
+
+def bank(seed: int, train: int) -> Any:
+    """Feature rows of a bank up to the end of its test week, which comes after `train` days and the label delay."""
+    from pipeline import features, simulate
+
+    days = max(WINDOWS) + DELAY + train + DELAY + TEST
+    first = date.fromisoformat(str(BANK["start"]))
+    last = first + timedelta(days=days - 1)
+    return features.compute(simulate.days(first, last, BANK | {"seed": seed}), WINDOWS, DELAY), last
+
+
+def fitted(seed: int) -> Any:
+    """A network of the default recipe, on the first bank's training days."""
+    import polars as pl
+    import torch
+    from pipeline import params, train
+    from pipeline.schema import LABEL, TIME, feature_row
+
+    torch.set_num_threads(1)
+    table, last = bank(0, TRAIN)
+    end = last - timedelta(days=TEST + DELAY)
+    table = table.filter(pl.col(TIME).dt.date().is_between(end - timedelta(days=TRAIN - 1), end))
+    names, cpu = [column.name for column in feature_row(WINDOWS)], torch.device("cpu")
+    columns, (label,) = train.tensors(table, names, cpu), train.tensors(table, [LABEL], cpu)
+    knobs = params.load()["train"] | {"seed": seed}
+    network = train.build(columns, label, names, WINDOWS, knobs)
+    for _ in train.fit(network, columns, label, knobs):
+        pass
+    return network.eval()
+
+
+def judged(week: int, networks: list[Any]) -> dict[str, Any]:
+    """Of every draw of a test week: whether the gate refuses it, and the difference in average precision."""
+    import torch
+    from pipeline import compare, evaluate, params, policy, train
+    from pipeline.policy.champion import judge_champion
+
+    torch.set_num_threads(1)
+    table, last = bank(1000 + week, DELAY)
+    table = evaluate.judged(table, (last - timedelta(days=TEST - 1), last), DELAY, DELAY)
+    test, bars, rng = evaluate.as_test(table), policy.load("model"), np.random.default_rng(week)
+    knobs = params.load()["evaluate"] | {"resamples": RESAMPLES}
+    with torch.no_grad():
+        columns = train.tensors(table, networks[0].inputs, torch.device("cpu"))
+        scores = [network(*columns).numpy().astype(np.float64) for network in networks]
+
+    def refused(model: np.ndarray, champion: np.ndarray) -> tuple[bool, float]:
+        drawn = knobs | {"seed": int(rng.integers(2**31))}
+        found = compare.compare(test, table, {"model": model, "champion": champion}, drawn)
+        said = found | {"champion": {}, "problem": None, "rows": len(table)}
+        return any(judge_champion(said, bars)), found["metrics"]["average_precision"]["difference"]["value"]
+
+    def exchanged(one: np.ndarray, other: np.ndarray) -> tuple[bool, float]:
+        coin = rng.random(test.units)[test.unit] < 0.5
+        return refused(np.where(coin, one, other), np.where(coin, other, one))
+
+    def worse(champion: np.ndarray, noise: float) -> tuple[bool, float]:
+        odds = np.log(champion + 1e-9) - np.log1p(1e-9 - champion)
+        return refused(1 / (1 + np.exp(-odds - rng.normal(0, noise, len(odds)))), champion)
+
+    pairs = list(combinations(scores, 2))
+    return {
+        "cards exchanged": [exchanged(*pair) for pair in pairs],
+        "another seed": [refused(*pair) for pair in pairs],
+        "losses": [[worse(scores[draw], noise) for draw in range(DRAWS)] for noise in NOISES],
+    }
+
+
+def main() -> None:
+    from pipeline import policy
+
+    with ProcessPoolExecutor() as pool:
+        networks = list(pool.map(fitted, range(NETWORKS)))
+        weeks = list(pool.map(partial(judged, networks=networks), range(WEEKS)))
+    nothing = {
+        what: [refused for week in weeks for refused, _ in week[what]] for what in ("cards exchanged", "another seed")
+    }
+    losses = []
+    for level in zip(*(week["losses"] for week in weeks), strict=True):
+        draws = [draw for week in level for draw in week]
+        losses.append((-float(np.mean([fall for _, fall in draws])), [refused for refused, _ in draws]))
+    stated = 1 - policy.load("model")["champion"]["confidence"]
+    print(json.dumps({"stated": round(stated, 9), "nothing wrong": nothing, "losses": losses}))
+
+
+if __name__ == "__main__":
+    main()
