@@ -37,12 +37,20 @@ def plan() -> None:
 
 
 def report(facts_folder: Path) -> None:
-    """Writes the step summary, and the one sticky comment where the token may."""
-    from gitops import facts, pulls
+    """Writes the step summary, and the one sticky comment where the token may; exits 1 where a bar of the base is missed.
+
+    It runs on the base's tree: what the change's own judges said is shown, and is not all that counts.
+    """
+    from gitops import bars, facts, pulls
     from gitops import report as pages
 
     here, started = pulls.repository(), event()
     told = facts.gather(facts_folder, started, json.loads(os.environ["NEEDS"]), pulls.jobs(here, run_id()))
+    ours = {}
+    if told["kind"] == "model":
+        ours, head = bars.judge(facts_folder, told["jobs"]), os.environ["GITHUB_SHA"]
+        told["gates"] = bars.together(told["gates"], ours)
+        told["bars"] = bars.changes({path: pulls.text_of(here, head, path) for path in bars.files()})
     whole = pages.render(told)
     with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a") as summary:
         summary.write(whole)
@@ -53,6 +61,8 @@ def report(facts_folder: Path) -> None:
         print(f"The report: {address}")
     else:
         print("::notice::The token may not comment: the report is in the summary")
+    if missed := sum(len(gate["violations"]) for gate in ours.values()):
+        sys.exit(f"{missed} bar{'s' * (missed > 1)} of the base branch not met: each is in the report")
 
 
 def verify(file: Path) -> None:

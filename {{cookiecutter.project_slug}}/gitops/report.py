@@ -14,7 +14,7 @@ Facts = Mapping[str, Any]
 
 def render(facts: Facts) -> str:
     """The whole report, verdict first."""
-    sections = (verdict, gates, metrics, champion, slices, groups, plots, reasons, service, data, costs)
+    sections = (verdict, gates, bars, metrics, champion, slices, groups, plots, reasons, service, data, costs)
     return "\n".join([MARKER, *(line for section in sections for line in section(facts))]) + "\n"
 
 
@@ -105,6 +105,23 @@ def examples(violation: Mapping[str, Any]) -> str:
     rows = violation.get("rows")
     shown = ", ".join(text(example) for example in violation.get("examples") or [])
     return (f"{rows:,} rows" + (f", such as {shown}" if shown else "") + ". ") if rows else ""
+
+
+def bars(facts: Facts) -> Iterator[str]:
+    """Bars that the change moves, and from when they count."""
+    moved = facts.get("bars")
+    if not moved:
+        return
+    yield "\n### Bars that change\n"
+    yield from table(
+        ["file", "bar", "from", "to", ""],
+        ([*map(text, (each.file, each.key, each.before, each.after)), MOVED.get(each.how, each.how)] for each in moved),
+    )
+    yield "\nThis change had to meet the bars of both: what it makes stricter holds already, what it makes looser does"
+    yield "not yet. An owner of `policies/`, see `CODEOWNERS`, has to approve; from the merge on the new bars count."
+
+
+MOVED = {"looser": "⚠️ looser", "removed": "⚠️ removed"}
 
 
 # --- the model -------------------------------------------------------------------------------------------------------

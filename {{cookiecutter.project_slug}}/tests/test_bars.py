@@ -1,0 +1,196 @@
+"""The judge and the bars of the base branch decide, whatever the change makes of its own."""
+
+import html
+import json
+import shutil
+import subprocess
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gitops import bars, report
+from pipeline import policy
+
+ROOT = Path(policy.__file__).parents[2]
+PASSED = dict.fromkeys(("checks", "data", "train", "test", "service"), "success")
+SERVICE = {"broken": [], "errors": 0, "ready_seconds": 1.5, "latency_ms": {"p50": 1.0, "p99": 3.0}}
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The base's tree, as far as it is judged by, and an empty folder of facts."""
+    shutil.copytree(ROOT / "policies", tmp_path / "policies")
+    (tmp_path / "facts").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def judged(base: Path, measured: Any, **results: str) -> dict[str, Any]:
+    """The gate of the service, of which `measured` was handed over; no other job has passed."""
+    (base / "facts" / "service.json").write_text(measured if isinstance(measured, str) else json.dumps(measured))
+    gates = bars.judge(base / "facts", dict.fromkeys(PASSED, "skipped") | results)
+    assert set(gates) == {"service"}
+    return gates["service"]
+
+
+def test_what_meets_the_bars_of_the_base_passes(base: Path) -> None:
+    assert judged(base, SERVICE, service="success") == {"violations": [], "not_judged": []}
+
+
+def test_what_was_measured_is_held_against_the_bars_of_the_base(base: Path) -> None:
+    (violation,) = judged(base, {**SERVICE, "errors": 3}, service="success")["violations"]
+    assert violation["rule"] == "errors"
+
+
+def test_what_a_failed_job_measured_is_judged_too(base: Path) -> None:
+    (violation,) = judged(base, {**SERVICE, "errors": 3}, service="failure")["violations"]
+    assert violation["rule"] == "errors"
+
+
+@pytest.mark.parametrize(
+    "measured",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"broken": 7}',
+        json.dumps(SERVICE | {"latency_ms": [1]}),
+        json.dumps(SERVICE | {"errors": "no"}),
+    ],
+)
+def test_what_the_judge_of_the_base_cannot_read_is_red_with_a_sentence(base: Path, measured: str) -> None:
+    (violation,) = judged(base, measured, service="success")["violations"]
+    assert violation["rule"] == "measured"
+    assert "does not read" in violation["value"] and "two steps" in violation["next"]
+
+
+def test_a_violation_that_is_not_as_agreed_is_red_and_not_shown(base: Path) -> None:
+    measured = {**SERVICE, "broken": ["x" * 501], "latency_ms": {"p50": "9" * 9, "p99": 1}}
+    (violation,) = judged(base, measured, service="success")["violations"]
+    assert violation["rule"] == "measured"
+
+
+def test_a_job_that_passed_has_handed_over_what_it_measured(base: Path) -> None:
+    gates = bars.judge(base / "facts", PASSED)
+    assert {gate["violations"][0]["rule"] for gate in gates.values()} == {"measured"}
+    assert set(gates) == {"data", "model", "behaviour", "service"}
+
+
+def test_what_was_not_measured_as_a_job_failed_is_not_judged(base: Path) -> None:
+    assert bars.judge(base / "facts", dict.fromkeys(PASSED, "failure")) == {}
+
+
+def test_every_gate_of_a_pull_request_is_judged_again() -> None:
+    assert set(bars.MEASURED_BY) == set(policy.JUDGES) - {"drift"}
+
+
+def violation(rule: str, bar: str = "at least 2") -> dict[str, Any]:
+    said: dict[str, Any] = {"rule": rule, "file": "metrics.json", "value": "1", "bar": bar, "rows": None}
+    return {**said, "examples": [], "next": "make it larger"}
+
+
+def gate(*violations: dict[str, Any], not_judged: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {"violations": list(violations), "not_judged": list(not_judged)}
+
+
+def test_what_both_find_is_said_once_and_the_bar_of_the_base_is_named() -> None:
+    head = {"model": gate(violation("both"), not_judged=("few",))}
+    base = {"model": gate(violation("both"), violation("loosened"), not_judged=("few", "fewer")), "data": gate()}
+    shown = bars.together(head, base)
+    assert [each["rule"] for each in shown["model"]["violations"]] == ["both", "loosened"]
+    assert shown["model"]["violations"][0]["bar"] == "at least 2"
+    assert "base branch" in shown["model"]["violations"][1]["bar"]
+    assert shown["model"]["not_judged"] == ["few", "fewer"]
+    assert shown["data"] == gate()
+    assert len(head["model"]["violations"]) == 1
+
+
+# --- bars that change ---
+
+POLICY = """
+metrics: # words
+  roc_auc: {minimum: 0.7}
+  calibration_error: {maximum: 0.01}
+bytes: 100
+functionality:
+  - {case: A payment of 400, share: 0.9}
+"""
+
+
+def moved(change: dict[str, Any] | str | None) -> list[tuple[str, str, str, str]]:
+    """What is found where `change` is merged into the policy's blocks, or stands in its place."""
+    after = yaml.safe_dump(yaml.safe_load(POLICY) | change) if isinstance(change, dict) else change
+    return [each[1:] for each in bars.between("policies/x.yaml", POLICY, after)]
+
+
+CALIBRATION = {"calibration_error": {"maximum": 0.01}}
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({}, []),
+        (POLICY.replace("# words", "# other words"), []),
+        ({"bytes": 200}, [("bytes", "100", "200", "changed")]),
+        ({"rows": 3}, [("rows", "–", "3", "added")]),
+        (
+            {"metrics": {"roc_auc": {"minimum": 0.6}, **CALIBRATION}},
+            [("metrics.roc_auc.minimum", "0.7", "0.6", "looser")],
+        ),
+        (
+            {"metrics": {"roc_auc": {"minimum": 0.8}, "calibration_error": {"maximum": 0.02}}},
+            [
+                ("metrics.roc_auc.minimum", "0.7", "0.8", "stricter"),
+                ("metrics.calibration_error.maximum", "0.01", "0.02", "looser"),
+            ],
+        ),
+        ({"metrics": CALIBRATION}, [("metrics.roc_auc.minimum", "0.7", "–", "removed")]),
+        (
+            {"metrics": {"roc_auc": {"minimum": None}, **CALIBRATION}},
+            [("metrics.roc_auc.minimum", "0.7", "None", "changed")],
+        ),
+        (
+            {"functionality": [{"case": "A payment of 400", "share": 0.8}]},
+            [("functionality “A payment of 400”.share", "0.9", "0.8", "changed")],
+        ),
+        ({"functionality": []}, [("functionality “A payment of 400”.share", "0.9", "–", "removed")]),
+        ("{", [("all", "bars", "no YAML", "removed")]),
+    ],
+)
+def test_bars_that_change_are_found_and_words_are_not(
+    change: dict[str, Any] | str | None, found: list[tuple[str, str, str, str]]
+) -> None:
+    assert moved(change) == found
+
+
+def test_a_policy_that_is_removed_takes_every_bar_with_it() -> None:
+    assert {each[3] for each in moved(None)} == {"removed"}
+    assert len(moved(None)) == 4
+
+
+def test_the_report_lists_bars_that_change_and_who_approves(base: Path) -> None:
+    texts: dict[str, str | None] = {name: Path(name).read_text() for name in bars.files()}
+    assert bars.changes(texts) == []
+    texts["policies/service.yaml"] = Path("policies/service.yaml").read_text().replace("p99: 250", "p99: 9999")
+    (change,) = bars.changes(texts)
+    text = html.unescape("\n".join(report.bars({"bars": [change._replace(after="| <b>9999")]})))
+    assert "policies/service.yaml" in text and "latency_ms.p99" in text and "CODEOWNERS" in text
+    assert "| <b>" not in "\n".join(report.bars({"bars": [change._replace(after="| <b>9999")]}))
+    assert list(report.bars({"bars": []})) == list(report.bars({})) == []
+
+
+def test_judging_needs_nothing_but_what_gitops_needs() -> None:
+    """The job that may write installs requirements-gitops.txt, and nothing of the model's."""
+    locked = {line.partition("==")[0] for line in (ROOT / "requirements-gitops.txt").read_text().splitlines()}
+    others = [
+        name
+        for name, owners in packages_distributions().items()
+        if not locked & {owner.lower().replace("_", "-") for owner in owners}
+    ]
+    assert {"numpy", "polars"} <= set(others)
+    without = "import sys; sys.modules.update(dict.fromkeys(sys.argv[1:])); import gitops.bars, gitops.report"
+    subprocess.run([sys.executable, "-c", without, *others], cwd=ROOT, check=True)
