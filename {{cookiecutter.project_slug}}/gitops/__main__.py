@@ -37,7 +37,7 @@ def plan() -> None:
 
 
 def report(facts_folder: Path) -> None:
-    """Writes the step summary, and the one sticky comment where the token may; exits 1 where a bar of the base is missed.
+    """Writes the step summary, and the one sticky comment where the token may; exits 1 if a bar of the base is missed.
 
     It runs on the base's tree: what the change's own judges said is shown, and is not all that counts.
     """
