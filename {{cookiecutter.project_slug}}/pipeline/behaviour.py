@@ -22,6 +22,8 @@ from pipeline.policy.bars import nearest
 from pipeline.schema import ID
 
 BEHAVIOUR = Path("reports/behaviour.json")
+BASE = Path("build/base/policies")  # where there is one, its cases are tried too, as the base's judge asks for them
+PARTS = ("row", "where", "change")  # of a case, that name inputs
 ROWS = 2000  # that a case is tried on, at most
 EXAMPLES = 3
 
@@ -39,7 +41,7 @@ def behave(scorer: Model, table: pl.DataFrame, policy: Mapping[str, Any]) -> Ite
     table = table.select(ID, pl.col(inputs).cast(pl.Float64))
     for kind, judge in KINDS.items():
         for case in policy[kind]:
-            for part in ("row", "where", "change"):
+            for part in PARTS:
                 known(case, part, inputs)
             chosen = written(table, case["row"]) if "row" in case else like(table, case.get("where", {}))
             after = changed(chosen, case.get("change", {}))
@@ -134,8 +136,23 @@ def relied(scorer: Model, table: pl.DataFrame, inputs: list[str]) -> Iterator[Be
         yield {"kind": "reliance", "column": name, "rows": len(table), "moved": float(np.abs(after - before).mean())}
 
 
+def union(policy: Mapping[str, Any], base: Mapping[str, Any], inputs: set[str]) -> dict[str, Any]:
+    """The policy, with the base's cases that differ from its own; less those of inputs that are gone."""
+    further = {
+        kind: [
+            case
+            for case in base[kind]
+            if case not in policy[kind] and all(inputs.issuperset(case.get(part, {})) for part in PARTS)
+        ]
+        for kind in KINDS
+    }
+    return {**policy} | {kind: [*policy[kind], *further[kind]] for kind in KINDS}
+
+
 def main() -> None:
     knobs, scorer, policy = params.load(), model.load(MODEL, threads=0), load("behaviour")
+    if (BASE / "behaviour.yaml").exists():
+        policy = union(policy, load("behaviour", BASE), {column.name for column in scorer.inputs})
     cases = list(behave(scorer, rows.between(*params.days(knobs).test), policy))
     BEHAVIOUR.parent.mkdir(exist_ok=True)
     BEHAVIOUR.write_text(json.dumps({"model": scorer.digest, "cases": cases}, indent=2) + "\n")
