@@ -76,12 +76,13 @@ def fetch_lock(remote: str, place: str) -> bool:
     """Copies a lock from the remote: a certain run's, or the key's newest; whether there is one."""
     filesystem, path = locks(remote, place)
     if "/" not in place:
-        if not filesystem.exists(path):
-            return False
-        path = max(filesystem.ls(path, detail=False), key=lambda run: int(run.rstrip("/").rsplit("/", 1)[-1]))
-    if not filesystem.exists(f"{path}/{LOCK}"):
+        kept = filesystem.glob(f"{path}/*/{LOCK}")
+        lock = max(kept, key=lambda lock: int(lock.rsplit("/", 2)[-2]), default="")
+    else:
+        lock = f"{path}/{LOCK}"
+    if not lock or not filesystem.exists(lock):
         return False
-    filesystem.get_file(f"{path}/{LOCK}", str(LOCK))
+    filesystem.get_file(lock, str(LOCK))
     return True
 
 

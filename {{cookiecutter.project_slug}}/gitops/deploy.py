@@ -28,17 +28,18 @@ def deploy(here: Repository) -> str:
     if not past:
         return "Nothing is in production yet"
     entry = past[0]
-    if entry.manifest is None:
-        return "Production was emptied: nothing is deployed"
-    if recorded(here, entry):
+    if entry.manifest and recorded(here, entry):
         return f"{ledger.tag(entry.manifest)} is recorded already"
     wrong = [*verify.violations(here, entry.commit, f"{entry.commit}^1"), *verify.approved(here, entry, policy())]
     if wrong:
         pulls.issue(here, WRONG, "Production is not what was verified and approved", alarm(entry, wrong))
         sys.exit("\n".join(f"{each['rule']} in {each['file']}: {each['value']}, not {each['bar']}" for each in wrong))
+    if entry.manifest is None:
+        pulls.close_issue(here, WRONG, "Production is empty again, as it was before the first model.")
+        return "Production was emptied: nothing is deployed"
     release(here, entry, verify.assets(here, entry.manifest))
-    record(here, entry)
-    pulls.close_issue(here, WRONG, f"Production is {text(entry.manifest['model'])} now, verified and recorded.")
+    pulls.close_issue(here, WRONG, f"Production is {text(entry.manifest['model'])} now, verified.")
+    record(here, entry)  # last: what is recorded is done
     return f"Recorded {ledger.tag(entry.manifest)}"
 
 

@@ -66,9 +66,10 @@ def read(path: Path, form: str, problems: list[str]) -> Any:
     return value
 
 
-def run_url() -> str:
-    """The page of this run."""
-    return "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/actions/runs/{GITHUB_RUN_ID}".format(**os.environ)
+def run_url(run: int | None = None) -> str:
+    """The page of a run, by default of this one."""
+    page = "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/actions/runs/".format(**os.environ)
+    return page + (str(run) if run else os.environ["GITHUB_RUN_ID"])
 
 
 def check(value: Any, form: str) -> str | None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -21,17 +22,28 @@ class Entry:
 
 
 def entries(revision: str = "HEAD") -> list[Entry]:
-    """Every state of production, newest first; a revert is a state of its own, with an earlier one's tree."""
-    commits = git("log", "--first-parent", "--format=%H", revision, "--", MANIFEST).split()
+    """Every state of production, newest first, that before the first model included; none where no model ever was.
+
+    A revert is a state of its own, with an earlier one's tree; so is what somebody pushed past the pull requests.
+    """
+    if not git("log", "--first-parent", "--max-count=1", "--format=%H", revision, "--", MANIFEST):
+        return []
+    commits = git("log", "--first-parent", "--format=%H", revision, "--", PRODUCTION).split()
     return [Entry(commit, folder(commit), manifest(commit)) for commit in commits]
 
 
 def manifest(revision: str = "HEAD") -> Mapping[str, Any] | None:
-    """The manifest of what a revision has in production; None where that is nothing."""
+    """The manifest of what a revision has in production; None where that is nothing, or nothing that we wrote.
+
+    History keeps what was once pushed past the pull requests: it must not stop everything that comes later.
+    """
     if not git("ls-tree", revision, "--", MANIFEST):
         return None
-    read: Mapping[str, Any] = json.loads(text(revision, MANIFEST))
-    return read
+    with suppress(ValueError, LookupError, TypeError, AttributeError):
+        read: Mapping[str, Any] = json.loads(text(revision, MANIFEST))
+        if tag(read) and read["key"] and read["lineage"]["released_by"]:
+            return read
+    return None
 
 
 def folder(revision: str) -> str:
@@ -53,9 +65,10 @@ def withdrawn(ledger: Sequence[Entry]) -> set[str]:
 
 
 def find(ledger: Sequence[Entry], wanted: str) -> Entry | None:
-    """The newest entry of a model's digest, or of a release's tag."""
-    models = [entry for entry in ledger if entry.manifest]
-    return next((entry for entry in models if wanted in (entry.manifest["model"], tag(entry.manifest))), None)  # type: ignore[index, arg-type]
+    """The entry of a release's tag, or of the newest with a model's digest: its first, whatever was pushed since."""
+    known = [(entry.manifest["model"], tag(entry.manifest), entry) for entry in ledger if entry.manifest]
+    newest = next((release for model, release, _ in known if wanted in (model, release)), None)
+    return next((entry for _, release, entry in reversed(known) if release == newest), None)
 
 
 def tag(manifest: Mapping[str, Any]) -> str:

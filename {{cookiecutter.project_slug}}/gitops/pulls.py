@@ -145,8 +145,8 @@ def jobs(here: Repository, run: int) -> list[Json]:
 
 def artifact(here: Repository, run: int, name: str) -> Json | None:
     """A run's artifact of a name, unless it has expired."""
-    listed = ask(here, "GET", f"actions/runs/{run}/artifacts", name=name)["artifacts"]
-    return next((each for each in listed if not each["expired"]), None)
+    listed = found(here, f"actions/runs/{run}/artifacts", name=name) or {"artifacts": []}
+    return next((each for each in listed["artifacts"] if not each["expired"]), None)
 
 
 def unpacked(here: Repository, run: int, name: str) -> dict[str, bytes] | None:
@@ -189,17 +189,25 @@ def runs_of(here: Repository, pull: Json, workflow: str) -> list[int]:
     listed = pages(
         here, f"actions/workflows/{workflow}/runs", "workflow_runs", head_sha=pull["head"]["sha"], event="pull_request"
     )
-    return sorted((run["id"] for run in listed if run["head_repository"]["id"] == here.id), reverse=True)
+    ours = (run["id"] for run in listed if (run["head_repository"] or {}).get("id") == here.id)
+    return sorted(ours, reverse=True)
 
 
 def approvals(here: Repository, number: int) -> dict[str, str]:
-    """Who approves a pull request, by their newest verdict, and the head that they saw."""
+    """Who of those who may write approves a pull request, by their newest verdict, and the head that they saw."""
     verdicts = {
         review["user"]["login"]: review
         for review in pages(here, f"pulls/{number}/reviews")
         if review["user"] and review["state"] in ("APPROVED", "CHANGES_REQUESTED", "DISMISSED")
     }
-    return {login: review["commit_id"] for login, review in verdicts.items() if review["state"] == "APPROVED"}
+    approve = {login: review["commit_id"] for login, review in verdicts.items() if review["state"] == "APPROVED"}
+    return {login: head for login, head in approve.items() if may_write(here, login)}
+
+
+def may_write(here: Repository, login: str) -> bool:
+    """Whether somebody's approval counts: on a public repository anybody can give one."""
+    role = found(here, f"collaborators/{login}/permission") or {}
+    return role.get("permission") in ("admin", "write")
 
 
 # --- branches and pull requests --------------------------------------------------------------------------------------
@@ -309,7 +317,7 @@ def propose(
 
     Where Actions may not create pull requests (GitHub's default) one issue carries the link that opens it.
     """
-    marker = f"<!-- gitops:open {branch} -->"
+    marker = opens(branch)
     pull = newest(here, branch, "open")
     if pull is None:
         wanted = {"title": title, "body": body, "head": branch, "base": here.default_branch}
@@ -327,6 +335,11 @@ def propose(
     request_reviews(here, pull, set(reviewers), set(team_reviewers))
     close_issue(here, marker, f"Opened as #{pull['number']}.")
     return Proposal(pull["number"], pull["html_url"])
+
+
+def opens(branch: str) -> str:
+    """The marker of the issue that asks people to open a branch's request."""
+    return f"<!-- gitops:open {branch} -->"
 
 
 OPEN_IT = """GitHub Actions may not open pull requests here, so this one waits for you: **[open it]({link})**.
@@ -356,7 +369,7 @@ def close(here: Repository, branch: str, reason: str) -> None:
     if pull := newest(here, branch, "open"):
         comment(here, pull["number"], f"<!-- gitops:closed -->\n{reason}", "<!-- gitops:closed -->")
         ask(here, "PATCH", f"pulls/{pull['number']}", {"state": "closed"})
-    close_issue(here, f"<!-- gitops:open {branch} -->", reason)
+    close_issue(here, opens(branch), reason)
 
 
 def auto_merge(here: Repository, number: int) -> str | None:
@@ -387,8 +400,8 @@ def comment(here: Repository, number: int, body: str, marker: str) -> str | None
     """
     try:
         if not (ours := comments(here, number, marker)):
-            ask(here, "POST", f"issues/{number}/comments", {"body": body})
-            ours = comments(here, number, marker)  # another run may have been as quick
+            made = ask(here, "POST", f"issues/{number}/comments", {"body": body})
+            ours = comments(here, number, marker) or [made]  # another run may have been as quick, and the listing slow
         for spare in ours[1:]:
             with suppress(NotFoundError):  # the other run took it away
                 ask(here, "DELETE", f"issues/comments/{spare['id']}")
@@ -411,8 +424,8 @@ def issue(here: Repository, marker: str, title: str, body: str) -> str:
     """Opens the one issue that carries the marker, or brings its words up to date; its address."""
     body = f"{marker}\n{body}"
     if not (ours := issues(here, marker)):
-        ask(here, "POST", "issues", {"title": title, "body": body, "labels": [LABEL]})
-        ours = issues(here, marker)  # another run may have been as quick
+        made = ask(here, "POST", "issues", {"title": title, "body": body, "labels": [LABEL]})
+        ours = issues(here, marker) or [made]  # another run may have been as quick, and the listing slow
     kept, *spare = ours
     for other in spare:
         shut(here, other["number"], DUPLICATE.format(kept["number"]))

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,16 +59,36 @@ def settled(here: Repository, key: str, again: bool) -> Settled | None:
     if not again and key in ledger.withdrawn(ledger.entries()):
         return Settled("it was rolled back; run this workflow with `again` to propose it once more", overtaken=True)
     tip = pulls.ref(here, promotion.BRANCH)
-    proposed = tip and pulls.text_of(here, tip["object"]["sha"], ledger.MANIFEST)
-    entry = json.loads(proposed) if proposed else {}
-    if entry.get("key") != key or entry.get("champion") != (now["model"] if now else None):
+    entry = standing(here, tip)
+    if again or tip is None or entry.get("key") != key or entry.get("champion") != (now["model"] if now else None):
         return None
     pull = pulls.newest(here, promotion.BRANCH)
-    if pull and pull["state"] == "closed" and not pull["merged_at"] and not again:
+    if pull and pull["state"] == "closed" and pull["head"]["sha"] == tip["object"]["sha"] and not pull["merged_at"]:
         by = pulls.ask(here, "GET", f"issues/{pull['number']}")["closed_by"]
-        if by and by["login"] not in pulls.bots():
+        if by and by["type"] != "Bot":  # the App's name is not known here
             return Settled(f"people closed its promotion, #{pull['number']}; run this workflow with `again`")
-    return Settled(f"it is proposed already, in #{pull['number']}") if pull and pull["state"] == "open" else None
+    said = spoken(here, entry)
+    return Settled(f"it is proposed already, in #{said['number']}") if said else None
+
+
+def standing(here: Repository, tip: Json | None) -> Json:
+    """The manifest that the branch proposes; empty where it proposes none."""
+    text = pulls.text_of(here, tip["object"]["sha"], ledger.MANIFEST) if tip else None
+    with suppress(ValueError):
+        entry: Json = json.loads(text or "{}")
+        return entry if facts.check(entry, "entry") is None else {}
+    return {}  # somebody wrote there
+
+
+def spoken(here: Repository, entry: Json) -> Json | None:
+    """The open request, or the issue that asks people to open it, whose words are of this very entry.
+
+    A run that ended between the branch and its words leaves those of an earlier one.
+    """
+    pull = pulls.newest(here, promotion.BRANCH, "open")
+    run = facts.run_url(entry["lineage"]["released_by"]) + ")"
+    said = [*([pull] if pull else []), *pulls.issues(here, pulls.opens(promotion.BRANCH))]
+    return next((each for each in said if run in (each["body"] or "")), None)
 
 
 def trained(here: Repository, key: str) -> Found:
@@ -182,17 +203,33 @@ def propose(here: Repository, written: Path | None, overtaken: str | None) -> st
     """
     head = pulls.ref(here, promotion.BRANCH)
     if moved(here):
-        return f"{here.default_branch} has moved on since this run began: the next run releases what it holds now"
+        return gone_on(here, promotion.BRANCH)
     if written is None:
-        if head and overtaken:
+        if overtaken is None:
+            return finished(here, head)
+        if head:
             pulls.close(here, promotion.BRANCH, f"What main holds now is not to be promoted: {overtaken}.")
         return "Nothing to release"
     files = {PRODUCTION + path.name: path.read_text() for path in sorted((written / "production").iterdir())}
     manifest, now = json.loads(files[ledger.MANIFEST]), ledger.manifest()
     if now and (now["model"], now["files"]) == (manifest["model"], manifest["files"]):
-        return "Nothing to release: other inputs made the very bytes that are in production"
-    body = (written / "body.md").read_text()
+        same = "other inputs made the very bytes that are in production"
+        pulls.close(here, promotion.BRANCH, f"What main holds now is not to be promoted: {same}.")
+        return f"Nothing to release: {same}"
+    body = (written / "body.md").read_text() + promotion.what_to_do(promotion.BRANCH, app())
     return proposed(here, promotion.BRANCH, head, files, promotion.title(manifest), body)
+
+
+def finished(here: Repository, head: Json | None) -> str:
+    """What an earlier run has proposed, and may not have lived to finish: once more, with the same words."""
+    entry = standing(here, head)
+    if head is None or not entry or not (said := spoken(here, entry)):
+        return "Nothing to release"
+    tip = head["object"]["sha"]
+    there = pulls.ask(here, "GET", f"contents/{PRODUCTION.rstrip('/')}", ref=tip)
+    files = {file["path"]: pulls.text_of(here, tip, file["path"]) for file in there}
+    body = promotion.MARKER + said["body"].partition(promotion.MARKER)[2]
+    return proposed(here, promotion.BRANCH, head, files, promotion.title(entry), body)
 
 
 def go_back(here: Repository, wanted: str) -> str:
@@ -206,11 +243,11 @@ def go_back(here: Repository, wanted: str) -> str:
     if entry.tree == ledger.folder("HEAD"):
         return f"{wanted} is in production now"
     if moved(here):
-        return f"{here.default_branch} has moved on since this run began: run it again"
+        return gone_on(here, promotion.BACK)
     names = {*listing(entry.commit), *listing("HEAD")}
     old = listing(entry.commit)
     files = {path: content.text(entry.commit, path) if path in old else None for path in sorted(names)}
-    body = promotion.rollback_body(entry.manifest, now)
+    body = promotion.rollback_body(entry.manifest, now) + promotion.what_to_do(promotion.BACK, app())
     return proposed(here, promotion.BACK, head, files, promotion.title(entry.manifest, back=True), body)
 
 
@@ -223,7 +260,6 @@ def proposed(here: Repository, branch: str, head: Any, files: Mapping[str, str |
     """The branch, its request, and where the policy says so its merge."""
     asked = policy()
     tip = pulls.commit(here, branch, files, title, head)
-    body += promotion.what_to_do(branch, app())
     made = pulls.propose(here, branch, title, body, promotion.LABELS, asked["reviewers"], asked["team_reviewers"])
     if made.number is None:
         return f"Actions may not open pull requests here; {made.url} asks people to open it"
@@ -239,9 +275,24 @@ def merged(here: Repository, made: pulls.Proposal, tip: str, files: Mapping[str,
     if forbidden := pulls.merge(here, made.number, tip):
         refused = pulls.auto_merge(here, made.number)
         return f"Proposed: {made.url}; {refused or 'it merges once its checks and rules allow'} ({forbidden})"
-    if not app():  # what a workflow's own token merges starts no run
-        pulls.ask(here, "POST", "actions/workflows/deploy.yml/dispatches", {"ref": here.default_branch})
+    start_deploy(here)
     return f"Merged: {made.url}"
+
+
+def start_deploy(here: Repository) -> None:
+    """What a workflow's own token merges starts no run; an App's merge does."""
+    if not app():
+        pulls.ask(here, "POST", "actions/workflows/deploy.yml/dispatches", {"ref": here.default_branch})
+
+
+def gone_on(here: Repository, branch: str) -> str:
+    """Nothing is proposed for a main that is history; where it was this run's own merge, its end is made up for."""
+    pull = pulls.newest(here, branch)
+    tip = pulls.ref(here, here.default_branch)
+    if policy()["mode"] == "on-merge" and pull and tip and pull["merge_commit_sha"] == tip["object"]["sha"]:
+        start_deploy(here)
+        return f"Merged: {pull['html_url']}"
+    return f"{here.default_branch} has moved on since this run began: the next run releases what it holds now"
 
 
 def moved(here: Repository) -> bool:

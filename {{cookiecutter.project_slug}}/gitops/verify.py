@@ -2,11 +2,12 @@
 
 import hashlib
 import io
+import json
 import tarfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gitops import content, ledger, promotion, pulls
+from gitops import content, ledger, pulls
 from gitops.content import PRODUCTION, git
 from gitops.facts import check
 from gitops.pulls import Repository
@@ -25,40 +26,36 @@ def verify(here: Repository, proposed: str = "HEAD", base: str = "HEAD^1") -> di
 
 def violations(here: Repository, proposed: str, base: str) -> Iterator[Json]:
     """Each thing that is wrong. Going back to a state that production was in before needs no run: git has it."""
-    history = {entry.tree for entry in ledger.entries(base)} | {ledger.folder(started(base))}
-    try:
-        manifest = ledger.manifest(proposed)
-        problem = None if manifest is None else check(manifest, "entry")
-    except ValueError as error:
-        problem = f"it is not JSON: {error}"
-    if problem:
-        yield violation("manifest", "manifest.json", problem, "an entry as facts.schema.json says", AGAIN)
-    elif ledger.folder(proposed) in history:
+    manifest = ledger.manifest(proposed)
+    if ledger.folder(proposed) in {entry.tree for entry in ledger.entries(base)}:
         yield from missing(manifest, assets(here, manifest)) if manifest else ()
-    elif manifest is None:
-        yield violation("manifest", "manifest.json", "missing", "the manifest of a model", AGAIN)
-    else:
+    elif found := problem(proposed):
+        yield violation("manifest", "manifest.json", found, "an entry as facts.schema.json says", AGAIN)
+    elif manifest:
         yield from fresh(here, manifest, proposed, base)
 
 
-AGAIN = "run the Release workflow again: it writes deploy/production/, and nobody else does"
+AGAIN = "run the Release workflow with `again`: it writes deploy/production/, and nobody else does"
 
 
-def started(revision: str) -> str:
-    """The commit before the first promotion, when nothing was in production."""
-    commits = git("log", "--first-parent", "--format=%H", "--reverse", revision, "--", ledger.MANIFEST).split()
-    return f"{commits[0]}^1" if commits else revision
+def problem(proposed: str) -> str | None:
+    """Why a manifest is none; None where it is one."""
+    if not git("ls-tree", proposed, "--", ledger.MANIFEST):
+        return "missing"
+    try:
+        return check(json.loads(content.text(proposed, ledger.MANIFEST)), "entry")
+    except ValueError as error:
+        return f"it is not JSON: {error}"
 
 
 def fresh(here: Repository, manifest: Json, proposed: str, base: str) -> Iterator[Json]:
     """A model that was never in production: a release of main has to have proposed exactly this."""
     came = manifest["lineage"]
     run = pulls.found(here, f"actions/runs/{came['released_by']}") or {}
-    by = (run.get("path"), run.get("head_branch"), run.get("head_sha"), (run.get("head_repository") or {}).get("id"))
+    path = run.get("path", "no workflow").partition("@")[0]  # GitHub adds the ref at times
+    by = (path, run.get("head_branch"), run.get("head_sha"), (run.get("head_repository") or {}).get("id"))
     if by != (RELEASE, here.default_branch, came["commit"], here.id) or not pulls.in_history(came["commit"]):
-        found = (
-            f"run {came['released_by']} of {run.get('path', 'no workflow')} on {run.get('head_branch', 'no branch')}"
-        )
+        found = f"run {came['released_by']} of {path} on {run.get('head_branch', 'no branch')}"
         yield violation("lineage", "manifest.json", found, f"a run of {RELEASE} on {here.default_branch}", AGAIN)
         return
     if content.key(came["commit"]) != manifest["key"]:
@@ -77,13 +74,14 @@ def fresh(here: Repository, manifest: Json, proposed: str, base: str) -> Iterato
 
 def differences(written: Bytes, proposed: str) -> Iterator[Json]:
     """Files that are not, byte for byte, what the release wrote."""
-    there = git("ls-tree", "-r", "--name-only", proposed, "--", PRODUCTION).splitlines()
-    for name in sorted({path.removeprefix(PRODUCTION) for path in there} | set(written)):
+    listed = git("ls-tree", "-r", "-z", proposed, "--", PRODUCTION).split("\0")[:-1]
+    there = {path: file for file, _, path in (line.partition("\t" + PRODUCTION) for line in listed)}
+    for name in sorted({*there, *written}):
         theirs, path = written.get(name), PRODUCTION + name
         if theirs is None:
             yield violation("proposal", path, "the release did not write it", "not there", f"remove it, or {AGAIN}")
-        elif path not in there or pulls.blob(theirs) != git("rev-parse", f"{proposed}:{path}"):
-            found = "missing" if path not in there else "other bytes than the release wrote"
+        elif there.get(name) != f"100644 blob {pulls.blob(theirs)}":
+            found = "other bytes than the release wrote" if name in there else "missing"
             yield violation("proposal", path, found, "untouched", f"take the change back, or {AGAIN}")
 
 
@@ -113,11 +111,11 @@ def assets(here: Repository, manifest: Json) -> dict[str, bytes]:
     have = {
         asset["name"]: pulls.download(here, asset)
         for asset in (release or {}).get("assets", [])
-        if asset["name"] in promotion.ASSETS and asset["state"] == "uploaded"
+        if asset["name"] in manifest["files"] and asset["state"] == "uploaded"
     }
-    if set(have) != set(promotion.ASSETS):
+    if set(have) != set(manifest["files"]):
         have = pulls.unpacked(here, manifest["lineage"]["released_by"], f"release-{manifest['key']}") or {}
-    return {name: content for name, content in have.items() if name in promotion.ASSETS}
+    return {name: content for name, content in have.items() if name in manifest["files"]}
 
 
 def violation(rule: str, file: str, value: str, bar: str, next_: str) -> Json:
@@ -134,7 +132,7 @@ def approved(here: Repository, entry: ledger.Entry, policy: Json) -> Iterator[Js
     if pull is None:
         yield violation("approvals", entry.commit, "no pull request", "a pull request", REVERT)
         return
-    if policy["mode"] == "on-merge" and pull["user"]["login"] in pulls.bots():
+    if policy["mode"] == "on-merge" and pull["user"]["type"] == "Bot":  # the App's name is not known here
         return
     seen = pulls.approvals(here, pull["number"])
     fit = {login for login, head in seen.items() if pulls.tree_of(here, head, PRODUCTION) == entry.tree}

@@ -1,0 +1,1141 @@
+"""Release, promotion, deploy and rollback on the forge: the same end, whatever fails in between.
+
+`gitops` runs here in a clone of a small repository, after what the jobs before it would have left; the real workflow
+files run in test_release.py.
+"""
+
+import copy
+import hashlib
+import io
+import itertools
+import json
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import requests
+import yaml
+
+from tests.baking import TEMPLATE
+
+from .forge import Forge, Repo, actions
+
+sys.path.insert(0, str(TEMPLATE))
+from gitops import content, deploy, facts, ledger, promotion, pulls, release, verify  # noqa: E402
+from gitops.content import PRODUCTION  # noqa: E402
+
+NUMBERS = itertools.count(1)
+RUN = ".github/workflows/{}.yml"
+DISPATCHED = "name: {}\non:\n  workflow_dispatch:\n"
+MAY = dict.fromkeys(("contents", "pull-requests", "issues", "actions", "deployments"), "write")
+FILES = {
+    "params.yaml": "seed: 1\n",
+    "pipeline/train.py": "learn()\n",
+    "deploy/base/service.yaml": "kind: Service\n",
+    "deploy/production/kustomization.yaml": "replicas: []\n",
+    "policies/promotion.yaml": (TEMPLATE / "policies" / "promotion.yaml").read_text(),
+    **{RUN.format(name): DISPATCHED.format(name) for name in ("pull-request", "release", "deploy")},
+}
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def archive(files: dict[str, bytes]) -> bytes:
+    """A zip, as an artifact is."""
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as made:
+        for name, content in files.items():
+            made.writestr(name, content)
+    return whole.getvalue()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def model(name: str) -> tuple[bytes, str]:
+    """model.tar of a model of that name, and its digest."""
+    manifest, whole = json.dumps({"name": name}).encode(), io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w") as tar:
+        member = tarfile.TarInfo("model/manifest.json")
+        member.size = len(manifest)
+        tar.addfile(member, io.BytesIO(manifest))
+    return whole.getvalue(), f"sha256:{sha256(manifest)}"
+
+
+def measured(digest: str) -> dict[str, Any]:
+    """metrics.json of a model."""
+    interval = {"value": 0.7, "low": 0.6, "high": 0.8}
+    window = {"source": "simulate", "snapshot": None, "train": ["2018-07-25", "2018-07-31"]}
+    window |= {"test": ["2018-08-08", "2018-08-14"], "train_rows": 9, "test_rows": 9, "test_positives": 1}
+    metrics = {"average_precision": interval}
+    return {
+        "model": {"digest": digest, "bytes": 1},
+        **{"data": window, "metrics": metrics, "baselines": {"boosted_trees": metrics}, "slices": []},
+    }
+
+
+def packed(name: str) -> dict[str, bytes]:
+    """What `pack` leaves of a model."""
+    tar, digest = model(name)
+    gates = {f"gate-{gate}.json": b'{"violations": [], "not_judged": []}' for gate in facts.GATES}
+    return {
+        **{asset: f"{asset} {name}".encode() for asset in promotion.ASSETS},
+        "model.tar": tar,
+        **{"metrics.json": json.dumps(measured(digest)).encode(), "dvc.lock": f"lock: {name}\n".encode(), **gates},
+    }
+
+
+@dataclass
+class World:
+    """A repository on the forge, a clone of its main, and what people and workflows do there."""
+
+    forge: Forge
+    repo: Repo
+    clone: Path
+    patch: pytest.MonkeyPatch
+    saved: dict[str, Any] = field(default_factory=dict)
+
+    # What people do
+
+    def commit(self, branch: str, files: dict[str, str | None], message: str = "Change") -> str:
+        """A commit on a branch, straight into the repository."""
+        git, person = self.repo.git, self.forge.identity("alice")
+        parent = git.resolve(f"refs/heads/{branch}") or git.resolve("refs/heads/main")
+        changes = [
+            {"path": path, "mode": "100644", "sha": None if text is None else git.blob(text.encode())}
+            for path, text in files.items()
+        ]
+        made = git.commit(git.tree_with(parent, changes), [parent] if parent else [], message, person, person)
+        if git.resolve(f"refs/heads/{branch}"):
+            self.call("PATCH", f"git/refs/heads/{branch}", {"sha": made})
+        elif parent:
+            self.call("POST", "git/refs", {"ref": f"refs/heads/{branch}", "sha": made})
+        else:
+            git.update(f"refs/heads/{branch}", made)
+        if branch == "main":
+            self.pull()
+        return made
+
+    def pull(self) -> None:
+        """Brings the clone to main's tip."""
+        if not self.clone.exists():
+            git = ("git", "clone", "--quiet", str(self.repo.git.path), str(self.clone))
+            subprocess.run(git, check=True, capture_output=True)
+        for command in (("fetch", "--quiet", "origin"), ("reset", "--quiet", "--hard", "origin/main")):
+            subprocess.run(["git", *command], cwd=self.clone, check=True, capture_output=True)
+
+    def call(self, method: str, path: str, body: Any = None, login: str = "alice") -> Any:
+        address = f"{self.forge.api_url}/repos/{self.repo.name}/{path}"
+        answer = requests.request(method, address, json=body, headers={"Authorization": f"Bearer ghp_{login}"})
+        assert answer.ok, answer.text
+        return answer.json() if answer.content else None
+
+    def request(self, branch: str, login: str = "alice") -> int:
+        """Opens a pull request of a branch."""
+        return int(self.call("POST", "pulls", {"title": branch, "head": branch, "base": "main"}, login)["number"])
+
+    def approve(self, number: int, login: str = "bob") -> None:
+        self.call("POST", f"pulls/{number}/reviews", {"event": "APPROVE"}, login)
+
+    def merge(self, number: int, method: str = "merge") -> None:
+        self.call("PUT", f"pulls/{number}/merge", {"merge_method": method})
+        self.pull()
+
+    def close(self, number: int) -> None:
+        self.call("PATCH", f"pulls/{number}", {"state": "closed"})
+
+    def change(self, name: str, *, method: str = "merge", branch: str = "", **ran: Any) -> int:
+        """A pull request that changes the inputs, trained by its run, merged; its number. `name` is the model's too."""
+        branch = branch or f"change-{next(NUMBERS)}"
+        self.commit(branch, {"params.yaml": f"model: {name}\n"})
+        if method == "rebase":
+            self.commit(branch, {"pipeline/train.py": f"learn({name!r})\n"})
+        number = self.request(branch)
+        self.train(number, name, **ran)
+        self.approve(number)
+        self.merge(number, method)
+        return number
+
+    def revert(self, number: int) -> int:
+        """GitHub's Revert button on a merged pull request; the number of the one that it opens."""
+        merged = self.call("GET", f"pulls/{number}")["merge_commit_sha"]
+        paths = self.repo.git("diff", "--name-only", f"{merged}^1", merged).split()
+        before = {path: self.text(f"{merged}^1", path) for path in paths}
+        branch = f"revert-{number}"
+        self.commit(branch, before, f"Revert #{number}")
+        return self.request(branch)
+
+    def text(self, revision: str, path: str) -> str | None:
+        found = self.repo.git.tree(revision, path=path)
+        return self.repo.git.read(found[0]["sha"]).decode() if found else None
+
+    # What workflows do
+
+    def run(self, file: str, sha: str = "", branch: str = "main", event: str = "push", **more: Any) -> int:
+        """A run of a workflow, by default of the tip of main."""
+        sha = sha or self.repo.git.resolve("refs/heads/main") or ""
+        about = {"path": RUN.format(file), "event": event, "sha": sha, "branch": branch, "actor": "alice"}
+        number = int(self.forge.start_run(self.repo.name, **about, **more)["id"])
+        self.patch.setenv("GITHUB_RUN_ID", str(number))
+        return number
+
+    def keep(self, run: int, name: str, files: dict[str, bytes]) -> None:
+        """Leaves an artifact of a run."""
+        with self.forge.lock:
+            actions.upload_artifact(self.forge, self.repo, run, name, archive(files), overwrite=True)
+
+    def train(self, number: int, name: str, key: str = "", times: tuple[str, ...] = (), **more: Any) -> list[int]:
+        """The runs of a pull request's workflow, one for each model that they made."""
+        head = self.call("GET", f"pulls/{number}")["head"]
+        made = []
+        for trained in times or (name,):
+            run = self.run("pull-request", head["sha"], head["ref"], "pull_request", **more)
+            key = key or self.key(head["sha"])
+            self.keep(run, f"pipeline-{key}", {"pipeline.tar": b""})
+            self.keep(run, "facts-train", {"metrics.json": json.dumps(measured(model(trained)[1])).encode()})
+            made.append(run)
+        return made
+
+    def key(self, revision: str = "main") -> str:
+        """The content key of a commit that the clone need not have."""
+        return sha256((self.repo.git("ls-tree", "-r", revision, "--", *content.READ)).encode())[:32]
+
+    def plan(self, again: bool = False) -> dict[str, str]:
+        """What release.yml would do."""
+        here = pulls.repository()
+        return dict(pulls.persist(lambda: release.plan(here, again)))
+
+    def release(self, name: str = "one", again: bool = False) -> str:
+        """A whole run of release.yml; what it did."""
+        run = self.run("release")
+        asked = self.plan(again)
+        if asked["make"] == "false":
+            return self.propose(None, asked["why"] if asked["overtaken"] == "true" else None)
+        return self.propose(self.write(name, run, asked))
+
+    def write(self, name: str, run: int, asked: dict[str, str]) -> Path:
+        """What the jobs before the proposal leave: the bytes, and the files that are proposed."""
+        folder = self.clone.parent / f"release-{next(NUMBERS)}"
+        folder.mkdir()
+        for path, whole in packed(name).items():
+            (folder / path).write_bytes(whole)
+        self.patch.setenv("TRAINED_BY", asked["run"])
+        here, into = pulls.repository(), folder / "written"
+        pulls.persist(lambda: release.write(here, folder, into))
+        self.keep(run, f"release-{asked['key']}", packed(name))
+        self.keep(
+            run, f"promotion-{asked['key']}", {path.name: path.read_bytes() for path in (into / "production").iterdir()}
+        )
+        return into
+
+    def propose(self, written: Path | None, overtaken: str | None = None) -> str:
+        here = pulls.repository()
+        return str(pulls.persist(lambda: release.propose(here, written, overtaken)))
+
+    def go_back(self, wanted: str) -> str:
+        self.run("release", event="workflow_dispatch")
+        here = pulls.repository()
+        return str(pulls.persist(lambda: release.go_back(here, wanted)))
+
+    def deploy(self) -> str:
+        self.run("deploy")
+        here = pulls.repository()
+        return str(pulls.persist(lambda: deploy.deploy(here)))
+
+    def verify(self, number: int) -> list[str]:
+        """The rules that a promotion breaks, as its merge with main would be judged."""
+        subprocess.run(["git", "fetch", "--quiet", "origin", f"refs/pull/{number}/merge"], cwd=self.clone, check=True)
+        here = pulls.repository()
+        found = pulls.persist(lambda: verify.verify(here, "FETCH_HEAD", "HEAD"))["violations"]
+        return sorted({f"{each['rule'].removeprefix('promotion.')} {each['file']}" for each in found})
+
+    def promote(self, name: str, **change: Any) -> int:
+        """A change, released, approved, merged and recorded; the promotion's number."""
+        self.change(name, **change)
+        self.release(name)
+        number = self.promotion["number"]
+        self.approve(number)
+        self.merge(number)
+        self.deploy()
+        return int(number)
+
+    # What there is to see
+
+    def open(self, branch: str) -> list[dict[str, Any]]:
+        return list(self.call("GET", f"pulls?head=acme:{branch}&state=open"))
+
+    @property
+    def promotion(self) -> dict[str, Any]:
+        """The one open promotion request."""
+        (request,) = self.open(promotion.BRANCH)
+        return dict(request)
+
+    @property
+    def issues(self) -> list[dict[str, Any]]:
+        return [each for each in self.call("GET", "issues?direction=asc") if "pull_request" not in each]
+
+    @property
+    def production(self) -> str | None:
+        """The model that main has in production."""
+        manifest = self.text("main", ledger.MANIFEST)
+        return json.loads(manifest)["model"] if manifest else None
+
+    def writes(self, since: int) -> list[str]:
+        """The calls that change something."""
+        made = [call for call in self.forge.calls[since:] if call.method != "GET" and call.actor.endswith("[bot]")]
+        return [f"{call.method} {call.path}" for call in made]
+
+    def state(self) -> Any:
+        """All that people see, without times, runs and commits."""
+        git, tables = self.repo.git, self.repo.tables
+        seen = {
+            "issues": [
+                {
+                    **{name: row[name] for name in ("number", "title", "body", "state")},
+                    "labels": sorted(label["name"] for label in row["labels"]),
+                    "said": [each["body"] for each in self.repo.rows("comments", issue_url=row["url"])],
+                    "reviews": [
+                        each["state"]
+                        for each in tables["reviews"].values()
+                        if each["pull_request_url"].endswith(f"/pulls/{row['number']}")
+                    ],
+                    **{name: tables["pulls"].get(row["number"], {}).get(name) for name in ("merged", "auto_merge")},
+                }
+                for row in tables["issues"].values()
+            ],
+            "branches": {
+                ref: {each["path"]: git.read(each["sha"]).decode() for each in git.tree(ref, "-r")}
+                for ref in git.refs("refs/heads")
+            },
+            "tags": sorted(git.refs("refs/tags")),
+            "releases": [
+                [row["tag_name"], row["body"], sorted((each["name"], each["digest"]) for each in row["assets"])]
+                for row in tables["releases"].values()
+            ],
+            "deployments": [
+                [
+                    row["environment"],
+                    row["description"],
+                    [each["state"] for each in self.repo.rows("deployment_statuses", deployment_url=row["url"])],
+                ]
+                for row in tables["deployments"].values()
+            ],
+            "started": sorted({each.payload["workflow"] for each in self.forge.events if self.dispatched(each)}),
+        }
+        text = json.dumps(seen, sort_keys=True).replace(self.repo.name, "the/bank")
+        text = re.sub(r"\b[0-9a-f]{40}\b", "COMMIT", text)
+        return json.loads(
+            re.sub(r'((?:trained|released)_by\\*": |runs/|by run )\d+', r"\1RUN", text).replace("RUN", "0")
+        )
+
+    def dispatched(self, event: Any) -> bool:
+        return bool(event.name == "workflow_dispatch" and event.repository == self.repo.name)
+
+    # The same again
+
+    def save(self) -> None:
+        """Keeps all of this repository, for `restore`."""
+        kept = ("tables", "bytes", "numbers", "pushers", "auto_merges", "uploaded", "workflow_permissions")
+        self.saved = {name: self.same(getattr(self.repo, name)) for name in kept}
+        self.saved |= {"refs": self.repo.git.refs(), "info": dict(self.repo.info)}
+
+    def same(self, value: Any) -> Any:
+        """A copy, in which the repository itself is the same still."""
+        return copy.deepcopy(value, {id(self.repo.info): self.repo.info})
+
+    def restore(self) -> None:
+        git, refs = self.repo.git, self.saved["refs"]
+        self.repo.info.update(self.saved["info"])
+        for name in self.saved.keys() - {"refs", "info"}:
+            setattr(self.repo, name, self.same(self.saved[name]))
+        lines = [f"delete {ref}" for ref in git.refs() if ref not in refs]
+        lines += [f"update {ref} {sha}" for ref, sha in refs.items()]
+        git("update-ref", "--stdin", stdin="\n".join(lines).encode() + b"\n")
+        self.forge.events = [each for each in self.forge.events if each.repository != self.repo.name]
+        self.forge.faults.clear()
+        self.pull()
+
+
+Start = Callable[..., World]
+
+
+@pytest.fixture(scope="module")
+def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
+    with Forge(tmp_path_factory.mktemp("forge")) as forge:
+        for name in ("alice", "bob", "eve"):
+            forge.user(name)
+        forge.team("acme/risk", "bob")
+        yield forge
+
+
+STAGES: dict[str, Callable[[World], object]] = {
+    "new": lambda world: None,
+    "changed": lambda world: world.change("one"),
+    "proposed": lambda world: (world.change("one"), world.release("one")),
+    "promoted": lambda world: world.promote("one"),
+    "promoted twice": lambda world: (world.promote("one"), world.promote("two")),
+}
+
+
+@pytest.fixture(scope="module")
+def worlds() -> dict[str, World]:
+    """Those of earlier tests, to start from."""
+    return {}
+
+
+@pytest.fixture
+def start(
+    forge: Forge, worlds: dict[str, World], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Start:
+    """A repository at some stage, and the commands run in a clone of it with a workflow's token."""
+
+    def at(stage: str = "new", actions_may_create: bool = True, **asked: Any) -> World:
+        forge.faults.clear()
+        known = str((stage, actions_may_create, asked))
+        world = worlds.get(known) or fresh(forge, tmp_path_factory.mktemp("bank"), monkeypatch, asked)
+        world.patch = monkeypatch
+        world.repo.workflow_permissions["can_approve_pull_request_reviews"] = actions_may_create
+        environment = {
+            **{"GITHUB_API_URL": forge.api_url, "GITHUB_SERVER_URL": forge.url, "GITHUB_RUN_ID": "7"},
+            **{"GITHUB_GRAPHQL_URL": f"{forge.url}/api/graphql", "GITHUB_REPOSITORY": world.repo.name},
+            **{"GITHUB_TOKEN": forge.token(world.repo.name, MAY), "GITOPS_BOT": ""},
+            **{"IMAGE": "", "DVC_REMOTE": "", "TRAINED_BY": ""},
+        }
+        for variable, value in environment.items():
+            monkeypatch.setenv(variable, value)
+        monkeypatch.setattr(pulls, "time", SimpleNamespace(sleep=lambda seconds: None))
+        monkeypatch.chdir(world.clone)
+        if known in worlds:
+            world.restore()
+        else:
+            STAGES[stage](world)
+            world.save()
+            worlds[known] = world
+        return world
+
+    return at
+
+
+def fresh(forge: Forge, folder: Path, patch: pytest.MonkeyPatch, asked: dict[str, Any]) -> World:
+    """A repository with its first commit, and a clone."""
+    name = f"acme/bank-{next(NUMBERS)}"
+    repo = forge.repository(name, private=False, roles={"alice": "admin", "bob": "write", "eve": "read"})
+    world = World(forge, repo, folder / "clone", patch)
+    world.commit("main", {**FILES, **policy(**asked)})
+    return world
+
+
+def policy(**asked: Any) -> dict[str, str]:
+    """policies/promotion.yaml with some of its answers changed."""
+    whole = yaml.safe_load(FILES["policies/promotion.yaml"])
+    return {"policies/promotion.yaml": yaml.safe_dump(whole | asked)}
+
+
+# --- the way of a model ----------------------------------------------------------------------------------------------
+
+
+def test_first_model_ever_goes_the_same_way(start: Start) -> None:
+    world = start()
+    number = world.change("one")
+    assert "trained it" in world.plan()["why"]
+    assert "Proposed" in world.release("one")
+    request = world.promotion
+    assert request["title"] == f"Promote model {model('one')[1][7:19]}"
+    assert [label["name"] for label in request["labels"]] == ["promotion"]
+    assert f"#{number}, approved by" in request["body"] and "no model was in production" in request["body"]
+    changed = {each["filename"] for each in world.call("GET", f"pulls/{request['number']}/files")}
+    assert changed == {f"deploy/production/{name}" for name in verify.WHOLE}
+    assert world.verify(request["number"]) == []
+    world.approve(request["number"])
+    world.merge(request["number"])
+    assert world.deploy().startswith("Recorded model-")
+    assert world.production == model("one")[1]
+    assert world.issues == []
+
+
+def test_nothing_to_release_is_said_and_changes_nothing(start: Start) -> None:
+    world = start("promoted")
+    world.commit("main", {"README.md": "hello\n"})
+    before, since = world.state(), len(world.forge.calls)
+    assert world.plan()["why"] == "it is in production already"
+    assert world.release() == "Nothing to release"
+    assert world.state() == before and world.writes(since) == []
+
+
+# --- whose bytes -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["merge", "squash", "rebase"])
+def test_what_the_pull_request_trained_is_restored(start: Start, method: str) -> None:
+    world = start()
+    number = world.change("one", method=method)
+    world.commit("main", {"README.md": "an unrelated commit\n"})
+    (run,) = world.repo.rows("runs", path=RUN.format("pull-request"))
+    plan = world.plan()
+    assert (plan["make"], plan["train"], plan["run"], plan["place"]) == (
+        *("true", "false", str(run["id"])),
+        f"{content.key()}/{run['id']}",
+    )
+    world.release("one")
+    assert json.loads(world.text(promotion.BRANCH, ledger.MANIFEST) or "")["lineage"] == {
+        **{"commit": world.repo.git.resolve("main"), "pull_request": number, "approved_by": ["bob"]},
+        **{"trained_by": run["id"], "released_by": int(run["id"]) + 0} | {"released_by": released(world)},
+    }
+
+
+def released(world: World) -> int:
+    """The newest run of release.yml."""
+    return int(world.repo.rows("runs", path=RUN.format("release"))[-1]["id"])
+
+
+def test_what_a_fork_trained_is_never_taken(start: Start) -> None:
+    world = start()
+    fork = world.forge.repository(f"eve/bank-{next(NUMBERS)}", private=False, parent=world.repo.info)
+    fork.git("fetch", "--quiet", str(world.repo.git.path.resolve()), "+refs/heads/*:refs/heads/*")
+    main = fork.git.resolve("main")
+    person = world.forge.identity("eve")
+    tree = fork.git.tree_with(main, [{"path": "params.yaml", "mode": "100644", "sha": fork.git.blob(b"seed: 2\n")}])
+    head = fork.git.commit(tree, [str(main)], "Change", person, person)
+    fork.git.update("refs/heads/better", head)
+    number = int(world.call("POST", "pulls", {"title": "x", "head": "eve:better", "base": "main"}, "eve")["number"])
+    about = {"head_repository": fork.info, "head_repository_id": fork.info["id"]}
+    world.train(number, "one", **about)
+    world.merge(number)
+    plan = world.plan()
+    assert (plan["make"], plan["train"], plan["run"]) == ("true", "true", "")
+    assert "fork" in plan["why"]
+
+
+def test_two_results_for_the_same_inputs_mean_to_train(start: Start) -> None:
+    world = start()
+    world.change("one", times=("one", "two"))
+    assert world.plan()["train"] == "true" and "different models" in world.plan()["why"]
+    world.change("three", times=("three", "three"))
+    assert world.plan()["train"] == "false"
+
+
+def test_expired_bytes_mean_to_train(start: Start) -> None:
+    world = start("changed")
+    for row in world.repo.rows("artifacts"):
+        row["expired"] = True
+    assert world.plan()["train"] == "true" and "no run" in world.plan()["why"]
+
+
+def test_what_was_pushed_past_pull_requests_is_trained(start: Start) -> None:
+    world = start()
+    world.commit("main", {"params.yaml": "seed: 2\n"})
+    assert world.plan()["train"] == "true"
+
+
+def test_with_a_remote_only_the_lock_of_the_merged_run_counts(start: Start, tmp_path: Path) -> None:
+    """Another run's bytes of the same key, a fork's for one, lie in the remote too."""
+    world = start()
+    world.patch.setenv("DVC_REMOTE", str(tmp_path / "remote"))
+    world.change("one")
+    (run,) = world.repo.rows("runs", path=RUN.format("pull-request"))
+    (tmp_path / "dvc.lock").write_text("lock")
+    for number, train in ((run["id"] + 1, "true"), (run["id"], "false")):
+        folder = tmp_path / "remote" / "locks" / content.key() / str(number)
+        folder.mkdir(parents=True)
+        (folder / "dvc.lock").write_text("lock")
+        assert world.plan()["train"] == train
+
+
+# --- the proposal ----------------------------------------------------------------------------------------------------
+
+
+def test_the_same_state_twice_changes_nothing(start: Start) -> None:
+    world = start("proposed")
+    before, since = world.state(), len(world.forge.calls)
+    for _ in range(2):
+        assert "Proposed" in world.release("one")
+    assert "proposed already" in world.plan()["why"]
+    assert world.state() == before and world.writes(since) == []
+
+
+def test_a_branch_that_holds_no_manifest_any_more_is_proposed_anew(start: Start) -> None:
+    for text in ("no JSON", "[]", "{}"):
+        world, number = proposed(start)
+        world.commit(promotion.BRANCH, {ledger.MANIFEST: text})
+        assert "Proposed" in world.release("one") and world.verify(number) == []
+
+
+def test_another_model_refreshes_the_one_request_and_takes_approvals_back(start: Start) -> None:
+    world = start("proposed")
+    number = world.promotion["number"]
+    world.approve(number)
+    world.change("two")
+    world.release("two")
+    assert world.promotion["number"] == number
+    assert model("two")[1] in world.promotion["body"].replace("&#58;", ":")
+    assert [each["state"] for each in world.call("GET", f"pulls/{number}/reviews")] == ["DISMISSED"]
+    assert world.verify(number) == []
+
+
+def test_update_branch_keeps_the_approval(start: Start) -> None:
+    world = start("proposed")
+    number = world.promotion["number"]
+    world.approve(number)
+    world.commit("main", {"README.md": "hello\n"})
+    world.call("PUT", f"pulls/{number}/update-branch")
+    since = len(world.forge.calls)
+    world.release("one")
+    assert world.writes(since) == []
+    assert [each["state"] for each in world.call("GET", f"pulls/{number}/reviews")] == ["APPROVED"]
+    assert world.verify(number) == []
+    world.merge(number)
+    assert "Recorded" in world.deploy()
+
+
+def test_an_older_run_never_overwrites_a_newer_proposal(start: Start) -> None:
+    world = start("changed")
+    run = world.run("release")
+    older = world.write("one", run, world.plan())
+    old = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    world.change("two")
+    world.release("two")
+    before, since = world.state(), len(world.forge.calls)
+    subprocess.run(["git", "reset", "--quiet", "--hard", old], check=True)
+    assert "moved on" in world.propose(older)
+    assert world.state() == before and world.writes(since) == []
+
+
+@pytest.mark.parametrize("standing", [True, False])
+@pytest.mark.parametrize("call", range(3, 9))
+def test_a_newer_run_in_between_any_calls_wins(start: Start, standing: bool, call: int) -> None:
+    """The newer run ends while the older one is between two calls; whatever was read before is stale."""
+    world = start()
+    if standing:
+        world.change("zero")
+        world.release("zero")
+    world.change("one")
+    run = world.run("release")
+    older = world.write("one", run, world.plan())
+    there = world.clone
+
+    def newer() -> None:
+        world.forge.faults.clear()
+        world.clone = there.parent / "newer"
+        world.pull()
+        world.patch.chdir(world.clone)
+        world.change("two")
+        world.release("two")
+        world.clone = there
+        world.patch.chdir(there)
+
+    world.forge.fault("", after=call, hook=newer)
+    world.propose(older)
+    world.pull()
+    assert model("two")[1] in (world.text(promotion.BRANCH, ledger.MANIFEST) or "")
+    world.release("two")  # words cannot be compared and swapped: the next run by the clock has the last one
+    assert model("two")[1][7:19] in world.promotion["title"]
+    assert world.verify(world.promotion["number"]) == []
+
+
+def test_people_who_closed_a_promotion_are_heeded(start: Start) -> None:
+    world = start("proposed")
+    world.close(world.promotion["number"])
+    before = world.state()
+    assert "people closed" in world.plan()["why"] and world.release("one") == "Nothing to release"
+    assert world.state() == before and world.open(promotion.BRANCH) == []
+    assert "Proposed" in world.release("one", again=True)
+    assert world.verify(world.promotion["number"]) == []
+
+
+def test_a_closed_promotion_says_nothing_about_the_next_model(start: Start) -> None:
+    world = start("proposed")
+    world.close(world.promotion["number"])
+    world.change("two")
+    fault = world.forge.fault("^POST .*/pulls$", drop=True, times=None)
+    with pytest.raises(requests.RequestException):
+        world.release("two")
+    assert fault.hits
+    world.forge.faults.clear()
+    assert "Proposed" in world.release("two") and model("two")[1][7:19] in world.promotion["title"]
+
+
+def test_what_main_took_back_is_not_proposed_any_more(start: Start) -> None:
+    """Main goes back to what is in production while a promotion is open: the promotion is closed, with a comment."""
+    world = start("promoted")
+    number = world.change("two")
+    world.release("two")
+    request = world.promotion["number"]
+    back = world.revert(number)
+    world.train(back, "one")
+    world.merge(back)
+    for _ in range(2):
+        world.release()
+    assert world.open(promotion.BRANCH) == []
+    (comment,) = world.call("GET", f"issues/{request}/comments")
+    assert "in production already" in comment["body"]
+    world.change("two", branch="once-more")
+    assert "Proposed" in world.release("two"), "a bot closed it: nobody has to be heeded"
+
+
+def test_the_apps_closing_is_not_peoples(start: Start) -> None:
+    """The job that plans has no token of the App, and does not know its name."""
+    world = start("proposed")
+    number = world.promotion["number"]
+    world.close(number)
+    world.repo.row("issues", number)["closed_by"] = world.forge.account("acme-gitops[bot]")
+    assert "Proposed" in world.release("one")
+
+
+def test_other_inputs_that_made_the_bytes_in_production_propose_nothing(start: Start) -> None:
+    world = start("promoted")
+    world.change("two")
+    world.release("two")
+    world.change("three")
+    assert "the very bytes" in world.release("one")
+    assert world.open(promotion.BRANCH) == []
+
+
+def test_what_failed_its_gates_is_not_proposed(start: Start) -> None:
+    world = start("changed")
+    run, asked = world.run("release"), world.plan()
+    folder = world.write("one", run, asked).parent
+    said = dict.fromkeys(("rule", "file", "value", "bar", "next"), "x")
+    (folder / "gate-model.json").write_text(json.dumps({"violations": [said], "not_judged": []}))
+    with pytest.raises(SystemExit, match="1 bars are not met"):
+        release.write(pulls.repository(), folder, folder / "again")
+    (folder / "gate-model.json").unlink()
+    with pytest.raises(SystemExit, match="lacks"):
+        release.write(pulls.repository(), folder, folder / "again")
+
+
+# --- what Actions may not --------------------------------------------------------------------------------------------
+
+
+def test_where_actions_may_not_create_one_issue_has_the_link(start: Start) -> None:
+    world = start(actions_may_create=False)
+    world.change("one")
+    world.release("one")
+    (issue,) = world.issues
+    assert f"compare/main...{promotion.BRANCH}" in issue["body"] and world.open(promotion.BRANCH) == []
+    before, since = world.state(), len(world.forge.calls)
+    world.release("one")
+    assert world.state() == before
+    assert world.writes(since) == [f"POST /repos/{world.repo.name}/pulls"], "the setting may be another by now"
+    number = world.request(promotion.BRANCH)
+    tip = world.repo.git.resolve(promotion.BRANCH)
+    world.release("one")
+    assert world.issues == [] and world.promotion["number"] == number
+    assert world.promotion["title"].startswith("Promote model") and "Evidence" in world.promotion["body"]
+    assert world.repo.git.resolve(promotion.BRANCH) == tip, "what people look at is not made again"
+    assert world.verify(number) == []
+
+
+# --- what is verified ------------------------------------------------------------------------------------------------
+
+
+def proposed(start: Start) -> tuple[World, int]:
+    world = start("proposed")
+    return world, int(world.promotion["number"])
+
+
+def edited(world: World, change: Callable[[dict[str, Any]], object]) -> dict[str, str | None]:
+    """The proposed manifest with a change by hand."""
+    manifest = json.loads(world.text(promotion.BRANCH, ledger.MANIFEST) or "")
+    change(manifest)
+    return {ledger.MANIFEST: json.dumps(manifest)}
+
+
+def other_run(file: str, **more: Any) -> Callable[[World], dict[str, str | None]]:
+    """A manifest that names another run, which has left all that a release leaves."""
+
+    def change(world: World) -> dict[str, str | None]:
+        kept = {row["name"]: row["id"] for row in world.repo.rows("artifacts")}
+        run = world.run(file, **more)
+        files = edited(world, lambda manifest: manifest["lineage"].update(released_by=run))
+        for name, number in kept.items():
+            with zipfile.ZipFile(io.BytesIO(world.repo.bytes[number])) as made:
+                inside = {member: made.read(member) for member in made.namelist()}
+            text = files[ledger.MANIFEST]
+            assert text
+            world.keep(run, name, inside | ({"manifest.json": text.encode()} if name.startswith("promotion") else {}))
+        return files
+
+    return change
+
+
+Edit = Callable[[World], dict[str, str | None]]
+EDITS: dict[str, tuple[Edit, str]] = {
+    **{
+        name: (lambda world, name=name: {PRODUCTION + name: "changed\n"}, f"proposal {PRODUCTION}{name}")
+        for name in verify.WHOLE
+        if name != "manifest.json"
+    },
+    "a file removed": (lambda world: {"deploy/production/dvc.lock": None}, "proposal deploy/production/dvc.lock"),
+    "a file more": (lambda world: {"deploy/production/é.yaml": "x"}, "proposal deploy/production/é.yaml"),
+    "no manifest": (lambda world: {ledger.MANIFEST: None}, "manifest manifest.json"),
+    "no JSON": (lambda world: {ledger.MANIFEST: "{"}, "manifest manifest.json"),
+    "no object": (lambda world: {ledger.MANIFEST: "[1]"}, "manifest manifest.json"),
+    "a key more": (lambda world: edited(world, lambda manifest: manifest.update(x=1)), "manifest manifest.json"),
+    "another digest": (
+        lambda world: edited(world, lambda manifest: manifest.update(model="sha256:" + "0" * 64)),
+        f"proposal {ledger.MANIFEST}",
+    ),
+    "another image": (
+        lambda world: edited(world, lambda manifest: manifest.update(image="evil.example/x@sha256:" + "0" * 64)),
+        f"proposal {ledger.MANIFEST}",
+    ),
+    "another key": (lambda world: edited(world, lambda manifest: manifest.update(key="0" * 32)), "key manifest.json"),
+    "another sha256": (
+        lambda world: edited(world, lambda manifest: manifest["files"]["model.tar"].update(sha256="0" * 64)),
+        "bytes model.tar",
+    ),
+    "no such run": (
+        lambda world: edited(world, lambda manifest: manifest["lineage"].update(released_by=10**9)),
+        "lineage manifest.json",
+    ),
+    "a run of another workflow": (other_run("pull-request"), "lineage manifest.json"),
+    "a run of another branch": (other_run("release", branch="evil"), "lineage manifest.json"),
+    "a run of another event's fork": (
+        other_run("release", head_repository={"id": 1}, head_repository_id=1),
+        "lineage manifest.json",
+    ),
+    "a run of a deleted fork": (other_run("release", head_repository=None), "lineage manifest.json"),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_what_hands_have_touched_is_named(start: Start, edit: str) -> None:
+    world, number = proposed(start)
+    change, expected = EDITS[edit]
+    world.commit(promotion.BRANCH, change(world))
+    assert expected in world.verify(number)
+
+
+def test_a_file_that_has_become_a_program_is_named(start: Start) -> None:
+    world, number = proposed(start)
+    git, tip = world.repo.git, world.repo.git.resolve(promotion.BRANCH)
+    path = "deploy/production/kustomization.yaml"
+    entry = {"path": path, "mode": "100755", "sha": git.tree(str(tip), path=path)[0]["sha"]}
+    person = world.forge.identity("alice")
+    made = git.commit(git.tree_with(tip, [entry]), [str(tip)], "x", person, person)
+    world.call("PATCH", f"git/refs/heads/{promotion.BRANCH}", {"sha": made})
+    assert f"proposal {path}" in world.verify(number)
+
+
+@pytest.mark.parametrize("what", ["expired", "gone"])
+def test_missing_bytes_are_named(start: Start, what: str) -> None:
+    world, number = proposed(start)
+    for row in world.repo.rows("artifacts"):
+        row["expired"] = True
+        if what == "gone":
+            del world.repo.tables["artifacts"][row["id"]]
+    assert world.verify(number) == [
+        *(f"bytes {name}" for name in sorted(promotion.ASSETS)),
+        "proposal deploy/production/",
+    ]
+
+
+@pytest.mark.parametrize("asset", promotion.ASSETS)
+def test_wrong_bytes_are_named(start: Start, asset: str) -> None:
+    world, number = proposed(start)
+    world.keep(released(world), f"release-{content.key()}", packed("one") | {asset: b"other"})
+    assert f"bytes {asset}" in world.verify(number)
+
+
+def test_a_model_that_is_not_the_one_it_names_is_named(start: Start) -> None:
+    """Its bytes are as promised, and another model: whoever writes releases could not have made it by mistake."""
+    world = start("changed")
+    run, asked = world.run("release"), world.plan()
+    tar = model("two")[0]
+    folder = world.write("one", run, asked).parent
+    (folder / "model.tar").write_bytes(tar)
+    here = pulls.repository()
+    release.write(here, folder, folder / "written")
+    world.keep(run, f"release-{asked['key']}", packed("one") | {"model.tar": tar})
+    world.keep(run, f"promotion-{asked['key']}", contents(folder / "written" / "production"))
+    world.propose(folder / "written")
+    assert world.verify(world.promotion["number"]) == ["digest model.tar"]
+
+
+def test_another_champion_since_is_named_and_compared_with_again(start: Start) -> None:
+    world = start("promoted")
+    first = world.repo.git.resolve("main")
+    world.promote("two")
+    world.change("three")
+    world.release("three")
+    number = world.promotion["number"]
+    assert world.verify(number) == []
+    digest = model("one")[1]
+    world.go_back(digest)
+    (back,) = world.open(promotion.BACK)
+    world.merge(back["number"])
+    assert world.production == digest and first
+    rules = world.verify(number) if world.call("GET", f"pulls/{number}")["mergeable"] else ["champion manifest.json"]
+    assert "champion manifest.json" in rules
+    world.release("three")
+    assert world.verify(world.promotion["number"]) == []
+    manifest = json.loads(world.text(promotion.BRANCH, ledger.MANIFEST) or "")
+    assert manifest["champion"] == digest
+
+
+# --- the bot merges --------------------------------------------------------------------------------------------------
+
+
+def test_on_merge_the_bot_merges_and_starts_deploy(start: Start) -> None:
+    world = start("changed", mode="on-merge")
+    assert "Merged" in world.release("one")
+    world.pull()
+    assert world.production == model("one")[1] and world.open(promotion.BRANCH) == []
+    assert world.state()["started"] == [RUN.format("deploy")]
+    assert "Recorded" in world.deploy(), "nobody has to approve it"
+    world.release("one")
+    assert world.issues == []
+
+
+def test_on_merge_an_app_needs_no_dispatch(start: Start) -> None:
+    world = start("changed", mode="on-merge")
+    app = world.forge.app(f"gitops-{next(NUMBERS)}", {name.replace("-", "_"): level for name, level in MAY.items()})
+    token = requests.post(
+        f"{world.forge.api_url}/app/installations/{app.installation_id}/access_tokens",
+        headers={"Authorization": f"Bearer {as_app(app)}"},
+    ).json()["token"]
+    with world.patch.context() as patch:
+        patch.setenv("GITHUB_TOKEN", token)
+        patch.setenv("GITOPS_BOT", f"{app.slug}[bot]")
+        assert "Merged" in world.release("one")
+    assert world.state()["started"] == []
+    world.pull()
+    assert "Recorded" in world.deploy(), "the job that deploys does not know the App's name"
+
+
+def as_app(app: Any) -> str:
+    import time
+
+    import jwt
+
+    now = int(time.time())
+    return str(jwt.encode({"iat": now - 10, "exp": now + 60, "iss": app.client_id}, app.private_key, "RS256"))
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_on_merge_a_rule_that_forbids_it_leaves_it_to_people(start: Start, allowed: bool) -> None:
+    world = start("changed", mode="on-merge")
+    world.repo.info["allow_auto_merge"] = allowed
+    world.call("POST", "rulesets", json.loads((TEMPLATE / "policies" / "ruleset.json").read_text()))
+    said = world.release("one")
+    assert ("it merges once" in said) is allowed and "required" in said
+    assert bool(world.promotion["auto_merge"]) is allowed
+    before = world.state()
+    world.release("one")
+    assert world.state() == before
+
+
+def test_on_merge_nothing_is_merged_that_is_not_verified(start: Start) -> None:
+    world = start("changed", mode="on-merge")
+    run, asked = world.run("release"), world.plan()
+    written = world.write("one", run, asked)
+    world.keep(run, f"release-{asked['key']}", packed("two"))
+    with pytest.raises(SystemExit, match="promotion.bytes in model.tar"):
+        world.propose(written)
+    assert world.production is None
+
+
+# --- going back ------------------------------------------------------------------------------------------------------
+
+
+def test_a_revert_goes_back_without_any_run(start: Start) -> None:
+    world = start("promoted")
+    number = world.promote("two")
+    for row in list(world.repo.rows("artifacts")) + list(world.repo.rows("runs")):
+        world.repo.tables["artifacts"].pop(row["id"], None)
+        world.repo.tables["runs"].pop(row["id"], None)
+    back = world.revert(number)
+    assert world.verify(back) == []
+    world.approve(back)
+    world.merge(back)
+    assert "Recorded" in world.deploy() and world.production == model("one")[1]
+    assert "rolled back" in world.plan()["why"] and world.release() == "Nothing to release"
+
+
+def test_the_first_promotion_can_be_reverted(start: Start) -> None:
+    world = start()
+    back = world.revert(world.promote("one"))
+    assert world.verify(back) == []
+    world.approve(back)
+    world.merge(back)
+    assert world.production is None
+    assert "emptied" in world.deploy() and world.issues == []
+    assert "rolled back" in world.plan()["why"]
+    world.change("two")
+    assert "Proposed" in world.release("two") and world.verify(world.promotion["number"]) == []
+
+
+def test_a_dispatch_promotes_an_earlier_entry(start: Start) -> None:
+    world = start("promoted")
+    tag = ledger.tag(ledger.entries()[0].manifest)
+    world.promote("two")
+    world.promote("three")
+    for _ in range(2):
+        world.go_back(tag)
+    (request,) = world.open(promotion.BACK)
+    assert "back" in request["title"] and "Nothing is trained" in request["body"]
+    assert world.verify(request["number"]) == []
+    world.approve(request["number"])
+    world.merge(request["number"])
+    assert "Recorded" in world.deploy() and world.production == model("one")[1]
+    assert world.go_back(tag) == f"{tag} is in production now"
+    assert "rolled back" in world.plan()["why"]
+    assert "Proposed" in world.release("three", again=True)
+    assert world.verify(world.promotion["number"]) == []
+    world.change("four")
+    assert "Proposed" in world.release("four")
+
+
+def test_a_dispatch_of_what_never_was_names_what_was(start: Start) -> None:
+    world = start("promoted")
+    with pytest.raises(SystemExit, match=model("one")[1]):
+        world.go_back("sha256:" + "0" * 64)
+
+
+def test_on_merge_a_dispatch_is_all_that_going_back_takes(start: Start) -> None:
+    world = start(mode="on-merge")
+    for name in ("one", "two"):
+        world.change(name)
+        world.release(name)
+        world.pull()
+        world.deploy()
+    assert "Merged" in world.go_back(model("one")[1])
+    world.pull()
+    assert "Recorded" in world.deploy() and world.production == model("one")[1]
+
+
+# --- deploy ----------------------------------------------------------------------------------------------------------
+
+
+def test_deploy_records_once(start: Start) -> None:
+    world = start("promoted")
+    (release,) = world.call("GET", "releases")
+    assert sorted(each["name"] for each in release["assets"]) == sorted(promotion.ASSETS)
+    assert world.repo.git.resolve(release["tag_name"]) == world.repo.git.resolve("main")
+    (deployment,) = world.call("GET", "deployments")
+    (status,) = world.call("GET", f"deployments/{deployment['id']}/statuses")
+    assert status["state"] == "success" and status["environment_url"].endswith(release["tag_name"])
+    before, since = world.state(), len(world.forge.calls)
+    assert "recorded already" in world.deploy()
+    assert world.state() == before and world.writes(since) == []
+
+
+def test_broken_uploads_are_repaired(start: Start) -> None:
+    world = start("proposed")
+    world.approve(world.promotion["number"])
+    world.merge(world.promotion["number"])
+    world.forge.fault("^POST .*/deployments$", times=None, drop=True)
+    with pytest.raises(requests.RequestException):
+        world.deploy()
+    world.forge.faults.clear()
+    (release,) = world.repo.rows("releases")
+    release["assets"][1]["state"] = "starter"
+    del release["assets"][0]
+    assert "Recorded" in world.deploy()
+    (release,) = world.repo.rows("releases")
+    assert {each["name"]: each["digest"] for each in release["assets"]} == {
+        name: f"sha256:{sha256(packed('one')[name])}" for name in promotion.ASSETS
+    }
+
+
+def test_an_unapproved_digest_is_refused_with_one_issue(start: Start) -> None:
+    """Merged past the rules, with the approval of an earlier digest."""
+    world = start()
+    world.promote("zero")
+    world.change("one")
+    world.release("one")
+    number = world.promotion["number"]
+    world.approve(number)
+    world.change("two")
+    fault = world.forge.fault("^PUT .*/dismissals", status=403, times=None)
+    with pytest.raises(pulls.GitHubException):
+        world.release("two")
+    assert fault.hits
+    world.forge.faults.clear()
+    world.merge(number)
+    for _ in range(2):
+        with pytest.raises(SystemExit, match="0 approvals of it, 1 of this request"):
+            world.deploy()
+    (issue,) = world.issues
+    assert "approvals of it" in issue["body"] and "Revert" in issue["body"]
+    back = world.revert(number)
+    world.approve(back)
+    world.merge(back)
+    assert "Recorded" in world.deploy() and world.issues == []
+
+
+def test_the_approval_of_somebody_who_may_not_write_does_not_count(start: Start) -> None:
+    world, number = proposed(start)
+    world.approve(number, "eve")
+    world.merge(number)
+    with pytest.raises(SystemExit, match="0 approvals of it"):
+        world.deploy()
+
+
+PUSHED: dict[str, dict[str, str | None]] = {
+    "a lie": {ledger.MANIFEST: "{}"},
+    "no JSON": {ledger.MANIFEST: "no JSON"},
+    "no object": {ledger.MANIFEST: "[]"},
+    "a hand": {"deploy/production/kustomization.yaml": "images: []\n", ledger.MANIFEST: "\n{}"},
+    "nothing": {ledger.MANIFEST: None},
+}
+
+
+@pytest.mark.parametrize("pushed", PUSHED)
+def test_what_is_pushed_past_requests_is_refused_and_nothing_stops_for_ever(start: Start, pushed: str) -> None:
+    world = start("promoted")
+    world.commit("main", PUSHED[pushed])
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            world.deploy()
+    (issue,) = world.issues
+    assert "not what was verified" in issue["title"]
+    assert len(world.repo.rows("deployments")) == 1
+    world.release()
+    world.go_back(model("one")[1])
+    (back,) = world.open(promotion.BACK)
+    assert world.verify(back["number"]) == []
+    world.approve(back["number"])
+    world.merge(back["number"])
+    assert "Recorded" in world.deploy() and world.issues == []
+    assert world.release("one") == "Nothing to release"
+
+
+def test_a_change_of_production_without_its_manifest_is_refused(start: Start) -> None:
+    """The agent applies the folder, not the manifest."""
+    world = start("promoted")
+    world.commit("main", {"deploy/production/kustomization.yaml": "images: []\n"})
+    with pytest.raises(SystemExit):
+        world.deploy()
+    assert len(world.issues) == 1
+
+
+def test_nothing_in_production_is_nothing_to_deploy(start: Start) -> None:
+    world = start()
+    since = len(world.forge.calls)
+    assert "Nothing" in world.deploy() and world.writes(since) == []
+
+
+def test_what_is_in_production_is_fetched(start: Start, tmp_path: Path) -> None:
+    world = start()
+    here = pulls.repository()
+    assert "Nothing" in deploy.fetch_production(here, tmp_path / "got")
+    assert not (tmp_path / "got").exists()
+    world.promote("one")
+    assert ledger.tag(ledger.manifest()) in deploy.fetch_production(here, tmp_path / "got")
+    assert json.loads((tmp_path / "got" / "model" / "manifest.json").read_text()) == {"name": "one"}
+    for row in world.repo.rows("releases")[0]["assets"]:
+        world.repo.bytes[row["id"]] = b"other"
+    with pytest.raises(SystemExit, match="sha256"):
+        deploy.fetch_production(here, tmp_path / "again")
