@@ -99,7 +99,8 @@ def test_a_row_by_hand_is_ordinary_but_for_what_it_says() -> None:
     assert row["tx_amount"] == 400 and row["terminal_risk_7d"] == table["terminal_risk_7d"].median()
     asked = [{"case": "400", "row": {"tx_amount": 400}, "above": 0.3, "share": 1}]
     assert judged(GOOD, functionality=asked) == []
-    assert len(judged(scorer(tx_amount=1e-4), functionality=asked)) == 1
+    (violation,) = judged(scorer(tx_amount=1e-4), functionality=asked)
+    assert violation.examples == ("by hand: 0.04 to 0.04",)
 
 
 @pytest.mark.parametrize(("how", "after"), [(3, 3), ({"times": 2}, 20), ({"plus": 1}, 11)])
