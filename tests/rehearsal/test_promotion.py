@@ -18,6 +18,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -78,7 +79,7 @@ def model(name: str) -> tuple[bytes, str]:
 def measured(digest: str) -> dict[str, Any]:
     """metrics.json of a model."""
     interval = {"value": 0.7, "low": 0.6, "high": 0.8}
-    window = {"source": "simulate", "snapshot": None, "train": ["2018-07-25", "2018-07-31"]}
+    window: dict[str, Any] = {"source": "simulate", "snapshot": None, "train": ["2018-07-25", "2018-07-31"]}
     window |= {"test": ["2018-08-08", "2018-08-14"], "train_rows": 9, "test_rows": 9, "test_positives": 1}
     metrics = {"average_precision": interval}
     return {
@@ -770,10 +771,14 @@ def other_run(file: str, **more: Any) -> Callable[[World], dict[str, str | None]
     return change
 
 
+def overwritten(name: str, world: World) -> dict[str, str | None]:
+    return {PRODUCTION + name: "changed\n"}
+
+
 Edit = Callable[[World], dict[str, str | None]]
 EDITS: dict[str, tuple[Edit, str]] = {
     **{
-        name: (lambda world, name=name: {PRODUCTION + name: "changed\n"}, f"proposal {PRODUCTION}{name}")
+        name: (partial(overwritten, name), f"proposal {PRODUCTION}{name}")
         for name in verify.WHOLE
         if name != "manifest.json"
     },

@@ -1,0 +1,147 @@
+"""What a promotion is made of and what it says; what is packed is the same for the same bytes."""
+
+import hashlib
+import json
+import os
+import re
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gitops import bytes as handover
+from gitops import facts, promotion
+
+HOSTILE = "$(touch pwned) ::error::x\n## Heading <img src=x> @everyone #1 | ``` <!-- gitops:closed -->"
+HARM = ("<img", "@everyone", "::error", "$(touch", "\n## Heading", "<!-- gitops:closed")
+INTERVAL = {"value": 0.7, "low": 0.6, "high": 0.8}
+POLICY = {"card": {"intended_use": "Ranks transactions.", "limits": ["Of one bank."]}}
+
+
+def measured(**data: Any) -> dict[str, Any]:
+    window = {"source": "simulate", "snapshot": None, "train": ["2018-07-25", "2018-07-31"]}
+    window |= {"test": ["2018-08-08", "2018-08-14"], "train_rows": 9, "test_rows": 9, "test_positives": 1}
+    metrics = {"average_precision": INTERVAL}
+    rows = [{"column": "tx_amount", "from": 0, "to": 50, "rows": 9, "positives": 1, "average_precision": INTERVAL}]
+    return {
+        "model": {"digest": "sha256:" + "a" * 64, "bytes": 1},
+        **{"data": window | data, "metrics": metrics, "baselines": {"boosted_trees": metrics}, "slices": rows},
+    }
+
+
+def entry(image: str | None = None, champion: str | None = None, **came: Any) -> dict[str, Any]:
+    files = {name: {"sha256": "b" * 64, "bytes": 1} for name in promotion.ASSETS}
+    lineage = {"commit": "c" * 40, "pull_request": 7, "approved_by": ["alice"], "trained_by": 1, "released_by": 2}
+    return dict(promotion.entry(files, measured(), lineage | came, "d" * 32, image, champion))
+
+
+def told(**data: Any) -> dict[str, Any]:
+    return {"metrics": measured(**data), "champion": None, "comparison": None, "explanations": None}
+
+
+def test_an_entry_is_of_its_form() -> None:
+    made = entry(image=f"ghcr.io/acme/bank@sha256:{'e' * 64}", champion="sha256:" + "f" * 64)
+    assert facts.check(made, "entry") is None
+    assert made["data"]["until"] == "2018-08-14"
+    for name in made:
+        assert facts.check({key: made[key] for key in made if key != name}, "entry"), name
+    assert facts.check(made | {"more": 1}, "entry")
+    assert facts.check(made | {"image": "ghcr.io/acme/bank:latest"}, "entry"), "a tag can move"
+
+
+def test_the_files_are_a_pure_function_of_what_was_measured() -> None:
+    made = promotion.files(entry(), "lock", told(), POLICY)
+    assert set(made) == {"dvc.lock", "manifest.json", "metrics.json", "MODEL_CARD.md", "kustomization.yaml"}
+    assert made == promotion.files(entry(), "lock", told(), POLICY)
+    assert json.loads(made["manifest.json"]) == entry() and json.loads(made["metrics.json"]) == measured()
+    applied = yaml.safe_load(made["kustomization.yaml"])
+    assert applied["commonAnnotations"]["gitops/model"] == entry()["model"]
+    assert applied["replicas"] == [{"name": "scorer", "count": 0}]
+    image = f"ghcr.io/acme/bank@sha256:{'e' * 64}"
+    applied = yaml.safe_load(promotion.files(entry(image), "lock", told(), POLICY)["kustomization.yaml"])
+    assert applied["images"] == [{"name": "service", "newName": "ghcr.io/acme/bank", "digest": f"sha256:{'e' * 64}"}]
+
+
+def test_the_card_says_what_a_reader_asks() -> None:
+    card = promotion.files(entry(), "lock", told(), POLICY)["MODEL_CARD.md"]
+    plain = re.sub(r"&#(\d+);", lambda match: chr(int(match[1])), card)
+    for words in (
+        *("Ranks transactions.", "Of one bank.", "2018-07-25", "2018-08-14", "0.700", "0.600", "tx_amount"),
+        *("a" * 64, "#7, approved by", "alice", "run 1", "run 2", "no model was in production"),
+    ):
+        assert words in plain, words
+    pushed = promotion.files(entry(pull_request=None, approved_by=[]), "lock", told(), POLICY)["MODEL_CARD.md"]
+    assert "without a pull request" in pushed
+
+
+def test_the_body_says_what_changes_the_evidence_and_what_to_do() -> None:
+    before = entry() | {"model": "sha256:" + "0" * 64}
+    said = promotion.body(entry(champion=before["model"]), told(), before, "https://forge.example/runs/2")
+    said += promotion.what_to_do(promotion.BRANCH, app=False)
+    assert said.startswith(promotion.MARKER)
+    for words in ("0" * 64, "a" * 64, "(https://forge.example/runs/2)", "MODEL_CARD.md", "one click"):
+        assert words in said, words
+    assert "one click" not in promotion.what_to_do(promotion.BRANCH, app=True)
+
+
+def test_hostile_words_harm_nothing() -> None:
+    hostile = entry(approved_by=[HOSTILE]) | {"image": HOSTILE, "champion": HOSTILE}
+    card = promotion.files(hostile, HOSTILE, told(source=HOSTILE), POLICY)["MODEL_CARD.md"]
+    body = promotion.body(hostile, told(source=HOSTILE), hostile, "https://forge.example/runs/2")
+    back = promotion.rollback_body(hostile | {"model": HOSTILE}, hostile | {"model": HOSTILE})
+    for said in (card, body, back):
+        for harm in HARM:
+            assert harm not in said, harm
+
+
+# --- what is packed, and where a run's lock lies ---------------------------------------------------------------------
+
+
+def pack(folder: Path, umask: int = 0o022) -> dict[str, str]:
+    """The sha256 of each file that is packed, of a pipeline's outs made now."""
+    for path in ("model/manifest.json", "model/model.onnx", *handover.PACKED):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(path)
+        Path(path).chmod(0o666 & ~umask)
+        os.utime(path, (umask, umask))
+    handover.pack(folder)
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+def test_the_same_model_is_the_same_tar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the files' dates and rights are."""
+    monkeypatch.chdir(tmp_path)
+    first = pack(tmp_path / "first")
+    assert pack(tmp_path / "second", umask=0o077) == first
+    assert set(promotion.ASSETS) <= set(first) and "metrics.json" in first and "gate-model.json" in first
+    with tarfile.open(tmp_path / "first" / "model.tar") as tar:
+        assert tar.getnames() == ["model/manifest.json", "model/model.onnx"]
+    Path("model/manifest.json").write_text("other")
+    handover.pack(tmp_path / "third")
+    assert (tmp_path / "third" / "model.tar").read_bytes() != (tmp_path / "first" / "model.tar").read_bytes()
+
+
+def test_locks_are_kept_run_by_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fork's run of the same key, or a later one, takes no earlier run's place."""
+    monkeypatch.chdir(tmp_path)
+    remote = str(tmp_path / "a remote")
+    assert not handover.fetch_lock(remote, "key")
+    for run in ("9", "10"):
+        handover.LOCK.write_text(f"of run {run}")
+        handover.push_lock(remote, f"key/{run}")
+    assert handover.has_lock(remote, "key/9") and not handover.has_lock(remote, "key/11")
+    assert not handover.has_lock(remote, "other/9")
+    for place, lock in (("key/9", "of run 9"), ("key/10", "of run 10"), ("key", "of run 10")):
+        assert handover.fetch_lock(remote, place)
+        assert handover.LOCK.read_text() == lock
+    assert not handover.fetch_lock(remote, "key/11") and not handover.fetch_lock(remote, "other")
+
+
+def test_a_run_killed_before_its_lock_hides_no_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    handover.LOCK.write_text("of run 9")
+    handover.push_lock(str(tmp_path / "remote"), "key/9")
+    (tmp_path / "remote" / "locks" / "key" / "10").mkdir()
+    assert handover.fetch_lock(str(tmp_path / "remote"), "key")
