@@ -190,7 +190,7 @@ def test_what_was_rolled_back_is_not_proposed_until_somebody_asks(project: Proje
     assert run.conclusion == "success", run.log
     assert "rolled back" in html.unescape(run.summary)
     assert not project.call("GET", f"pulls?head={OWNER}:{PROMOTE}&state=open")
-    project.github.run_workflow("release.yml", "main", again="true")
+    project.github.run_workflow("release.yml", again="true")
     run = newest(project, "Release")
     assert run.conclusion == "success", run.log
     assert TRAINS not in run.jobs["model"].log
@@ -199,7 +199,7 @@ def test_what_was_rolled_back_is_not_proposed_until_somebody_asks(project: Proje
 
 def test_dispatch_puts_an_earlier_model_back(project: Project) -> None:
     first = deployments(project)[-1]
-    project.github.run_workflow("release.yml", "main", model=first)
+    project.github.run_workflow("release.yml", model=first)
     run = newest(project, "Release")
     assert run.conclusion == "success", run.log
     assert run.jobs["model"].conclusion == "skipped"
@@ -223,7 +223,7 @@ def test_bytes_come_from_the_remote_and_a_lost_one_is_an_error(project: Project,
         project.call("PATCH", f"pulls/{project.opened(PROMOTE)['number']}", {"state": "closed"})
         for path in remote.glob("files/md5/*/*"):
             path.unlink()
-        project.github.run_workflow("release.yml", "main", again="true")
+        project.github.run_workflow("release.yml", again="true")
         run = newest(project, "Release")
     assert run.jobs["model"].conclusion == "failure"
     assert TRAINS not in run.jobs["model"].log
