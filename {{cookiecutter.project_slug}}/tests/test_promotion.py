@@ -21,7 +21,7 @@ POLICY = {"card": {"intended_use": "Ranks transactions.", "limits": ["Of one ban
 
 
 def measured(**data: Any) -> dict[str, Any]:
-    window = {"source": "simulate", "snapshot": None, "train": ["2018-07-25", "2018-07-31"]}
+    window: dict[str, Any] = {"source": "simulate", "snapshot": None, "train": ["2018-07-25", "2018-07-31"]}
     window |= {"test": ["2018-08-08", "2018-08-14"], "train_rows": 9, "test_rows": 9, "test_positives": 1}
     metrics = {"average_precision": INTERVAL}
     rows = [{"column": "tx_amount", "from": 0, "to": 50, "rows": 9, "positives": 1, "average_precision": INTERVAL}]
