@@ -34,7 +34,7 @@ setup: ## Make the environment in .venv; nothing to do while the locks are the s
 		uv pip sync --quiet --compile-bytecode --python .venv/bin/python --require-hashes requirements.txt '$(TEMPLATE)/requirements-uv.txt' && \
 		cp requirements.txt '$(TEMPLATE)/requirements-dev.txt' .venv; }
 
-demo: setup ## Bake; one pull request is merged and served, one is refused; pages to look at
+demo: setup ## Bake, and tell the whole loop: first model, drift, retraining, rollback; a page to look at
 	python -m tests.demo
 
 test: setup ## Everything: lint in place and in a bake, use bakes; fast tests first

@@ -1,66 +1,70 @@
-"""`make demo`: two pull requests on a GitHub of this machine, one merged and one refused, then the merged model served.
+"""`make demo`: the whole loop on a GitHub of this machine, from the first model to a rollback.
 
-What commands and jobs say goes to demo/demo.log; the terminal tells the story.
+Workflows, policies, service and models are a bake's own; nothing that they say is made up here, and where something
+is not as the story has it, it stops. What commands and jobs say goes to demo/demo.log; the terminal tells the story.
 """
 
-import hashlib
 import io
+import itertools
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import traceback
 import urllib.request
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, timedelta
 from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
-from tests import baking
+import polars as pl
+import yaml
+
+from tests import baking, serving
 from tests.rehearsal import page
 from tests.rehearsal.driver import Rehearsal, Run
-from tests.rehearsal.forge.answers import ACTIONS
-from tests.rehearsal.project import ANSWERS, Project
-from tests.serving import served
+from tests.rehearsal.project import ANSWERS, OWNER, Project
 
 DEMO = baking.ROOT / "demo"
 LOG = DEMO / "demo.log"
 PAGE = DEMO / "index.html"
-STEPS = 6
+PREDICTIONS = DEMO / "predictions"
+TRAFFIC = Path(__file__).with_name("traffic.py")
+FACTS = DEMO / "demo.json"
+STEPS = 12
+
+START, CHANGE = date(2018, 8, 15), date(2018, 8, 29)
+"""The first day after the first model's data, and the day on which the world changes."""
+WEEKS = 15  # of traffic, from START on
+DRIFT = f'{{from: "{CHANGE}", amount: 1.2, night: 0.2, pattern: 0.01}}'
+"""Everything is dearer, a fifth of the payments move to the night, and cards are tried out by petty payments."""
 SMALL = {
-    "params.yaml": {"customers: 5000": "customers: 3000", "epochs: 16": "epochs: 2"},
+    "params.yaml": {
+        "customers: 5000": "customers: 3000",
+        "train: 42": "train: 14",
+        "n_estimators: 100": "n_estimators: 30",
+        "max_iter: 200": "max_iter: 60",
+        "drift: null": f"drift: {DRIFT}",
+    },
     "pyproject.toml": {'addopts = "-ra --strict-markers"': "addopts = \"-ra --strict-markers -m 'not slow'\""},
 }
-"""A smaller bank, trained briefly, without the slow tests of the code: a run takes a minute or two."""
-PAYMENT = {
-    "transaction_id": 1,
-    "tx_amount": 320,
-    "tx_during_weekend": 0,
-    "tx_during_night": 1,
-    "customer_nb_tx_1d": 3,
-    "customer_avg_amount_1d": 130,
-    "customer_nb_tx_7d": 15,
-    "customer_avg_amount_7d": 58,
-    "customer_nb_tx_30d": 64,
-    "customer_avg_amount_30d": 44,
-    "terminal_nb_tx_1d": 1,
-    "terminal_risk_1d": 0,
-    "terminal_nb_tx_7d": 6,
-    "terminal_risk_7d": 0,
-    "terminal_nb_tx_30d": 29,
-    "terminal_risk_30d": 0,
-}
-"""320.00 by a card that usually pays about 40.00; README.md of a bake sends the same."""
+"""A smaller bank, a shorter window, smaller baselines, no slow tests of the code: a run takes a minute."""
 OURS = {"alice@example.org", "noreply@github.com"}
-"""Who commits in a demo: alice, and GitHub when it merges."""
+"""Who commits in a demo: alice, and GitHub when it merges or a bot commits."""
 BOLD, DIM, RED, GREEN = 1, 2, 31, 32
 MARKS = {"success": ("✓", GREEN), "failure": ("✗", RED)}
+
+Json = Mapping[str, Any]
 
 
 def main() -> None:
@@ -68,48 +72,88 @@ def main() -> None:
     began = time.monotonic()
     DEMO.mkdir(exist_ok=True)
     LOG.write_text("")
+    FACTS.unlink(missing_ok=True)
     try:
-        story()
-    except (Exception, KeyboardInterrupt) as error:
+        told = story()
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
         log(traceback.format_exc())
         sys.exit(f"\nThe demo stopped: {str(error) or 'interrupted'}\nWhat was said until then is in {LOG}")
-    minutes, seconds = divmod(round(time.monotonic() - began), 60)
+    took = time.monotonic() - began
+    FACTS.write_text(json.dumps({"seconds": round(took, 1), **told}, indent=2) + "\n")
+    minutes, seconds = divmod(round(took), 60)
     print(f"\nTold in {minutes} min {seconds} s. What commands and jobs said is in {LOG}")
 
 
-def story() -> None:
-    """The steps, read from top to bottom."""
-    step(1, "Bake a repository")
+@dataclass
+class Story:
+    """Where the story is told, and what the page is made of."""
+
+    project: Project
+    traffic: Path  # what the service is asked, all weeks of it
+    today: date = START
+    told: int = 0  # runs
+    pulls: list[dict[str, Any]] = field(default_factory=list)
+    events: list[page.Event] = field(default_factory=list)
+
+    def happened(self, what: str, pull: int | None = None, mark: str = "") -> None:
+        """A line of the timeline; with a `mark`, one on the chart too."""
+        self.events.append(page.Event(self.today, what, pull, mark))
+
+
+def story() -> dict[str, Any]:
+    """The steps, read from top to bottom; the facts that are worth keeping."""
+    step("Bake a repository")
     repository = bake()
     # Not below demo/: act takes no space in a path.
     with (
         tempfile.TemporaryDirectory(prefix="rehearsal-") as folder,
         Rehearsal(Path(folder), baking.VENV) as github,
     ):
-        step(2, "Start GitHub on this machine, push main, and protect it")
-        project = start(github, repository)
-        step(3, "Alice makes the model better: train for 16 epochs, not 2")
-        better = propose(project, "train-longer", "Train for 16 epochs", "epochs: 2", "epochs: 16", expect="success")
-        merge(project, better)
-        merged = page.seen(project, better)
-        step(4, "Alice makes it quicker, and worse: one epoch will do")
-        worse = propose(project, "train-quicker", "One epoch will do", "epochs: 16", "epochs: 1", expect="failure")
-        refused = page.seen(project, worse, refusal(project, worse))
-        step(5, "Serve what the merged pull request trained")
-        trained = found(r"(sha256:\w+)", report(project, better))
-        print(f"  #{better} trained   {trained}")
-        print(f"  restored     {restore(project)}")
-        serve(repository)
-    step(6, "Write the pages")
-    command(repository, "make", "report")
-    model = repository / "reports" / "index.html"
-    links = {"The merged model's report": model.relative_to(DEMO).as_posix()}
-    PAGE.write_text(page.render("Two pull requests", [merged, refused], links), encoding="utf-8")
-    print(f"  the pull requests   {PAGE.as_uri()}\n  the merged model    {model.as_uri()}")
-    print(f"  the repository      {repository}: see `make help` there")
+        step("GitHub on this machine: the push of main trains the first model and proposes it")
+        tale = start(github, repository, Path(folder) / "traffic.parquet")
+        first = ship(tale)
+
+        step("Two weeks of traffic; the clock starts drift.yml")
+        watch(tale)
+        with service(tale, first) as address:
+            ask(tale, address, 2)
+            check(tale, "healthy", after="Two weeks as expected")
+            step("Alice makes the training quicker, and the model worse: one epoch will do")
+            refuse(tale)
+            step(f"On {CHANGE} the world changes: dearer, later, and with a fraud that no model has seen")
+            tale.happened("The world changes", mark="change")
+            ask(tale, address, 1)
+            check(tale, "drifted", after="A week later")
+            retrain = requested(tale)
+            step("The labels of a changed month come in; drift.yml brings the one request up to date")
+            ask(tale, address, 9)
+            check(tale, "drifted", after="Nine weeks later")
+            if requested(tale) != retrain:
+                raise RuntimeError("there is a second retrain request")
+
+        step("Bob starts the request's checks: they train, and compare with the champion on the same rows")
+        approve(tale, retrain)
+        merge(tale, retrain)
+        step("Its merge: release.yml restores what was trained, and proposes it")
+        second = ship(tale)
+
+        step("Two weeks with the new model")
+        with service(tale, second) as address:
+            ask(tale, address, 2)
+            check(tale, "healthy", after="Two weeks later")
+
+        step("Alice reverts the promotion: the previous bytes, nothing trains")
+        if revert(tale) != first:
+            raise RuntimeError("production is not what it was before")
+        with service(tale, first) as address:
+            ask(tale, address, 1)
+        step("Live quality over the story")
+        weeks = quality(tale)
+        step("Write the pages")
+        return finish(tale, weeks)
 
 
-# 1 and 2: a repository on GitHub
+# Baking, and GitHub
 
 
 def bake() -> Path:
@@ -117,12 +161,15 @@ def bake() -> Path:
     repository = DEMO / "card-fraud"
     if repository.exists():
         clear(repository)
+    shutil.rmtree(PREDICTIONS, ignore_errors=True)
+    for earlier in DEMO.glob("drift-*.html"):
+        earlier.unlink()
     with tempfile.TemporaryDirectory() as folder:
         done = baking.cookiecutter(baking.template(Path(folder)), DEMO, **ANSWERS)
     log(done.stdout)
     if done.returncode:
         raise RuntimeError("cookiecutter failed")
-    print(f"  {len(baking.tracked(repository))} files in {repository}")
+    say(f"{len(baking.tracked(repository))} files in {repository}")
     return repository
 
 
@@ -134,17 +181,26 @@ def clear(repository: Path) -> None:
     if status.returncode or status.stdout or committers - OURS:
         aside = repository.with_name(f"{repository.name}-{time.strftime('%Y%m%d-%H%M%S')}")
         repository.rename(aside)
-        print(f"  there is work in the last demo's repository: it is now {aside}")
+        say(f"there is work in the last demo's repository: it is now {aside}")
     else:
         shutil.rmtree(repository)
 
 
-def start(github: Rehearsal, repository: Path) -> Project:
-    """The bake, made small, on the forge; from now on main changes by pull requests only."""
-    Project(github, repository).commit("main", changed(repository, SMALL), "Start small")
-    project = Project.start(github, repository)
-    print(f"  {project.repository} on {github.forge.url}, with policies/ruleset.json: a review, and all checks")
-    return project
+def start(github: Rehearsal, repository: Path, traffic: Path) -> Story:
+    """The bake, made small, on the forge; from then on main changes by pull requests only. Told to the first model."""
+    project = Project(github, repository)
+    project.commit("main", changed(repository, SMALL), "Start small")
+    last = START + timedelta(weeks=WEEKS, days=-1)
+    command(repository, "python", str(TRAFFIC), "rows", str(START), str(last), str(traffic))
+    Project.start(github, repository)
+    allowed = {"default_workflow_permissions": "read", "can_approve_pull_request_reviews": True}
+    github.call("PUT", f"/repos/{project.repository}/actions/permissions/workflow", allowed, login=OWNER)
+    say(f"{project.repository} on {github.forge.url}, protected by policies/ruleset.json: a review, and all checks")
+    say("its owner allows Actions to create pull requests, and sets no secret and no variable")
+    tale = Story(project, traffic)
+    tale.happened("main is pushed; release.yml trains the first model")
+    follow(tale)
+    return tale
 
 
 def changed(repository: Path, replacements: dict[str, dict[str, str]]) -> dict[str, str]:
@@ -160,100 +216,316 @@ def changed(repository: Path, replacements: dict[str, dict[str, str]]) -> dict[s
     return texts
 
 
-# 3 and 4: two pull requests
+# Pull requests
 
 
-def propose(project: Project, branch: str, title: str, old: str, new: str, expect: str) -> int:
-    """A pull request that changes one knob, and its run, told job by job; its number."""
-    files = changed(project.folder, {"params.yaml": {old: new}})
-    number = project.propose(branch, files, title)
-    print(f"  alice opens #{number}, {title}: in params.yaml {old} becomes {new}")
-    run = project.github.runs[-1]
-    try:
-        follow(run)
-        project.github.wait()
-    finally:
-        log(run.log)
-    if run.conclusion != expect:
-        raise RuntimeError(f"the run of #{number} ended with {run.conclusion}, not with {expect}")
-    print(f"  the report says {found(r'^## (.*)$', report(project, number))}")
-    return number
+def opened(tale: Story, branch: str) -> dict[str, Any]:
+    """The open pull request of a bot's branch. Raises RuntimeError where there is none."""
+    found: list[dict[str, Any]] = tale.project.call("GET", f"pulls?head={OWNER}:{branch}&state=open")
+    if len(found) != 1:
+        raise RuntimeError(f"{len(found)} pull requests of {branch} are open, not one")
+    return found[0]
 
 
-def follow(run: Run) -> None:
-    """A line for each job as it ends."""
-    untold = list(run.jobs.values())
-    while untold:
-        ended = [job for job in untold if job.ended.wait(0.05)]
-        for job in ended:
-            untold.remove(job)
-            took = f"{job.seconds:5.0f} s" if job.conclusion in MARKS else job.conclusion
-            mark = styled(*MARKS.get(job.conclusion, ("–", DIM)))
-            print(f"    {mark} {job.name:<9} {took}", flush=True)
-        if run.conclusion and not ended:
-            return
+def approve(tale: Story, number: int) -> None:
+    """Bob lets the checks of a bot's request run: without an App, GitHub waits for somebody."""
+    runs = [
+        run for run in tale.project.github.runs if run.event.payload.get("pull_request", {}).get("number") == number
+    ]
+    say("bob clicks “Approve workflows to run”")
+    runs[-1].approve()
+    tell(runs[-1])
+    tale.project.github.wait()
+    judge(tale, runs[-1], number, "success")
+
+
+def judge(tale: Story, run: Run, number: int, expected: str) -> None:
+    """What the run's report says. Raises RuntimeError where the run did not end as expected."""
+    log(run.log)
+    if run.conclusion != expected:
+        raise RuntimeError(f"the run of #{number} ended with {run.conclusion}, not with {expected}")
+    say(f"the report says {found(r'^## (.*)$', report(tale.project, number))}")
 
 
 def report(project: Project, number: int) -> str:
-    """The workflow's comment on a pull request, as text."""
-    (comment,) = [each for each in project.comments(number) if each["user"]["login"] == ACTIONS]
-    return unescape(comment["body"])
+    """The workflow's report on a pull request, as text."""
+    comments = [each for each in project.comments(number) if "<!-- gitops:report -->" in each["body"]]
+    return unescape(comments[-1]["body"])
 
 
-def merge(project: Project, number: int) -> None:
-    """Bob approves and merges."""
-    project.approve(number)
-    project.merge(number)
-    print(f"  bob approves and merges #{number}")
+def merge(tale: Story, number: int) -> None:
+    """Bob approves and merges; what that starts is told."""
+    tale.project.approve(number)
+    tale.project.merge(number)
+    say(f"bob approves and merges #{number}")
+    seen = page.seen(tale.project, number)
+    tale.pulls.append(seen)
+    tale.happened(f"{seen['pull']['title']}: bob merges it", number)
+    follow(tale)
 
 
-def refusal(project: Project, number: int) -> str:
-    """Bob approves and would merge; what GitHub says to that. Raises RuntimeError where it merges."""
+def refuse(tale: Story) -> None:
+    """A model that is worse; bob approves it and would merge it, and GitHub does not let him."""
+    project, title = tale.project, "One epoch will do"
+    number = project.propose("quicker", changed(project.folder, {"params.yaml": {"epochs: 16": "epochs: 1"}}), title)
+    say(f"alice opens #{number}, {title}: in params.yaml epochs: 16 becomes epochs: 1")
+    (run,) = follow(tale)
+    judge(tale, run, number, "failure")
     project.approve(number)
     try:
         project.merge(number)
     except HTTPError as error:
         said = str(json.load(error)["message"])
-        print(f"  bob approves #{number} and tries to merge it; GitHub refuses with {error.code}:")
+        say(f"bob approves #{number} and tries to merge it; GitHub refuses with {error.code}:")
         print("".join(f"    {line}\n" for line in said.splitlines() if line), end="")
-        return said
-    raise RuntimeError(f"#{number} was merged, although its checks fail")
+    else:
+        raise RuntimeError(f"#{number} was merged, although its checks fail")
+    project.call("PATCH", f"pulls/{number}", {"state": "closed"})
+    say(f"alice closes #{number}")
+    tale.pulls.append(page.seen(project, number, said))
+    tale.happened(f"{title}: refused, the model would be worse", number)
+    follow(tale)
 
 
-# 5 and 6: the merged model
+# Production
 
 
-def restore(project: Project) -> str:
-    """Puts in place what the run of the merged pull request handed over, found by main's content key; its digest."""
+def ship(tale: Story) -> str:
+    """The promotion that a release has opened is started, approved and merged; the tag of what deploy.yml records."""
+    pull = opened(tale, "promote/production")
+    say(f"{pull['user']['login']} opens #{pull['number']}, {pull['title']}")
+    approve(tale, pull["number"])
+    merge(tale, pull["number"])
+    return deployed(tale, pull["number"])
+
+
+def deployed(tale: Story, number: int) -> str:
+    """The tag of what is deployed. Raises RuntimeError where it is not what the pull request merged."""
+    (newest, *_) = tale.project.call("GET", "deployments")
+    if newest["sha"] != tale.project.call("GET", f"pulls/{number}")["merge_commit_sha"]:
+        raise RuntimeError(f"deploy.yml has not recorded #{number}")
+    tag = str(newest["payload"]["release"])
+    tale.happened(f"deploy.yml records {tag}", number, mark="deploy")
+    say(f"in production is {tag}")
+    return tag
+
+
+def revert(tale: Story) -> str:
+    """Alice reverts what is in production; the tag of what is there then."""
+    project = tale.project
+    title = project.git("log", "-1", "--format=%s", "HEAD^2")
+    project.git("switch", "--quiet", "--create", "revert")
+    project.git("revert", "--no-edit", "--mainline=1", "HEAD")
+    project.push("revert")
+    number = project.open("revert", f'Revert "{title}"')
+    say(f"alice presses Revert, and opens #{number}")
+    began = time.monotonic()
+    (run,) = follow(tale)
+    judge(tale, run, number, "success")
+    if "Train" in {job.name for job in run.jobs.values() if job.conclusion == "success"}:
+        raise RuntimeError("a rollback has trained a model")
+    say(f"verified in {time.monotonic() - began:.0f} s")
+    merge(tale, number)
+    tag = deployed(tale, number)
+    tale.events[-1] = tale.events[-1]._replace(mark="rollback")
+    return tag
+
+
+@contextmanager
+def service(tale: Story, tag: str) -> Iterator[str]:
+    """The address of the very Bento that was tested and promoted, as the Release has it."""
+    release = tale.project.call("GET", f"releases/tags/{tag}")
+    (asset,) = [each for each in release["assets"] if each["name"] == "service.bento"]
+    with tempfile.TemporaryDirectory(prefix="bento-") as folder:
+        with tarfile.open(fileobj=io.BytesIO(download(tale.project, asset["url"]))) as tar:
+            tar.extractall(folder, filter="data")
+        with serving.bento(Path(folder), PREDICTIONS) as address:
+            say(f"service.bento of the Release is served on {address}")
+            yield address
+
+
+def ask(tale: Story, address: str, weeks: int) -> None:
+    """The service is asked what customers do in these weeks."""
+    until = tale.today + timedelta(weeks=weeks)
+    moment = pl.col("tx_datetime")
+    rows = pl.read_parquet(tale.traffic).filter(moment >= str(tale.today), moment < str(until))
+    began = time.monotonic()
+    serving.ask(address, rows)
+    tale.today = until
+    took = time.monotonic() - began
+    say(f"{len(rows):,} payments until {until - timedelta(days=1)}, scored and logged in {took:.0f} s")
+
+
+# Drift
+
+
+def watch(tale: Story) -> None:
+    """The owner sets the one variable that drift.yml needs."""
+    variable = {"name": "PREDICTION_LOG", "value": str(PREDICTIONS)}
+    tale.project.call("POST", "actions/variables", variable, login=OWNER)
+    say("the owner sets the repository variable PREDICTION_LOG")
+
+
+def check(tale: Story, expected: str, after: str) -> None:
+    """The clock starts drift.yml. Raises RuntimeError where its outcome is not the one expected."""
+    say(f"{after}: drift.yml")
+    tale.project.github.schedule("drift.yml")
+    run, *_ = follow(tale)
+    facts = artifact(tale.project, run, "facts-drift")
+    gate, measured = json.loads(facts["gate-drift.json"]), json.loads(facts["drift.json"])
+    say(f"the summary says {found(r'^## (.*)$', run.summary)}")
+    for violation in gate["violations"][:3]:
+        print(styled(f"    {violation['value']}; bar: {violation['bar']}", DIM))
+    live = measured["live"]
+    value, low, high = (live["metrics"]["average_precision"][name] for name in ("value", "low", "high"))
+    days = " to ".join(live["days"])
+    say(f"live average precision {value:.3f} ({low:.3f} to {high:.3f}), of {days}, whose labels have come in")
+    if gate["outcome"] != expected:
+        raise RuntimeError(f"the drift check of {tale.today} says {gate['outcome']}, not {expected}")
+    html = artifact(tale.project, run, "drift")["drift.html"]
+    (DEMO / f"drift-{tale.today}.html").write_bytes(html)
+    tale.happened(f"drift.yml: {expected}; live average precision {value:.2f}", mark=expected)
+
+
+def requested(tale: Story) -> int:
+    """The request that drift.yml has opened, or brought up to date; its number."""
+    pull = opened(tale, "retrain/production")
+    say(f"{pull['user']['login']} asks in #{pull['number']}: {pull['title']}")
+    for warning in re.findall(r"^\*\*(.+?)\*\*:", pull["body"], re.MULTILINE):
+        say(f"its body warns: {warning}")
+    tale.happened(pull["title"], pull["number"])
+    return int(pull["number"])
+
+
+def artifact(project: Project, run: Run, name: str) -> dict[str, bytes]:
+    """The files that a run has left under a name."""
+    listed = project.call("GET", f"actions/runs/{run.id}/artifacts")["artifacts"]
+    (one,) = [each for each in listed if each["name"] == name]
+    return unzipped(project, one)
+
+
+def unzipped(project: Project, artifact: Json) -> dict[str, bytes]:
+    """An artifact's files."""
+    with zipfile.ZipFile(io.BytesIO(download(project, artifact["archive_download_url"]))) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def download(project: Project, url: str) -> bytes:
+    """What the forge has at an address."""
+    token = project.github.forge.user("alice")
+    headers = {"Authorization": f"Bearer {token}", "Accept": "application/octet-stream"}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as answer:
+        return bytes(answer.read())
+
+
+def quality(tale: Story) -> list[dict[str, Any]]:
+    """Each week's quality, as drift.yml measures it. Raises RuntimeError where it does not go as the story has it."""
+    last = tale.today - timedelta(days=1)
+    said = command(
+        tale.project.folder,
+        *("python", str(TRAFFIC), "quality", str(START), str(last)),
+        PREDICTION_LOG=str(PREDICTIONS),
+    )
+    weeks: list[dict[str, Any]] = [json.loads(line) for line in said.splitlines()]
+    bar, first = minimum(tale.project.folder), weeks[0]["models"]
+    for week in weeks:
+        mark = styled("≥", GREEN) if week["value"] >= bar else styled("<", RED)
+        who = "first" if week["models"] == first else "new"
+        print(f"    {week['first']}  {who:<5}  {week['value']:.3f} {mark} {bar}", flush=True)
+        changed_, new = week["first"] >= str(CHANGE), week["models"] != first
+        if (week["value"] >= bar) != (new or not changed_):
+            raise RuntimeError(f"the quality of the week of {week['first']} is not what the story says")
+    return weeks
+
+
+def minimum(repository: Path) -> float:
+    """The least live average precision that policies/drift.yaml allows."""
+    policy = yaml.safe_load((repository / "policies" / "drift.yaml").read_text())
+    return float(policy["live"]["metrics"]["average_precision"]["minimum"])
+
+
+# The end
+
+
+def finish(tale: Story, weeks: list[dict[str, Any]]) -> dict[str, Any]:
+    """The pages, and the facts."""
+    project, repository = tale.project, tale.project.folder
+    restore(project)
+    command(repository, "make", "report")
+    model = repository / "reports" / "index.html"
+    drifts = sorted(DEMO.glob("drift-*.html"))
+    links = {
+        "Report of the new model": model.relative_to(DEMO).as_posix(),
+        **{f"Evidently, {file.stem.removeprefix('drift-')}": file.name for file in drifts},
+        "The ledger": "#ledger",
+    }
+    chart = page.plot(weeks, minimum(repository), tale.events)
+    told = page.render("From the first model to a rollback", tale.pulls, links, tale.events, chart, ledger(project))
+    PAGE.write_text(told, encoding="utf-8")
+    say(f"the story         {PAGE.as_uri()}")
+    say(f"the new model     {model.as_uri()}")
+    say(f"the drift         {drifts[-2].as_uri()}")
+    say(f"the repository    {repository}: see `make help` there")
+    return {"weeks": weeks, "events": [[str(each.day), each.what] for each in tale.events]}
+
+
+def restore(project: Project) -> None:
+    """Puts in place what the run of the merged request handed over, found by main's content key."""
     project.git("switch", "--quiet", "main")
     key = command(project.folder, "python", "-c", "from gitops import content; print(content.key())").strip()
     (newest, *_) = project.call("GET", f"actions/artifacts?name=pipeline-{key}")["artifacts"]
-    headers = {"Authorization": f"Bearer {project.github.forge.user('alice')}"}
-    with urllib.request.urlopen(urllib.request.Request(newest["archive_download_url"], headers=headers)) as answer:
-        zipfile.ZipFile(io.BytesIO(answer.read())).extractall(project.folder / "build" / "bundle")
+    for name, content in unzipped(project, newest).items():
+        path = project.folder / "build" / "bundle" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
     command(project.folder, "python", "-m", "gitops", "restore", GITHUB_OUTPUT=os.devnull)
-    return f"sha256:{hashlib.sha256((project.folder / 'model' / 'manifest.json').read_bytes()).hexdigest()}"
 
 
-def serve(repository: Path) -> None:
-    """Two payments of one card, scored by the service."""
-    with served(repository) as address:
-        for payment in (PAYMENT | {"tx_amount": 38}, PAYMENT):
-            answer = predict(address, payment)
-            print(f"  a payment of {payment['tx_amount']:>3}.00 scores {answer['predictions'][0]['score']:.4f}")
-    print(f"  served       {answer['model']}")
-
-
-def predict(address: str, payment: Mapping[str, float]) -> dict[str, Any]:
-    """What the served model says of a payment."""
-    body = json.dumps({"rows": [payment]}).encode()
-    request = urllib.request.Request(f"{address}/predict", body, {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        said: dict[str, Any] = json.load(answer)
-    return said
+def ledger(project: Project) -> list[dict[str, str]]:
+    """What was in production, newest first: git's own history of deploy/production."""
+    manifest = "deploy/production/manifest.json"
+    lines = project.git("log", "--first-parent", "--format=%H %s", "main", "--", manifest).splitlines()
+    entries = []
+    for commit, _, subject in (line.partition(" ") for line in lines):
+        entry = json.loads(project.git("show", f"{commit}:{manifest}"))
+        entries.append({"commit": commit, "subject": subject, "model": entry["model"], "until": entry["data"]["until"]})
+    return entries
 
 
 # On the terminal, and in the log
+
+
+def follow(tale: Story) -> list[Run]:
+    """The runs that have begun since the last ones were told, and those that they start: told, and ended."""
+    github, first = tale.project.github, tale.told
+    github.forge.settle()
+    while tale.told < len(github.runs):
+        run = github.runs[tale.told]
+        tale.told += 1
+        tell(run)
+        if tale.told == len(github.runs):
+            github.wait()
+        log(run.log)
+    return github.runs[first : tale.told]
+
+
+def tell(run: Run) -> None:
+    """A line for each job as it ends."""
+    file = run.workflow.path.rpartition("/")[2]
+    if run.conclusion == "action_required":
+        print(f"    {styled(file, DIM)} waits for an approval", flush=True)
+        return
+    untold = list(run.jobs.values())
+    while untold:
+        ended = [job for job in untold if job.ended.wait(0.05)]
+        for job in ended:
+            untold.remove(job)
+            if job.conclusion in MARKS:
+                print(
+                    f"    {styled(*MARKS[job.conclusion])} {file:<17} {job.name:<17} {job.seconds:5.1f} s", flush=True
+                )
+        if run.conclusion and not ended:
+            return
 
 
 def command(repository: Path, *words: str, **environment: str) -> str:
@@ -280,9 +552,14 @@ def log(said: str) -> None:
         file.write(said.rstrip("\n") + "\n")
 
 
-def step(number: int, what: str) -> None:
+def say(what: str) -> None:
+    """A line of a step."""
+    print(f"  {what}", flush=True)
+
+
+def step(what: str, numbers: Iterator[int] = itertools.count(1)) -> None:  # noqa: B008 # one story a process
     """A heading."""
-    print("\n" + styled(f"[{number}/{STEPS}] {what}", BOLD), flush=True)
+    print("\n" + styled(f"[{next(numbers)}/{STEPS}] {what}", BOLD), flush=True)
 
 
 def styled(text: str, style: int) -> str:

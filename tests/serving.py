@@ -1,28 +1,59 @@
-"""A bake's `make serve`, for as long as somebody asks it."""
+"""A bake's service, for as long as somebody asks it: its own `make serve`, or a Bento that was released."""
 
+import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import polars as pl
+
+from tests import baking
+
+BATCH = 1_000  # rows, the most that a request may have
 
 
 @contextmanager
 def served(repository: Path) -> Iterator[str]:
     """The address of `make serve` in the repository, while it is ready."""
+    with listening(lambda port: ["make", "serve", f"PORT={port}"], repository) as address:
+        yield address
+
+
+@contextmanager
+def bento(folder: Path, predictions: Path) -> Iterator[str]:
+    """The address of an unpacked Bento while it is ready; it logs its predictions within a second."""
+    command = [str(baking.VENV / "bin" / "bentoml"), "serve", str(folder), "--host", "127.0.0.1", "--port"]
+    logging = {"PREDICTION_LOG": str(predictions), "PREDICTION_LOG_SECONDS": "1"}
+    with listening(lambda port: [*command, str(port)], folder, **logging) as address:
+        yield address
+
+
+@contextmanager
+def listening(command: Callable[[int], Sequence[str]], folder: Path, **environment: str) -> Iterator[str]:
+    """The address of what a command serves on a free port, while it is ready; the folder's build/ has its log."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log = repository / "build" / "serve.log"
+    log = folder / "build" / "serve.log"
     log.parent.mkdir(exist_ok=True)
     with log.open("w") as output:
-        command = ["make", "serve", f"PORT={port}"]
-        server = subprocess.Popen(command, cwd=repository, stdout=output, stderr=output, start_new_session=True)
+        server = subprocess.Popen(
+            command(port),
+            cwd=folder,
+            env=os.environ | environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
     try:
         address = f"http://127.0.0.1:{port}"
         wait(server, f"{address}/readyz", log)
@@ -43,3 +74,30 @@ def wait(server: subprocess.Popen[bytes], ready: str, log: Path, seconds: int = 
         except OSError:
             time.sleep(0.1)
     sys.exit(f"The service did not start:\n{log.read_text()[-4000:]}")
+
+
+def ask(address: str, rows: pl.DataFrame) -> None:
+    """Sends the rows in requests of BATCH, and waits until each is in the prediction log.
+
+    Raises RuntimeError where a request is refused, or a row is not logged within a minute.
+    """
+    before = logged(address)
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
+    for batch in rows.iter_slices(BATCH):
+        connection.request("POST", "/predict", f'{{"rows":{batch.write_json()}}}', {"content-type": "application/json"})
+        with connection.getresponse() as answer:
+            said = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"the service answered {answer.status}: {said[:500].decode()}")
+    until = time.monotonic() + 60
+    while (found := logged(address) - before) != len(rows):
+        if time.monotonic() > until:
+            raise RuntimeError(f"of {len(rows):,} predictions {found:,} were logged")
+        time.sleep(0.1)
+
+
+def logged(address: str) -> int:
+    """How many rows the service says that its prediction log has written."""
+    with urllib.request.urlopen(f"{address}/metrics", timeout=10) as answer:
+        found = re.search(r"^scorer_log_rows_total(?:\{.*\})? (\S+)$", answer.read().decode(), re.MULTILINE)
+    return int(float(found[1])) if found else 0

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def pull(**changed: Any) -> dict[str, Any]:
     return {
         "pull": {
             **{"number": 7, "title": "<img src=x> & more", "merged": False, "state": "open", "commits": 1},
+            **{"body": "Why: <script>alert(1)</script>"},
             **{"user": {"login": "alice"}, "base": side, "head": side | {"ref": "<b>branch</b>"}},
         },
         "files": [{"filename": "params.yaml", "additions": 1, "deletions": 1, "patch": "@@ -1 +1 @@\n-a: 1\n+a: <2>"}],
@@ -57,9 +59,27 @@ def check(name: str, conclusion: str, seconds: int) -> dict[str, Any]:
     return {"name": name, "conclusion": conclusion, "started_at": began, "completed_at": ended}
 
 
+START = date(2018, 8, 15)
+EVENTS = [
+    page.Event(START, "deploy.yml records <b>model</b>", 7, "deploy"),
+    page.Event(START + timedelta(weeks=1), "The world changes", mark="change"),
+    page.Event(START + timedelta(weeks=1), "drift.yml: drifted", mark="drifted"),
+]
+
+
+def week(number: int, model: str, value: float) -> dict[str, Any]:
+    """A line of traffic.py's."""
+    first = START + timedelta(weeks=number)
+    days = [{"day": str(first + timedelta(days=day)), "average_precision": value or None} for day in range(7)]
+    return {"first": str(first), "models": [model], "days": days, "value": value, "low": value, "high": value + 0.1}
+
+
 @pytest.fixture(scope="module")
 def html() -> str:
-    return page.render("Two pull requests", [pull()], {"the model": "card-fraud/reports/index.html"})
+    weeks = [week(0, "sha256:aaaaaaaaaaaaaa", 0.7), week(1, "sha256:bbbbbbbbbbbbbb", 0.0)]
+    links = {"the model": "card-fraud/reports/index.html", "the ledger": "#ledger"}
+    entry = {"commit": "c" * 40, "model": "sha256:" + "d" * 64, "until": "2018-08-14", "subject": "<i>Merge</i>"}
+    return page.render("The loop", [pull()], links, EVENTS, page.plot(weeks, 0.45, EVENTS), [entry])
 
 
 def test_page_says_what_github_said(html: str) -> None:
@@ -80,13 +100,33 @@ def test_report_is_drawn(html: str) -> None:
 
 
 def test_page_asks_nobody_for_anything(html: str) -> None:
-    assert not re.search(r"""(src|href|srcset)=["'](?!data:image/svg|card-fraud/)|url\(|@import|<script""", html)
+    assert not re.search(r"""(src|href|srcset)=["'](?!data:image/svg|card-fraud/|#)|url\(|@import|<script""", html)
 
 
 def test_what_is_quoted_stays_words(html: str) -> None:
     assert "<img src=x>" not in html and "&lt;img src=x&gt; &amp; more" in html
     assert "<b>branch</b>" not in html
     assert "<code>x&lt;script&gt;*</code>" in html
+    assert "<script>" not in html and "<i>Merge" not in html and "<b>model" not in html
+
+
+def test_story_is_told_and_charted(html: str) -> None:
+    words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+    assert "2018-08-22 drift.yml: drifted" in words
+    assert 'href="#pull-7"' in html and 'id="pull-7"' in html
+    assert "dddddddddddd" in words
+
+
+def test_chart_has_what_was_measured_where_it_belongs() -> None:
+    chart = page.plot([week(0, "first", 1.0), week(1, "second", 0.0)], 0.5, EVENTS)
+    first, second = chart["weeks"]
+    assert (first["y"], second["y"]) == (chart["top"], chart["bottom"])
+    assert chart["bar"] == (0.5, (chart["top"] + chart["bottom"]) / 2)
+    assert (first["model"], second["model"]) == (0, 1)
+    assert (len(first["days"]), len(second["days"])) == (7, 0)  # a day with one label has no average precision
+    deploy, change, drifted = chart["marks"]
+    assert deploy["x"] == first["x"] and change["x"] == drifted["x"] == second["x"]
+    assert change["y"] < drifted["y"]  # one above the other, not one on the other
 
 
 @pytest.mark.parametrize(
@@ -122,7 +162,13 @@ def test_demo_changes_words_that_a_bake_has(bake: Path) -> None:
     assert demo.changed(bake, demo.SMALL).keys() == demo.SMALL.keys()
 
 
-@pytest.mark.parametrize(("author", "stays"), [("alice@example.org", False), ("1+me@users.noreply.github.com", True)])
+@pytest.mark.parametrize(
+    ("author", "stays"),
+    [
+        ("alice@example.org", False),
+        ("1+me@users.noreply.github.com", True),
+    ],
+)
 def test_work_of_somebody_is_moved_aside(author: str, stays: bool, tmp_path: Path) -> None:
     repository = tmp_path / "card-fraud"
     git = ["git", "-c", "user.name=x", "-c", f"user.email={author}"]
@@ -153,6 +199,7 @@ def test_failure_ends_with_a_sentence_and_the_log(
         raise error
 
     monkeypatch.setattr(demo, "DEMO", tmp_path)
+    monkeypatch.setattr(demo, "FACTS", tmp_path / "demo.json")
     monkeypatch.setattr(demo, "LOG", tmp_path / "demo.log")
     monkeypatch.setattr(demo, "story", story)
     with pytest.raises(SystemExit) as ended:

@@ -1,4 +1,4 @@
-"""Pull requests of the forge as people see them on GitHub, in one page that needs no network.
+"""A story told by pull requests, as people see them on GitHub, in one page that needs no network.
 
 The page's form is page.html, a Jinja template with square brackets ([[ value ]]), which escapes every value. Reports
 are Markdown: of their HTML only what GitHub's own reports are made of passes, and their charts become images.
@@ -8,10 +8,10 @@ import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader
 from markdown_it import MarkdownIt
@@ -23,6 +23,16 @@ from .project import Project
 Json = Mapping[str, Any]
 PASSES = re.compile(r"(</?(?:details|summary|code)>|<!--.*?-->)", re.DOTALL)
 MARKS = {"success": "✓", "failure": "✗", "skipped": "–", "cancelled": "–"}
+WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 720, 300, 34, 26, 24  # of the chart, and its margins
+
+
+class Event(NamedTuple):
+    """What happened on a day of the story; an event with a `mark`, a word of the style sheet, is on the chart too."""
+
+    day: date
+    what: str
+    pull: int | None = None
+    mark: str = ""
 
 
 def seen(project: Project, number: int, refusal: str = "") -> dict[str, Any]:
@@ -39,8 +49,15 @@ def seen(project: Project, number: int, refusal: str = "") -> dict[str, Any]:
     }
 
 
-def render(title: str, pulls: Sequence[Json], links: Mapping[str, str]) -> str:
-    """The page of what was seen of pull requests; links: words to addresses, on top."""
+def render(
+    title: str,
+    pulls: Sequence[Json],
+    links: Mapping[str, str],
+    events: Sequence[Event] = (),
+    chart: Json | None = None,
+    ledger: Sequence[Json] = (),
+) -> str:
+    """The page of what was seen of pull requests; links: words to addresses, on top; chart: as `plot` gives it."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -50,7 +67,44 @@ def render(title: str, pulls: Sequence[Json], links: Mapping[str, str]) -> str:
         block_end_string="%]",
     )
     shown = [{**each, **shape(each)} for each in pulls]
-    return environment.get_template("page.html").render(title=title, pulls=shown, links=links)
+    story = {"links": links, "events": events, "chart": chart, "ledger": ledger}
+    return environment.get_template("page.html").render(title=title, pulls=shown, **story)
+
+
+def plot(weeks: Sequence[Json], bar: float, events: Sequence[Event]) -> dict[str, Any]:
+    """Where the chart of live quality has what: weeks as the bake's traffic.py tells them, the bar, marked events."""
+    first = date.fromisoformat(weeks[0]["first"])
+    span = timedelta(weeks=len(weeks))
+    models = list(dict.fromkeys(model for week in weeks for model in week["models"]))
+
+    def x(day: date) -> float:
+        return round(LEFT + (WIDTH - LEFT - 8) * ((day - first) / span), 1)
+
+    def y(value: float) -> float:
+        return round(HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * value, 1)
+
+    def drawn(week: Json) -> dict[str, Any]:
+        begins = date.fromisoformat(week["first"])
+        days = [(date.fromisoformat(day["day"]), day["average_precision"]) for day in week["days"]]
+        return {
+            **{"said": week, "model": models.index(week["models"][0]), "x": x(begins)},
+            **{"width": round(x(begins + timedelta(weeks=1)) - x(begins) - 1, 1), "y": y(week["value"])},
+            **{"top": y(week["high"]), "height": round(y(week["low"]) - y(week["high"]), 1)},
+            "days": [(x(day) + 3, y(value)) for day, value in days if value is not None],
+        }
+
+    placed: dict[float, int] = {}
+    marks = []
+    for number, event in enumerate(events, 1):
+        if event.mark:
+            row = placed[x(event.day)] = placed.get(x(event.day), -1) + 1
+            marks.append({"number": number, "event": event, "x": x(event.day), "y": 12 + 19 * row})
+    return {
+        **{"width": WIDTH, "height": HEIGHT, "left": LEFT, "top": TOP, "bottom": HEIGHT - BOTTOM, "models": models},
+        **{"bar": (bar, y(bar)), "levels": [(level, y(level)) for level in (0, 0.25, 0.5, 0.75, 1)]},
+        **{"weeks": [drawn(week) for week in weeks], "marks": marks},
+        "ticks": [(week["first"][5:], x(date.fromisoformat(week["first"]))) for week in weeks[::2]],
+    }
 
 
 def shape(each: Json) -> dict[str, Any]:
@@ -65,6 +119,7 @@ def shape(each: Json) -> dict[str, Any]:
         ],
         "summary": f"{failing} of {len(checks)} checks failed" if failing else f"All {len(checks)} checks have passed",
         "failing": failing,
+        "body": markdown(pull.get("body") or ""),
         "comments": [{**comment, "html": markdown(comment["body"])} for comment in each["comments"]],
         "reasons": [line for line in each["refusal"].splitlines() if line],
     }
