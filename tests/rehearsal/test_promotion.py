@@ -1063,6 +1063,22 @@ def test_broken_uploads_are_repaired(start: Start) -> None:
     }
 
 
+def test_a_rebase_that_loses_what_was_refreshed_is_refused(start: Start) -> None:
+    """A rebase leaves out merge commits, such as a refreshed branch has: an earlier proposal would go live."""
+    world = start("proposed")
+    world.change("two")
+    world.release("two")
+    number = world.promotion["number"]
+    world.approve(number)
+    world.call("PUT", f"pulls/{number}/merge", {"merge_method": "rebase"}, login="bob")
+    world.pull()
+    if world.production == model("two")[1]:
+        assert "Recorded" in world.deploy()
+    else:
+        with pytest.raises(SystemExit, match="promotion.merge"):
+            world.deploy()
+
+
 def test_an_unapproved_digest_is_refused_with_one_issue(start: Start) -> None:
     """Merged past the rules, with the approval of an earlier digest."""
     world = start()
