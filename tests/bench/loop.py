@@ -11,10 +11,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import fsspec  # type: ignore[import-untyped]
 
 from tests import baking
 from tests.bench.startup import tiny
@@ -92,7 +93,7 @@ def from_s3(bake: Path, clone: Path) -> float:
     try:
         commit(bake)
         run(bake, "dvc", "repro", "--quiet")
-        fill(near, (bake / "dvc.lock").read_bytes())
+        fill(near["AWS_ENDPOINT_URL"], (bake / "dvc.lock").read_bytes())
         with slow(host, port) as address:
             run(bake, "python", "-m", "gitops", "restore", **near)  # names the remote
             run(bake, "python", "-m", "gitops", "bundle", "key", GITHUB_RUN_ID="1", **near)
@@ -106,18 +107,14 @@ def from_s3(bake: Path, clone: Path) -> float:
         server.stop()
 
 
-def fill(remote: dict[str, str], lock: bytes) -> None:
+def fill(address: str, lock: bytes) -> None:
     """Other runs' locks, half of them of the same inputs, and their outputs."""
-    import boto3
-
-    names = {name.lower(): value for name, value in remote.items() if name.startswith("AWS_") and "KEY" in name}
-    client = boto3.client("s3", endpoint_url=remote["AWS_ENDPOINT_URL"], region_name="us-east-1", **names)
-    client.create_bucket(Bucket=BUCKET)
+    bucket = fsspec.filesystem("s3", endpoint_url=address, key="test", secret="test")
+    bucket.mkdir(BUCKET)
     locks = [f"locks/{'key' if number % 2 else f'other{number}'}/{number}/dvc.lock" for number in range(2, PAST + 2)]
     hashes = (f"{number * 2654435761 % 2**32:08x}{number:024x}" for number in range(PAST * OUTPUTS))
     paths = [*locks, *(f"files/md5/{name[:2]}/{name[2:]}" for name in hashes)]
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda path: client.put_object(Bucket=BUCKET, Key=f"models/{path}", Body=lock), paths))
+    bucket.pipe({f"{BUCKET}/models/{path}": lock for path in paths})
 
 
 @contextmanager
