@@ -1,0 +1,145 @@
+"""Each gate is needed: without it, the defect that it is for goes by. So no gate can be removed and not be missed."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from inspect import getmembers, isfunction
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from pipeline.policy import behaviour, data, drift, model
+from pipeline.policy.bars import Violation
+from tests.test_policy import BARS, against, fault, metric, sound_data, sound_metrics
+
+Facts = dict[str, Any]
+Change = Callable[[Facts], object]
+
+CASE = {"case": "A payment of 400 is suspicious", "row": {"tx_amount": 400}, "above": 0.5, "share": 1}
+TRIED = {"kind": "functionality", "asked": CASE, "rows": 1, "share": 1.0, "moved": 0.0, "examples": []}
+CASES = {"rows": 30, "functionality": [CASE], "invariance": [], "direction": [], "reliance": {"by": 1e-6}}
+
+
+def sound_behaviour() -> Facts:
+    """What `behaviour` measures of a model that does as it is asked, and uses its input."""
+    relied = {"kind": "reliance", "column": "tx_during_night", "rows": 2000, "moved": 0.01}
+    return {"cases": [dict(TRIED), relied]}
+
+
+DAYS = ["2018-08-15", "2018-08-16", "2018-08-17"]
+DRIFT = {
+    "evidence_days": 2,
+    "columns": {"maximum": 0.1, "exceptions": {}},
+    "score": {"maximum": 0.1},
+    "quality": {"missing": 0.01, "out_of_range": 0.01},
+    "live": {"rows": 5_000, "unlabelled": 0.05, "metrics": {"average_precision": {"minimum": 0.45}}},
+}
+
+WORSE = {"average_precision": metric(0.3)}
+
+
+def sound_drift() -> Facts:
+    """What `monitor` measures where the world is as it was; of single days every one is far off."""
+    return {
+        "model": "sha256:0",
+        "configured": True,
+        "problem": None,
+        "window": [DAYS[0], DAYS[-1]],
+        "rows": 20_000,
+        "columns": [{"name": "tx_amount", "distance": 0.02, "method": "normed", "missing": 0.0, "out_of_range": 0.0}],
+        "score": {"distance": 0.02, "method": "normed"},
+        "live": {"days": DAYS[:2], "rows": 9_000, "unlabelled": 0, "metrics": {"average_precision": metric(0.7)}},
+        "days": [{"day": day, "columns": {"tx_amount": 1}, "score": 1, "average_precision": 0.1} for day in DAYS],
+    }
+
+
+JUDGES: dict[str, tuple[ModuleType, Callable[..., list[Violation]], Callable[[], Facts], Facts]] = {
+    "data": (data, data.judge_data, sound_data, {**BARS["data"], "pinned": True}),
+    "model": (model, model.judge_model, sound_metrics, BARS["model"]),
+    "behaviour": (behaviour, behaviour.judge_behaviour, sound_behaviour, CASES),
+    "drift": (drift, drift.judge_drift, sound_drift, DRIFT),
+}
+"""Of each policy its module and judge, what is measured where nothing is wrong, and bars of our own."""
+
+DEFECTS: dict[str, dict[str, Change]] = {
+    "data.judge_schema": {
+        "a renamed column": lambda m: m["schema"].append({"column": "x", "expected": "int64", "found": "no column"})
+    },
+    "data.judge_rows": {
+        "duplicated ids": lambda m: m.update(duplicates={"rows": 1, "examples": []}),
+        "too few rows": lambda m: m.update(rows=9_999),
+    },
+    "data.judge_values": {
+        "nulls": lambda m: m["columns"]["tx_amount"].update(missing=fault(20)),
+        "values out of range": lambda m: m["columns"]["tx_amount"].update(out_of_range=fault(20)),
+    },
+    "data.judge_days": {
+        "a stale file": lambda m: m["days"].update(behind=1),
+        "a missing day": lambda m: m["days"].update(missing=["2018-08-03"]),
+    },
+    "data.judge_volume": {"a batch that lost its rows": lambda m: m["days"]["rows"].update({"2018-08-05": 500})},
+    "data.judge_labels": {"labels that have not arrived": lambda m: m["label"].update(share=0.0)},
+    "data.judge_pin": {"a source that is not pinned": lambda m: m.update(pinned=False)},
+    "model.judge_size": {"a model too large": lambda m: m["model"].update(bytes=1_001)},
+    "model.judge_metrics": {
+        "labels shifted by a day": lambda m: m["metrics"].update(roc_auc=metric(0.5)),
+        "a mis-calibrated model": lambda m: m["metrics"].update(calibration_error=metric(0.3)),
+    },
+    "model.judge_baselines": {
+        "no better than a simple model": lambda m: m["baselines"]["forest"].update(average_precision=metric(1)),
+    },
+    "model.judge_slices": {"a model that fails on a slice": lambda m: m["slices"][1].update(roc_auc=metric(0.5))},
+    "model.judge_fairness": {
+        "an unfair model": lambda m: m["fairness"]["region"]["differences"][0].update(recall=metric(0.3, 0.1)),
+    },
+    "model.judge_seen": {
+        "train and test overlapping": lambda m: m["comparison"]["seen"]["model"].update(rows=7),
+    },
+    "model.judge_champion": {
+        "a worse model": lambda m: m["comparison"]["metrics"].update(average_precision=against(-0.1)),
+        "worse on a slice": lambda m: m["comparison"]["slices"][0].update(roc_auc=against(-0.2)),
+    },
+    "behaviour.judge_cases": {"a label leaked into a feature": lambda m: m["cases"][0].update(share=0.0)},
+    "behaviour.judge_reliance": {"a network that ignores an input": lambda m: m["cases"][1].update(moved=0.0)},
+    "drift.judge_columns": {"a drifted batch": lambda m: m["columns"][0].update(distance=0.5)},
+    "drift.judge_score": {"scores that drifted": lambda m: m["score"].update(distance=0.5)},
+    "drift.judge_quality": {"nulls in the log": lambda m: m["columns"][0].update(missing=0.5)},
+    "drift.judge_labels": {"a log that the source does not know": lambda m: m["live"].update(unlabelled=9_000)},
+    "drift.judge_live": {"a model that got worse": lambda m: m["live"].update(metrics=WORSE)},
+}
+"""By the gate: what only it finds."""
+
+SEEDS = [(gate, defect) for gate, defects in DEFECTS.items() for defect in defects]
+
+
+def judged(policy: str, change: Change) -> list[Violation]:
+    """The violations of a sound measurement with a change."""
+    _, judge, sound, bars = JUDGES[policy]
+    measured = sound()
+    change(measured)
+    return judge(measured, deepcopy(bars))
+
+
+@pytest.mark.parametrize(("gate", "defect"), SEEDS)
+def test_a_defect_is_caught_by_its_gate_alone(gate: str, defect: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, _, name = gate.partition(".")
+    assert judged(policy, DEFECTS[gate][defect])
+    monkeypatch.setattr(JUDGES[policy][0], name, lambda *_: iter(()))
+    assert judged(policy, DEFECTS[gate][defect]) == []
+
+
+@pytest.mark.parametrize("policy", JUDGES)
+def test_where_nothing_is_wrong_no_gate_is_red(policy: str) -> None:
+    assert judged(policy, lambda _: None) == []
+
+
+def test_every_gate_has_a_defect_that_it_is_for() -> None:
+    """A gate that is added is seeded too; that of the service is one function: test_policy.py goes through its bars."""
+    own = {f"{name}.judge_{name}" for name in JUDGES} | {"drift.judge_distance"}  # which two gates share
+    gates = {
+        f"{policy}.{name}"
+        for policy, (module, *_) in JUDGES.items()
+        for name, _ in getmembers(module, isfunction)
+        if name.startswith("judge_")
+    }
+    assert gates - own == set(DEFECTS)
