@@ -18,10 +18,10 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: help setup demo test lint bench lock
+.PHONY: help setup demo test lint bench defects lock
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Make the environment in .venv; nothing to do while the locks are the same
 	@cmp -s requirements.txt .venv/requirements.txt && \
@@ -45,6 +45,9 @@ lint: setup ## The linters alone
 
 bench: setup ## Time ours beside theirs: a table, and build/bench.json
 	python -m tests.bench
+
+defects: setup ## Seed defects and controls through the real workflow: a table, build/defects.json and .md
+	python -m tests.defects
 
 lock: setup ## Compile all locks again
 	$(MAKE) -C '$(TEMPLATE)' lock

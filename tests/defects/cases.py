@@ -1,0 +1,357 @@
+"""The cases: each is one small change on a good repository, and the check that has to turn red; controls stay green."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import polars as pl
+import yaml
+
+from tests.defects.world import UNTIL, Days, Files, Outcome, World
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is tried, and what has to come of it."""
+
+    name: str
+    play: Callable[[World], Outcome]
+    by: str = ""  # the check that turns red: a job, or the owner's review; none for a control
+    words: str = ""  # that its message holds
+
+    def holds(self, found: Outcome) -> bool:
+        """Whether it was caught, in the right place and with the right words; a control: whether all was green."""
+        said = " ".join(found.said.split())
+        return (self.by in found.red if self.by else not found.red) and self.words in said
+
+
+def change(name: str, files: Callable[[World], Files], by: str = "", words: str = "", branch: str = "") -> Case:
+    """A case that is a pull request."""
+    return Case(name, lambda world: world.pull_request(files(world), branch), by, words)
+
+
+def edit(name: str, file: str, *changes: tuple[str, str], by: str = "", words: str = "") -> Case:
+    """A case that is words replaced in one file."""
+    return change(name, lambda world: world.edit(file, *changes), by, words)
+
+
+def delivery(name: str, spoil: Callable[[Days], Days], by: str = "data", words: str = "") -> Case:
+    """A case that is other daily files."""
+    return change(name, lambda world: world.delivered(spoil), by, words)
+
+
+def knobs(name: str, by: str = "", words: str = "", **blocks: Mapping[str, Any]) -> Case:
+    """A case that is other values in params.yaml."""
+    return change(name, lambda world: world.knobs(**blocks), by, words)
+
+
+# --- what a delivery can be spoiled by ---
+
+
+def on(day: int, spoil: Callable[[pl.DataFrame], pl.DataFrame]) -> Callable[[Days], Days]:
+    """Spoils the file of one day, counted back from the last."""
+    when = UNTIL - timedelta(days=day)
+    return lambda days: {**days, when: spoil(days[when])}
+
+
+def since(day: int, spoil: Callable[[pl.DataFrame], pl.DataFrame]) -> Callable[[Days], Days]:
+    """Spoils the files from a day on."""
+    return lambda days: {
+        when: spoil(table) if when > UNTIL - timedelta(days=day) else table for when, table in days.items()
+    }
+
+
+def first_rows(number: int, value: float | None) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    """Another amount in the first rows."""
+    amount = pl.when(pl.int_range(pl.len()) < number).then(value).otherwise("tx_amount").cast(pl.Float64)
+    return lambda table: table.with_columns(tx_amount=amount)
+
+
+def labels_of_the_day_before(days: Days) -> Days:
+    """Every day's labels are those of the day before, in their order."""
+    shifted = {}
+    for day, table in days.items():
+        labels = days.get(day - timedelta(days=1), table)["tx_fraud"]
+        times = -(-len(table) // len(labels))
+        shifted[day] = table.with_columns(tx_fraud=pl.concat([labels] * times).head(len(table)))
+    return shifted
+
+
+def without(day: int) -> Callable[[Days], Days]:
+    """A day's file is lost."""
+    lost = UNTIL - timedelta(days=day)
+    return lambda days: {when: table for when, table in days.items() if when != lost}
+
+
+def yesterday_again(days: Days) -> Days:
+    """The newest file is the one of the day before, under the new name."""
+    return {**days, UNTIL: days[UNTIL - timedelta(days=1)]}
+
+
+CENTS = pl.col("tx_amount") * 100
+
+DATA = [
+    delivery(
+        "A renamed column",
+        on(0, lambda table: table.rename({"tx_amount": "amount"})),
+        words="has no column `tx_amount`",
+    ),
+    delivery("A wrong type", on(0, lambda table: table.cast({"tx_amount": pl.String})), words="expected numbers"),
+    delivery("Nulls", on(3, first_rows(20, None)), words="values.missing"),
+    delivery("Duplicated ids", on(3, lambda table: pl.concat([table, table.head(50)])), words="repeat an identifier"),
+    delivery("Values out of range", on(3, first_rows(20, -5.0)), words="values.out_of_range"),
+    delivery(
+        "Cents for euros", since(10, lambda t: t.with_columns(tx_amount=CENTS)), by="test", words="calibration_error"
+    ),
+    delivery("A stale file", yesterday_again, words="days.behind"),
+    delivery("A missing day", without(12), words="1 of the 35 daily files"),
+    delivery("Labels shifted by a day", labels_of_the_day_before, by="test", words="metrics.roc_auc.minimum"),
+    delivery("A batch that lost most of its rows", on(9, lambda table: table.head(500)), words="volume.minimum"),
+]
+
+# --- what code can do to a model ---
+
+FORWARD = "        return torch.sigmoid(self.logits(widen(columns, self.inputs, self.windows)))\n"
+
+
+def network(name: str, *lines: str, words: str) -> Case:
+    """A case in which the network answers by other lines than those it was trained by."""
+    new = "".join(f"        {line}\n" for line in lines)
+    return edit(name, "pipeline/train.py", (FORWARD, new), by="test", words=words)
+
+
+def better_and_worse(world: World) -> Files:
+    """A larger network that is trained for longer, and that knows nothing at night."""
+    lines = (
+        '        night = columns[self.inputs.index("tx_during_night")]\n',
+        FORWARD.replace("\n", " * (1 - night)\n"),
+    )
+    return {
+        **world.edit("pipeline/train.py", (FORWARD, "".join(lines))),
+        **world.knobs(train={"epochs": 12, "hidden": [64, 32]}),
+    }
+
+
+MODEL = [
+    edit(
+        "A label leaked into a feature",
+        "pipeline/features.py",
+        ("(pl.col(TIME).dt.hour() <= 6).cast(pl.Int64)", "pl.col(LABEL).cast(pl.Int64)"),
+        by="test",
+        words="look at the input in pipeline/features.py",
+    ),
+    edit(
+        "Train and test overlapping",
+        "pipeline/params.py",
+        ("train_last = test_first - delay - timedelta(days=1)", "train_last = test_first + timedelta(days=2)"),
+        by="test",
+        words="contamination",
+    ),
+    knobs("A worse model", "test", "champion.metrics.average_precision", train={"epochs": 1, "learning_rate": 1e-4}),
+    change("Better over all, worse on a slice", better_and_worse, "test", "where tx_during_night is 1"),
+    network(
+        "An unfair model",
+        'often = (columns[self.inputs.index("customer_nb_tx_7d")] >= 23).float()',
+        "return torch.sigmoid(self.logits(widen(columns, self.inputs, self.windows)) + 6 * often)",
+        words="fairness.groups.use",
+    ),
+    network(
+        "A mis-calibrated model",
+        "return torch.sigmoid(self.logits(widen(columns, self.inputs, self.windows)) + 3)",
+        words="metrics.calibration_error.maximum",
+    ),
+    network(
+        "A network that ignores an input",
+        'ignored = self.inputs.index("tx_during_night")',
+        "columns = tuple(column * (at != ignored) for at, column in enumerate(columns))",
+        "return torch.sigmoid(self.logits(widen(columns, self.inputs, self.windows)))",
+        words="tx_during_night, shuffled",
+    ),
+    edit(
+        "An export that differs from what was trained",
+        "pipeline/export.py",
+        ("graph(network.eval())", "graph(deepcopy(network).half().float().eval())"),
+        ("from pathlib import Path", "from copy import deepcopy\nfrom pathlib import Path"),
+        by="train",
+        words="the exported graph differs from the fitted network",
+    ),
+]
+
+SERVICE = [
+    edit(
+        "A service that does not start",
+        "pipeline/service.py",
+        ('        self.rows = Counter("', '        os.environ["LICENSE"]\n        self.rows = Counter("'),
+        by="service",
+        words="did not start within",
+    ),
+    edit(
+        "A service that answers slowly",
+        "pipeline/service.py",
+        ("        scores = model.predict(table)", "        time.sleep(0.3)\n        scores = model.predict(table)"),
+        ("import os\n", "import os\nimport time\n"),
+        by="service",
+        words="latency_ms.p99",
+    ),
+    edit(
+        "A service that changed its contract",
+        "pipeline/service.py",
+        ('{schema.ID: i, "score": score}', '{schema.ID: i, "probability": score}'),
+        by="service",
+        words="the service's scores are not those of the model that was tested",
+    ),
+]
+
+# --- what hands can do to the rules ---
+
+NIGHTLY = """\
+name: Nightly
+
+on:
+  workflow_dispatch:
+
+permissions: {}
+
+concurrency:
+  group: nightly
+  cancel-in-progress: false
+
+jobs:
+  nightly:
+    name: Nightly
+    runs-on: ubuntu-latest
+    timeout-minutes: 5
+    permissions:
+      contents: read # to check out
+    steps:
+      - uses: actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1
+        with:
+          persist-credentials: false
+"""
+
+
+def workflow(name: str, old: str, new: str, words: str) -> Case:
+    """A case that is a new workflow, good but for one thing."""
+    return change(name, lambda world: {".github/workflows/nightly.yml": NIGHTLY.replace(old, new)}, "checks", words)
+
+
+def gutted(world: World) -> Files:
+    """The judge finds nothing, the model's own test asks nothing, and the model has learned nothing."""
+    judges = ("judge.violations(measured, policy),", "judge.violations(measured, policy)[:0],")
+    return {
+        **world.edit("pipeline/policy/judges.py", judges),
+        **world.knobs(train={"learning_rate": 1e-9}),
+        "tests/model/test_behaviour.py": "def test_nothing() -> None:\n    pass\n",
+    }
+
+
+def policy(world: World, file: str, pattern: str, to: str) -> Files:
+    """A policy with something else in the place of a pattern."""
+    text, found = re.subn(pattern, to, world.read(f"policies/{file}.yaml"), count=1)
+    assert found, pattern
+    return {f"policies/{file}.yaml": text}
+
+
+RULES = [
+    Case(
+        "A loosened policy without its owner",
+        lambda world: world.without_owner(
+            policy(world, "model", r"roc_auc: {minimum: [0-9.]+", "roc_auc: {minimum: 0")
+        ),
+        "owner",
+        "An owner of `policies/`",
+    ),
+    change(
+        "A policy with a typo",
+        lambda world: policy(world, "model", "roc_auc: {minimum", "roc_auc: {minimun"),
+        "test",
+        "minimun is no bar here; did you mean `minimum`?",
+    ),
+    change("A change to the judge itself", gutted, "report", "by the judge and the bars of the base branch"),
+    workflow(
+        "An unpinned action",
+        "@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1",
+        "@v7",
+        words="unpinned-uses",
+    ),
+    workflow(
+        "A workflow that gives itself write permission",
+        "permissions: {}",
+        "permissions: write-all",
+        "excessive-permiss",
+    ),
+]
+
+WORLD = [
+    Case(
+        "A drifted batch",
+        lambda world: world.drift('rows.with_columns(tx_amount=pl.col("tx_amount") * (1 + new.cast(pl.Float64)))'),
+        "measure",
+        "tx_amount is",
+    ),
+]
+
+DEFECTS = [*DATA, *MODEL, *SERVICE, *RULES, *WORLD]
+
+# --- controls ---
+
+
+def refactored(world: World) -> Files:
+    """A function by another name."""
+    return world.edit("pipeline/schema.py", ("_ratio(", "_mean("))
+
+
+def bumped(world: World) -> Files:
+    """Locks that another resolver wrote: hashes in another order. The environment of the tests is not touched."""
+    return {
+        name: "\n".join([*lines, ""])
+        for name in ("requirements.txt", "requirements-service.txt")
+        if (lines := reordered(world.read(name).rstrip("\n").split("\n")))
+    }
+
+
+def reordered(lines: list[str]) -> list[str]:
+    """A lock whose last package has its first two hashes exchanged."""
+    last = max(at for at, line in enumerate(lines) if line.endswith("\\") and "--hash" not in line)
+    one, other = lines[last + 1 : last + 3]
+    ends = " \\" if other.endswith("\\") else ""
+    return [*lines[: last + 1], other.removesuffix(" \\") + " \\", one.removesuffix(" \\") + ends, *lines[last + 3 :]]
+
+
+def sliced(world: World) -> Files:
+    """One more slice is measured."""
+    slices = yaml.safe_load(world.read("params.yaml"))["evaluate"]["slices"]
+    return world.knobs(evaluate={"slices": [*slices, {"column": "customer_nb_tx_7d", "to": 5}]})
+
+
+UNIT_TEST = """\
+from pipeline.schema import feature_row
+
+
+def test_a_longer_window_has_more_columns() -> None:
+    assert len(feature_row([1, 7])) > len(feature_row([1]))
+"""
+
+CONTROLS = [
+    change("Documentation", lambda world: {"README.md": "Other words.\n"}),
+    change("A refactoring", refactored),
+    change("A new unit test", lambda world: {"tests/test_columns.py": UNIT_TEST}),
+    knobs("More data from the same world", data={"until": str(UNTIL + timedelta(days=3))}),
+    knobs("A better model", train={"epochs": 10}),
+    change(
+        "A stricter policy that holds",
+        lambda world: policy(world, "model", r"roc_auc: {minimum: 0.70?}", "roc_auc: {minimum: 0.71}"),
+    ),
+    change("A renamed branch", lambda world: {"NOTES.md": "A note.\n"}, branch="feature/other-name"),
+    change("A dependency bump", bumped),
+    change("A new slice", sliced),
+    knobs("A longer window", split={"train": 9}),
+    Case(
+        "A batch that only has fewer rows",
+        lambda world: world.drift("rows.filter(~new | (pl.int_range(pl.len()) % 5 > 0))"),
+    ),
+]
+
+CASES = [*DEFECTS, *CONTROLS]

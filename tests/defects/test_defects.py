@@ -1,0 +1,59 @@
+"""A part of the cases at every `make test`, another one after each commit; `make defects` runs them all."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.baking import ROOT
+from tests.defects.__main__ import table
+from tests.defects.cases import CASES, CONTROLS, DEFECTS, Case
+from tests.defects.world import Outcome, World, world
+
+PARTS = 5  # a fifth of the cases takes some five minutes of two quiet cores
+
+
+def part() -> list[Case]:
+    """The cases whose turn it is: every fifth, shifted by one with each commit."""
+    count = subprocess.run(["git", "rev-list", "--count", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
+    return CASES[int(count or 0) % PARTS :: PARTS]
+
+
+@pytest.fixture(scope="module")
+def bank() -> Iterator[World]:
+    """A small bank with a model in production."""
+    with world() as made:
+        yield made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", part(), ids=lambda case: str(case.name))
+def test_case(case: Case, bank: World) -> None:
+    found = case.play(bank)
+    assert case.holds(found), found.said
+
+
+def test_in_as_many_commits_as_there_are_parts_every_case_has_its_turn() -> None:
+    assert sorted(case.name for start in range(PARTS) for case in CASES[start::PARTS]) == sorted(c.name for c in CASES)
+    assert len({case.name for case in CASES}) == len(CASES)
+
+
+def test_a_case_holds_where_the_right_check_says_the_right_words() -> None:
+    defect = Case("x", lambda world: Outcome((), ""), by="data", words="values.missing in")
+    assert defect.holds(Outcome(("data", "report"), "… values.missing\n  in"))
+    assert not defect.holds(Outcome(("test",), "values.missing in"))
+    assert not defect.holds(Outcome(("data",), "something else"))
+    assert not defect.holds(Outcome((), "values.missing in"))
+    control = Case("y", lambda world: Outcome((), ""))
+    assert control.holds(Outcome((), "")) and not control.holds(Outcome(("checks",), ""))
+
+
+def test_every_defect_names_a_check_and_words_and_no_control_does() -> None:
+    assert all(case.by and case.words for case in DEFECTS)
+    assert not any(case.by for case in CONTROLS)
+
+
+def test_the_table_is_markdown() -> None:
+    row = {"case": "Nulls", "caught": "yes", "by": "Data", "seconds": 12.3}
+    assert re.fullmatch(r"\| Nulls \| yes \| Data \| 12 \|", list(table([row]))[-1])

@@ -1,0 +1,270 @@
+"""A small bank with a model in production, from which every case starts: a pull request that is closed afterwards."""
+
+import html
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import polars as pl
+import yaml
+
+from tests import baking
+from tests.rehearsal.driver import Rehearsal, Run
+from tests.rehearsal.project import Project
+from tests.rehearsal.small import small
+
+UNTIL = date(2018, 8, 14)
+FIRST, LAST = UNTIL - timedelta(days=45), UNTIL + timedelta(days=10)  # days that the bank has delivered
+WORKFLOWS = ("pull-request.yml", "release.yml", "deploy.yml", "drift.yml")
+PULL_REQUEST, DRIFT = "Pull request", "Drift"
+STRANGER = "dave"  # of the team, and no owner of the bars
+
+Files = Mapping[str, str | None]  # the text by the path; None removes one
+Days = dict[date, pl.DataFrame]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a case: the checks that are red, and all that was said."""
+
+    red: tuple[str, ...]
+    said: str
+    run: Run | None = field(default=None, repr=False)
+
+
+@dataclass
+class World:
+    """The repository on the forge, the bank's daily files, and where its variants are put."""
+
+    project: Project
+    folder: Path
+    cases: int = 0
+
+    @property
+    def days(self) -> Path:
+        """The bank's daily files."""
+        return self.folder / "days"
+
+    def read(self, name: str) -> str:
+        """A file of main."""
+        return self.project.read(name)
+
+    def knobs(self, **blocks: Mapping[str, Any]) -> Files:
+        """params.yaml with other values in its blocks."""
+        knobs = yaml.safe_load(self.read("params.yaml"))
+        return {"params.yaml": yaml.safe_dump({**knobs, **{name: knobs[name] | blocks[name] for name in blocks}})}
+
+    def edit(self, name: str, *changes: tuple[str, str]) -> Files:
+        """A file of main with words replaced, each of which is there."""
+        text = self.read(name)
+        for old, new in changes:
+            assert old in text, f"{name} has no {old!r}"
+            text = text.replace(old, new)
+        return {name: text}
+
+    def delivered(self, change: Callable[[Days], Days]) -> Files:
+        """params.yaml with the source that a delivery has changed."""
+        source = self.folder / f"days-{self.cases}"
+        write(source, change(self.delivery()))
+        return self.knobs(data={"source": str(source)})
+
+    def delivery(self, last: date = UNTIL) -> Days:
+        """The bank's files up to a day, as tables."""
+        return {day: pl.read_parquet(self.days / f"{day}.parquet") for day in between(FIRST, last)}
+
+    # --- what is tried ---
+
+    def pull_request(self, files: Files, branch: str = "") -> Outcome:
+        """Propose the change, let its run end, close it."""
+        self.cases += 1
+        number = self.project.propose(branch or f"case-{self.cases}", files, "A change")
+        run = self.newest(PULL_REQUEST)
+        self.close(number)
+        return outcome(run)
+
+    def without_owner(self, files: Files) -> Outcome:
+        """Propose the change, have somebody approve it who owns no bars, and try to merge it."""
+        self.cases += 1
+        number = self.project.propose(f"case-{self.cases}", files, "A change")
+        found = outcome(self.newest(PULL_REQUEST))
+        self.project.approve(number, login=STRANGER)
+        try:
+            self.project.merge(number, login=STRANGER)
+        except HTTPError as error:
+            found = Outcome((*found.red, "owner"), found.said + f"\n{error.code} {error.read().decode()}", found.run)
+            self.close(number)
+        return found
+
+    def drift(self, rows: str) -> Outcome:
+        """The drift check of a prediction log: of a week after the model's test week, in which `rows` came."""
+        self.cases += 1
+        log = self.folder / f"log-{self.cases}"
+        model = self.folder / "model.tar"
+        if not model.exists():
+            model.write_bytes(self.asset("model.tar"))
+        command = ["-c", LOG.replace("ROWS", rows), str(model), str(self.days), str(log)]
+        subprocess.run([sys.executable, *command], cwd=self.project.folder, check=True)
+        with self.project.variables(PREDICTION_LOG=str(log)):
+            self.project.github.run_workflow("drift.yml")
+            run = self.newest(DRIFT)
+        said = [*self.project.call("GET", "pulls?state=open"), *self.project.call("GET", "issues?state=open")]
+        found = outcome(run)
+        return Outcome(found.red, "\n".join([found.said, *(each["title"] for each in said)]), run)
+
+    def close(self, number: int) -> None:
+        """Close a pull request."""
+        self.project.call("PATCH", f"pulls/{number}", {"state": "closed"})
+
+    def newest(self, workflow: str) -> Run:
+        """The newest run of a workflow, ended."""
+        self.project.github.wait()
+        return next(run for run in reversed(self.project.github.runs) if run.workflow.name == workflow)
+
+    def asset(self, name: str) -> bytes:
+        """A file of the release of what is in production."""
+        (release,) = self.project.call("GET", "releases")
+        (url,) = [asset["url"] for asset in release["assets"] if asset["name"] == name]
+        token = f"Bearer {self.project.github.forge.user('alice')}"
+        with urlopen(Request(url, headers={"Authorization": token, "Accept": "application/octet-stream"})) as answer:
+            return bytes(answer.read())
+
+
+LOG = """
+import sys, tarfile
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+
+from pipeline import features, log, model, params
+
+tar, days, into = map(Path, sys.argv[1:])
+with tarfile.open(tar) as packed:
+    packed.extractall(into.with_suffix(".model"), filter="data")
+scorer, knobs = model.load(into.with_suffix(".model") / "model"), params.load()
+until = date.fromisoformat(knobs["data"]["until"])
+files = sorted(path for path in days.iterdir() if path.stem > str(until - timedelta(days=20)))
+rows = pl.concat(pl.read_parquet(path) for path in files)
+new = pl.col("tx_datetime").dt.date() > until
+rows = ROWS
+table = features.compute(rows, **{name: knobs["features"][name] for name in ("windows", "delay")}).filter(new)
+table = table.filter(pl.col("tx_datetime").dt.date() <= until + timedelta(days=7))
+logged = table.select(
+    "transaction_id",
+    pl.col("tx_datetime").cast(pl.Datetime("us")),
+    *(column.name for column in scorer.inputs),
+    pl.Series(log.SCORE, scorer.predict(table)),
+    pl.lit("0" * 32).alias(log.REQUEST),
+    pl.lit(datetime.now(UTC)).cast(log.ALWAYS[log.SCORED]).alias(log.SCORED),
+)
+for name, part in log.parts(logged, scorer.digest, log.policy()):
+    log.Folder.at(str(into)).put(name, log.encoded(part))
+"""
+"""Writes the log as the service does. argv: the model, the bank's days, the log."""
+
+
+def outcome(run: Run) -> Outcome:
+    """The red jobs of a run, and what they and the report said."""
+    red = tuple(name for name, job in run.jobs.items() if job.conclusion not in ("success", "skipped"))
+    said = "\n".join([*(run.jobs[name].log for name in red), html.unescape(run.summary), run.error])
+    return Outcome(tuple(name for name in red if name != "required"), said, run)
+
+
+def between(first: date, last: date) -> list[date]:
+    """The days from first to last."""
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+
+def write(folder: Path, days: Days) -> None:
+    """Daily files."""
+    folder.mkdir(parents=True)
+    for day, table in days.items():
+        table.write_parquet(folder / f"{day}.parquet")
+
+
+# --- how it began ---
+
+
+@contextmanager
+def world() -> Iterator[World]:
+    """A small bank, whose model has gone all the way into production."""
+    with (
+        tempfile.TemporaryDirectory(prefix="defects-") as folder,  # act takes no space in a path
+        Rehearsal(Path(folder) / "github", Path(sys.prefix)) as github,
+    ):
+        bake = bank(Path(folder))
+        project = Project.start(github, bake, bots_may_open=True)
+        github.forge.team("acme/ml", "alice", "bob", STRANGER)
+        github.forge.repositories[project.repository].roles[STRANGER] = "write"
+        made = World(project, Path(folder))
+        promote(made)
+        yield made
+
+
+def bank(folder: Path) -> Path:
+    """A small bake that reads a bank's daily files."""
+    template, days = baking.template(folder / "template"), folder / "days"
+    (folder / "bake").mkdir()
+    bake = small(template, folder / "bake", *WORKFLOWS)
+    subprocess.run([sys.executable, "-c", DELIVER, days, str(FIRST), str(LAST)], cwd=bake, check=True)
+    knobs = yaml.safe_load((bake / "params.yaml").read_text())
+    knobs["data"]["source"] = str(days)
+    knobs["explain"] |= {"repeats": 1, "rows": 2, "draws": 20}
+    (bake / "params.yaml").write_text(yaml.safe_dump(knobs))
+    for path in (bake / "tests").iterdir():
+        if path.name not in ("test_content.py", "conftest.py", "model"):
+            path.unlink()
+    policy = bake / "policies" / "model.yaml"
+    policy.write_text(re.sub(r"each_class: \d+", "each_class: 20", policy.read_text()))
+    git = ("git", "-c", "user.name=alice", "-c", "user.email=alice@example.org")
+    project = bake / "pyproject.toml"
+    project.write_text(
+        project.read_text().replace('files = ["."]', 'files = ["pipeline/policy"]')
+    )  # seconds, not a minute
+    subprocess.run([*git, "commit", "--quiet", "--all", "--message=Read our own days"], cwd=bake, check=True)
+    return bake
+
+
+DELIVER = """
+import sys
+from datetime import date, timedelta
+from pathlib import Path
+
+from pipeline import params, simulate
+
+folder, first, last = Path(sys.argv[1]), *map(date.fromisoformat, sys.argv[2:])
+folder.mkdir(parents=True)
+knobs = params.load()["simulate"]
+for number in range((last - first).days + 1):
+    day = first + timedelta(days=number)
+    simulate.day(day, knobs).write_parquet(folder / f"{day}.parquet")
+"""
+"""Writes the simulator's days as a bank's files. argv: the folder, the first day, the last."""
+
+
+def promote(made: World) -> None:
+    """The first model, as its people let it into production."""
+    project = made.project
+    project.github.wait()
+    number = project.opened("promote/production")["number"]
+    made.newest(PULL_REQUEST).approve()
+    assert made.newest(PULL_REQUEST).conclusion == "success", made.newest(PULL_REQUEST).log
+    project.approve(number)
+    project.merge(number)
+    assert made.newest("Deploy").conclusion == "success", made.newest("Deploy").log
+
+
+def timed(act: Callable[[], Outcome]) -> tuple[Outcome, float]:
+    """What became of it, and the seconds that it took."""
+    began = time.monotonic()
+    return act(), time.monotonic() - began
