@@ -374,8 +374,9 @@ def check(tale: Story, expected: str, after: str) -> None:
     facts = artifact(tale.project, run, "facts-drift")
     gate, measured = json.loads(facts["gate-drift.json"]), json.loads(facts["drift.json"])
     say(f"the summary says {found(r'^## (.*)$', run.summary)}")
-    for violation in sorted(gate["violations"], key=lambda each: "live" not in each["rule"])[:3]:
-        print(styled(f"    {violation['value']}", DIM))
+    missed = sorted(gate["violations"], key=lambda each: "live" not in each["rule"])
+    for value in list(dict.fromkeys(each["value"] for each in missed))[:3]:
+        print(styled(f"    {value}", DIM))
     live = measured["live"]
     value, low, high = (live["metrics"]["average_precision"][name] for name in ("value", "low", "high"))
     days = " to ".join(live["days"])
