@@ -19,12 +19,12 @@ class Case:
     name: str
     play: Callable[[World], Outcome]
     by: str = ""  # the check that turns red: a job, or the owner's review; none for a control
-    words: str = ""  # that its message holds
+    words: str = ""  # that its message holds, as a regular expression
 
     def holds(self, found: Outcome) -> bool:
         """Whether it was caught, in the right place and with the right words; a control: whether all was green."""
         said = " ".join(found.said.split())
-        return (self.by in found.red if self.by else not found.red) and self.words in said
+        return (self.by in found.red if self.by else not found.red) and bool(re.search(self.words, said))
 
 
 def change(name: str, files: Callable[[World], Files], by: str = "", words: str = "", branch: str = "") -> Case:
@@ -122,6 +122,9 @@ def network(name: str, *lines: str, words: str) -> Case:
     return edit(name, "pipeline/train.py", (FORWARD, new), by="test", words=words)
 
 
+BETTER = r"\| [\d.]+ \| [\d.]+ \| \*\*0\."  # than the champion, in the report's table
+
+
 def better_and_worse(world: World) -> Files:
     """A larger network that is trained for longer, and that knows nothing at night."""
     lines = (
@@ -150,7 +153,12 @@ MODEL = [
         words="contamination",
     ),
     knobs("A worse model", "test", "champion.metrics.average_precision", train={"epochs": 1, "learning_rate": 1e-4}),
-    change("Better over all, worse on a slice", better_and_worse, "test", "where tx_during_night is 1"),
+    change(
+        "Better over all, worse on a slice",
+        better_and_worse,
+        "test",
+        rf"champion\.slices.*where tx_during_night is 1.*average precision {BETTER}",
+    ),
     network(
         "An unfair model",
         'often = (columns[self.inputs.index("customer_nb_tx_7d")] >= 23).float()',
@@ -267,7 +275,7 @@ RULES = [
         "A policy with a typo",
         lambda world: policy(world, "model", "roc_auc: {minimum", "roc_auc: {minimun"),
         "test",
-        "minimun is no bar here; did you mean `minimum`?",
+        "minimun is no bar here; did you mean `minimum`",
     ),
     change("A change to the judge itself", gutted, "report", "by the judge and the bars of the base branch"),
     workflow(
