@@ -105,14 +105,18 @@ class World:
             self.close(number)
         return found
 
-    def drift(self, rows: str) -> Outcome:
-        """The drift check of a prediction log: of a week after the model's test week, in which `rows` came."""
+    def drift(self, rows: str = "rows", kept: str = "logged") -> Outcome:
+        """The drift check of a prediction log of the week after the model's test week.
+
+        rows: what the bank saw that week, as an expression on its `rows`, of which those of the week are `new`.
+        kept: what of its predictions came to the log, as an expression on `logged`.
+        """
         self.cases += 1
         log = self.folder / f"log-{self.cases}"
         model = self.folder / "model.tar"
         if not model.exists():
             model.write_bytes(self.asset("model.tar"))
-        command = ["-c", LOG.replace("ROWS", rows), str(model), str(self.days), str(log)]
+        command = ["-c", LOG.replace("ROWS", rows).replace("KEPT", kept), str(model), str(self.days), str(log)]
         subprocess.run([sys.executable, *command], cwd=self.project.folder, check=True)
         with self.project.variables(PREDICTION_LOG=str(log)):
             self.project.github.run_workflow("drift.yml")
@@ -167,7 +171,7 @@ logged = table.select(
     pl.lit("0" * 32).alias(log.REQUEST),
     pl.lit(datetime.now(UTC)).cast(log.ALWAYS[log.SCORED]).alias(log.SCORED),
 )
-for name, part in log.parts(logged, scorer.digest, log.policy()):
+for name, part in log.parts(KEPT, scorer.digest, log.policy()):
     log.Folder.at(str(into)).put(name, log.encoded(part))
 """
 """Writes the log as the service does. argv: the model, the bank's days, the log."""

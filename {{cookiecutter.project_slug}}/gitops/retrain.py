@@ -121,9 +121,9 @@ def decide(told: Facts, seen: Seen, params: str, bars: Json, now: datetime) -> D
 
 
 def began(told: Facts) -> str:
-    """The day on which the last of the breaches began: data up to a later day holds something of each."""
+    """The day on which the first of the breaches began. The last would not do: a bar that comes and goes is young."""
     known = [violation["since"] for violation in told["gate"]["violations"] if violation.get("since")]
-    return max(known, default=told["measured"]["window"][0])
+    return min(known, default=told["measured"]["window"][0])
 
 
 def resting(requests: Sequence[Json], bars: Json, now: datetime) -> str:
@@ -210,7 +210,7 @@ def request(told: Facts, bars: Json, app: bool) -> str:
 
 
 TOO_EARLY = (
-    "**The last breach began on {day}, and no label of a later day has matured**: a model that learns from these days "
+    "**The first breach began on {day}, and no label of a later day has matured**: a model that learns from these days "
     "has not seen it yet. The longer this waits the more of it is in; to go back meanwhile, see deploy/ROLLBACK.md."
 )
 START = (
@@ -249,7 +249,7 @@ def covered(told: Facts, learned: str | None) -> str:
     lines = [
         COVERED,
         "## Production drifts, and this promotion answers it",
-        f"\nIts model has learned from data until {learned}, past {began(told)}, when the last breach began. "
+        f"\nIts model has learned from data until {learned}, past {began(told)}, when the first breach began. "
         "So no retrain request is opened: **merge this**, and the next check says whether it was enough.",
         *evidence(told),
     ]

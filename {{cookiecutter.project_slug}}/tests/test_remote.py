@@ -25,7 +25,8 @@ TINY: dict[str, dict[str, Any]] = {
     "features": {"windows": [1, 3], "delay": 2},
     "split": {"train": 6, "test": 4},
     "train": {"epochs": 1},
-    "evaluate": {"resamples": 20},
+    "evaluate": {"resamples": 20, "groups": {"use": [{"column": "customer_nb_tx_3d", "to": 5}]}},
+    "explain": {"repeats": 1, "rows": 2, "draws": 20},
 }
 
 pytestmark = pytest.mark.slow
@@ -49,7 +50,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield runs
 
 
-TARGETS = ("validate", "evaluate")
+TARGETS = ("validate", "evaluate", "reference", "explain")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def trained(machine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository, one commit, with a tiny world; its pipeline has run."""
     repository = tmp_path_factory.mktemp("work") / "the repository"
     shutil.copytree(ROOT / "pipeline", repository / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore"):
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore", "policies/log.yaml"):
         (repository / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, repository / name)
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -147,7 +148,9 @@ def test_another_knob_trains_again(trained: Path, machine: Path, tmp_path: Path)
     (clone / "params.yaml").write_text(yaml.safe_dump(params))
     machine.unlink(missing_ok=True)
     run(clone, "dvc", "repro", *TARGETS)
-    assert machine.read_text().split("\n")[:-1] == [f"-m pipeline.{stage}" for stage in ("train", "export", "evaluate")]
+    ran = machine.read_text().split("\n")[:-1]
+    assert ran[:2] == ["-m pipeline.train", "-m pipeline.export"]
+    assert sorted(ran[2:]) == [f"-m pipeline.{stage}" for stage in ("evaluate", "explain", "reference")]
     assert digests(clone)["model/manifest.json"] != digests(trained)["model/manifest.json"]
 
 

@@ -59,7 +59,8 @@ def test_a_model_is_mirrored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     done = run(folder, "--champion", MLFLOW_TRACKING_URI=store)
     assert "version 1 of a repository, alias `champion`" in done.stdout, done.stderr
     client = mlflow.MlflowClient()
-    assert client.get_registered_model("a repository").aliases == {"candidate": "1", "champion": "1"}
+    aliases = client.get_registered_model("a repository").aliases
+    assert {name: str(number) for name, number in aliases.items()} == {"candidate": "1", "champion": "1"}
     tags = client.get_model_version("a repository", "1").tags
     assert (tags["lineage.run"], tags["lineage.commit"]) == ("7", "c")
     track.MANIFEST.write_text(json.dumps(promoted | {"model": "sha256:0"}))
