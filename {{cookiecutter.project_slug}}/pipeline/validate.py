@@ -61,6 +61,7 @@ def measure(table: pl.LazyFrame, columns: Sequence[Column], window: Days) -> dic
         "columns": faults(table, known),
         "duplicates": duplicates(table) if ID in names else None,
         "days": by_day(table, window) if TIME in names else None,
+        "levels": levels(table, known, window) if TIME in names else None,
         "label": labels(table) if {TIME, LABEL} <= names else None,
     }
 
@@ -138,6 +139,17 @@ def by_day(table: pl.LazyFrame, window: Days) -> dict[str, Any]:
         "outside": {"rows": sum(outside.values()), "examples": list(outside)[:EXAMPLES]},
         "rows": {str(day): rows for day, rows in inside.items()},
     }
+
+
+def levels(table: pl.LazyFrame, columns: Sequence[Column], window: Days) -> dict[str, dict[str, float]]:
+    """The mean of each column of floats that has a zero to measure from, by day; days without a value are left out."""
+    names = [c.name for c in columns if c.dtype == "float64" and c.minimum is not None and c.minimum >= 0]
+    if not names:
+        return {}
+    finite = [pl.col(name).filter(pl.col(name).is_finite()).mean() for name in names]
+    days = collect(per_day(table, pl.struct(finite))).unnest("value")
+    inside = days.filter(pl.col("day").is_between(window.since, window.test[1])).with_columns(pl.col("day").cast(str))
+    return {name: dict(inside.select("day", name).drop_nulls().iter_rows()) for name in names}
 
 
 def labels(table: pl.LazyFrame) -> dict[str, Any]:

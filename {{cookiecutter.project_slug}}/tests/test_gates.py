@@ -77,6 +77,7 @@ DEFECTS: dict[str, dict[str, Change]] = {
         "a stale file": lambda m: m["days"].update(behind=1),
         "a missing day": lambda m: m["days"].update(missing=["2018-08-03"]),
     },
+    "data.judge_levels": {"cents for euros": lambda m: m["levels"]["tx_amount"].update({"2018-08-05": 5_000.0})},
     "data.judge_volume": {"a batch that lost its rows": lambda m: m["days"]["rows"].update({"2018-08-05": 500})},
     "data.judge_labels": {"labels that have not arrived": lambda m: m["label"].update(share=0.0)},
     "data.judge_pin": {"a source that is not pinned": lambda m: m.update(pinned=False)},

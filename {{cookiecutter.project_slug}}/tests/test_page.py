@@ -104,6 +104,7 @@ def measured() -> dict[str, dict[str, Any]]:
                 "outside": good,
                 "rows": dict.fromkeys(DAYS, 1000),
             },
+            "levels": {"tx_amount": dict.fromkeys(DAYS, 50.0)},
             "label": {"share": 0.01, "days": dict.fromkeys(DAYS, 0.01)},
         },
         "manifest": {

@@ -22,6 +22,7 @@ BARS: dict[str, dict[str, Any]] = {
         "rows": {"minimum": 10_000},
         "days": {"missing": 0, "behind": 0, "outside": 0},
         "volume": {"minimum": 0.5, "maximum": 2.0},
+        "level": {"rows": 100, "minimum": 0.2, "maximum": 5},
         "duplicates": 0,
         "values": {"missing": 0, "nan": 0, "infinite": 0, "out_of_range": 0},
         "columns": {},
@@ -84,6 +85,7 @@ def sound_data() -> dict[str, Any]:
             "outside": {"rows": 0, "examples": []},
             "rows": dict.fromkeys(DAYS, 10_000),
         },
+        "levels": {"tx_amount": dict.fromkeys(DAYS, 50.0)},
         "label": {"share": 0.008, "days": dict.fromkeys(DAYS, 0.008)},
     }
 
@@ -186,6 +188,8 @@ def test_sound_data_meets_every_bar() -> None:
         ("days.outside", lambda m: m["days"].update(outside={"rows": 1, "examples": ["2018-08-15"]})),
         ("volume.minimum", lambda m: m["days"]["rows"].update({"2018-08-03": 4_999})),
         ("volume.maximum", lambda m: m["days"]["rows"].update({"2018-08-03": 20_001})),
+        ("level.minimum", lambda m: m["levels"]["tx_amount"].update({"2018-08-03": 9.9})),
+        ("level.maximum", lambda m: m["levels"]["tx_amount"].update({"2018-08-03": 5_000.0})),
         ("label.minimum", lambda m: m["label"].update(share=0.0009)),
         ("label.maximum", lambda m: m["label"].update(share=0.04)),
         ("label.day.minimum", lambda m: m["label"]["days"].update({"2018-08-03": 0.0})),
@@ -205,6 +209,7 @@ def test_bars_are_inclusive() -> None:
     def at_the_bars(measured: dict[str, Any]) -> None:
         measured["rows"] = 10_000
         measured["days"]["rows"] |= {"2018-08-03": 5_000, "2018-08-04": 20_000}
+        measured["levels"]["tx_amount"] |= {"2018-08-03": 10.0, "2018-08-04": 250.0}
         measured["label"]["share"] = 0.001
         measured["label"]["days"] |= {"2018-08-03": 0.0001, "2018-08-04": 0.05}
 

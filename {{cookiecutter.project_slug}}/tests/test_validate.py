@@ -113,6 +113,16 @@ def test_rows_of_other_days_are_counted_apart() -> None:
     assert measured["behind"] == 0 and measured["rows"]["2020-01-01"] == A_DAY - 3
 
 
+def test_levels_are_means_of_the_values_that_are_there() -> None:
+    measured = measure(with_values("tx_amount", None, nan, inf, 100.0))["levels"]
+    assert set(measured) == {"tx_amount"} and set(measured["tx_amount"]) == {f"2020-01-0{day}" for day in range(1, 6)}
+    rest = sound()["tx_amount"][4:A_DAY].sum()
+    assert measured["tx_amount"]["2020-01-01"] == pytest.approx((100 + rest) / (A_DAY - 3))
+    assert set(measure(with_values("tx_amount", *[nan] * A_DAY))["levels"]["tx_amount"]) == {
+        f"2020-01-0{day}" for day in range(2, 6)
+    }
+
+
 def test_shares_of_labels_are_of_rows_that_have_one() -> None:
     measured = measure(with_values(LABEL, None, None, 1, 1))["label"]
     assert measured["days"]["2020-01-01"] == 2 / 8 and measured["share"] == 6 / 48
@@ -125,7 +135,7 @@ def test_a_table_that_breaks_the_contract_is_measured_as_far_as_it_goes() -> Non
         {"column": TIME, "expected": "datetime", "found": "no column"},
         {"column": "tx_amount", "expected": "float64", "found": "String"},
     ]
-    assert measured["days"] is measured["label"] is None
+    assert measured["days"] is measured["levels"] is measured["label"] is None
     assert measured["rows"] == 50 and "customer_id" in measured["columns"]
 
 

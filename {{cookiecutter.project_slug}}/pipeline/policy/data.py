@@ -1,6 +1,6 @@
 """reports/validation.json against policies/data.yaml."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from statistics import median
 
 from pipeline.policy.bars import BEYOND, EXAMPLES, LEAST, Bars, Measured, Violation, nearest, number, percent
@@ -14,6 +14,7 @@ def judge_data(measured: Measured, policy: Bars) -> list[Violation]:
         *judge_rows(measured, policy),
         *judge_values(measured, policy),
         *judge_days(measured, policy),
+        *judge_levels(measured, policy),
         *judge_labels(measured, policy),
         *judge_pin(measured, policy),
     ]
@@ -140,21 +141,45 @@ def judge_days(measured: Measured, policy: Bars) -> Iterator[Violation]:
 def judge_volume(measured: Measured, policy: Bars) -> Iterator[Violation]:
     """Days with unusually few or many rows, one violation for each end."""
     rows, bars = measured["days"]["rows"], policy["volume"]
-    usual = median(rows.values()) if rows else 0
-    for end, words, odd in (
-        ("minimum", "fewer", {day: n for day, n in rows.items() if n < bars["minimum"] * usual}),
-        ("maximum", "more", {day: n for day, n in rows.items() if n > bars["maximum"] * usual}),
-    ):
-        if odd:
+    for end, usual, odd in astray(rows, bars):
+        words = "fewer" if end == "minimum" else "more"
+        yield Violation(
+            rule=f"volume.{end}",
+            file=measured["file"],
+            value=f"{len(odd)} of {len(rows)} days have {words} rows than they may; the median is {usual:,.0f}",
+            bar=f"at {LEAST[end]} {bars[end]:g} of the median, {bars[end] * usual:,.0f} rows",
+            rows=sum(rows[day] for day in odd),
+            examples=tuple(f"{day}: {rows[day]:,} rows" for day in odd[:EXAMPLES]),
+            next="look for a delivery of these days that broke off or ran twice, and load them again",
+        )
+
+
+def judge_levels(measured: Measured, policy: Bars) -> Iterator[Violation]:
+    """Days on which a column is a multiple of what it usually is, one violation for each column and end."""
+    if not (measured["days"] and measured["levels"]):
+        return
+    bars, rows = policy["level"], measured["days"]["rows"]
+    for name, means in measured["levels"].items():
+        judged = {day: mean for day, mean in means.items() if rows.get(day, 0) >= bars["rows"]}
+        for end, usual, odd in astray(judged, bars):
             yield Violation(
-                rule=f"volume.{end}",
+                rule=f"level.{end}",
                 file=measured["file"],
-                value=f"{len(odd)} of {len(rows)} days have {words} rows than they may; the median is {usual:,.0f}",
-                bar=f"at {LEAST[end]} {bars[end]:g} of the median, {bars[end] * usual:,.0f} rows",
-                rows=sum(odd.values()),
-                examples=tuple(f"{day}: {n:,} rows" for day, n in list(odd.items())[:EXAMPLES]),
-                next="look for a delivery of these days that broke off or ran twice, and load them again",
+                value=f"{name} strays on {len(odd)} of {len(judged)} days; the median day's mean is {usual:,.4g}",
+                bar=f"at {LEAST[end]} {bars[end]:g} times that",
+                rows=sum(rows[day] for day in odd),
+                examples=tuple(f"{day}: {means[day]:,.4g}" for day in odd[:EXAMPLES]),
+                next="look for another unit or currency in the deliveries of these days; if the world is so, widen "
+                "`level` in policies/data.yaml",
             )
+
+
+def astray(days: Mapping[str, float], bars: Bars) -> Iterator[tuple[str, float, list[str]]]:
+    """Each end of the bars with the median of all days, and the days beyond that end, if there are some."""
+    usual = median(days.values()) if days else 0
+    for end, beyond in BEYOND.items():
+        if odd := [day for day, value in days.items() if beyond(value, bars[end] * usual)]:
+            yield end, usual, odd
 
 
 def judge_labels(measured: Measured, policy: Bars) -> Iterator[Violation]:
@@ -206,7 +231,7 @@ def unjudged_data(measured: Measured, policy: Bars) -> list[str]:
     """What no bar of policies/data.yaml could be held against, and why."""
     sentences = [
         f"{what}, as their columns are missing or mistyped (see schema)"
-        for what in ("duplicates", "days", "label")
+        for what in ("duplicates", "days", "levels", "label")
         if measured[what] is None
     ]
     if measured["days"] and measured["label"]:

@@ -1,0 +1,177 @@
+"""Each defect of `make defects` that chance has a hand in, over many seeds, in process: is it caught every time?
+
+The cases, the check that has to catch each and the words it has to say are those of tests/defects; only GitHub is left
+out. Where there is no chance (a service that does not start, a rule, a workflow) once is enough: `make defects`.
+"""
+
+import html
+import importlib
+import io
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import tarfile
+import tempfile
+import traceback
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from itertools import repeat
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from tests.defects.cases import DATA, MODEL, WORLD
+from tests.defects.world import FIRST, LAST, LOG, Files, Outcome, World, bank, between
+
+SEEDS = 20
+CASES = {case.name: case for case in (*DATA, *MODEL, *WORLD)}
+HEAVY = (
+    "matplotlib",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "polars",
+    "scipy.stats",
+    "sklearn.ensemble",
+    "torch.onnx",
+    "yaml",
+)
+JOBS = {  # as the workflow has them; a module's name, and its arguments
+    "data": (("ingest", []), ("validate",), ("policy.judges", ["data"])),
+    "train": (("features",), ("baselines",), ("train",), ("export",), ("evaluate",), ("reference",)),
+    "test": (("compare",), ("behaviour",), ("policy.judges", ["model", "behaviour"])),
+}
+
+
+def rows() -> Iterator[dict[str, Any]]:
+    """A row a defect."""
+    os.environ |= {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1", "TQDM_DISABLE": "1"}
+    context = multiprocessing.get_context("forkserver")  # each case in a process of its own, which has all but imported
+    context.set_forkserver_preload([*HEAVY, __name__])
+    with tempfile.TemporaryDirectory(prefix="seeds-") as name:
+        folder = Path(name)
+        bank(folder)
+        with ProcessPoolExecutor(os.cpu_count(), mp_context=context, max_tasks_per_child=1) as pool:
+            list(pool.map(begin, repeat(folder), range(SEEDS)))
+            found = {case: pool.map(tried, repeat(folder), range(SEEDS), repeat(case)) for case in CASES}
+            yield from (row(case, list(caught)) for case, caught in found.items())
+
+
+def row(case: str, said: list[str]) -> dict[str, Any]:
+    """How often it was caught."""
+    for seed, each in enumerate(said):
+        if each:
+            print(f"{case}, seed {seed}: not caught\n{each[-4000:]}", file=sys.stderr)
+    caught = said.count("")
+    return {
+        **{"what": f"seeds in which it is caught: {case.lower()}", "ours": caught, "theirs": None},
+        **{"unit": f"of {len(said)}", "ratio": None, "bar": f">= {len(said)}", "reached": caught == len(said)},
+    }
+
+
+# --- in a process of its own ---
+
+
+def begin(folder: Path, seed: int) -> None:
+    """The good repository of a seed, its model in production. Raises RuntimeError where it is not good."""
+    home = folder / str(seed)
+    good, days = home / "good", home / "days"
+    shutil.copytree(folder / "bake" / "card-fraud", good, ignore=shutil.ignore_patterns(".git"))
+    knobs = yaml.safe_load((good / "params.yaml").read_text())
+    knobs["data"]["source"] = str(days)
+    knobs["train"]["seed"] = seed
+    (good / "params.yaml").write_text(yaml.safe_dump(knobs))
+    days.mkdir()
+    with inside(good):
+        simulate, params = (importlib.import_module(f"pipeline.{name}") for name in ("simulate", "params"))
+        for day in between(FIRST, LAST):
+            simulate.day(day, knobs["simulate"] | {"seed": seed}).write_parquet(days / f"{day}.parquet")
+        if (found := outcome(JOBS)).red:
+            raise RuntimeError(f"seed {seed} has no good repository to begin with: {found.said}")
+        data = {"until": knobs["data"]["until"], "train": [str(day) for day in params.days(knobs).train]}
+        promote(data)
+
+
+def promote(data: dict[str, Any]) -> None:
+    """What was trained is in production."""
+    production = Path("build/production")
+    shutil.copytree("model", production / "model")
+    for name in ("reference", "trained"):
+        shutil.copy(f"reports/{name}.parquet", production)
+    (production / "manifest.json").write_text(json.dumps({"data": data}))
+    shutil.copy("metrics.json", "deploy/production")
+
+
+def tried(folder: Path, seed: int, case: str) -> str:
+    """Nothing where the case was caught, else what was said."""
+    with tempfile.TemporaryDirectory(dir=folder / str(seed)) as name:
+        for shared in ("days", "good"):
+            (Path(name) / shared).symlink_to(folder / str(seed) / shared)
+        found = CASES[case].play(Trial(Path(name)))
+        return "" if CASES[case].holds(found) else f"{found.red}\n{found.said}"
+
+
+class Trial(World):
+    """The good repository of a seed, without GitHub."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(cast(Any, None), folder)
+
+    def read(self, name: str) -> str:
+        return (self.folder / "good" / name).read_text()
+
+    def pull_request(self, files: Files, branch: str = "") -> Outcome:
+        tree, good = self.folder / "tree", self.folder / "good"
+        made = {"data", "model", "reports"}
+        shutil.copytree(good, tree, ignore=lambda folder, _: made if Path(folder) == good else set())
+        for name, text in files.items():
+            (tree / name).write_text(text or "")
+        with inside(tree):
+            return outcome(JOBS)
+
+    def drift(self, rows: str = "rows", kept: str = "logged") -> Outcome:
+        log, tar = self.folder / "log", self.folder / "model.tar"
+        with inside(self.folder / "good"):
+            with tarfile.open(tar, "w") as packed:
+                packed.add("model")
+            sys.argv = ["log", str(tar), str(self.days), str(log)]
+            exec(LOG.replace("ROWS", rows).replace("KEPT", kept), {})
+            os.environ["PREDICTION_LOG"] = str(log)
+            return outcome({"measure": (("monitor",), ("policy.judges", ["drift"]))})
+
+
+@contextmanager
+def inside(tree: Path) -> Iterator[None]:
+    """The tree's own code, run there."""
+    os.chdir(tree)
+    sys.path.insert(0, str(tree))
+    for name in ("data", "build", "reports"):
+        Path(name).mkdir(exist_ok=True)
+    try:
+        yield
+    finally:
+        os.chdir("/")
+
+
+def outcome(jobs: dict[str, Any]) -> Outcome:
+    """The job that fails, and what was said until then; with the table of the report where there is one."""
+    said = io.StringIO()
+    red = []
+    with redirect_stdout(said), redirect_stderr(said):
+        for job, steps in jobs.items():
+            try:
+                for name, *arguments in steps:
+                    importlib.import_module(f"pipeline.{name}").main(*arguments)
+            except (Exception, SystemExit):
+                traceback.print_exc()
+                red.append(job)
+                break
+        comparison = Path("reports/comparison.json")
+        if comparison.exists():
+            lines = importlib.import_module("gitops.comparison").lines(json.loads(comparison.read_text()))
+            print(html.unescape("\n".join(lines)))
+    return Outcome(tuple(red), said.getvalue())
