@@ -32,18 +32,25 @@ RESAMPLES = 100  # fewer than params.yaml's: an interval that knows less of itse
 
 def rows() -> Iterator[dict[str, Any]]:
     """The share that is refused; of those with nothing wrong at most what the policy's confidence leaves."""
-    environment = os.environ | {
-        "PYTHONPATH": str(BAKE),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-        "TQDM_DISABLE": "1",
-    }
-    done = subprocess.run([sys.executable, __file__], cwd=BAKE, env=environment, check=True, stdout=subprocess.PIPE)
-    found = json.loads(done.stdout)
+    found = apart(__name__)
     for what, refused in found["nothing wrong"].items():
         yield row(f"champion gate, nothing wrong, {what}", refused, found["stated"])
     for loss, refused in found["losses"]:
         yield row(f"champion gate, average precision {loss:.3f} lower", refused, None)
+
+
+def apart(module: str) -> Any:
+    """What a module's main prints, as JSON; run inside of the bake, with the bake's own code beside ours."""
+    root = str(Path(__file__).parents[2])
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([root, str(BAKE)]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+        "TQDM_DISABLE": "1",
+    }
+    command = [sys.executable, "-m", module]
+    done = subprocess.run(command, cwd=BAKE, env=environment, check=True, stdout=subprocess.PIPE)
+    return json.loads(done.stdout)
 
 
 def row(what: str, refused: list[bool], stated: float | None) -> dict[str, Any]:
@@ -83,14 +90,20 @@ def bank(seed: int, train: int) -> Any:
 def fitted(seed: int) -> Any:
     """A network of the default recipe, on the first bank's training days."""
     import polars as pl
-    import torch
-    from pipeline import params, train
-    from pipeline.schema import LABEL, TIME, feature_row
+    from pipeline.schema import TIME
 
-    torch.set_num_threads(1)
     table, last = bank(0, TRAIN)
     end = last - timedelta(days=TEST + DELAY)
-    table = table.filter(pl.col(TIME).dt.date().is_between(end - timedelta(days=TRAIN - 1), end))
+    return learned(table.filter(pl.col(TIME).dt.date().is_between(end - timedelta(days=TRAIN - 1), end)), seed)
+
+
+def learned(table: Any, seed: int) -> Any:
+    """A network of the default recipe, on these rows."""
+    import torch
+    from pipeline import params, train
+    from pipeline.schema import LABEL, feature_row
+
+    torch.set_num_threads(1)
     names, cpu = [column.name for column in feature_row(WINDOWS)], torch.device("cpu")
     columns, (label,) = train.tensors(table, names, cpu), train.tensors(table, [LABEL], cpu)
     knobs = params.load()["train"] | {"seed": seed}

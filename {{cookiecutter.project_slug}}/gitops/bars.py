@@ -19,6 +19,7 @@ from pipeline.policy.bars import POLICIES
 
 MEASURED_BY = {"data": "data", "model": "test", "behaviour": "test", "service": "service"}
 """The job that ends with the gate of each name."""
+PARAMS = Path("params.yaml")
 OF_BASE = "{}, by the judge and the bars of the base branch"
 
 Gate = dict[str, Any]
@@ -99,8 +100,8 @@ def together(head: Mapping[str, Gate], base: Mapping[str, Gate]) -> dict[str, Ga
 
 
 def files() -> list[str]:
-    """The base's policies."""
-    return sorted(str(path) for path in POLICIES.glob("*.yaml"))
+    """The base's policies, and where it says which slices and groups are measured: a bar holds for those alone."""
+    return [*sorted(str(path) for path in POLICIES.glob("*.yaml")), str(PARAMS)]
 
 
 def changes(head: Mapping[str, str | None]) -> list[Change]:
@@ -110,10 +111,10 @@ def changes(head: Mapping[str, str | None]) -> list[Change]:
 
 def between(file: str, before: str, after: str | None) -> Iterator[Change]:
     """The bars of one file that differ; words and comments are no bars."""
-    old = flat(yaml.safe_load(before))
+    old = flat(bars_of(file, before))
     try:
-        new = {} if after is None else flat(yaml.safe_load(after))
-    except (yaml.YAMLError, RecursionError):
+        new = {} if after is None else flat(bars_of(file, after))
+    except (yaml.YAMLError, RecursionError, KeyError, TypeError):
         yield Change(file, "all", "bars", "no YAML", "removed")
         return
     for key in old | new:
@@ -125,12 +126,20 @@ def between(file: str, before: str, after: str | None) -> Iterator[Change]:
             yield Change(file, key, short(old[key]), short(new[key]), how(key, old[key], new[key]))
 
 
+def bars_of(file: str, text: str) -> Any:
+    """What of a file is bars: all of a policy, and of the knobs what is measured. Raises KeyError, TypeError."""
+    tree = yaml.safe_load(text)
+    return {"evaluate": tree["evaluate"]} if file == str(PARAMS) else tree
+
+
 def flat(tree: Any, place: str = "") -> dict[str, Any]:
-    """Every leaf by its place; a case of policies/behaviour.yaml by its sentence."""
+    """Every leaf by its place; a case of policies/behaviour.yaml by its sentence, a slice by what is in it."""
     if isinstance(tree, Mapping):
         branches = {f"{place}.{key}" if place else str(key): value for key, value in tree.items()}
     elif isinstance(tree, list) and all(isinstance(each, Mapping) and "case" in each for each in tree):
         branches = {f"{place} “{each['case']}”": {k: v for k, v in each.items() if k != "case"} for each in tree}
+    elif isinstance(tree, list) and tree and all(isinstance(each, Mapping) for each in tree):
+        branches = {f"{place} ({', '.join(f'{key} {each[key]}' for key in each)})": "measured" for each in tree}
     else:
         return {place: tree}
     return {key: leaf for branch, value in branches.items() for key, leaf in flat(value, branch).items()}

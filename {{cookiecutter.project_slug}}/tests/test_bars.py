@@ -24,6 +24,7 @@ SERVICE = {"broken": [], "errors": 0, "ready_seconds": 1.5, "latency_ms": {"p50"
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The base's tree, as far as it is judged by, and an empty folder of facts."""
     shutil.copytree(ROOT / "policies", tmp_path / "policies")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
     (tmp_path / "facts").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -172,6 +173,24 @@ def test_a_policy_that_is_removed_takes_every_bar_with_it() -> None:
     assert len(moved(None)) == 4
 
 
+KNOBS = """\
+train: {epochs: 3}
+evaluate:
+  resamples: 200
+  slices:
+    - {column: tx_amount, from: 0, to: 50}
+    - {column: tx_during_night, value: 1}
+"""
+
+
+def test_a_slice_that_is_measured_no_more_is_a_bar_that_is_gone() -> None:
+    fewer = KNOBS.replace("    - {column: tx_during_night, value: 1}\n", "").replace("epochs: 3", "epochs: 4")
+    (change,) = bars.between("params.yaml", KNOBS, fewer)
+    assert change[1:] == ("evaluate.slices (column tx_during_night, value 1)", "measured", "–", "removed")
+    for broken in ("train: {}", "[]", "{"):
+        assert [each.how for each in bars.between("params.yaml", KNOBS, broken)] == ["removed"]
+
+
 def test_the_report_lists_bars_that_change_and_who_approves(base: Path) -> None:
     texts: dict[str, str | None] = {name: Path(name).read_text() for name in bars.files()}
     assert bars.changes(texts) == []
@@ -180,6 +199,9 @@ def test_the_report_lists_bars_that_change_and_who_approves(base: Path) -> None:
     text = html.unescape("\n".join(report.bars({"bars": [change._replace(after="| <b>9999")]})))
     assert "policies/service.yaml" in text and "latency_ms.p99" in text and "CODEOWNERS" in text
     assert "| <b>" not in "\n".join(report.bars({"bars": [change._replace(after="| <b>9999")]}))
+    texts["params.yaml"] = Path("params.yaml").read_text().replace("    - {column: tx_during_night, value: 1}\n", "")
+    assert "params.yaml" in {each.file for each in bars.changes(texts)}
+    assert "no longer measures" in "\n".join(report.bars({"bars": bars.changes(texts)}))
     assert list(report.bars({"bars": []})) == list(report.bars({})) == []
 
 

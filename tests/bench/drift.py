@@ -1,0 +1,98 @@
+"""How often the drift check is red in a world that has not moved: the real check, in process, over weeks of many banks.
+
+For each bank a network of the default recipe and its reference, as a promotion has them; then week after week of the
+same world, measured against policies/drift.yaml with labels that come in a week late.
+"""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from tests.bench.gates import BANK, DELAY, RESAMPLES, TEST, TRAIN, WINDOWS, apart, learned, row
+
+STATED = 0.01  # policies/drift.yaml: at most 1 of 100 checks
+BANKS, WEEKS = 24, 18
+
+
+def rows() -> Iterator[dict[str, Any]]:
+    """The share of checks that are red."""
+    yield row("drift check, nothing wrong", apart(__name__), STATED)
+
+
+# --- in the process of its own ---
+
+
+class Scorer:
+    """A network as the monitor knows a model."""
+
+    digest = "sha256:0"
+
+    def __init__(self, network: Any) -> None:
+        from pipeline.schema import feature_row
+
+        self.network, self.inputs = network, tuple(feature_row(WINDOWS))
+
+    def predict(self, rows: Any) -> Any:
+        """The scores of feature rows."""
+        import torch
+        from pipeline import train
+
+        with torch.no_grad():
+            columns = train.tensors(rows, self.network.inputs, torch.device("cpu"))
+            return self.network(*columns).numpy().astype(float)
+
+
+def checked(seed: int) -> list[bool]:
+    """Whether the check of each of a bank's weeks is red."""
+    import polars as pl
+    from pipeline import evaluate, features, log, monitor, params, policy, reference, simulate
+    from pipeline.policy import drift
+    from pipeline.schema import ID, TIME
+
+    begins = date.fromisoformat(str(BANK["start"])) + timedelta(days=max(WINDOWS) + DELAY)
+    train = begins, begins + timedelta(days=TRAIN - 1)
+    test = train[1] + timedelta(days=DELAY + 1), train[1] + timedelta(days=DELAY + TEST)
+    end = test[1] + timedelta(weeks=WEEKS)
+    world, day = BANK | {"seed": seed}, pl.col(TIME).dt.date()
+    table = features.compute(simulate.days(date.fromisoformat(str(BANK["start"])), end, world), WINDOWS, DELAY)
+    scorer = Scorer(learned(table.filter(day.is_between(*train)), seed))
+    kept = pl.concat(
+        reference.part(name, table.filter(day.is_between(*days)), scorer)
+        for name, days in ((reference.TRAIN, train), (reference.TEST, test))
+    )
+    production = monitor.Production(scorer.digest, scorer.inputs, kept)
+    knobs = params.load() | {"simulate": world}
+    knobs["features"] |= {"windows": WINDOWS, "delay": DELAY}
+    knobs["evaluate"] |= {"resamples": RESAMPLES}
+    judged = evaluate.judged(table.filter(day <= test[1]), test, DELAY, knobs["evaluate"]["known"])
+    promised = monitor.metrics(judged.with_columns(score=pl.Series(scorer.predict(judged))), knobs["evaluate"])
+    drift.at_promotion = lambda measured: promised
+    monitor.promoted = lambda: datetime.fromtimestamp(0, UTC)
+
+    live = table.filter(day > test[1])
+    logged = live.select(
+        *(ID, TIME, *(column.name for column in scorer.inputs)),
+        pl.Series(log.SCORE, scorer.predict(live)),
+        pl.lit(scorer.digest).alias(log.MODEL),
+        pl.lit(datetime.now(UTC)).cast(log.ALWAYS[log.SCORED]).alias(log.SCORED),
+    )
+    bars, red = policy.load("drift"), []
+    log.read = lambda address, first, last: logged.filter(day.is_between(first, last))
+    for week in range(1, WEEKS + 1):
+        known = [test[1] + timedelta(days=number + 1) for number in range(7 * week)]
+        log.days = lambda known=known: known
+        facts = monitor.nothing(knobs) | {"model": scorer.digest, "configured": True}
+        monitor.measure(facts, production, knobs, bars["window"], datetime.now(UTC))
+        red.append(bool(drift.judge_drift(json.loads(json.dumps(facts, default=str)), bars)))
+    return red
+
+
+def main() -> None:
+    with ProcessPoolExecutor() as pool:
+        print(json.dumps([red for bank in pool.map(checked, range(BANKS)) for red in bank]))
+
+
+if __name__ == "__main__":
+    main()
