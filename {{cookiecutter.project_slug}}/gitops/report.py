@@ -118,8 +118,9 @@ def bars(facts: Facts) -> Iterator[str]:
         ([*map(text, (each.file, each.key, each.before, each.after)), MOVED.get(each.how, each.how)] for each in moved),
     )
     if any(each.file.startswith("policies/") for each in moved):
-        yield "\nThis change had to meet the bars of both: what it makes stricter holds already, what it makes looser does"
-        yield "not yet. An owner of `policies/`, see `CODEOWNERS`, has to approve; from the merge on the new bars count."
+        yield "\nThis change had to meet the bars of both: what it makes stricter holds already, what it makes looser"
+        yield "does not yet. An owner of `policies/`, see `CODEOWNERS`, has to approve; from the merge on the new bars"
+        yield "count."
     if any(each.file == "params.yaml" for each in moved):
         yield "\nNo bar holds for what `params.yaml` no longer measures: whoever approves this approves that."
 
