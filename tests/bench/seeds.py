@@ -27,7 +27,7 @@ import yaml
 from tests.defects.cases import DATA, MODEL, WORLD
 from tests.defects.world import FIRST, LAST, LOG, Files, Outcome, World, bank, between
 
-SEEDS = 20
+SEEDS, SPARE = 20, 4  # spare ones, as one case is what its name says in most seeds only
 CASES = {case.name: case for case in (*DATA, *MODEL, *WORLD)}
 HEAVY = (
     "matplotlib",
@@ -56,20 +56,22 @@ def rows() -> Iterator[dict[str, Any]]:
         folder = Path(name)
         bank(folder)
         with ProcessPoolExecutor(os.cpu_count(), mp_context=context, max_tasks_per_child=1) as pool:
-            list(pool.map(begin, repeat(folder), range(SEEDS)))
-            found = {case: pool.map(tried, repeat(folder), range(SEEDS), repeat(case)) for case in CASES}
+            seeds = range(SEEDS + SPARE)
+            list(pool.map(begin, repeat(folder), seeds))
+            found = {case: pool.map(tried, repeat(folder), seeds, repeat(case)) for case in CASES}
             yield from (row(case, list(caught)) for case, caught in found.items())
 
 
-def row(case: str, said: list[str]) -> dict[str, Any]:
-    """How often it was caught."""
-    for seed, each in enumerate(said):
+def row(case: str, said: list[str | None]) -> dict[str, Any]:
+    """In how many of the first seeds in which it is what its name says it was caught."""
+    tries = [(seed, each) for seed, each in enumerate(said) if each is not None][:SEEDS]
+    for seed, each in tries:
         if each:
             print(f"{case}, seed {seed}: not caught\n{each[-4000:]}", file=sys.stderr)
-    caught = said.count("")
+    caught = sum(not each for _, each in tries)
     return {
         **{"what": f"seeds in which it is caught: {case.lower()}", "ours": caught, "theirs": None},
-        **{"unit": f"of {len(said)}", "ratio": None, "bar": f">= {len(said)}", "reached": caught == len(said)},
+        **{"unit": f"of {len(tries)}", "ratio": None, "bar": f">= {SEEDS}", "reached": caught == SEEDS},
     }
 
 
@@ -106,13 +108,16 @@ def promote(data: dict[str, Any]) -> None:
     shutil.copy("metrics.json", "deploy/production")
 
 
-def tried(folder: Path, seed: int, case: str) -> str:
-    """Nothing where the case was caught, else what was said."""
-    with tempfile.TemporaryDirectory(dir=folder / str(seed)) as name:
+def tried(folder: Path, seed: int, name: str) -> str | None:
+    """Nothing where the case was caught, else what was said; None where it is not what its name says."""
+    case = CASES[name]
+    with tempfile.TemporaryDirectory(dir=folder / str(seed)) as place:
         for shared in ("days", "good"):
-            (Path(name) / shared).symlink_to(folder / str(seed) / shared)
-        found = CASES[case].play(Trial(Path(name)))
-        return "" if CASES[case].holds(found) else f"{found.red}\n{found.said}"
+            (Path(place) / shared).symlink_to(folder / str(seed) / shared)
+        found = case.play(Trial(Path(place)))
+        if not case.so(found):
+            return None
+        return "" if case.holds(found) else f"{found.red}\n{found.said}"
 
 
 class Trial(World):
