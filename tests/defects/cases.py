@@ -134,14 +134,15 @@ BETTER = r"--- \| \| average precision \| [\d.]+ \| [\d.]+ \| \*\*0\."  # than t
 
 
 def better_and_worse(world: World) -> Files:
-    """A larger network that learns for longer and from more days, and that knows nothing at night."""
+    """A larger network that learns from more days, and that at night has what it is not sure of upside down."""
     lines = (
-        '        night = columns[self.inputs.index("tx_during_night")]\n',
-        FORWARD.replace("\n", " * (1 - night)\n"),
+        "        score = torch.sigmoid(self.logits(widen(columns, self.inputs, self.windows)))\n",
+        '        doubt = (columns[self.inputs.index("tx_during_night")] > 0) & (score < 0.9)\n',
+        "        return torch.where(doubt, 0.001 * (0.9 - score), score)\n",
     )
     return {
         **world.edit("pipeline/train.py", (FORWARD, "".join(lines))),
-        **world.knobs(train={"epochs": 12, "hidden": [64, 32]}, split={"train": 17}),
+        **world.knobs(train={"epochs": 12, "hidden": [64, 32]}, split={"train": 24, "test": 14}),
     }
 
 
