@@ -220,12 +220,12 @@ def bank(folder: Path) -> Path:
     template, days = baking.template(folder / "template"), folder / "days"
     (folder / "bake").mkdir()
     bake = small(template, folder / "bake", *WORKFLOWS)
-    subprocess.run([sys.executable, "-c", DELIVER, days, str(FIRST), str(LAST)], cwd=bake, check=True)
     knobs = yaml.safe_load((bake / "params.yaml").read_text())
     knobs["data"]["source"] = str(days)
     knobs["simulate"]["seed"] = knobs["train"]["seed"] = 1  # a bank whose model leaves something to better
     knobs["explain"] |= {"repeats": 1, "rows": 2, "draws": 20}
     (bake / "params.yaml").write_text(yaml.safe_dump(knobs))
+    subprocess.run([sys.executable, "-c", DELIVER, days, str(FIRST), str(LAST)], cwd=bake, check=True)
     for path in (bake / "tests").iterdir():
         if path.name not in ("test_content.py", "conftest.py", "model"):
             path.unlink()
