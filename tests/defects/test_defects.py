@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.baking import ROOT
-from tests.defects.__main__ import table
+from tests.defects.__main__ import NAMES, table
 from tests.defects.cases import CASES, CONTROLS, DEFECTS, Case
 from tests.defects.world import Outcome, World, world
 
@@ -57,3 +57,9 @@ def test_every_defect_names_a_check_and_words_and_no_control_does() -> None:
 def test_the_table_is_markdown() -> None:
     row = {"case": "Nulls", "caught": "yes", "by": "Data", "seconds": 12.3}
     assert re.fullmatch(r"\| Nulls \| yes \| Data \| 12 \|", list(table([row]))[-1])
+
+
+def test_the_readme_has_these_cases_and_the_checks_that_are_to_catch_them() -> None:
+    shown = re.findall(r"^\| ([^|]+) \| (yes|green) \| ([^|]+) \| \d+ \|$", (ROOT / "README.md").read_text(), re.M)
+    checks = [NAMES.get(case.by, case.by.capitalize()) or "–" for case in CASES]
+    assert shown == [(case.name, "yes" if case.by else "green", by) for case, by in zip(CASES, checks, strict=True)]
