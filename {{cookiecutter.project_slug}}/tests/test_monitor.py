@@ -123,7 +123,7 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     (folder / "policies/drift.yaml").write_text(yaml.safe_dump(bars))
     (folder / "deploy/production").mkdir(parents=True)
-    at_promotion = {"model": {"digest": scorer.digest}, "metrics": {"average_precision": {"value": 0.4}}}
+    at_promotion = {"model": {"digest": scorer.digest}, "metrics": {"average_precision": {"value": 0.4, "low": 0.36}}}
     (folder / "deploy/production/metrics.json").write_text(json.dumps(at_promotion))
     return folder
 

@@ -168,7 +168,9 @@ def live_bars(bars: Mapping[str, float], promoted: Measured | None) -> Iterator[
         if rule in BEYOND:
             yield rule, rule, bar, ""
         elif promoted:
-            yield rule, "minimum", promoted["value"] - bar, f": {bar:g} below {promoted['value']:.4g}, at its promotion"
+            # Its week was lucky or not, as this one is: two values that chance moved lie further apart than one.
+            least = promoted["low"]
+            yield rule, "minimum", least - bar, f": {bar:g} below {least:.4g}, the worse end at its promotion"
 
 
 # --- since when ---
