@@ -1333,7 +1333,8 @@ def die(scene: Scene, call: int, effect: bool) -> None:
     scene.world.forge.faults.clear()
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+# GitHub has no way to open an issue only where there is none: deploy.yml's concurrency group keeps two refusals apart.
+@pytest.mark.parametrize("name", [name for name in SCENARIOS if name != "refusing"])
 def test_two_at_once_end_as_one(start: Start, name: str) -> None:
     made = scene(start, name)
     made.world.restore()
