@@ -83,17 +83,17 @@ MEASURES = {
 }
 
 
-def rows(ours: Mapping[str, float] | None = None) -> Iterator[dict[str, Any]]:
+def beside(ours: Mapping[str, float]) -> Iterator[dict[str, Any]]:
     """A row a measure and peer, with no bar; `ours` has a number for each of MEASURES."""
     for measure, (what, unit) in MEASURES.items():
         for peer in PEERS:
-            theirs, own = peer.costs()[measure], ours[measure] if ours else None
+            theirs, own = peer.costs()[measure], ours[measure]
             yield {
                 "what": f"{what}: {peer.repository.partition('/')[2]}",
                 "ours": own,
                 "theirs": theirs,
                 "unit": unit,
-                "ratio": own / theirs if own is not None and theirs else None,
+                "ratio": own / theirs if theirs else None,
                 "bar": None,
                 "reached": True,
             }

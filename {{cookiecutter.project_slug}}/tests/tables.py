@@ -1,15 +1,18 @@
-"""A small table of feature rows, and a folder in which the stages after `features` run."""
+"""A small table of feature rows, a model that nobody trained, and a folder for the stages after `features`."""
 
 import shutil
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import polars as pl
 import yaml
+from onnx import TensorProto, helper
 
-from pipeline import params, schema
+from pipeline import model, params, schema
 
 ROOT = Path(params.__file__).parents[1]
 FIRST, UNTIL = date(2020, 1, 1), date(2020, 1, 20)
@@ -52,6 +55,23 @@ def knobs(**changes: dict[str, Any]) -> dict[str, Any]:
         for block, values in change.items():
             blocks[block] = blocks[block] | values
     return blocks
+
+
+def write_model(directory: Path, inputs: Iterable[schema.Column] = schema.feature_row((1, 7, 30))) -> model.Model:
+    """The directory of a model that suspects large amounts; made without torch, which only Train installs."""
+    inputs = tuple(inputs)
+    columns = [helper.make_tensor_value_info(column.name, TensorProto.FLOAT, ["batch"]) for column in inputs]
+    constants = [helper.make_tensor(name, TensorProto.FLOAT, [], [value]) for name, value in (("at", 220), ("by", 20))]
+    nodes = [
+        helper.make_node("Sub", ["tx_amount", "at"], ["over"]),
+        helper.make_node("Div", ["over", "by"], ["steps"]),
+        helper.make_node("Sigmoid", ["steps"], [model.OUTPUT]),
+    ]
+    output = helper.make_tensor_value_info(model.OUTPUT, TensorProto.FLOAT, ["batch"])
+    graph = helper.make_graph(nodes, "large", columns, [output], constants)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=onnx.IR_VERSION_2023_5_5)
+    model.write(directory, runtime="onnx", inputs=inputs, files={"model.onnx": made.SerializeToString()})
+    return model.load(directory)
 
 
 def workspace(folder: Path, **changes: dict[str, Any]) -> Path:

@@ -13,6 +13,7 @@ from pipeline.params import BadInput
 from pipeline.schema import LABEL, feature_row
 from tests.tables import feature_rows, workspace
 
+pytestmark = pytest.mark.torch
 WINDOWS = (1, 7, 30)
 INPUTS = feature_row(WINDOWS)
 NAMES = [column.name for column in INPUTS]

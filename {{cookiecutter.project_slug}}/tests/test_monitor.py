@@ -11,16 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import polars as pl
 import pytest
 import yaml
-from onnx import TensorProto, helper
 
 from gitops import facts
 from pipeline import ingest, log, model, monitor, params, policy, reference, schema
 from pipeline.schema import ID, LABEL, TIME
-from tests.tables import ROOT, knobs
+from tests.tables import ROOT, knobs, write_model
 
 INPUTS = tuple(c for c in schema.feature_row((1,)) if c.name in ("tx_amount", "tx_during_weekend", "tx_during_night"))
 NAMES = [column.name for column in INPUTS]
@@ -56,22 +54,6 @@ def world() -> pl.DataFrame:
     )
 
 
-def write_model(directory: Path) -> model.Model:
-    """A model that suspects large amounts."""
-    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch"]) for name in NAMES]
-    constants = [helper.make_tensor(name, TensorProto.FLOAT, [], [value]) for name, value in (("at", 220), ("by", 20))]
-    nodes = [
-        helper.make_node("Sub", ["tx_amount", "at"], ["over"]),
-        helper.make_node("Div", ["over", "by"], ["steps"]),
-        helper.make_node("Sigmoid", ["steps"], [model.OUTPUT]),
-    ]
-    output = helper.make_tensor_value_info(model.OUTPUT, TensorProto.FLOAT, ["batch"])
-    graph = helper.make_graph(nodes, "large", inputs, [output], constants)
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=onnx.IR_VERSION_2023_5_5)
-    model.write(directory, runtime="onnx", inputs=INPUTS, files={"model.onnx": made.SerializeToString()})
-    return model.load(directory)
-
-
 def write_log(rows: pl.DataFrame, scorer: Any, digest: str | None = None, ago: float = 0) -> None:
     """Log the rows as the service does, scored so many days ago."""
     logged = rows.select(
@@ -101,7 +83,7 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with a model in production, a source of daily files, and no log."""
     folder = tmp_path_factory.mktemp("healthy")
     rows, days = world(), params.days(knobs())
-    scorer = write_model(folder / "build/production/model")
+    scorer = write_model(folder / "build/production/model", INPUTS)
     parts = {reference.TRAIN: days.train, reference.TEST: days.test}
     pl.concat(
         reference.part(name, rows.filter(DAY.is_between(*span)), scorer) for name, span in parts.items()

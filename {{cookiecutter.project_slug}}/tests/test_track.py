@@ -9,8 +9,8 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
-from pipeline import baselines, evaluate, export, track, train
-from tests.tables import workspace
+from pipeline import baselines, evaluate, track
+from tests.tables import workspace, write_model
 
 
 def run(folder: Path, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -33,8 +33,10 @@ def test_nothing_to_track_is_a_sentence(tmp_path: Path) -> None:
 def test_a_model_is_mirrored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = workspace(tmp_path / "a repository")
     monkeypatch.chdir(folder)
-    for stage in (baselines, train, export, evaluate):
+    write_model(Path("model"))
+    for stage in (baselines, evaluate):
         stage.main()
+    track.TRAINING.write_text(json.dumps({"epochs": [{"epoch": 1, "loss": 0.7}, {"epoch": 2, "loss": 0.5}]}))
     Path("reports/index.html").write_text("the page with the plots")
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"
     first, again = run(folder, MLFLOW_TRACKING_URI=store), run(folder, MLFLOW_TRACKING_URI=store)
@@ -72,8 +74,8 @@ def test_a_server_that_does_not_answer_is_a_sentence(tmp_path: Path, monkeypatch
     folder = workspace(tmp_path / "repo")
     monkeypatch.chdir(folder)
     evaluate.METRICS.write_text('{"model": {"digest": "sha256:0"}}')
-    train.TRAINING.parent.mkdir()
-    train.TRAINING.write_text("{}")
+    track.TRAINING.parent.mkdir()
+    track.TRAINING.write_text("{}")
     done = run(folder, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert done.returncode == 1 and "MLflow at http://127.0.0.1:9 did not take the run" in done.stderr
     assert "Traceback" not in done.stderr

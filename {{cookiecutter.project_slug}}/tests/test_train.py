@@ -16,6 +16,7 @@ from pipeline.params import BadInput
 from pipeline.schema import LABEL, feature_row
 from tests.tables import feature_rows, knobs, workspace
 
+pytestmark = pytest.mark.torch
 WINDOWS = (1, 7, 30)
 NAMES = [column.name for column in feature_row(WINDOWS)]
 CPU = torch.device("cpu")

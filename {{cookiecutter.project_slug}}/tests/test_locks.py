@@ -1,0 +1,145 @@
+"""A job imports only what its locks name: each job's modules, as its workflow calls them, with all else refused."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import packages_distributions
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+SETUP = "./.github/actions/setup"
+REFUSING = """
+import sys
+from importlib import import_module
+from importlib.machinery import PathFinder
+
+refused, modules, find = set(sys.argv[1].split(",")), sys.argv[2:], PathFinder.find_spec
+PathFinder.find_spec = lambda name, *more: None if name.partition(".")[0] in refused else find(name, *more)
+for module in modules:
+    import_module(module)
+"""
+
+
+def jobs() -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
+    """Each job that sets an environment up: its workflow's file, its name, itself, all jobs of that workflow."""
+    for path in sorted((ROOT / ".github/workflows").glob("*.yml")):
+        every = yaml.safe_load(path.read_text())["jobs"]
+        for name, job in every.items():
+            if any(step.get("uses") == SETUP for step in job["steps"]):
+                yield path.name, name, job, every
+
+
+def locks(job: dict[str, Any]) -> list[str]:
+    """The locks that a job installs."""
+    (step,) = [step for step in job["steps"] if step.get("uses") == SETUP]
+    return str(step["with"]["lock"]).split()
+
+
+def modules(job: dict[str, Any], every: dict[str, Any]) -> set[str]:
+    """The modules that a job starts; of the pipeline's stages those that no job before it has made."""
+    called, targets = calls(job)
+    made = {stage for name in before(job, every) for stage in upstream(calls(every[name])[1])}
+    return called | {f"pipeline.{stage}" for stage in upstream(targets) - made}
+
+
+def calls(job: dict[str, Any]) -> tuple[set[str], frozenset[str]]:
+    """The modules that a job's commands name, and the stages that they ask DVC for; what `make` runs is looked up."""
+    commands = "\n".join(run for step in job["steps"] if (run := step.get("run")))
+    for targets in re.findall(r"^make ([a-z ]+?)(?: [A-Z]+=.*)?(?: #.*)?$", commands, re.MULTILINE):
+        dry = ["make", "--dry-run", "--old-file=setup", *targets.split()]
+        commands += "\n" + subprocess.run(dry, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    asked = re.findall(r"dvc repro \S+ ([a-z ]+)", commands)
+    return set(re.findall(r"python -m ([\w.]+)", commands)), frozenset(" ".join(asked).split())
+
+
+def before(job: dict[str, Any], every: dict[str, Any]) -> set[str]:
+    """The jobs that end before a job begins."""
+    needs = job.get("needs", [])
+    direct = {needs} if isinstance(needs, str) else set(needs)
+    return direct.union(*(before(every[name], every) for name in direct))
+
+
+@cache
+def upstream(stages: frozenset[str]) -> frozenset[str]:
+    """These stages and all that they are made from."""
+    known = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    out = {
+        path: stage for stage, about in known.items() for path in [*about.get("outs", []), *about.get("metrics", [])]
+    }
+    more = {out[path] for stage in stages for path in known[stage]["deps"] if path in out}
+    return stages | upstream(frozenset(more)) if more else stages
+
+
+def named(lock: str) -> set[str]:
+    """The distributions that a lock names."""
+    return {line.partition("==")[0] for line in (ROOT / f"requirements-{lock}.txt").read_text().splitlines()}
+
+
+CALLED = [(f"{file} {name}", locks(job), modules(job, every)) for file, name, job, every in jobs()]
+
+
+def test_the_jobs_are_found_with_their_modules() -> None:
+    found = {name: starts for name, _, starts in CALLED}
+    assert found["pull-request.yml data"] >= {"gitops", "pipeline.ingest", "pipeline.validate", "pipeline.policy"}
+    assert found["pull-request.yml train"] >= {"pipeline.train", "pipeline.evaluate", "pipeline.reference"}
+    assert "pipeline.ingest" not in found["pull-request.yml train"]
+    assert found["pull-request.yml service"] == {"gitops", "pipeline.probe", "pipeline.policy"}
+    assert found["drift.yml measure"] == {"gitops", "pipeline.monitor", "pipeline.policy", "pipeline.log"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("locks", sorted({" ".join(installed) for _, installed, _ in CALLED}))
+def test_a_job_imports_what_its_locks_name_and_no_more(locks: str) -> None:
+    starts = set().union(*(starts for _, installed, starts in CALLED if installed == locks.split()))
+    if not find_spec("torch"):  # as in Checks; Train itself shows that they import
+        starts -= {"pipeline.train", "pipeline.export"}
+    inside = set().union(*map(named, locks.split()))
+    refused = [
+        module
+        for module, owners in packages_distributions().items()
+        if not inside & {re.sub(r"[-_.]+", "-", owner).lower() for owner in owners}
+    ]
+    assert refused
+    command = [sys.executable, "-c", REFUSING, ",".join(refused), *sorted(starts | lazily(starts))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stderr}\nname it in requirements-{locks.split()[-1]}.in, then `make lock`"
+
+
+def lazily(starts: set[str]) -> set[str]:
+    """What the modules import only when they are asked to."""
+    return {module for start in starts for module in LAZILY.get(start, ())}
+
+
+LAZILY = {
+    "gitops": ("gitops.bars", "gitops.deploy", "gitops.release", "gitops.report", "gitops.retrain", "gitops.verify"),
+    "pipeline.ingest": ("pipeline.simulate",),
+    "pipeline.monitor": ("evidently", "onnxruntime", "pandas", "pyarrow"),
+    "pipeline.track": ("mlflow.onnx", "onnx", "onnxruntime"),
+}
+
+
+def test_torch_is_installed_where_something_trains() -> None:
+    assert {name for name, installed, _ in CALLED if any("torch" in named(lock) for lock in installed)} == {
+        "pull-request.yml train",
+        "release.yml model",
+    }
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("requirements-*.txt")), ids=lambda path: str(path.stem))
+def test_versions_agree(path: Path) -> None:
+    """Compiled together: what two locks name is one version with its hashes, so that a job tests what another runs."""
+    if path.stem != "requirements-uv":
+        assert pins(path).items() <= pins(ROOT / "requirements-dev.txt").items()
+
+
+def pins(path: Path) -> dict[str, frozenset[str]]:
+    """The hashes of each version that a lock names, wherever it is installed."""
+    parts = re.split(r"\n(?=\S)", path.read_text())
+    return {re.split(r"[ ;]", part)[0]: frozenset(re.findall(r"sha256:\w+", part)) for part in parts}
