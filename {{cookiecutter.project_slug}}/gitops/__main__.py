@@ -20,12 +20,13 @@ def plan() -> None:
     from gitops import pulls
 
     base = event_base(event())
-    kind, keys = content.kind(base), list(dict.fromkeys([content.key(), content.key(base)]))
+    kind = content.kind(content.tree(content.git("merge-base", base, "HEAD")), content.tree("HEAD"))
+    keys = list(dict.fromkeys([content.key(), content.key(base)]))
     output(**{"kind": kind, "key": keys[0], "base-key": keys[-1], "bundle-key": "", "bundle-run": ""})
     if kind == "mixed":
         sys.exit(f"::error title=Two things at once::{MIXED}")
-    if kind == "promotion" or os.environ.get("DVC_REMOTE"):
-        return  # what was made before is there
+    if kind in ("promotion", "words") or os.environ.get("DVC_REMOTE"):
+        return  # what was made before is there, or not needed
     here = pulls.repository()
     # The same inputs made somewhere before, else what main was made of: DVC repeats only what differs from it.
     for key in keys:
@@ -46,11 +47,16 @@ def report(facts_folder: Path) -> None:
 
     here, started = pulls.repository(), event()
     told = facts.gather(facts_folder, started, json.loads(os.environ["NEEDS"]), pulls.jobs(here, run_id()))
+    base, head = event_base(started), os.environ["GITHUB_SHA"]
     ours = {}
+    if told["jobs"]["plan"] == "success":
+        ours = bars.kind(told["kind"], content.kind(pulls.files(here, base), pulls.files(here, head)))
+        told["gates"] |= ours
     if told["kind"] == "model":
-        ours, head = bars.judge(facts_folder, told["jobs"]), os.environ["GITHUB_SHA"]
-        told["gates"] = bars.together(told["gates"], ours)
+        judged = bars.judge(facts_folder, told["jobs"])
+        told["gates"] = bars.together(told["gates"], judged)
         told["bars"] = bars.changes({path: pulls.text_of(here, head, path) for path in bars.files()})
+        ours |= judged
     whole = pages.render(told)
     with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a") as summary:
         summary.write(whole)

@@ -38,6 +38,20 @@ class Change(NamedTuple):
 # --- judged again ----------------------------------------------------------------------------------------------------
 
 
+def kind(said: str, found: str) -> dict[str, Gate]:
+    """A gate where the change's own plan said another kind of change than the base finds: other jobs have run."""
+    if said == found:
+        return {}
+    violation = {
+        "rule": "kind",
+        "file": ".github/workflows/pull-request.yml",
+        "value": f"Plan took it for a change of kind {said}",
+        "bar": f"{found}, as the base branch finds",
+        "next": "take back what this changes in gitops/ or in the workflow, or update the branch and push again",
+    }
+    return {"plan": {"violations": [violation], "not_judged": []}}
+
+
 def judge(folder: Path, results: Mapping[str, str]) -> dict[str, Gate]:
     """What the base's judges say of what the jobs measured, by the gate's name; `results` of the jobs by their name."""
     gates = {}

@@ -5,6 +5,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 
 READ = (
     "bentofile.yaml",
@@ -12,25 +13,53 @@ READ = (
     "params.yaml",
     "pipeline",
     "policies/log.yaml",
-    "requirements.txt",
     "requirements-service.txt",
+    "requirements-train.txt",
 )
 """What the pipeline reads: with the data snapshot, which stands in params.yaml, all that a model follows from."""
 
 PRODUCTION = "deploy/production/"
+WORDS = ("*.md", "docs/*", "LICENSE*", "LICENCE*", "NOTICE*")
+NO_WORDS = ("deploy/*", "notebooks/*", "tests/*", "*.py", "*.ipynb", *READ, *(f"{path}/*" for path in READ))
+"""Words are what matches the first and none of the second: nothing that is run, measured or shipped reads them."""
+FILE, LINK = "100644", "120000"  # git's modes
+
+Tree = Mapping[str, tuple[str, str]]  # mode and blob of each file, by its path
 
 
 def key(revision: str = "HEAD") -> str:
     """The content key: equal for a merge commit, its squash or rebase, and after an unrelated merge."""
-    listing = git("ls-tree", "-r", "--full-tree", revision, "--", *READ)
+    listing = git("ls-tree", "-r", "-z", "--full-tree", revision, "--", *READ)
     return hashlib.sha256(listing.encode()).hexdigest()[:32]
 
 
-def kind(base: str, head: str = "HEAD") -> str:
-    """`model`, `promotion` where only production is touched, or `mixed`, which no pull request may be."""
-    paths = git("diff", "--name-only", "--no-renames", "-z", f"{base}...{head}").split("\0")
-    production = {path.startswith(PRODUCTION) for path in paths if path}
-    return "mixed" if len(production) == 2 else "promotion" if True in production else "model"
+def kind(base: Tree, head: Tree) -> str:
+    """`model`; `promotion` where only production is touched; `words`; or `mixed`, which no pull request may be."""
+    paths = {path for path in base.keys() | head.keys() if base.get(path) != head.get(path)}
+    production = {path.startswith(PRODUCTION) for path in paths}
+    if len(production) == 2:
+        return "mixed"
+    if True in production:
+        return "promotion"
+    return "words" if paths and plain(base, head) and all(is_words(path, head.get(path)) for path in paths) else "model"
+
+
+def is_words(path: str, now: tuple[str, str] | None) -> bool:
+    """Whether a changed file is words: by its name, and a plain file where it is still there."""
+    if now and now[0] != FILE:
+        return False
+    return any(fnmatchcase(path, name) for name in WORDS) and not any(fnmatchcase(path, name) for name in NO_WORDS)
+
+
+def plain(*trees: Tree) -> bool:
+    """Whether no tree has a link: by one, words could be what is run."""
+    return not any(mode == LINK for tree in trees for mode, _ in tree.values())
+
+
+def tree(revision: str) -> Tree:
+    """Every file of a revision."""
+    listed = (line.partition("\t") for line in git("ls-tree", "-r", "-z", "--full-tree", revision).split("\0") if line)
+    return {path: (about.split()[0], about.split()[2]) for about, _, path in listed}
 
 
 def text(revision: str, path: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from jsonschema import Draft202012Validator, FormatChecker
 
 JOBS = ("promotion", "checks", "data", "train", "test", "service")
+GOES_THROUGH = {"promotion": JOBS[:1], "words": ()}  # any other kind: all the others
 MEASURED = ("metrics", "comparison", "explanations", "curves", "training", "service")
 GATES = ("data", "model", "behaviour", "service")
 CHAMPION = Path("deploy/production/metrics.json")  # of the base branch: the report runs on its tree
@@ -43,7 +44,7 @@ def gather(
 
 def shown(kind: str | None) -> Iterator[str]:
     """The jobs that a kind of change goes through."""
-    yield from (name for name in JOBS if (name == "promotion") is (kind == "promotion"))
+    yield from GOES_THROUGH.get(kind or "", JOBS[1:])
 
 
 def found(folder: Path, name: str) -> Path:

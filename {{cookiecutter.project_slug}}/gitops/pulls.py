@@ -28,7 +28,7 @@ from github3.exceptions import (
 from github3.repos.repo import Repository
 from github3.session import GitHubSession
 
-from gitops.content import git
+from gitops.content import Tree, git
 
 BOT = "github-actions[bot]"  # who acts with a workflow's own token
 LABEL = "gitops"  # of the issues that gitops keeps
@@ -288,6 +288,13 @@ def blob(content: bytes) -> str:
     """The name that git gives to a file's bytes."""
     command = ["git", "hash-object", "--stdin", "--no-filters"]
     return subprocess.run(command, check=True, input=content, stdout=subprocess.PIPE).stdout.decode().strip()
+
+
+def files(here: Repository, commit: str) -> Tree:
+    """Every file of a commit that need not be in this clone; none where there are more than GitHub lists (100,000)."""
+    listed = ask(here, "GET", f"git/trees/{commit}", recursive=1)
+    entries = [] if listed["truncated"] else listed["tree"]
+    return {entry["path"]: (entry["mode"], entry["sha"]) for entry in entries if entry["type"] != "tree"}
 
 
 def tree_of(here: Repository, commit: str, folder: str) -> str | None:

@@ -57,6 +57,9 @@ def verdict(facts: Facts) -> Iterator[str]:
     elif facts["run"]["draft"]:
         yield "## 🟢 Good so far: this is a draft"
         yield "\nAll gates hold. Mark it as ready for review to have it merged."
+    elif facts["kind"] == "words":
+        yield "## 🟢 Ready to merge: words alone"
+        yield "\nNo model, test or service follows from what this changes: nothing else was run."
     else:
         yield "## 🟢 Ready to merge"
         yield f"\nAll gates hold. {'' if facts['metrics'] is None else headline(facts)}"

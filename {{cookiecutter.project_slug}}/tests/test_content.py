@@ -44,7 +44,9 @@ def commit(**files: str) -> str:
         ({"params.yaml": "a: 2\n"}, False),
         ({"pipeline/train.py": "x = 2\n"}, False),
         ({"pipeline/new.py": "x = 2\n"}, False),
-        ({"requirements.txt": "torch==2\n"}, False),
+        ({"requirements-train.txt": "torch==2\n"}, False),
+        ({"größe.md": "a name that git quotes\n"}, True),
+        ({"pipeline/größe.py": "x = 2\n"}, False),
         ({"dvc.yaml": "stages: {}\n"}, False),
     ],
 )
@@ -71,7 +73,13 @@ def test_key_is_the_same_after_any_merge(repository: Path, how: tuple[str, ...])
 @pytest.mark.parametrize(
     ("files", "kind"),
     [
-        ({"README.md": "other\n"}, "model"),
+        ({"tests/test_x.py": "assert True\n"}, "model"),
+        ({"README.md": "other\n", "docs/a plan.svg": "x\n", "LICENSE": "x\n"}, "words"),
+        ({"README.md": "other\n", "params.yaml": "a: 2\n"}, "model"),
+        ({"pipeline/prompt.md": "a file that the pipeline may read\n"}, "model"),
+        ({"tests/expected.md": "x\n"}, "model"),
+        ({"docs/conf.py": "x = 1\n"}, "model"),
+        ({"deploy/ROLLBACK.md": "x\n"}, "model"),
         ({"deploy/production/manifest.json": "{}\n"}, "promotion"),
         ({"deploy/production/manifest.json": "{}\n", "README.md": "other\n"}, "mixed"),
         ({"deploy/base/service.yaml": "{}\n"}, "model"),
@@ -80,14 +88,41 @@ def test_key_is_the_same_after_any_merge(repository: Path, how: tuple[str, ...])
 def test_kind_is_told_by_the_paths_that_changed(repository: Path, files: dict[str, str], kind: str) -> None:
     base = git("rev-parse", "HEAD")
     commit(**files)
-    assert content.kind(base) == kind
+    assert content.kind(content.tree(base), content.tree("HEAD")) == kind
 
 
 def test_what_was_moved_out_of_production_still_counts(repository: Path) -> None:
     base = commit(**{"deploy/production/manifest.json": "{}\n"})
     git("mv", "deploy/production/manifest.json", "elsewhere.json")
     git("commit", "--quiet", "--message=move")
-    assert content.kind(base) == "mixed"
+    assert content.kind(content.tree(base), content.tree("HEAD")) == "mixed"
+
+
+def test_words_are_plain_files_and_removed_ones_are_words_too(repository: Path) -> None:
+    base = content.tree("HEAD")
+    Path("README.md").unlink()
+    commit()
+    assert content.kind(base, content.tree("HEAD")) == "words"
+    Path("README.md").symlink_to("params.yaml")
+    commit()
+    assert content.kind(base, content.tree("HEAD")) == "model"
+    Path("README.md").write_text("#!/bin/sh\n")
+    Path("README.md").chmod(0o755)
+    commit()
+    assert content.kind(base, content.tree("HEAD")) == "model"
+
+
+def test_no_change_is_words_where_a_link_could_make_them_code(repository: Path) -> None:
+    Path("pipeline/run.py").symlink_to("../docs/run.txt")
+    commit(**{"docs/run.txt": "x = 1\n"})
+    base = content.tree("HEAD")
+    commit(**{"docs/run.txt": "x = 2\n"})
+    assert content.kind(base, content.tree("HEAD")) == "model"
+
+
+def test_no_change_is_of_the_model() -> None:
+    """A base that moved on meanwhile, or a tree too large for GitHub to list: everything runs."""
+    assert content.kind({}, {}) == "model"
 
 
 @pytest.mark.parametrize(
