@@ -10,13 +10,17 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 UNMARKED = "Only the job Train installs torch: put `pytestmark = pytest.mark.torch` into this file, and it runs there."
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--torch", choices=("only", "without"), help="only the files marked `torch`, or the others")
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """With `-m torch` or `-m "not torch"`, files of the other kind are not even read: their packages may be missing."""
-    asked = config.option.markexpr
-    if collection_path.suffix != ".py" or asked not in ("torch", "not torch"):
+    """With --torch, files of the other kind are not even read: a job may lack their packages."""
+    asked = config.getoption("torch")
+    if not asked or collection_path.suffix != ".py":
         return None
     marked = "pytestmark = pytest.mark.torch" in collection_path.read_text()
-    return True if marked is (asked == "not torch") else None
+    return True if marked is (asked == "without") else None
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:
