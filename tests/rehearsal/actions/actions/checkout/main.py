@@ -20,25 +20,39 @@ def wanted() -> tuple[str, str]:
     if ref := given.get("REF"):
         return ref, f"refs/remotes/origin/{ref.removeprefix('refs/heads/')}"
     if given["REPOSITORY"] != os.environ["GITHUB_REPOSITORY"]:
-        return "HEAD", "refs/remotes/origin/HEAD"
+        branch = default_branch()
+        return branch, f"refs/remotes/origin/{branch}"
     kept = event_ref.replace("refs/heads/", "refs/remotes/origin/").replace("refs/pull/", "refs/remotes/pull/")
     return os.environ["GITHUB_SHA"], kept
 
 
-wish, kept = wanted()
+def default_branch() -> str:
+    command = ["git", "-C", folder, *signed, "ls-remote", "--symref", "origin", "HEAD"]
+    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return told.split()[1].removeprefix("refs/heads/")
+
+
 folder.mkdir(parents=True, exist_ok=True)
 secret = base64.b64encode(f"x-access-token:{given['TOKEN']}".encode()).decode()
 header = f"http.{server}/.extraheader", f"AUTHORIZATION: basic {secret}"
+signed = "-c", "=".join(header)
 print(f"::add-mask::{secret}")
 git("init", "--quiet")
 git("config", "remote.origin.url", f"{server}/{given['REPOSITORY']}")
 git("config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")
+wish, kept = wanted()
+places = given.get("SPARSE-CHECKOUT", "").split("\n")
+# Like the real action: what is not checked out is not fetched either, and later only with a token that is kept.
+less = ["--filter=blob:none"] if any(places) else []
 if given["FETCH-DEPTH"] == "0":
-    git("-c", "=".join(header), "fetch", "--quiet", "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*")
+    git(*signed, "fetch", "--quiet", *less, "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*")
 depth = [] if given["FETCH-DEPTH"] == "0" else ["--no-tags", f"--depth={given['FETCH-DEPTH']}"]
-git("-c", "=".join(header), "fetch", "--quiet", *depth, "origin", f"+{wish}:{kept}")
+git(*signed, "fetch", "--quiet", *less, *depth, "origin", f"+{wish}:{kept}")
+if any(places):
+    cone = "--cone" if given["SPARSE-CHECKOUT-CONE-MODE"] == "true" else "--no-cone"
+    git("sparse-checkout", "set", cone, *filter(None, places))
 is_branch = kept.startswith("refs/remotes/origin/") and not re.search("/[0-9a-f]{40}$", kept)
 branch = kept.removeprefix("refs/remotes/origin/") if is_branch else ""
-git("checkout", "--quiet", "--force", *(["-B", branch] if branch else ["--detach"]), kept)
+git(*signed, "checkout", "--quiet", "--force", *(["-B", branch] if branch else ["--detach"]), kept)
 if given["PERSIST-CREDENTIALS"] == "true":
     git("config", *header)
