@@ -17,8 +17,9 @@ from typing import Any, Self
 
 from .forge import Actor, Forge, Repo
 from .forge import Event as Happened
+from .forge import Refused as Forbidden
 from .runner import Context, Job, Runner
-from .workflow import Event, Refused, Workflow
+from .workflow import Event, Refused, Result, Workflow
 
 NOTHING = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # git's empty tree
 SIX_HOURS = "360"  # the limit of a job that names none, in minutes
@@ -86,7 +87,7 @@ class Rehearsal:
         self.forge = Forge(self.folder / "forge")
         self.runner = Runner(self.folder, environment.absolute(), image or {})
         self.runs: list[Run] = []
-        self.secrets: dict[str, dict[str, str]] = {}
+        self.secrets: dict[tuple[str, str], dict[str, str]] = {}  # by repository and environment, if any
         self._errors: list[BaseException] = []
         self._threads: list[threading.Thread] = []
         self._slots = threading.Semaphore(at_once)
@@ -131,10 +132,12 @@ class Rehearsal:
         with self.forge.lock:
             self.forge.emit(repo, "schedule", Actor(repo.owner), {"workflow": f".github/workflows/{file}"})
 
-    def secret(self, name: str, value: str, repository: str = "") -> None:
-        repo = self._repository(repository)
-        repo.secrets.add(name)
-        self.secrets.setdefault(repo.name, {})[name] = value
+    def secret(self, name: str, value: str, repository: str = "", environment: str = "") -> None:
+        """A secret of a repository, or of one of its environments."""
+        repo, key = self._repository(repository), environment.lower()
+        holder = repo.environments[key] if environment else repo
+        holder.secrets.add(name)
+        self.secrets.setdefault((repo.name, key), {})[name] = value
 
     def call(self, method: str, path: str, body: Any = None, login: str = "") -> Any:
         """Call the forge's API as a person, the owner of the first repository if none is named."""
@@ -257,12 +260,18 @@ class Rehearsal:
             # GitHub's own actions store artifacts by a token of their own, whatever the job's may do.
             "ACTIONS_RUNTIME_TOKEN": self.forge.token(repo.name, {"actions": "read"}),
         }
-        with self.forge.lock:
-            variables = {name: row["value"] for name, row in repo.variables.items()}
-        given = ({}, {}) if run.fork else (variables, self.secrets.get(repo.name, {}))
+        given = ({}, {}) if run.fork else self._given(repo)
         return Context(
             self.folder / "runs" / f"{run.id}-{run.attempt}", run.workflow, event, env, *given, files=run.files
         )
+
+    def _given(self, repo: Repo, environment: str = "") -> tuple[dict[str, str], dict[str, str]]:
+        """The variables and secrets of a repository, or of one of its environments alone."""
+        with self.forge.lock:
+            holder = repo.environments[environment.lower()] if environment else repo
+            variables = {name: row["value"] for name, row in holder.variables.items()}
+            values = self.secrets.get((repo.name, environment.lower()), {})
+            return variables, {name: value for name, value in values.items() if name in holder.secrets}
 
     # Concurrency groups: one run is active, one waits, and of several that want to wait only the newest may
 
@@ -331,16 +340,40 @@ class Rehearsal:
             job.ended.set()
 
     def _act(self, run: Run, context: Context, job: Job) -> None:
+        """Run the job; one that names an environment is a deployment to it, if the environment admits the run."""
+        environment = ""
+        if "environment" in run.workflow.jobs[job.id] and not self._too_late(run, job):
+            environment = self.runner.environment_of(context, job, results(run), run.cancelled)
+        if not environment:
+            self._take_steps(run, context, job)
+            return
+        try:
+            deployment = self.forge.start_deployment(run.repository, run.id, environment, run.event.ref)
+        except Forbidden as refused:
+            job.refuse(refused.message)
+            return
+        if not run.fork:
+            variables, secrets = self._given(self.forge.repositories[run.repository], environment)
+            both = {"variables": {**context.variables, **variables}, "secrets": {**context.secrets, **secrets}}
+            context = replace(context, **both)
+        self._take_steps(run, context, job)
+        state = "success" if job.conclusion == "success" else "failure"
+        self.forge.end_deployment(run.repository, deployment, state)
+
+    def _take_steps(self, run: Run, context: Context, job: Job) -> None:
         token = self.forge.token(run.repository, job.permissions)
-        results = {other.id: other.result for other in run.jobs.values()}
         with run.lock:
-            if run.cancelled and not HEEDS_CANCELLING.search(run.workflow.jobs[job.id].get("if", "")):
+            if self._too_late(run, job):
                 job.conclusion = "cancelled"
                 return
             self._report(run, job, status="in_progress")
-            self.runner.start(context, job, results, token, run.cancelled)
+            self.runner.start(context, job, results(run), token, run.cancelled)
         self.runner.finish(context, job, token)
         self.forge.tokens.pop(token, None)
+
+    def _too_late(self, run: Run, job: Job) -> bool:
+        """Whether a job does not start, as the run was cancelled."""
+        return run.cancelled and not HEEDS_CANCELLING.search(run.workflow.jobs[job.id].get("if", ""))
 
     def _report(self, run: Run, job: Job, **changes: Any) -> None:
         self.forge.set_job(run.repository, run.id, job.name, **changes)
@@ -360,6 +393,10 @@ class Rehearsal:
         self._threads.append(thread)
         thread.start()
         return thread
+
+
+def results(run: Run) -> dict[str, Result]:
+    return {job.id: job.result for job in run.jobs.values()}
 
 
 def verdict(run: Run) -> str:

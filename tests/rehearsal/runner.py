@@ -65,6 +65,12 @@ class Job:
         self.lines.append(message + "\n")
         self.interrupt()
 
+    def refuse(self, sentence: str) -> None:
+        """Fail before the first step."""
+        self.annotations.append({"level": "error", "message": sentence})
+        self.lines.append(sentence + "\n")
+        self.conclusion = "failure"
+
     def read(self, entry: Mapping[str, Any]) -> None:
         """Take in one entry of act's log."""
         kind = entry.get("command")
@@ -122,6 +128,17 @@ class Runner:
             raise Refused(f"{context.workflow.path} does not load: {said.strip()}")
         found = dict(pair.split("=", 1) for pair in written.read_text().split("\0") if "=" in pair)
         return {key: found.get(name, "") for name, key in names.items()}
+
+    def environment_of(self, context: Context, job: Job, results: Mapping[str, Result], cancelled: bool) -> str:
+        """The environment that the job names, by act; empty where it names none in the end, or will be skipped."""
+        written, name = context.folder / f"{job.id}.environment", f"{job.id}-environment"
+        probe = {"needs": [job.id], "if": "always()", "runs-on": "ubuntu-latest", "steps": [{"run": "true", **PLAIN}]}
+        text = context.workflow.copy(
+            job.id, results, probe, cancelled, step=f"printf %s \"$ENVIRONMENT\" > '{written}'"
+        )
+        self._start(context, name, text, [], "", {NEEDS: context.workflow.needed(job.id, results)}).communicate()
+        self._sweep(context.folder / name)
+        return written.read_text() if written.exists() else ""
 
     def start(self, context: Context, job: Job, results: Mapping[str, Result], token: str, cancelled: bool) -> None:
         """Start the job; `finish` waits for it."""

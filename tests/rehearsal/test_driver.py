@@ -1,6 +1,7 @@
 """The driver against tiny workflows of its own: each test is something that GitHub does and act alone does not."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -241,6 +242,74 @@ def test_an_output_with_a_secret_in_it_is_dropped(clone: Clone) -> None:
     assert a.outputs == {"kept": "yes"} and "'lost'" in a.annotations[0]["message"]
 
 
+def environment(github: Rehearsal, *patterns: str, name: str = "production") -> None:
+    """An environment that only branches of these names may deploy to, with a secret and a variable of its own."""
+    place = f"/repos/o/r/environments/{name}"
+    custom = {"protected_branches": False, "custom_branch_policies": True}
+    github.call("PUT", place, {"deployment_branch_policy": custom})
+    for pattern in patterns:
+        github.call("POST", f"{place}/deployment-branch-policies", {"name": pattern})
+    github.call("POST", f"{place}/variables", {"name": "WHERE", "value": "there"})
+    github.secret("KEY", "of-the-environment", environment=name)
+
+
+def test_an_environment_admits_its_branch_and_nobody_else(clone: Clone) -> None:
+    """A branch, a pull request and a tag of the branch's name; what is skipped is not refused."""
+    github = clone.github
+    environment(github, "main")
+    github.secret("KEY", "of-the-repository")
+    github.call("POST", "/repos/o/r/actions/variables", {"name": "WHERE", "value": "here"})
+    says = 'test "$KEY" = of-the-environment && echo env || echo repo; echo $WHERE'
+    shown = {"env": {"KEY": "${{ secrets.KEY }}", "WHERE": "${{ vars.WHERE }}"}}
+    only = {"if": "github.ref == 'refs/heads/other'", "needs": "ships"}
+    ships = {"environment": {"name": "${{ needs.first.outputs.where }}", "url": "https://example.org"}}
+    jobs = {
+        "first": job("echo where=Production >> $GITHUB_OUTPUT", outputs={"where": "${{ steps.s.outputs.where }}"}),
+        "ships": job(says, needs="first", **ships, **shown),
+        "plain": job(says, **shown),
+        "skipped": job("exit 1", environment="production", **only),
+    }
+    clone.push({"a.yml": flow(["push", "pull_request"], jobs=jobs)})
+    run = github.runs[-1]
+    assert "\nenv\nthere\n" in run.jobs["ships"].log and "\nrepo\nhere\n" in run.jobs["plain"].log
+    assert run.jobs["skipped"].conclusion == "skipped"
+    (deployment,) = github.call("GET", "/repos/o/r/deployments?environment=production")
+    assert (deployment["sha"], deployment["ref"]) == (clone.git("rev-parse", "HEAD"), "main")
+    statuses = github.call("GET", f"/repos/o/r/deployments/{deployment['id']}/statuses")
+    assert [status["state"] for status in statuses] == ["success", "in_progress"]
+    clone.push({"file": "1"}, "topic")
+    clone.open("topic")
+    clone.git("tag", "main")
+    clone.git("push", "--quiet", f"{github.forge.url.replace('//', '//o:ghp_o@')}/o/r.git", "refs/tags/main")
+    github.wait()
+    shut = [run.jobs["ships"] for run in github.runs[-3:]]
+    who = ['Branch "topic"', 'Branch "refs/pull/1/merge"', 'Tag "main"']
+    sentence = "is not allowed to deploy to production due to environment protection rules."
+    assert [job.annotations[0]["message"] for job in shut] == [f"{each} {sentence}" for each in who]
+    assert all((job.conclusion, job.steps) == ("failure", []) for job in shut)
+    assert len(github.call("GET", "/repos/o/r/deployments")) == 1
+
+
+def test_an_environment_that_nobody_made_is_open_and_a_fork_gets_nothing_of_one(clone: Clone, tmp_path: Path) -> None:
+    github = clone.github
+    environment(github, "main", "refs/pull/*/merge", name="preview")
+    says = "echo \"<${{ secrets.KEY && 'known' }}> <${{ vars.WHERE }}>\""
+    jobs = {"new": job("echo; exit 1", environment="staging"), "preview": job(says, environment="preview")}
+    clone.push({"a.yml": flow("pull_request", jobs=jobs)})
+    github.call("POST", "/repos/o/r/forks", login="eve")
+    fork = Clone(github, tmp_path / "fork", "eve")
+    shutil.copytree(clone.folder, fork.folder)
+    fork.push({"file": "1"}, "theirs")
+    run = fork.open("theirs")
+    assert "\n<> <>\n" in run.jobs["preview"].log and run.jobs["new"].conclusion == "failure"
+    assert github.call("GET", "/repos/o/r/environments/staging")["protection_rules"] == []
+    states = {
+        each["environment"]: github.call("GET", f"/repos/o/r/deployments/{each['id']}/statuses")[0]["state"]
+        for each in github.call("GET", "/repos/o/r/deployments")
+    }
+    assert states == {"staging": "failure", "preview": "success"}
+
+
 def test_an_apps_token_does_what_was_asked_for_and_ends_with_the_job(clone: Clone) -> None:
     app = clone.github.forge.app("gitops", {"issues": "write", "contents": "write"})
     clone.github.secret("KEY", app.private_key)
@@ -385,6 +454,20 @@ def test_a_checkout_is_shallow_and_leaves_a_token_only_where_asked(clone: Clone)
     clone.push({"a.yml": flow("push", {"contents": "read"}, jobs)})
     jobs_of = clone.github.runs[0].jobs
     assert "\n1\n1\nfile\n" in jobs_of["plain"].log and "\n2\n0\nfile\n" in jobs_of["deep"].log
+
+
+def test_a_sparse_checkout_keeps_the_root_and_folders_or_what_patterns_name(clone: Clone) -> None:
+    def shows(**given: str) -> dict[str, Any]:
+        have = {"persist-credentials": "false", "fetch-depth": "0", **given}
+        return job(steps=[{"uses": CHECKOUT, "with": have}, {"run": "find . -path ./.git -prune -o -type f -print"}])
+
+    folders, patterns = {"sparse-checkout": "a\nb/c"}, {"sparse-checkout": "/a/*.md\n!/a/2.md"}
+    jobs = {"cone": shows(**folders), "not": shows(**patterns, **{"sparse-checkout-cone-mode": "false"})}
+    clone.push({name: "x" for name in ("root", "a/1.md", "a/2.md", "a/d/3.md", "b/4", "b/c/5", "e/6")})
+    clone.push({"a.yml": flow("push", {"contents": "read"}, jobs)})
+    has = {name: re.findall(r"^\./(.*)$", job.log, re.M) for name, job in clone.github.runs[0].jobs.items()}
+    assert sorted(has["cone"]) == ["a/1.md", "a/2.md", "a/d/3.md", "b/4", "b/c/5", "root"]
+    assert has["not"] == ["a/1.md"]
 
 
 def test_a_job_sees_nothing_of_our_environment(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from github3 import GitHub  # type: ignore[import-untyped]
 from github3.session import GitHubSession  # type: ignore[import-untyped]
 from githubkit_schemas.v2022_11_28 import models
 
-from .forge import Actor, Event, Forge, Repo
+from .forge import Actor, Event, Forge, Repo, environments
 
 NAME = "acme/fraud"
 REVIEWS = {
@@ -410,6 +410,34 @@ def test_a_run_changes_no_workflow(forge: Forge, tmp_path: Path) -> None:
     Client(forge, token)("PUT", "/contents/.github/workflows/new.yml", 403, json={"message": "new", "content": ""})
 
 
+def test_who_may_deploy_to_an_environment(forge: Forge, repo: Repo, alice: Client) -> None:
+    """Custom patterns by kind; "protected branches" where no branch has classic protection; none at all."""
+    refs = ["refs/heads/main", "refs/heads/release/1", "refs/heads/x", "refs/tags/main", "refs/pull/7/merge"]
+
+    def admitted() -> list[str]:
+        return [ref for ref in refs if environments.admits(repo.environments["production"], ref)]
+
+    place = "/environments/Production"
+    Client(forge, "ghp_bob")("PUT", place, 403, json={})
+    alice("PUT", place, 200)
+    assert admitted() == refs
+    alice("POST", f"{place}/deployment-branch-policies", 404, json={"name": "main"})
+    both = {"protected_branches": True, "custom_branch_policies": True}
+    alice("PUT", place, 422, json={"deployment_branch_policy": both})
+    alice("PUT", place, 200, json={"deployment_branch_policy": both | {"custom_branch_policies": False}})
+    assert admitted() == refs
+    alice("PUT", place, 200, json={"deployment_branch_policy": both | {"protected_branches": False}})
+    assert admitted() == []
+    made = [alice("POST", f"{place}/deployment-branch-policies", json={"name": name}) for name in ("main", "*/*")]
+    assert admitted() == refs[:2]
+    alice("DELETE", f"{place}/deployment-branch-policies/{made[1]['id']}", 204)
+    tags = alice("POST", f"{place}/deployment-branch-policies", json={"name": "ma*", "type": "tag"})
+    assert admitted() == ["refs/heads/main", "refs/tags/main"]
+    assert alice("GET", f"{place}/deployment-branch-policies")["branch_policies"] == [made[0], tags]
+    alice("DELETE", "/environments/production", 204)
+    alice("GET", f"{place}/secrets", 404)
+
+
 def test_a_bypass_of_a_ruleset(forge: Forge, alice: Client) -> None:
     app = forge.app("loop", {"contents": "write"})
     by = [{"actor_id": app.id, "actor_type": "Integration", "bypass_mode": "always"}]
@@ -757,6 +785,8 @@ def test_every_kind_of_answer_parses_as_githubs(forge: Forge, repo: Repo, alice:
     asset = alice("POST", release["upload_url"].partition("{")[0] + "?name=a.zip", data=b"zip")
     deployment = bot("POST", "/deployments", json={"ref": "main"})
     alice("POST", "/actions/variables", 201, json={"name": "GPU_RUNNER", "value": "gpu"})
+    custom = {"protected_branches": False, "custom_branch_policies": True}
+    environment = alice("PUT", "/environments/test", json={"deployment_branch_policy": custom})
     answers = {
         "PullRequest": open_pull(alice, "topic"),
         "PullRequestSimple": alice("GET", "/pulls")[0],
@@ -798,6 +828,8 @@ def test_every_kind_of_answer_parses_as_githubs(forge: Forge, repo: Repo, alice:
         "CodeownersErrors": alice("GET", "/codeowners/errors?ref=topic"),
         "Runner": forge.runner(repo, "gpu-1", "gpu"),
         "ActionsSecret": alice("GET", "/actions/secrets/GITOPS_APP_PRIVATE_KEY"),
+        "Environment": environment,
+        "DeploymentBranchPolicy": alice("POST", "/environments/test/deployment-branch-policies", json={"name": "main"}),
         "Installation": Client(forge, "ghp_acme")("GET", "orgs/acme/installations")["installations"][0],
     }
     for name, answer in answers.items():

@@ -14,7 +14,7 @@ NEEDS = "REHEARSAL_NEEDS"
 DEFAULT_TYPES = {"pull_request": ["opened", "synchronize", "reopened"]}
 FILTERED = {"push", "pull_request"}
 PLAIN = {"shell": "bash", "working-directory": "/"}  # a step that a workflow's `defaults:` do not reach
-UNSUPPORTED = ("strategy", "services", "container", "continue-on-error", "concurrency", "environment")
+UNSUPPORTED = ("strategy", "services", "container", "continue-on-error", "concurrency")
 
 
 class Refused(Exception):
@@ -130,12 +130,17 @@ class Workflow:
         granted = {scope: level for scope, level in asked.items() if level != "none"}
         return dict.fromkeys(granted, "read") if fork else granted
 
-    def copy(self, job: str, results: Mapping[str, Result], probe: dict[str, Any], cancelled: bool) -> str:
+    def copy(
+        self, job: str, results: Mapping[str, Result], probe: dict[str, Any], cancelled: bool, step: str = ""
+    ) -> str:
         """The file for act to run one job of: jobs that ended are replaced by their results, all else is verbatim.
 
-        The probe is a job added in front, which needs the one job and writes down what became of it.
+        The probe is a job added in front, which needs the one job and writes down what became of it. With a step, the
+        job runs that alone, and $ENVIRONMENT is the environment that the job names.
         """
         lines = self.text.split("\n")
+        if step:
+            self._replace(lines, job, self._reduced(job, step, cancelled))
         if cancelled or any(results[need].conclusion == "cancelled" for need in self.needs(job)):
             self._tell_of_cancellation(lines, job, cancelled)
         for name in self._ancestors(job):
@@ -181,6 +186,18 @@ class Workflow:
             "runs-on": "ubuntu-latest",
             "outputs": {name: literal(value) for name, value in result.outputs.items()},
             "steps": [{"run": f"exit {int(result.conclusion == 'failure')}", **PLAIN}],
+        }
+
+    def _reduced(self, job: str, step: str, cancelled: bool) -> dict[str, Any]:
+        """The job's condition and environment, with one step."""
+        body = self.jobs[job]
+        named = body["environment"] if isinstance(body["environment"], str) else body["environment"]["name"]
+        condition = body.get("if", "success()")
+        return {
+            "if": condition.replace("cancelled()", "true") if cancelled else condition,
+            "needs": self.needs(job),
+            "runs-on": "ubuntu-latest",
+            "steps": [{"run": step, "env": {"ENVIRONMENT": named}, **PLAIN}],
         }
 
     def _tell_of_cancellation(self, lines: list[str], job: str, cancelled: bool) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from . import answers
 from .answers import ACTIONS_APP, Json
-from .state import Refused, Repo, State, snapshot
+from .state import Environment, Refused, Repo, State, snapshot
 
 
 def later(state: State, **ahead: float) -> str:
@@ -161,7 +161,7 @@ def upload_artifact(state: State, repo: Repo, run: int, name: str, content: byte
     return artifact
 
 
-def set_variable(state: State, repo: Repo, name: str, value: str) -> Json:
-    created = repo.variables.get(name, {}).get("created_at", state.now())
-    repo.variables[name] = {"name": name, "value": value, "created_at": created, "updated_at": state.now()}
-    return repo.variables[name]
+def set_variable(state: State, holder: Repo | Environment, name: str, value: str) -> Json:
+    created = holder.variables.get(name, {}).get("created_at", state.now())
+    holder.variables[name] = {"name": name, "value": value, "created_at": created, "updated_at": state.now()}
+    return holder.variables[name]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from . import actions, api, pulls, rules
+from . import actions, api, environments, pulls, rules
 from .answers import Json
 from .git import ISOLATED
 from .state import Actor, Event, Refused, Repo, State, snapshot
@@ -139,6 +139,17 @@ class Forge(State):
             job = snapshot(actions.set_job(self, self.repositories[repo], run, name, **changes))
             pulls.merge_waiting(self)
             return job
+
+    def start_deployment(self, repo: str, run: int, environment: str, ref: str) -> Json:
+        """That of a run's job which names an environment. Raises Refused where the environment does not admit it."""
+        with self.lock:
+            there = self.repositories[repo]
+            return snapshot(environments.begin(self, there, there.row("runs", run), environment, ref))
+
+    def end_deployment(self, repo: str, deployment: Json, state: str) -> None:
+        with self.lock:
+            there, creator = self.repositories[repo], Actor(deployment["creator"]["login"])
+            environments.report(self, there, creator, deployment, {"state": state})
 
     def ready_for_review(self, repo: str, number: int, login: str) -> None:
         """What a person does to a draft (GitHub has it in GraphQL only)."""

@@ -53,6 +53,16 @@ class Actor:
 
 
 @dataclass
+class Environment:
+    """An environment: its answer (`info`), the patterns of what may deploy to it, and what its jobs alone see."""
+
+    info: Json
+    policies: dict[int, Json] = field(default_factory=dict)
+    variables: dict[str, Json] = field(default_factory=dict)
+    secrets: set[str] = field(default_factory=set)
+
+
+@dataclass
 class Repo:
     """A repository: its git side, its answer (`info`), and tables of rows that are answers too, by id or number."""
 
@@ -67,6 +77,7 @@ class Repo:
     uploaded: set[tuple[int, int, str]] = field(default_factory=set)  # run, attempt, name of each artifact
     variables: dict[str, Json] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set)
+    environments: dict[str, Environment] = field(default_factory=dict)  # by name in lower case
     workflow_states: dict[str, str] = field(default_factory=dict)  # by path, where it is not active
     workflow_permissions: Json = field(
         default_factory=lambda: {"default_workflow_permissions": "read", "can_approve_pull_request_reviews": False}

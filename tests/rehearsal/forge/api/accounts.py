@@ -1,8 +1,8 @@
 """Users, Apps and their tokens, repositories, rulesets, settings of Actions."""
 
-from .. import actions, answers, rules
+from .. import actions, answers, environments, rules
 from ..answers import Json
-from ..state import ROLES, Actor, Installed, Refused, underscored
+from ..state import ROLES, Actor, Environment, Installed, Refused, Repo, underscored
 from .routing import Answer, Call, counted, route
 
 
@@ -248,10 +248,23 @@ def list_codeowners_errors(call: Call) -> Json:
     return {"errors": [*rules.owners_errors(call.state, call.repo, *found)]}
 
 
+def holder(call: Call, environment: str) -> Repo | Environment:
+    """Whose secrets and variables a call is about: the environment's that it names, else the repository's."""
+    return found_environment(call, environment) if environment else call.repo
+
+
+def found_environment(call: Call, name: str) -> Environment:
+    found = call.repo.environments.get(name.lower())
+    if not found:
+        raise Refused(404, "Not Found")
+    return found
+
+
 @route("GET /repos/{repo}/actions/secrets", grant="secrets:read")
-def list_secrets(call: Call) -> Json:
+@route("GET /repos/{repo}/environments/{environment}/secrets", grant="environments:read")
+def list_secrets(call: Call, environment: str = "") -> Json:
     times = {"created_at": call.state.now(), "updated_at": call.state.now()}
-    return counted("secrets", [{"name": name, **times} for name in sorted(call.repo.secrets)])
+    return counted("secrets", [{"name": name, **times} for name in sorted(holder(call, environment).secrets)])
 
 
 @route("GET /repos/{repo}/actions/secrets/{name}", grant="secrets:read")
@@ -273,16 +286,18 @@ def list_organization_variables(call: Call) -> Json:
 
 
 @route("GET /repos/{repo}/actions/variables", grant="actions_variables:read")
-def list_variables(call: Call) -> Json:
-    return counted("variables", list(call.repo.variables.values()))
+@route("GET /repos/{repo}/environments/{environment}/variables", grant="environments:read")
+def list_variables(call: Call, environment: str = "") -> Json:
+    return counted("variables", list(holder(call, environment).variables.values()))
 
 
 @route("POST /repos/{repo}/actions/variables", grant="actions_variables:write")
-def create_variable(call: Call) -> Answer:
-    body = call.need("Variable", "name", "value")
-    if body["name"] in call.repo.variables:
+@route("POST /repos/{repo}/environments/{environment}/variables", grant="environments:write")
+def create_variable(call: Call, environment: str = "") -> Answer:
+    body, there = call.need("Variable", "name", "value"), holder(call, environment)
+    if body["name"] in there.variables:
         raise Refused(409, "Already exists - Variable already exists")
-    actions.set_variable(call.state, call.repo, body["name"], body["value"])
+    actions.set_variable(call.state, there, body["name"], body["value"])
     return Answer(201, {})
 
 
@@ -296,3 +311,44 @@ def get_variable(call: Call, name: str) -> Json:
 @route("PATCH /repos/{repo}/actions/variables/{name}", grant="actions_variables:write")
 def update_variable(call: Call, name: str) -> None:
     actions.set_variable(call.state, call.repo, name, call.body.get("value", get_variable(call, name)["value"]))
+
+
+@route("GET /repos/{repo}/environments", grant="actions:read")
+def list_environments(call: Call) -> Json:
+    return counted("environments", call.repo.rows("environments"))
+
+
+@route("GET /repos/{repo}/environments/{environment}", grant="actions:read")
+def get_environment(call: Call, environment: str) -> Json:
+    return found_environment(call, environment).info
+
+
+@route("PUT /repos/{repo}/environments/{environment}", grant="administration:write")
+def set_environment(call: Call, environment: str) -> Json:
+    return environments.configure(call.state, call.repo, environment, call.body)
+
+
+@route("DELETE /repos/{repo}/environments/{environment}", grant="administration:write")
+def delete_environment(call: Call, environment: str) -> None:
+    del call.repo.tables["environments"][found_environment(call, environment).info["id"]]
+    del call.repo.environments[environment.lower()]
+
+
+POLICIES = "/repos/{repo}/environments/{environment}/deployment-branch-policies"
+
+
+@route(f"GET {POLICIES}", grant="actions:read")
+def list_branch_policies(call: Call, environment: str) -> Json:
+    return counted("branch_policies", list(found_environment(call, environment).policies.values()))
+
+
+@route(f"POST {POLICIES}", grant="administration:write")
+def add_branch_policy(call: Call, environment: str) -> Answer:
+    there, body = found_environment(call, environment), call.need("DeploymentBranchPolicy", "name")
+    return Answer(200, environments.add_policy(call.state, there, body))
+
+
+@route(f"DELETE {POLICIES}/{{id}}", grant="administration:write")
+def delete_branch_policy(call: Call, environment: str, id: int) -> None:
+    if not found_environment(call, environment).policies.pop(id, None):
+        raise Refused(404, "Not Found")

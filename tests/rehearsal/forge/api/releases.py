@@ -4,7 +4,7 @@ import hashlib
 from typing import Any
 from urllib.parse import quote
 
-from .. import actions, rules
+from .. import actions, environments, rules
 from ..answers import Json
 from ..state import Refused, invalid, present
 from .objects import move
@@ -143,11 +143,7 @@ def create_deployment(call: Call) -> Json:
     wanted = {name for name, _, _ in states} if required is None else set(required)
     if wanted & bad or wanted - {name for name, _, _ in states}:
         raise Refused(409, f"Conflict: Commit status checks failed for {body['ref']}.")
-    fields: Json = {"task": "deploy", "environment": "production", "description": None, "payload": {}}
-    fields |= present(body, (*fields, "ref", "transient_environment", "production_environment")) | {"sha": sha}
-    deployment = call.state.new(call.repo, "deployments", "deployments/{id}", fields | {"creator": call.user()})
-    deployment |= {"statuses_url": f"{deployment['url']}/statuses", "repository_url": call.repo.api}
-    deployment["original_environment"] = deployment["environment"]
+    deployment = environments.deploy(call.state, call.repo, call.actor, sha, body)
     call.emit("deployment", sha=sha, action="created", deployment=deployment)
     return deployment
 
@@ -159,23 +155,7 @@ def list_deployment_statuses(call: Call, id: int) -> list[Json]:
 
 @route("POST /repos/{repo}/deployments/{id}/statuses", grant="deployments:write")
 def create_deployment_status(call: Call, id: int) -> Json:
-    """A success makes the environment's earlier deployments inactive, as GitHub does unless auto_inactive is false."""
     body, deployment = call.need("DeploymentStatus", "state"), call.repo.row("deployments", id)
-    status = new_deployment_status(call, deployment, body)
-    if body["state"] == "success" and body.get("auto_inactive", True):
-        for other in call.repo.rows("deployments", environment=deployment["environment"]):
-            if other["id"] < id:
-                new_deployment_status(call, other, {"state": "inactive"})
+    status = environments.report(call.state, call.repo, call.actor, deployment, body)
     call.emit("deployment_status", sha=deployment["sha"], action="created", deployment_status=status)
     return status
-
-
-def new_deployment_status(call: Call, deployment: Json, body: Json) -> Json:
-    if body["state"] not in ("error", "failure", "inactive", "in_progress", "queued", "pending", "success"):
-        raise invalid("DeploymentStatus", "state", "invalid")
-    fields: Json = {"description": "", "environment": deployment["environment"], "target_url": ""}
-    fields |= dict.fromkeys(("log_url", "environment_url"), "")
-    fields |= present(body, (*fields, "state"))
-    links = {"deployment_url": deployment["url"], "repository_url": call.repo.api, "creator": call.user()}
-    path = f"deployments/{deployment['id']}/statuses/{{id}}"
-    return call.state.new(call.repo, "deployment_statuses", path, fields | links)

@@ -174,7 +174,8 @@ def allow(call: Call, grant: str, number: int = 0) -> None:
     names, _, level = grant.partition(":")
     if number in call.repo.tables["pulls"] and names == "issues":
         names += "|pull_requests"
-    actor, admins_only = call.actor, names in ("administration", "secrets", "actions_variables")
+    actor = call.actor
+    admins_only = names in ("administration", "secrets", "actions_variables", "environments")
     if level == "read" and not call.repo.info["private"] and not admins_only:
         return
     if not actor.login:
