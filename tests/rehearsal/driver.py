@@ -354,8 +354,8 @@ class Rehearsal:
             return
         if not run.fork:
             variables, secrets = self._given(self.forge.repositories[run.repository], environment)
-            both = {"variables": {**context.variables, **variables}, "secrets": {**context.secrets, **secrets}}
-            context = replace(context, **both)
+            variables, secrets = {**context.variables, **variables}, {**context.secrets, **secrets}
+            context = replace(context, variables=variables, secrets=secrets)
         self._take_steps(run, context, job)
         state = "success" if job.conclusion == "success" else "failure"
         self.forge.end_deployment(run.repository, deployment, state)
@@ -423,6 +423,8 @@ def seen(repo: Repo, happened: Happened) -> Event:
     if happened.name == "pull_request":
         base, head = payload["pull_request"]["base"], payload["pull_request"]["head"]
         branch, paths = base["ref"], changed(repo, f"{base['sha']}...{head['sha']}")
+    elif happened.name == "merge_group":
+        branch = payload["merge_group"]["base_ref"].removeprefix("refs/heads/")
     elif happened.name == "push" and happened.ref.startswith("refs/heads/"):
         default = repo.info["default_branch"]
         first = f"{NOTHING}.." if branch == default else f"{default}..."

@@ -463,7 +463,7 @@ def test_a_sparse_checkout_keeps_the_root_and_folders_or_what_patterns_name(clon
 
     folders, patterns = {"sparse-checkout": "a\nb/c"}, {"sparse-checkout": "/a/*.md\n!/a/2.md"}
     jobs = {"cone": shows(**folders), "not": shows(**patterns, **{"sparse-checkout-cone-mode": "false"})}
-    clone.push({name: "x" for name in ("root", "a/1.md", "a/2.md", "a/d/3.md", "b/4", "b/c/5", "e/6")})
+    clone.push(dict.fromkeys(("root", "a/1.md", "a/2.md", "a/d/3.md", "b/4", "b/c/5", "e/6"), "x"))
     clone.push({"a.yml": flow("push", {"contents": "read"}, jobs)})
     has = {name: re.findall(r"^\./(.*)$", job.log, re.M) for name, job in clone.github.runs[0].jobs.items()}
     assert sorted(has["cone"]) == ["a/1.md", "a/2.md", "a/d/3.md", "b/4", "b/c/5", "root"]

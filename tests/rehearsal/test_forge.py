@@ -239,6 +239,108 @@ def test_auto_merge_is_refused_in_githubs_words(forge: Forge, alice: Client) -> 
     assert "Cannot query field" in unknown["errors"][0]["message"]
 
 
+# A merge queue
+
+QUEUE = {
+    **{"merge_method": "MERGE", "grouping_strategy": "ALLGREEN", "check_response_timeout_minutes": 60},
+    **{"max_entries_to_build": 5, "max_entries_to_merge": 5, "min_entries_to_merge": 1},
+    "min_entries_to_merge_wait_minutes": 0,
+}
+STRICT = CHECKS | {"strict_required_status_checks_policy": True}
+QUEUED = RULESET | {
+    "rules": [{"type": "required_status_checks", "parameters": STRICT}, {"type": "merge_queue", "parameters": QUEUE}]
+}
+ENQUEUE = """mutation($id: ID!) {
+  enqueuePullRequest(input: {pullRequestId: $id}) { mergeQueueEntry { position pullRequest { number } } }
+}"""
+
+
+def enqueue(client: Client, pull: Mapping[str, Any]) -> Any:
+    """The place in the queue, or the error's words."""
+    answer = client("POST", "graphql", 200, json={"query": ENQUEUE, "variables": {"id": pull["node_id"]}})
+    if errors := answer.get("errors"):
+        return errors[0]["message"]
+    return answer["data"]["enqueuePullRequest"]["mergeQueueEntry"]["position"]
+
+
+def check(forge: Forge, sha: str, conclusion: str, event: str = "merge_group") -> None:
+    """The required check of a commit ends."""
+    where = {"path": ".github/workflows/ci.yml", "sha": sha, "branch": "x", "actor": "alice"}
+    run = forge.start_run(NAME, event=event, **where)
+    forge.set_job(NAME, run["id"], "required", status="completed", conclusion=conclusion)
+
+
+def queued(forge: Forge, client: Client, *branches: str) -> list[Any]:
+    """Pull requests that passed their checks, each a commit behind main, in the queue of main."""
+    forge.team("acme/team", "alice")
+    heads = [commit(forge, branch, {branch: "1"}) for branch in branches]
+    commit(forge, "main", {"c": "1"})
+    client("POST", "/rulesets", json=QUEUED)
+    pulls = [open_pull(client, branch) for branch in branches]
+    assert 'Required status check "required" is expected.' in enqueue(client, pulls[0])
+    for head in heads:
+        check(forge, head, "success", "pull_request")
+    assert [enqueue(client, pull) for pull in pulls] == [*range(1, len(pulls) + 1)]
+    return pulls
+
+
+def groups(forge: Forge) -> list[Mapping[str, str]]:
+    return [event.payload["merge_group"] for event in told(forge, "merge_group")]
+
+
+def test_a_queue_merges_its_groups_in_their_order(forge: Forge, repo: Repo, alice: Client) -> None:
+    """The second is green first, and waits for the one that it is on top of."""
+    pulls = queued(forge, alice, "one", "two")
+    assert alice("PUT", "/pulls/1/merge", 405)["message"] == (
+        "Repository rule violations found\n\nChanges must be made through the merge queue\n\n"
+    )
+    assert enqueue(alice, pulls[0]) == "Pull request is already in the queue"
+    main, (first, second) = repo.git.resolve("main"), groups(forge)
+    assert (first["base_sha"], first["base_ref"], second["base_sha"]) == (main, "refs/heads/main", first["head_sha"])
+    assert first["head_ref"] == f"refs/heads/gh-readonly-queue/main/pr-1-{main}"
+    assert {entry["path"] for entry in repo.git.tree(second["head_sha"])} >= {"one", "two", "c"}
+    check(forge, second["head_sha"], "success")
+    assert repo.git.resolve("main") == main
+    check(forge, first["head_sha"], "success")
+    assert repo.git.resolve("main") == second["head_sha"]
+    pull = alice("GET", "/pulls/1")
+    assert pull["merged"] and pull["merge_commit_sha"] == first["head_sha"] and alice("GET", "/pulls/2")["merged"]
+    assert not repo.git.refs("refs/heads/gh-readonly-queue/")
+    pushes = [event for event in told(forge, "push") if event.ref == "refs/heads/main"]
+    assert [event.sha for event in pushes] == [first["head_sha"], second["head_sha"]]
+    assert {(event.actor, event.starts) for event in pushes} == {("github-merge-queue[bot]", "run")}
+
+
+def test_what_is_red_or_has_changed_leaves_the_queue(forge: Forge, repo: Repo, alice: Client) -> None:
+    queued(forge, alice, "one", "two", "three")
+    main, red = repo.git.resolve("main"), groups(forge)[0]
+    check(forge, red["head_sha"], "failure")
+    assert not alice("GET", "/pulls/1")["merged"]
+    events = [(row["event"], row["actor"]["login"]) for row in alice("GET", "/issues/1/timeline")]
+    assert events == [("added_to_merge_queue", "alice"), ("removed_from_merge_queue", "github-merge-queue[bot]")]
+    assert told(forge, "pull_request")[-1].payload["reason"] == "CI_FAILURE"
+    again = groups(forge)[3:]
+    assert [group["base_sha"] for group in again] == [main, again[0]["head_sha"]]
+    assert "one" not in {entry["path"] for entry in repo.git.tree(again[1]["head_sha"])}
+    alice("PUT", "/contents/more", json={"message": "more", "content": "", "branch": "two"})
+    assert told(forge, "pull_request")[-1].payload["reason"] == "MANUAL"
+    check(forge, groups(forge)[-1]["head_sha"], "success")
+    assert [alice("GET", f"/pulls/{number}")["merged"] for number in (1, 2, 3)] == [False, False, True]
+
+
+def test_auto_merge_puts_it_in_the_queue(forge: Forge, alice: Client) -> None:
+    queued(forge, alice, "one")
+    head = commit(forge, "late", {"late": "1"})
+    pull = open_pull(alice, "late")
+    assert auto_merge(alice, pull)[1] == "Auto merge is not allowed for this repository"
+    alice("PATCH", "", json={"allow_auto_merge": True})
+    auto_merge(alice, pull)
+    assert len(groups(forge)) == 1
+    check(forge, head, "success", "pull_request")
+    first, second = groups(forge)
+    assert second["base_sha"] == first["head_sha"]
+
+
 # Git over HTTP
 
 

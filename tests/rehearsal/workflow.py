@@ -12,7 +12,7 @@ import yaml
 PROBE = "rehearsal-probe"
 NEEDS = "REHEARSAL_NEEDS"
 DEFAULT_TYPES = {"pull_request": ["opened", "synchronize", "reopened"]}
-FILTERED = {"push", "pull_request"}
+FILTERED = {"push", "pull_request", "merge_group"}
 PLAIN = {"shell": "bash", "working-directory": "/"}  # a step that a workflow's `defaults:` do not reach
 UNSUPPORTED = ("strategy", "services", "container", "continue-on-error", "concurrency")
 

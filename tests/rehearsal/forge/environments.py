@@ -42,7 +42,7 @@ def fits(pattern: str, name: str) -> bool:
 
 
 def begin(state: State, repo: Repo, run: Json, name: str, ref: str) -> Json:
-    """The deployment of a job that names an environment. Raises Refused where the environment does not admit the ref."""
+    """The deployment of a job that names an environment. Raises Refused where that does not admit the ref."""
     environment = named(state, repo, name)
     if not admits(environment, ref):
         kind, short = kind_and_name(ref)

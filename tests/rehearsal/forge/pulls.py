@@ -1,12 +1,12 @@
 """Pull requests: they follow their branches, and merge when git and the rules allow."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from . import answers, rules
 from .answers import Json
 from .git import NOBODY
-from .state import Actor, Refused, Repo, State, invalid, present, snapshot
+from .state import Actor, Refused, Repo, State, invalid, snapshot
 
 SHARED = "title body body_html body_text state locked active_lock_reason user labels milestone assignee assignees"
 SHARED_FIELDS = (*SHARED.split(), "created_at", "updated_at", "closed_at", "author_association")
@@ -258,6 +258,8 @@ def merge(state: State, repo: Repo, actor: Actor, number: int, body: Json) -> Js
     if body.get("sha", head["sha"]) != head["sha"]:
         raise Refused(409, "Head branch was modified. Review and try the merge again.")
     refusals = [*rules.blockers(state, repo, pull, actor)]
+    if (queue := rules.queue(repo, base["ref"])) and not rules.bypasses(state, repo, queue, actor):
+        refusals.insert(0, "Changes must be made through the merge queue")
     if refusals:
         raise Refused(405, "Repository rule violations found\n\n" + "".join(f"{each}\n\n" for each in refusals))
     sha = merged_commit(state, repo, pull, issue, actor, body)
@@ -265,10 +267,14 @@ def merge(state: State, repo: Repo, actor: Actor, number: int, body: Json) -> Js
         raise Refused(405, "This branch can't be rebased")
     with refs_moving(state, repo, actor):
         repo.git.update(f"refs/heads/{base['ref']}", sha)
-        close(state, repo, pull, actor, merged=sha)
-        if repo.info["delete_branch_on_merge"] and head["repo"] is repo.info:
-            repo.git.update(f"refs/heads/{head['ref']}", None)
+        finish_merge(state, repo, pull, actor, sha)
     return {"sha": sha, "merged": True, "message": "Pull Request successfully merged"}
+
+
+def finish_merge(state: State, repo: Repo, pull: Json, actor: Actor, sha: str) -> None:
+    close(state, repo, pull, actor, merged=sha)
+    if repo.info["delete_branch_on_merge"] and pull["head"]["repo"] is repo.info:
+        repo.git.update(f"refs/heads/{pull['head']['ref']}", None)
 
 
 def method_refusal(repo: Repo, method: str) -> str:
@@ -280,7 +286,7 @@ def method_refusal(repo: Repo, method: str) -> str:
 
 
 def enable_auto_merge(state: State, repo: Repo, actor: Actor, number: int, body: Json) -> Json:
-    """Merge, as `merge` is asked and in the actor's name, as soon as the rules allow. Raises Refused as GitHub does."""
+    """Merge or queue it in the actor's name as soon as the rules allow. Raises Refused as GitHub does."""
     pull, method = repo.row("pulls", number), body["merge_method"]
     refusals = {
         "Auto merge is not allowed for this repository": not repo.info["allow_auto_merge"],
@@ -288,8 +294,8 @@ def enable_auto_merge(state: State, repo: Repo, actor: Actor, number: int, body:
         method_refusal(repo, method): method_refusal(repo, method),
         "Head branch was modified. Review and try the merge again.": body["sha"] not in (None, pull["head"]["sha"]),
     }
-    status = merge_state(state, repo, pull)
-    refusals[f"Pull request is in {status} status"] = status in ("clean", "unstable", "draft")
+    status, queue = merge_state(state, repo, pull), rules.queue(repo, pull["base"]["ref"])
+    refusals[f"Pull request is in {status} status"] = status in ("draft", *(() if queue else ("clean", "unstable")))
     if refusal := next((words for words, holds in refusals.items() if holds), ""):
         raise Refused(422, refusal)
     repo.auto_merges[number] = actor
@@ -299,25 +305,18 @@ def enable_auto_merge(state: State, repo: Repo, actor: Actor, number: int, body:
     return pull
 
 
-def merge_waiting(state: State) -> None:
-    """Auto-merge what waits for nothing more; nobody's bypass is counted."""
-    for repo in state.repositories.values():
-        for number, actor in list(repo.auto_merges.items()):
-            pull = repo.row("pulls", number)
-            if merge_state(state, repo, pull) in ("clean", "unstable"):
-                with suppress(Refused):  # by git, where a rebase conflicts
-                    merge(state, repo, actor, number, present(pull["auto_merge"], pull["auto_merge"]))
-
-
-def merged_commit(state: State, repo: Repo, pull: Json, issue: Json, actor: Actor, body: Json) -> str | None:
-    """The commit that the base will point at, with GitHub's default messages. None where a rebase conflicts."""
+def merged_commit(
+    state: State, repo: Repo, pull: Json, issue: Json, actor: Actor, body: Json, onto: str = ""
+) -> str | None:
+    """The commit that the base, or what it is put onto, will point at, with GitHub's messages. None on a conflict."""
     git, method, number = repo.git, body.get("merge_method", "merge"), pull["number"]
-    base, head = pull["base"]["sha"], pull["head"]["sha"]
+    base, head = onto or pull["base"]["sha"], pull["head"]["sha"]
     person = state.identity(actor.login)
     if method == "rebase":
         return git.rebased(base, head, person)
     tree = git.merged_tree(base, head)
-    assert tree
+    if not tree:
+        return None
     title, text = issue["title"], ""
     if method == "squash":
         commits = [commit["message"] for commit in reversed(git.commits(f"{base}..{head}", "--no-merges"))]

@@ -10,6 +10,7 @@ from .answers import Json
 from .state import ROLES, Actor, Repo, State
 
 ADMIN_ROLE = 5  # the id of the repository role "admin" in a ruleset's bypass_actors
+BY_REQUEST_ONLY = ("pull_request", "required_status_checks", "merge_queue")
 PASSED = ("success", "neutral", "skipped")
 NO_OWNER = "make sure it is a user, a team or an email address"
 OUT_OF_DATE = "Head branch is out of date. Review and try the merge again."
@@ -29,7 +30,10 @@ def blockers(state: State, repo: Repo, pull: Json, actor: Actor | None) -> Itera
         if rule["type"] == "pull_request":
             yield from missing_reviews(state, repo, pull, asked)
         if rule["type"] == "required_status_checks":
-            yield from missing_checks(repo, pull, asked)
+            for name, word in unmet_checks(repo, pull["head"]["sha"], asked):
+                yield f'Required status check "{name}" is {word}.'
+            if asked.get("strict_required_status_checks_policy") and is_behind(repo, pull):
+                yield OUT_OF_DATE
 
 
 def missing_reviews(state: State, repo: Repo, pull: Json, asked: Json) -> Iterator[str]:
@@ -103,19 +107,34 @@ def owner_advice(state: State, repo: Repo, owner: str) -> str:
     return "" if writes else f"make sure {owner} exists and has write access to the repository"
 
 
-def missing_checks(repo: Repo, pull: Json, asked: Json) -> Iterator[str]:
-    states = check_states(repo, pull["head"]["sha"])
+def unmet_checks(repo: Repo, sha: str, asked: Json) -> Iterator[tuple[str, str]]:
+    """Each required check that the commit has not passed: expected, pending or failing."""
+    states = check_states(repo, sha)
     for check in asked["required_status_checks"]:
         name, app = check["context"], check.get("integration_id")
         verdicts = [verdict for context, by, verdict in states if context == name and app in (None, by)]
         if not verdicts:
-            yield f'Required status check "{name}" is expected.'
+            yield name, "expected"
         elif any(verdict not in PASSED for verdict in verdicts):
-            yield f'Required status check "{name}" is {"pending" if "pending" in verdicts else "failing"}.'
+            yield name, "pending" if "pending" in verdicts else "failing"
+
+
+def verdict(repo: Repo, branch: str, sha: str) -> str:
+    """Whether a commit passes all required checks of a branch: success, pending or failure."""
+    asked = [rule["parameters"] for rule in of_branch(repo, branch, "required_status_checks")]
+    words = {word for each in asked for _, word in unmet_checks(repo, sha, each)}
+    return "failure" if "failing" in words else "pending" if words else "success"
+
+
+def is_behind(repo: Repo, pull: Json) -> bool:
+    """Whether it lacks commits of its base; where there is a queue nobody asks, as groups are on top of the base."""
     tip = repo.git.resolve(f"refs/heads/{pull['base']['ref']}")
-    strict = asked.get("strict_required_status_checks_policy")
-    if strict and tip and not repo.git.is_ancestor(tip, pull["head"]["sha"]):
-        yield OUT_OF_DATE
+    return not queue(repo, pull["base"]["ref"]) and bool(tip) and not repo.git.is_ancestor(tip, pull["head"]["sha"])
+
+
+def queue(repo: Repo, branch: str) -> Json | None:
+    """The rule that asks for a merge queue."""
+    return next(iter(of_branch(repo, branch, "merge_queue")), None)
 
 
 def check_states(repo: Repo, sha: str) -> set[tuple[str, int | None, str]]:
@@ -167,7 +186,8 @@ def protected(state: State, repo: Repo, actor: Actor) -> list[str]:
         ref
         for ref in repo.git.refs("refs/heads/")
         if any(
-            rule["type"] in ("pull_request", "required_status_checks") and not bypasses(state, repo, rule, actor)
+            rule["type"] in ("pull_request", "required_status_checks", "merge_queue")
+            and not bypasses(state, repo, rule, actor)
             for rule in of_branch(repo, ref.removeprefix("refs/heads/"))
         )
     ]

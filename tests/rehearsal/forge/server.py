@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from . import actions, api, environments, pulls, rules
+from . import actions, api, environments, merge_queue, pulls, rules
 from .answers import Json
 from .git import ISOLATED
 from .state import Actor, Event, Refused, Repo, State, snapshot
@@ -137,7 +137,7 @@ class Forge(State):
         """A job and its check run: status, conclusion, steps."""
         with self.lock:
             job = snapshot(actions.set_job(self, self.repositories[repo], run, name, **changes))
-            pulls.merge_waiting(self)
+            merge_queue.advance(self)
             return job
 
     def start_deployment(self, repo: str, run: int, environment: str, ref: str) -> Json:
@@ -202,7 +202,7 @@ class Handler(BaseHTTPRequestHandler):
         answer = self.git(call) if GIT_PATH.fullmatch(call.path) else self.rest(call)
         if call.method != "GET":
             with self.forge.lock:
-                pulls.merge_waiting(self.forge)
+                merge_queue.advance(self.forge)
         return answer
 
     def failing(self, call: api.Call, fault: Fault) -> api.Answer | None:

@@ -53,6 +53,18 @@ class Actor:
 
 
 @dataclass
+class Entry:
+    """A pull request in a merge queue, with its head as it was queued; and its group, once there is one."""
+
+    number: int
+    head: str
+    actor: Actor
+    base: str = ""
+    sha: str = ""
+    ref: str = ""
+
+
+@dataclass
 class Environment:
     """An environment: its answer (`info`), the patterns of what may deploy to it, and what its jobs alone see."""
 
@@ -74,6 +86,7 @@ class Repo:
     numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     pushers: dict[int, str] = field(default_factory=dict)  # who pushed last to a pull request
     auto_merges: dict[int, Actor] = field(default_factory=dict)  # who asked for it, by pull request
+    queues: dict[str, list[Entry]] = field(default_factory=dict)  # by base branch
     uploaded: set[tuple[int, int, str]] = field(default_factory=set)  # run, attempt, name of each artifact
     variables: dict[str, Json] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set)

@@ -185,15 +185,17 @@ def create_ruleset(call: Call) -> Json:
     body = call.need("Ruleset", "name", "enforcement")
     if call.repo.rows("rulesets", name=body["name"]):
         raise Refused(422, "Validation Failed", "Name must be unique")
-    check_rules(body.get("rules", []))
+    check_rules(call, body.get("rules", []))
     defaults = {"target": "branch", "conditions": {"ref_name": {"include": [], "exclude": []}}, "rules": []}
     source = {"source_type": "Repository", "source": call.repo.name, "bypass_actors": []}
     return call.state.new(call.repo, "rulesets", "rulesets/{id}", defaults | source | body, "rules/{id}")
 
 
-def check_rules(rules: list[Json]) -> None:
-    """GitHub takes a rule with all of its required parameters only."""
+def check_rules(call: Call, rules: list[Json]) -> None:
+    """GitHub takes a rule with all of its required parameters only, and a merge queue only in an organisation."""
     for rule in rules:
+        if rule["type"] == "merge_queue" and call.state.account(call.repo.owner)["type"] != "Organization":
+            raise Refused(422, "Validation Failed", "Invalid rule 'merge_queue': ")
         missing = RULE_PARAMETERS.get(rule["type"], set()) - rule.get("parameters", {}).keys()
         if missing:
             raise Refused(
@@ -210,12 +212,21 @@ RULE_PARAMETERS = {
         "required_review_thread_resolution",
     },
     "required_status_checks": {"required_status_checks", "strict_required_status_checks_policy"},
+    "merge_queue": {
+        "check_response_timeout_minutes",
+        "grouping_strategy",
+        "max_entries_to_build",
+        "max_entries_to_merge",
+        "merge_method",
+        "min_entries_to_merge",
+        "min_entries_to_merge_wait_minutes",
+    },
 }
 
 
 @route("PUT /repos/{repo}/rulesets/{id}", grant="administration:write")
 def update_ruleset(call: Call, id: int) -> Json:
-    check_rules(call.body.get("rules", []))
+    check_rules(call, call.body.get("rules", []))
     call.repo.row("rulesets", id).update(call.body)
     return call.repo.row("rulesets", id)
 

@@ -1,10 +1,10 @@
-"""GraphQL: the one mutation that REST lacks and the loop needs."""
+"""GraphQL: the mutations that REST lacks: auto-merge, and the merge queue."""
 
 from graphql import GraphQLError, GraphQLResolveInfo, build_schema, graphql_sync
 
-from .. import pulls
+from .. import merge_queue, pulls
 from ..answers import Json
-from ..state import Refused, Repo
+from ..state import Refused
 from .routing import Answer, Call, allow, reaches, route
 
 # As in GitHub's public schema, https://docs.github.com/graphql/reference/mutations#enablepullrequestautomerge
@@ -35,7 +35,12 @@ SCHEMA = build_schema("""
     }
     type EnablePullRequestAutoMergePayload { actor: Actor clientMutationId: String pullRequest: PullRequest }
 
+    type MergeQueueEntry { position: Int! pullRequest: PullRequest }
+    input EnqueuePullRequestInput { clientMutationId: String expectedHeadOid: GitObjectID pullRequestId: ID! }
+    type EnqueuePullRequestPayload { clientMutationId: String mergeQueueEntry: MergeQueueEntry }
+
     type Mutation {
+        enqueuePullRequest(input: EnqueuePullRequestInput!): EnqueuePullRequestPayload
         enablePullRequestAutoMerge(input: EnablePullRequestAutoMergeInput!): EnablePullRequestAutoMergePayload
     }
     type Query { viewer: Actor! }
@@ -53,7 +58,11 @@ def answer_query(call: Call) -> Answer:
     def enable(info: GraphQLResolveInfo, input: Json) -> Json:
         return enable_auto_merge(call, input)
 
-    root = {"viewer": {"login": call.actor.login}, "enablePullRequestAutoMerge": enable}
+    def add(info: GraphQLResolveInfo, input: Json) -> Json:
+        return enqueue(call, input)
+
+    mutations = {"enablePullRequestAutoMerge": enable, "enqueuePullRequest": add}
+    root = {"viewer": {"login": call.actor.login}, **mutations}
     done = graphql_sync(SCHEMA, body["query"], root, variable_values=body.get("variables"))
     data = {} if done.data is None else {"data": done.data}
     return Answer(200, data | ({"errors": [shown(error) for error in done.errors]} if done.errors else {}))
@@ -67,9 +76,7 @@ def shown(error: GraphQLError) -> Json:
 
 
 def enable_auto_merge(call: Call, asked: Json) -> Json:
-    call.repo, number = find_pull(call, asked["pullRequestId"])
-    for grant in ("contents:write", "pull_requests:write"):
-        allow(call, grant)
+    number = find_pull(call, asked["pullRequestId"])
     wishes = {"merge_method": asked["mergeMethod"].lower(), "sha": asked.get("expectedHeadOid")}
     wishes |= {"commit_title": asked.get("commitHeadline"), "commit_message": asked.get("commitBody")}
     pull = pulls.enable_auto_merge(call.state, call.repo, call.actor, number, wishes)
@@ -79,10 +86,21 @@ def enable_auto_merge(call: Call, asked: Json) -> Json:
     return asked | {"actor": enabler, "pullRequest": shown_pull}
 
 
-def find_pull(call: Call, node: str) -> tuple[Repo, int]:
-    """The pull request of a global id, where the caller may know of it."""
+def enqueue(call: Call, asked: Json) -> Json:
+    number = find_pull(call, asked["pullRequestId"])
+    place = merge_queue.enqueue(call.state, call.repo, call.actor, number, asked.get("expectedHeadOid"))
+    pull = call.repo.row("pulls", number)
+    shown_pull = {"id": pull["node_id"], "number": number, "url": pull["html_url"]}
+    return asked | {"mergeQueueEntry": {"position": place, "pullRequest": shown_pull}}
+
+
+def find_pull(call: Call, node: str) -> int:
+    """The pull request of a global id, where the caller may know of it and merge it."""
     for repo in call.state.repositories.values():
         for number, pull in repo.tables["pulls"].items():
             if pull["node_id"] == node and reaches(call.state, repo, call.actor):
-                return repo, number
+                call.repo = repo
+                for grant in ("contents:write", "pull_requests:write"):
+                    allow(call, grant)
+                return number
     raise Refused(404, f"Could not resolve to a node with the global id of '{node}'")

@@ -107,6 +107,12 @@ def list_comments(call: Call, number: int) -> list[Json]:
     return call.repo.rows("comments", issue_url=call.repo.row("issues", number)["url"])
 
 
+@route("GET /repos/{repo}/issues/{number}/timeline", grant="issues:read")
+def list_timeline(call: Call, number: int) -> list[Json]:
+    """What a merge queue did with it; of the rest of a timeline there is nothing here."""
+    return call.repo.rows("timeline", issue_url=call.repo.row("issues", number)["url"])
+
+
 @route("POST /repos/{repo}/issues/{number}/comments", grant="issues:join")
 def create_comment(call: Call, number: int) -> Json:
     body, issue = call.need("IssueComment", "body"), call.repo.row("issues", number)
