@@ -228,6 +228,8 @@ class Rehearsal:
         """The jobs' names, labels and limits, and the concurrency group: whatever depends on no result."""
         workflow = run.workflow
         workflow.check()
+        for called in context.called.values():
+            called.check_called()
         group = workflow.tree.get("concurrency") or {}
         group = {"group": group} if isinstance(group, str) else group
         texts = {"group": group.get("group", ""), "replaces": group.get("cancel-in-progress", "false")}
@@ -243,7 +245,12 @@ class Rehearsal:
         run.group, run.replaces = value["group"], value["replaces"] == "true"
         for job in jobs:
             labels, minutes = value[f"labels {job}"].split("\n"), float(value[f"minutes {job}"])
-            run.jobs[job] = Job(job, value[f"name {job}"], labels, minutes, workflow.permissions(job, run.fork))
+            permissions = workflow.permissions(job)
+            if uses := workflow.jobs[job].get("uses"):
+                permissions = context.called[uses].permissions_called(permissions)
+            if run.fork:
+                permissions = dict.fromkeys(permissions, "read")
+            run.jobs[job] = Job(job, value[f"name {job}"], labels, minutes, permissions)
 
     def _context(self, run: Run) -> Context:
         repo, event = self.forge.repositories[run.repository], run.event
@@ -261,9 +268,25 @@ class Rehearsal:
             "ACTIONS_RUNTIME_TOKEN": self.forge.token(repo.name, {"actions": "read"}),
         }
         given = ({}, {}) if run.fork else self._given(repo)
-        return Context(
-            self.folder / "runs" / f"{run.id}-{run.attempt}", run.workflow, event, env, *given, files=run.files
-        )
+        folder = self.folder / "runs" / f"{run.id}-{run.attempt}"
+        called = {
+            body["uses"]: self._called(run, body["uses"]) for body in run.workflow.jobs.values() if "uses" in body
+        }
+        return Context(folder, run.workflow, event, env, *given, files=run.files, called=called)
+
+    def _called(self, run: Run, uses: str) -> Workflow:
+        """A workflow of the same commit, or of another repository of the forge. Raises Refused as GitHub does."""
+        if uses.removeprefix("./") in run.files:
+            return Workflow(uses.removeprefix("./"), run.files[uses.removeprefix("./")])
+        if there := re.fullmatch(r"([^/]+/[^/]+)/(\.github/workflows/[^/@]+)@(.+)", uses):
+            name, path, ref = there.groups()
+            other = self.forge.repositories.get(name)
+            sha = other and other.git.resolve(ref)
+            files = github_files(other, sha) if other and sha else {}
+            # Repositories share private workflows only by a setting that is off, and that nothing here turns on.
+            if other and path in files and (not other.info["private"] or name == run.repository):
+                return Workflow(path, files[path])
+        raise Refused(f'error parsing called workflow "{run.workflow.path}" -> "{uses}" : workflow was not found.')
 
     def _given(self, repo: Repo, environment: str = "") -> tuple[dict[str, str], dict[str, str]]:
         """The variables and secrets of a repository, or of one of its environments alone."""

@@ -24,12 +24,19 @@ class Project:
     repository: str = f"{OWNER}/{NAME}"
 
     @classmethod
-    def start(cls, github: Rehearsal, bake: Path, protect: bool = True, bots_may_open: bool = False) -> "Project":
+    def start(
+        cls,
+        github: Rehearsal,
+        bake: Path,
+        protect: bool = True,
+        bots_may_open: bool = False,
+        repository: str = f"{OWNER}/{NAME}",
+    ) -> "Project":
         """Push a bake's main to a new repository of the forge, then protect it with the bake's own ruleset.
 
         bots_may_open: Actions may create pull requests, which GitHub does not allow unless it is told to.
         """
-        project = cls(github, bake)
+        project = cls(github, bake, repository)
         roles = {OWNER: "admin", "alice": "write", "bob": "write", "carol": "write"}
         github.forge.repository(project.repository, private=False, roles=roles)
         github.forge.team(f"{OWNER}/ml", "alice", "bob")
@@ -99,7 +106,7 @@ class Project:
 
     def opened(self, branch: str) -> dict[str, Any]:
         """The one open pull request of a branch."""
-        (found,) = self.call("GET", f"pulls?head={OWNER}:{branch}&state=open")
+        (found,) = self.call("GET", f"pulls?head={self.repository.split('/')[0]}:{branch}&state=open")
         return dict(found)
 
     def call(self, method: str, path: str, body: Any = None, login: str = "alice") -> Any:
@@ -121,6 +128,6 @@ class Project:
         return found
 
     def run(self) -> Run:
-        """The newest run, ended."""
+        """The newest run of the repository, ended."""
         self.github.wait()
-        return self.github.runs[-1]
+        return [run for run in self.github.runs if run.repository == self.repository][-1]

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from .workflow import NEEDS, PLAIN, PROBE, Event, Refused, Result, Workflow
 
@@ -103,6 +104,7 @@ class Context:
     variables: Mapping[str, str]
     secrets: Mapping[str, str]
     files: Mapping[str, str]  # .github of the commit, by path: workflows and actions may call each other
+    called: Mapping[str, Workflow]  # what jobs call, by how they spell it: ./path, or owner/name/path@ref
 
 
 class Runner:
@@ -194,7 +196,7 @@ class Runner:
             *_flags("--env", env),
             *_flags("--var", {**context.variables, **variables}),
             *_flags("--secret", {**context.secrets, "GITHUB_TOKEN": token}),
-            *_flags("--local-repository", stand_ins(context.workflow, context.files)),
+            *_flags("--local-repository", {**stand_ins(context), **others(context)}),
         ]
         return subprocess.Popen(
             command,
@@ -225,13 +227,14 @@ class Runner:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def stand_ins(workflow: Workflow, files: Mapping[str, str]) -> dict[str, str]:
+def stand_ins(context: Context) -> dict[str, str]:
     """owner/name@commit of each action in use, to the folder that stands in for it. Raises Refused where none does."""
-    texts = {workflow.path: workflow.text} | {path: text for path, text in files.items() if "/actions/" in path}
+    texts = {path: text for path, text in context.files.items() if "/actions/" in path}
+    texts |= {workflow.path: workflow.text for workflow in (*context.called.values(), context.workflow)}
     found = {}
     for path, text in texts.items():
         for used in re.findall(r"^[\s-]*uses:\s*['\"]?([^'\"\s#]+)", text, re.M):
-            if used.startswith("./"):
+            if used.startswith("./") or used in context.called:
                 continue
             action, _, commit = used.partition("@")
             if not re.fullmatch("[0-9a-f]{40}", commit):
@@ -240,6 +243,19 @@ def stand_ins(workflow: Workflow, files: Mapping[str, str]) -> dict[str, str]:
                 raise Refused(f"{path}: nothing stands in for {action}; add {STAND_INS.name}/{action}/action.yml")
             repository = "/".join(action.split("/")[:2])
             found[f"{repository}@{commit}"] = str(STAND_INS / repository)
+    return found
+
+
+def others(context: Context) -> dict[str, str]:
+    """owner/name@ref of each other repository whose workflows are called, to a folder that holds them."""
+    found = {}
+    for used, workflow in context.called.items():
+        if not used.startswith("./"):
+            name, ref = used.split(f"/{workflow.path}@")
+            folder = context.folder / "called" / quote(f"{name}@{ref}", safe="")
+            (folder / workflow.path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / workflow.path).write_text(workflow.text)
+            found[f"{name}@{ref}"] = str(folder)
     return found
 
 

@@ -53,11 +53,12 @@ VARIABLE = ask("/actions/variables", '{"name": "n", "value": "x"}')
 
 @dataclass
 class Clone:
-    """A person's clone of o/r, or of a fork."""
+    """A person's clone of o/r, of a fork, or of another repository."""
 
     github: Rehearsal
     folder: Path
     login: str = "o"
+    name: str = "r"
 
     def git(self, *arguments: str) -> str:
         who = ("-c", f"user.name={self.login}", "-c", f"user.email={self.login}@example.org")
@@ -79,7 +80,7 @@ class Clone:
 
     def send(self, branch: str, wait: bool = True) -> None:
         address = self.github.forge.url.replace("//", f"//{self.login}:{self.github.forge.user(self.login)}@")
-        self.git("push", "--quiet", f"{address}/{self.login}/r.git", f"HEAD:{branch}")
+        self.git("push", "--quiet", f"{address}/{self.login}/{self.name}.git", f"HEAD:{branch}")
         if wait:
             self.github.wait()
 
@@ -339,6 +340,120 @@ def test_a_pull_request_by_a_workflow_waits_for_approval(clone: Clone) -> None:
     run.approve()
     github.wait()
     assert run.conclusion == "success" and "hello" in run.log
+
+
+# Two repositories
+
+
+@pytest.fixture
+def tools(github: Rehearsal, clone: Clone, tmp_path: Path) -> Clone:
+    """A private repository of the same owner."""
+    github.forge.repository("o/tools", private=True)
+    return Clone(github, tmp_path / "tools", name="tools")
+
+
+def of(github: Rehearsal, repository: str) -> list[Run]:
+    return [run for run in github.runs if run.repository == repository]
+
+
+def test_two_repositories_share_no_secret_variable_cache_or_artifact(clone: Clone, tools: Clone) -> None:
+    keep = {"uses": CACHE, "with": {"path": "kept", "key": "k"}}
+    script = 'cat kept/a || echo empty; mkdir -p kept; echo "$GITHUB_REPOSITORY ${{ vars.V }}" > kept/a'
+    says = {"run": f"{script}; echo \"<${{{{ secrets.KEY && 'known' }}}}>\""}
+    upload = {"uses": UPLOAD, "with": {"name": "thing", "path": "kept"}}
+    text = flow("push", jobs={"a": job(steps=[keep, says, upload])}, concurrency="one")
+    clone.github.secret("KEY", "hush-hush")
+    clone.github.call("POST", "/repos/o/tools/actions/variables", {"name": "V", "value": "there"})
+    for each in (clone, tools, clone, tools):
+        each.push({"a.yml": text})
+    logs = [run.log for name in ("o/r", "o/tools") for run in of(clone.github, name)]
+    kept = ["empty", "o/r", "empty", "o/tools there"]
+    assert [re.findall(r"^(empty|o/.*?) *$", log, re.M)[0] for log in logs] == kept
+    assert ["<known>" in log for log in logs] == [True, True, False, False]
+    for name in ("o/r", "o/tools"):
+        assert clone.github.call("GET", f"/repos/{name}/actions/artifacts")["total_count"] == 2
+
+
+def test_a_workflow_commits_to_another_repository_with_a_token_that_may(clone: Clone, tools: Clone) -> None:
+    """A private one is not to be found for the job's own token, nor for an App's that names only the first."""
+    github = clone.github
+    app = github.forge.app("gitops", {"contents": "write"})
+    github.secret("KEY", app.private_key)
+    github.secret("MINE", github.forge.user("o"))
+    tools.push({"b.yml": flow("push"), "file": "1"})
+    given = {"client-id": app.client_id, "private-key": "${{ secrets.KEY }}"}
+    writes = "cd tools; git -c user.name=x -c user.email=x@y commit --allow-empty -qm x; git push -q origin HEAD:main"
+
+    def commits(token: str, *before: dict[str, Any]) -> dict[str, Any]:
+        there = {"repository": "o/tools", "token": token, "path": "tools"}
+        return job(steps=[*before, {"uses": CHECKOUT, "with": there}, {"run": writes}])
+
+    both = {"uses": APP_TOKEN, "id": "app", "with": given | {"repositories": "r, tools"}}
+    jobs = {
+        "own": commits("${{ github.token }}"),
+        "narrow": commits("${{ steps.app.outputs.token }}", {"uses": APP_TOKEN, "id": "app", "with": given}),
+        "app": commits("${{ steps.app.outputs.token }}", both) | {"needs": ["own", "narrow"], "if": "always()"},
+        "person": commits("${{ secrets.MINE }}") | {"needs": "app", "if": "always()"},
+    }
+    clone.push({"a.yml": flow("push", {"contents": "write"}, jobs)})
+    ended = {each.id: each.conclusion for each in github.runs[1].jobs.values()}
+    assert ended == {"own": "failure", "narrow": "failure", "app": "success", "person": "success"}
+    assert "epository not found" in github.runs[1].jobs["own"].log
+    assert [run.event.actor for run in of(github, "o/tools")] == ["o", "gitops[bot]", "o"]
+
+
+def test_a_workflow_of_another_repository_is_called(clone: Clone, tools: Clone) -> None:
+    """Public, it runs with what the caller gives and grants; private, it is not found."""
+    github = clone.github
+    github.secret("KEY", "hush-hush")
+    here = "echo \"word=${{ inputs.word }} ${{ github.repository }} ${{ secrets.KEY && 'known' }}\" >> $GITHUB_OUTPUT"
+    out = {"outputs": {"word": "${{ steps.s.outputs.word }}"}, "permissions": {"issues": "read"}}
+    call = {"inputs": {"word": {"type": "string"}}, "outputs": {"word": {"value": "${{ jobs.x.outputs.word }}"}}}
+    tools.push({"x.yml": flow({"workflow_call": call}, jobs={"x": job(here, ISSUE, **out)})})
+    calls = {"uses": "o/tools/.github/workflows/x.yml@main", "with": {"word": "hi"}}
+    may = {"permissions": {"issues": "write"}}
+    jobs = {"a": calls | may | {"secrets": "inherit"}, "b": job("echo ${{ needs.a.outputs.word }}.", needs="a")}
+    clone.push({"a.yml": flow("push", jobs=jobs)})
+    missing = '".github/workflows/a.yml" -> "o/tools/.github/workflows/x.yml@main" : workflow was not found.'
+    assert missing in github.runs[-1].error
+    github.forge.repositories["o/tools"].info["private"] = False
+    clone.push({"a.yml": flow("push", jobs=jobs)})
+    run = github.runs[-1]
+    assert "\nhi o/r known.\n" in run.log and "\n403\n" in run.jobs["a"].log, run.log
+    clone.push({"a.yml": flow("push", jobs={"a": calls})})
+    nested = "The nested job 'x' is requesting 'issues: read', but is only allowed 'issues: none'."
+    assert (github.runs[-1].conclusion, github.runs[-1].error) == ("startup_failure", nested)
+
+
+# A merge queue
+
+
+def test_a_merge_group_runs_what_listens_to_it_and_is_merged(clone: Clone) -> None:
+    github = clone.github
+    github.forge.team("o/team", "o")
+    jobs = {"a": job("echo $GITHUB_EVENT_NAME $GITHUB_REF $GITHUB_SHA '${{ github.event.merge_group.base_sha }}'")}
+    on = {"pull_request": None, "merge_group": {"branches": ["main"]}}
+    clone.push({"a.yml": flow(on, jobs=jobs), "b.yml": flow({"merge_group": {"branches": ["other"]}})})
+    checks = {"required_status_checks": [{"context": "a"}], "strict_required_status_checks_policy": False}
+    queue = dict.fromkeys(("max_entries_to_build", "max_entries_to_merge", "min_entries_to_merge"), 1)
+    queue |= {"merge_method": "SQUASH", "grouping_strategy": "ALLGREEN"}
+    queue |= {"min_entries_to_merge_wait_minutes": 0, "check_response_timeout_minutes": 60}
+    rules = [{"type": "required_status_checks", "parameters": checks}, {"type": "merge_queue", "parameters": queue}]
+    where = {"ref_name": {"include": ["~DEFAULT_BRANCH"], "exclude": []}}
+    github.call(
+        "POST", "/repos/o/r/rulesets", {"name": "m", "enforcement": "active", "conditions": where, "rules": rules}
+    )
+    clone.push({"file": "1"}, "topic")
+    clone.open("topic")
+    main = github.forge.repositories["o/r"].git.resolve("main")
+    node = github.call("GET", "/repos/o/r/pulls/1")["node_id"]
+    asks = f'mutation {{ enqueuePullRequest(input: {{pullRequestId: "{node}"}}) {{ mergeQueueEntry {{ position }} }} }}'
+    github.call("POST", "/graphql", {"query": asks})
+    github.wait()
+    pull, run = github.call("GET", "/repos/o/r/pulls/1"), github.runs[-1]
+    assert [each.event.name for each in github.runs] == ["pull_request", "merge_group"]
+    head = f"refs/heads/gh-readonly-queue/main/pr-1-{main}"
+    assert f"\nmerge_group {head} {pull['merge_commit_sha']} {main}\n" in run.log and pull["merged"]
 
 
 # Jobs, and what passes between them

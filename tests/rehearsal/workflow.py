@@ -79,6 +79,26 @@ class Workflow:
                 if key in body:
                     raise Refused(f"{self.path}: the rehearsal does not know '{key}' of job {job}")
 
+    def check_called(self) -> None:
+        """The same for a workflow that a job calls: act runs all of it as that one job."""
+        self.check()
+        for job, body in self.jobs.items():
+            for key in ("environment", "uses"):
+                if key in body:
+                    raise Refused(f"{self.path}: the rehearsal does not know '{key}' of job {job} of a called workflow")
+
+    def permissions_called(self, granted: dict[str, str]) -> dict[str, str]:
+        """What the token of a job that calls this workflow may do: what the jobs in here ask for of what is granted."""
+        asked: dict[str, str] = {}
+        for job, body in self.jobs.items():
+            named = "permissions" in self.tree or "permissions" in body
+            for scope, level in (self.permissions(job) if named else granted).items():
+                if level not in (granted.get(scope), "read" if granted.get(scope) == "write" else ""):
+                    only = f"but is only allowed '{scope}: {granted.get(scope, 'none')}'"
+                    raise Refused(f"The nested job '{job}' is requesting '{scope}: {level}', {only}.")
+                asked[scope] = max(level, asked.get(scope, ""))  # "write" is the larger word
+        return asked
+
     def inputs(self, given: Mapping[str, str]) -> dict[str, str]:
         """The inputs of a dispatch, defaults filled in. Raises Refused for one that is unknown or missing."""
         known = _blocks(_blocks(self.tree["on"])["workflow_dispatch"].get("inputs"))
@@ -122,13 +142,12 @@ class Workflow:
         changed = kind == "tags" or _passes(filters, "paths", event.paths)
         return _typed(filters, event) and _passes(filters, kind, [event.branch]) and changed
 
-    def permissions(self, job: str, fork: bool) -> dict[str, str]:
-        """What the token of this job may do: the job's block, else the workflow's; a fork's only reads."""
+    def permissions(self, job: str) -> dict[str, str]:
+        """What the token of this job may do: the job's block, else the workflow's."""
         asked = self.jobs[job].get("permissions", self.tree.get("permissions"))
         if not isinstance(asked, dict):
             raise Refused(f"{self.path}: name each permission of job {job}, or permissions: {{}} for none")
-        granted = {scope: level for scope, level in asked.items() if level != "none"}
-        return dict.fromkeys(granted, "read") if fork else granted
+        return {scope: level for scope, level in asked.items() if level != "none"}
 
     def copy(
         self, job: str, results: Mapping[str, Result], probe: dict[str, Any], cancelled: bool, step: str = ""
