@@ -14,6 +14,19 @@ OWNER, NAME = "acme", "card-fraud"
 ANSWERS = {"github_owner": OWNER, "team": f"@{OWNER}/ml", "bar_owners": f"@{OWNER}/risk"}
 """Baked with these, CODEOWNERS names teams that the forge knows."""
 
+MERGE_QUEUE = {
+    "type": "merge_queue",
+    "parameters": {
+        **{"merge_method": "MERGE", "grouping_strategy": "ALLGREEN", "check_response_timeout_minutes": 60},
+        **{"max_entries_to_build": 5, "max_entries_to_merge": 5, "min_entries_to_merge": 1},
+        "min_entries_to_merge_wait_minutes": 0,
+    },
+}
+"""A rule for a ruleset: the branch has a merge queue."""
+ENQUEUE = """mutation($id: ID!) {
+  enqueuePullRequest(input: {pullRequestId: $id}) { mergeQueueEntry { position pullRequest { number } } }
+}"""
+
 
 @dataclass
 class Project:

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from tests.rehearsal.driver import Rehearsal, Run
+from tests.rehearsal.project import ENQUEUE, MERGE_QUEUE, Project
 from tests.rehearsal.runner import ACT
 from tests.rehearsal.workflow import Event, Refused, Workflow
 
@@ -66,8 +67,13 @@ class Clone:
         return done.stdout.strip()
 
     def push(self, files: dict[str, str], branch: str = "main") -> None:
-        """Commit the files (workflows by their name alone) on the branch, push it, and wait for what that starts."""
+        """Commit the files on the branch, push it, and wait for what that starts."""
         self.folder.mkdir(exist_ok=True)
+        self.commit(files, branch)
+        self.send(branch)
+
+    def commit(self, files: dict[str, str], branch: str = "main") -> None:
+        """Commit the files, workflows by their name alone, on the branch."""
         self.git("init", "--quiet")
         self.git("checkout", "--quiet", "-B", branch)
         for name, text in files.items():
@@ -76,7 +82,6 @@ class Clone:
             path.write_text(text)
         self.git("add", "--all")
         self.git("commit", "--quiet", "--allow-empty", "--message", "Change")
-        self.send(branch)
 
     def send(self, branch: str, wait: bool = True) -> None:
         address = self.github.forge.url.replace("//", f"//{self.login}:{self.github.forge.user(self.login)}@")
@@ -374,6 +379,19 @@ def test_two_repositories_share_no_secret_variable_cache_or_artifact(clone: Clon
         assert clone.github.call("GET", f"/repos/{name}/actions/artifacts")["total_count"] == 2
 
 
+def test_two_projects_stand_on_one_forge(github: Rehearsal, tmp_path: Path) -> None:
+    said = []
+    for name in ("acme/one", "beta/two"):
+        clone = Clone(github, tmp_path / name.partition("/")[2], *name.split("/"))
+        clone.folder.mkdir()
+        clone.commit({"a.yml": flow("pull_request", jobs={"a": job("echo $GITHUB_REPOSITORY")})})
+        project = Project.start(github, clone.folder, protect=False, repository=name)
+        number = project.propose("topic", {"file": "1"}, "Change")
+        assert project.opened("topic")["number"] == number
+        said.append(project)
+    assert [f"\n{each.repository}\n" in each.run().log for each in said] == [True, True]
+
+
 def test_a_workflow_commits_to_another_repository_with_a_token_that_may(clone: Clone, tools: Clone) -> None:
     """A private one is not to be found for the job's own token, nor for an App's that names only the first."""
     github = clone.github
@@ -435,10 +453,7 @@ def test_a_merge_group_runs_what_listens_to_it_and_is_merged(clone: Clone) -> No
     on = {"pull_request": None, "merge_group": {"branches": ["main"]}}
     clone.push({"a.yml": flow(on, jobs=jobs), "b.yml": flow({"merge_group": {"branches": ["other"]}})})
     checks = {"required_status_checks": [{"context": "a"}], "strict_required_status_checks_policy": False}
-    queue = dict.fromkeys(("max_entries_to_build", "max_entries_to_merge", "min_entries_to_merge"), 1)
-    queue |= {"merge_method": "SQUASH", "grouping_strategy": "ALLGREEN"}
-    queue |= {"min_entries_to_merge_wait_minutes": 0, "check_response_timeout_minutes": 60}
-    rules = [{"type": "required_status_checks", "parameters": checks}, {"type": "merge_queue", "parameters": queue}]
+    rules = [{"type": "required_status_checks", "parameters": checks}, MERGE_QUEUE]
     where = {"ref_name": {"include": ["~DEFAULT_BRANCH"], "exclude": []}}
     github.call(
         "POST", "/repos/o/r/rulesets", {"name": "m", "enforcement": "active", "conditions": where, "rules": rules}
@@ -447,8 +462,7 @@ def test_a_merge_group_runs_what_listens_to_it_and_is_merged(clone: Clone) -> No
     clone.open("topic")
     main = github.forge.repositories["o/r"].git.resolve("main")
     node = github.call("GET", "/repos/o/r/pulls/1")["node_id"]
-    asks = f'mutation {{ enqueuePullRequest(input: {{pullRequestId: "{node}"}}) {{ mergeQueueEntry {{ position }} }} }}'
-    github.call("POST", "/graphql", {"query": asks})
+    github.call("POST", "/graphql", {"query": ENQUEUE, "variables": {"id": node}})
     github.wait()
     pull, run = github.call("GET", "/repos/o/r/pulls/1"), github.runs[-1]
     assert [each.event.name for each in github.runs] == ["pull_request", "merge_group"]

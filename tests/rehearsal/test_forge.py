@@ -18,6 +18,7 @@ from github3.session import GitHubSession  # type: ignore[import-untyped]
 from githubkit_schemas.v2022_11_28 import models
 
 from .forge import Actor, Event, Forge, Repo, environments
+from .project import ENQUEUE, MERGE_QUEUE
 
 NAME = "acme/fraud"
 REVIEWS = {
@@ -241,18 +242,8 @@ def test_auto_merge_is_refused_in_githubs_words(forge: Forge, alice: Client) -> 
 
 # A merge queue
 
-QUEUE = {
-    **{"merge_method": "MERGE", "grouping_strategy": "ALLGREEN", "check_response_timeout_minutes": 60},
-    **{"max_entries_to_build": 5, "max_entries_to_merge": 5, "min_entries_to_merge": 1},
-    "min_entries_to_merge_wait_minutes": 0,
-}
 STRICT = CHECKS | {"strict_required_status_checks_policy": True}
-QUEUED = RULESET | {
-    "rules": [{"type": "required_status_checks", "parameters": STRICT}, {"type": "merge_queue", "parameters": QUEUE}]
-}
-ENQUEUE = """mutation($id: ID!) {
-  enqueuePullRequest(input: {pullRequestId: $id}) { mergeQueueEntry { position pullRequest { number } } }
-}"""
+QUEUED = RULESET | {"rules": [{"type": "required_status_checks", "parameters": STRICT}, MERGE_QUEUE]}
 
 
 def enqueue(client: Client, pull: Mapping[str, Any]) -> Any:
@@ -536,6 +527,9 @@ def test_who_may_deploy_to_an_environment(forge: Forge, repo: Repo, alice: Clien
     tags = alice("POST", f"{place}/deployment-branch-policies", json={"name": "ma*", "type": "tag"})
     assert admitted() == ["refs/heads/main", "refs/tags/main"]
     assert alice("GET", f"{place}/deployment-branch-policies")["branch_policies"] == [made[0], tags]
+    repo.environments["production"].secrets.add("KEY")
+    assert [row["name"] for row in alice("GET", f"{place}/secrets")["secrets"]] == ["KEY"]
+    Client(forge, "ghp_bob")("GET", f"{place}/secrets", 403)
     alice("DELETE", "/environments/production", 204)
     alice("GET", f"{place}/secrets", 404)
 

@@ -15,7 +15,7 @@ from urllib.error import HTTPError
 import pytest
 
 from .driver import Rehearsal, Run
-from .project import Project
+from .project import ENQUEUE, MERGE_QUEUE, OWNER, Project
 from .small import small
 
 pytestmark = pytest.mark.slow
@@ -251,6 +251,27 @@ def test_bytes_travel_through_a_remote(project: Project, first: tuple[int, Run],
         run = project.run()
     assert run.conclusion == "success", run.log
     assert "Running stage" not in run.jobs["train"].log
+
+
+def test_a_merge_queue_checks_the_merge_and_takes_it(project: Project, first: tuple[int, Run]) -> None:
+    """The group has no pull request to comment on: its report is in the summary alone."""
+    everything = {"ref_name": {"include": ["~DEFAULT_BRANCH"], "exclude": []}}
+    ruleset = {"name": "Queue", "enforcement": "active", "conditions": everything, "rules": [MERGE_QUEUE]}
+    rule = project.call("POST", "rulesets", ruleset, login=OWNER)
+    number = project.propose("queued", {"README.md": "Through the queue.\n"}, "Go through the queue")
+    project.run()
+    project.approve(number)
+    with pytest.raises(HTTPError, match="405"):
+        project.merge(number)
+    pull = project.call("GET", f"pulls/{number}")
+    project.github.call("POST", "/graphql", {"query": ENQUEUE, "variables": {"id": pull["node_id"]}}, login="bob")
+    run = project.run()
+    assert (run.event.name, run.conclusion) == ("merge_group", "success"), run.log
+    assert heading(html.unescape(run.jobs["report"].summary)) == "🟢 Ready to merge"
+    merged = project.call("GET", f"pulls/{number}")
+    assert merged["merged"] and merged["merge_commit_sha"] == run.event.sha
+    assert len(project.comments(number)) == 1
+    project.call("DELETE", f"rulesets/{rule['id']}", login=OWNER)
 
 
 def test_the_bake_is_that_of_a_user(template: Path) -> None:

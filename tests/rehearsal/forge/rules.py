@@ -128,8 +128,9 @@ def verdict(repo: Repo, branch: str, sha: str) -> str:
 
 def is_behind(repo: Repo, pull: Json) -> bool:
     """Whether it lacks commits of its base; where there is a queue nobody asks, as groups are on top of the base."""
-    tip = repo.git.resolve(f"refs/heads/{pull['base']['ref']}")
-    return not queue(repo, pull["base"]["ref"]) and bool(tip) and not repo.git.is_ancestor(tip, pull["head"]["sha"])
+    branch = pull["base"]["ref"]
+    tip = repo.git.resolve(f"refs/heads/{branch}")
+    return tip is not None and not queue(repo, branch) and not repo.git.is_ancestor(tip, pull["head"]["sha"])
 
 
 def queue(repo: Repo, branch: str) -> Json | None:
