@@ -329,7 +329,7 @@ def test_auto_merge_puts_it_in_the_queue(forge: Forge, alice: Client) -> None:
     assert len(groups(forge)) == 1
     check(forge, head, "success", "pull_request")
     first, second = groups(forge)
-    assert second["base_sha"] == first["head_sha"]
+    assert second["base_sha"] == first["head_sha"] and not alice("GET", "/pulls/2")["auto_merge"]
 
 
 # Git over HTTP

@@ -45,7 +45,8 @@ def merge_or_enqueue(state: State, repo: Repo, actor: Actor, number: int) -> Non
     pull = repo.row("pulls", number)
     if rules.queue(repo, pull["base"]["ref"]):
         enqueue(state, repo, actor, number)
-        del repo.auto_merges[number]
+        repo.auto_merges.pop(number)
+        pull["auto_merge"] = None
     else:
         pulls.merge(state, repo, actor, number, present(pull["auto_merge"], pull["auto_merge"]))
 
