@@ -1,7 +1,6 @@
 """A part of the cases at every `make test`, another one after each commit; `make defects` runs them all."""
 
 import re
-import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -10,14 +9,9 @@ from tests.baking import ROOT
 from tests.defects.__main__ import NAMES, table
 from tests.defects.cases import CASES, CONTROLS, DEFECTS, Case
 from tests.defects.world import Outcome, World, world
+from tests.turns import turn
 
 PARTS = 5  # a fifth of the cases takes some five minutes of two quiet cores
-
-
-def part() -> list[Case]:
-    """The cases whose turn it is: every fifth, shifted by one with each commit."""
-    count = subprocess.run(["git", "rev-list", "--count", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
-    return CASES[int(count or 0) % PARTS :: PARTS]
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +22,13 @@ def bank() -> Iterator[World]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", part(), ids=lambda case: str(case.name))
+@pytest.mark.parametrize("case", turn(CASES, PARTS), ids=lambda case: str(case.name))
 def test_case(case: Case, bank: World) -> None:
     found = case.play(bank)
     assert case.holds(found), found.said
 
 
-def test_in_as_many_commits_as_there_are_parts_every_case_has_its_turn() -> None:
-    assert sorted(case.name for start in range(PARTS) for case in CASES[start::PARTS]) == sorted(c.name for c in CASES)
+def test_no_two_cases_have_the_same_name() -> None:
     assert len({case.name for case in CASES}) == len(CASES)
 
 
