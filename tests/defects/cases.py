@@ -368,7 +368,7 @@ CONTROLS = [
         "A stricter policy that holds",
         lambda world: policy(world, "model", r"roc_auc: {minimum: 0.70?}", "roc_auc: {minimum: 0.71}"),
     ),
-    change("A renamed branch", lambda world: {"NOTES.md": "A note.\n"}, branch="feature/other-name"),
+    change("A renamed branch", lambda world: {"tests/test_columns.py": UNIT_TEST}, branch="feature/other-name"),
     change("A dependency bump", bumped),
     change("A new slice", sliced),
     knobs("A longer window", split={"train": 9}),

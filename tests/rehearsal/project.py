@@ -2,6 +2,8 @@
 
 import json
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +15,19 @@ from .driver import Rehearsal, Run
 OWNER, NAME = "acme", "card-fraud"
 ANSWERS = {"github_owner": OWNER, "team": f"@{OWNER}/ml", "bar_owners": f"@{OWNER}/risk"}
 """Baked with these, CODEOWNERS names teams that the forge knows."""
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+"""Two forges run side by side, and threads that wait for a core cost more than they bring."""
+
+
+@contextmanager
+def rehearsal() -> Iterator[Rehearsal]:
+    """GitHub on this machine, in a folder of its own."""
+    with (
+        tempfile.TemporaryDirectory(prefix="rehearsal-") as folder,  # not pytest's: act takes no space in a path
+        Rehearsal(Path(folder), Path(sys.prefix), ONE_THREAD) as github,
+    ):
+        yield github
+
 
 MERGE_QUEUE = {
     "type": "merge_queue",

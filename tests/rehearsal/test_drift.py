@@ -10,7 +10,6 @@ import re
 import subprocess
 import sys
 import tarfile
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,9 +26,9 @@ import yaml
 from tests.baking import TEMPLATE
 from tests.turns import turn
 
-from .driver import Rehearsal, Run
+from .driver import Run
 from .forge import Forge, Repo
-from .project import OWNER, Project
+from .project import OWNER, Project, rehearsal
 from .small import small
 
 sys.path.insert(0, str(TEMPLATE))
@@ -563,10 +562,7 @@ def drifting(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     (bake / ".github" / "workflows" / "pull-request.yml").write_text(CHECKS)
     (bake / "pipeline" / "monitor.py").write_text(MONITOR)
     (bake / "policies" / "drift.yaml").write_text(policy(cool_down_days=0, per_week=99)["policies/drift.yaml"])
-    with (
-        tempfile.TemporaryDirectory(prefix="rehearsal-") as folder,
-        Rehearsal(Path(folder), Path(sys.prefix)) as github,
-    ):
+    with rehearsal() as github:
         project = Project(github, bake)
         project.git("add", "--all")
         project.git("commit", "--quiet", "--message=Say what the monitor finds")
@@ -731,10 +727,7 @@ def test_from_the_log_to_the_request(template: Path, tmp_path: Path) -> None:
     folder.mkdir()
     python = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(TEMPLATE), "HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", BANK], cwd=folder, env=python, check=True)
-    with (
-        tempfile.TemporaryDirectory(prefix="rehearsal-") as where,
-        Rehearsal(Path(where), Path(sys.prefix)) as github,
-    ):
+    with rehearsal() as github:
         project = Project(github, bake)
         project.git("commit", "--quiet", "--all", "--message=A smaller bank")
         drifting = Drifting(Project.start(github, bake, protect=False), folder / "predictions")

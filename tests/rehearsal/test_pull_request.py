@@ -5,43 +5,36 @@ One forge for all, so that later pull requests start from what the first one tra
 
 import html
 import re
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
+import yaml
 
-from .driver import Rehearsal, Run
-from .project import ENQUEUE, MERGE_QUEUE, OWNER, Project
-from .small import small
+from .driver import Run
+from .project import ENQUEUE, MERGE_QUEUE, OWNER, Project, rehearsal
+from .small import BYTES, small
 
 pytestmark = pytest.mark.slow
 BOT = "github-actions[bot]"
+NOTHING = "def test_nothing() -> None:\n    pass\n"
+UNIT_TEST = {"tests/test_nothing.py": NOTHING}
+"""A change for which every job runs and, as no input of the model is another, nothing is trained."""
 
 
 @pytest.fixture(scope="module")
-def github() -> Iterator[Rehearsal]:
-    # Not pytest's folder: act takes no space in a path.
-    with (
-        tempfile.TemporaryDirectory(prefix="rehearsal-") as folder,
-        Rehearsal(Path(folder), Path(sys.prefix)) as github,
-    ):
-        yield github
-
-
-@pytest.fixture(scope="module")
-def project(github: Rehearsal, template: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A small bake on the forge, main protected."""
-    return Project.start(github, small(template, tmp_path_factory.mktemp("small"), "pull-request.yml"))
+    with rehearsal() as github:
+        yield Project.start(github, small(template, tmp_path_factory.mktemp("small"), "pull-request.yml"))
 
 
 @pytest.fixture(scope="module")
 def first(project: Project) -> tuple[int, Run]:
     """The first pull request ever: nothing was trained before, and there is no champion."""
-    number = project.propose("first", {"NOTES.md": "The first change.\n"}, "Take notes")
+    number = project.propose("first", UNIT_TEST, "Test nothing")
     return number, project.run()
 
 
@@ -91,9 +84,9 @@ def test_merge_waits_for_the_required_check_and_a_review(project: Project, first
     assert mergeable(project, number)
 
 
-def test_documentation_takes_what_was_made_before(project: Project, first: tuple[int, Run]) -> None:
+def test_the_same_inputs_take_what_was_made_before(project: Project, first: tuple[int, Run]) -> None:
     """Same content key: nothing is trained, and the same bytes are handed on under the same name."""
-    number = project.propose("words", {"README.md": "Other words.\n"}, "Say it in other words")
+    number = project.propose("same", UNIT_TEST, "Test nothing once more")
     run = project.run()
     text = report(project, number)
     assert heading(text) == "🟢 Ready to merge", run.log
@@ -168,7 +161,7 @@ def test_fork_gets_no_write_access_and_its_report_in_the_summary(project: Projec
     github = project.github
     github.call("POST", f"/repos/{project.repository}/forks", {}, login="eve")
     project.git("switch", "--quiet", "main")
-    project.commit("from-a-fork", {"README.md": "From outside.\n"}, "Say it from outside", login="eve")
+    project.commit("from-a-fork", UNIT_TEST, "Test nothing from outside", login="eve")
     project.push("from-a-fork", login="eve", to="eve/card-fraud")
     with project.variables(GPU_RUNNER="our-gpu"):
         number = project.open("eve:from-a-fork", "From outside", login="eve")
@@ -184,7 +177,7 @@ def test_fork_gets_no_write_access_and_its_report_in_the_summary(project: Projec
 
 def test_gpu_runner_trains_where_the_variable_says(project: Project, first: tuple[int, Run]) -> None:
     with project.variables(GPU_RUNNER="our-gpu", GPU_PRICE="2.50"):
-        number = project.propose("gpu", {"README.md": "On a GPU.\n"}, "Train on a GPU")
+        number = project.propose("gpu", UNIT_TEST, "Train on a GPU")
         run = project.run()
     assert run.jobs["train"].labels == ["our-gpu"]
     assert {job.labels[0] for name, job in run.jobs.items() if name != "train"} == {"ubuntu-latest"}
@@ -201,7 +194,7 @@ def test_rerun_of_failed_jobs_keeps_what_passed(project: Project, first: tuple[i
     assert conclusions(run)["report"] == conclusions(run)["required"] == "failure"
     run.rerun_failed()
     project.github.wait()
-    assert set(conclusions(run).values()) == {"success"}
+    assert set(conclusions(run).values()) <= {"success", "skipped"}
     assert heading(report(project, number)) == "🟢 Ready to merge"
 
 
@@ -218,7 +211,7 @@ def test_newer_push_cancels_the_older_run(project: Project, first: tuple[int, Ru
 
 
 def test_cancelled_run_says_so(project: Project, first: tuple[int, Run]) -> None:
-    number = project.propose("stop", {"README.md": "Stop.\n"}, "Stop")
+    number = project.propose("stop", UNIT_TEST, "Stop")
     run = project.github.runs[-1]
     until = time.monotonic() + 60
     while not run.jobs["data"].conclusion and time.monotonic() < until:
@@ -232,7 +225,7 @@ def test_cancelled_run_says_so(project: Project, first: tuple[int, Run]) -> None
 def test_hostile_names_harm_nothing(project: Project, first: tuple[int, Run]) -> None:
     """Branch, title and file names are nobody's shell and nobody's Markdown."""
     branch = "x$(touch${IFS}pwned)`id`;echo"
-    number = project.propose(branch, {"$(touch pwned).md": "hm\n"}, "::error::${{ github.token }} <img src=x>")
+    number = project.propose(branch, {"$(touch pwned).txt": "hm\n"}, "::error::${{ github.token }} <img src=x>")
     run = project.run()
     assert heading(report(project, number)) == "🟢 Ready to merge", run.log
     assert not list(project.github.folder.rglob("pwned"))
@@ -251,6 +244,71 @@ def test_bytes_travel_through_a_remote(project: Project, first: tuple[int, Run],
         run = project.run()
     assert run.conclusion == "success", run.log
     assert "Running stage" not in run.jobs["train"].log
+
+
+# --- the judge and the bars of the base decide, those of the change where they are stricter --------------------------
+
+GREEN = dict.fromkeys(("plan", "checks", "data", "train", "test", "service", "report", "required"), "success")
+
+
+def judged(project: Project, name: str, files: Mapping[str, str | None]) -> tuple[Run, str]:
+    """The run of a pull request, and what it reports."""
+    project.propose(name, files, f"Change {name}")
+    run = project.run()
+    return run, html.unescape(run.jobs["report"].summary)
+
+
+def test_bars_that_move_and_are_met_are_green_and_listed(project: Project, first: tuple[int, Run]) -> None:
+    """One that is stricter and holds; a case of behaviour that goes, which is tried all the same."""
+    bars = project.read("policies/model.yaml").replace("roc_auc: {minimum: 0.7}", "roc_auc: {minimum: 0.71}")
+    cases = yaml.safe_load(project.read("policies/behaviour.yaml"))
+    gone = cases["invariance"].pop()["case"]
+    files = {"policies/model.yaml": bars, "policies/behaviour.yaml": yaml.safe_dump(cases)}
+    run, text = judged(project, "stricter", files)
+    assert conclusions(run) == GREEN, run.log
+    assert "🟢 Ready to merge" in text
+    moved = text.partition("### Bars that change")[2]
+    assert "metrics.roc_auc.minimum" in moved and "stricter" in moved
+    assert gone in moved and "removed" in moved
+
+
+def test_a_stricter_bar_that_does_not_hold_is_red(project: Project, first: tuple[int, Run]) -> None:
+    bars = project.read("policies/model.yaml").replace("roc_auc: {minimum: 0.7}", "roc_auc: {minimum: 0.999}")
+    run, text = judged(project, "too-strict", {"policies/model.yaml": bars})
+    assert conclusions(run)["test"] == conclusions(run)["required"] == "failure", run.log
+    assert conclusions(run)["report"] == "success"  # the bars of the base are met
+    assert "at least 0.999" in text
+
+
+def test_a_loosened_bar_does_not_pass_the_model_it_is_for(project: Project, first: tuple[int, Run]) -> None:
+    bars = project.read("policies/model.yaml").replace(f"bytes: {BYTES}", f"bytes: {10 * BYTES}")
+    knobs = project.read("params.yaml").replace("hidden:\n  - 32\n", "hidden:\n  - 256\n")
+    run, text = judged(project, "looser", {"policies/model.yaml": bars, "params.yaml": knobs})
+    assert conclusions(run) == GREEN | {"report": "failure", "required": "failure"}, run.log
+    assert "1 bar is not met" in text
+    assert f"at most {BYTES:,}, by the judge and the bars of the base branch" in text
+    assert str(10 * BYTES) in text.partition("### Bars that change")[2]
+
+
+def test_a_change_to_the_judge_does_not_judge_itself(project: Project, first: tuple[int, Run]) -> None:
+    """All of its own jobs are green: the model learned nothing, the judge finds nothing, the tests ask nothing."""
+    judge = project.read("pipeline/policy/judges.py").replace(
+        "judge.violations(measured, policy),", "judge.violations(measured, policy)[:0],"
+    )
+    knobs = project.read("params.yaml").replace("learning_rate: 0.006", "learning_rate: 1.0e-9")
+    files = {
+        "pipeline/policy/judges.py": judge,
+        "params.yaml": knobs,
+        "tests/test_policy.py": NOTHING,
+        "tests/model/test_behaviour.py": NOTHING,
+    }
+    run, text = judged(project, "gutted", files)
+    assert conclusions(run) == GREEN | {"report": "failure", "required": "failure"}, run.log
+    assert "Not to be merged" in text
+    assert "metrics.average_precision.minimum" in text and "base branch" in text
+
+
+# --- a queue ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_merge_queue_checks_the_merge_and_takes_it(project: Project, first: tuple[int, Run]) -> None:
