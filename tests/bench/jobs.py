@@ -59,12 +59,12 @@ def rows() -> Iterator[dict[str, Any]]:
 
 def jobs(bake: Path) -> dict[str, str]:
     """The locks of each job that a change of the model goes through, by the job's name."""
-    found = {}
-    for job in yaml.safe_load((bake / WORKFLOW).read_text())["jobs"].values():
-        for step in job["steps"]:
-            if step.get("uses") == SETUP and "'promotion'" not in job.get("if", ""):
-                found[job["name"]] = step["with"]["lock"]
-    return found
+    workflow = yaml.safe_load((bake / WORKFLOW).read_text())
+    return {
+        job["name"]: job.get("env", {}).get("LOCK", workflow["env"]["LOCK"])
+        for job in workflow["jobs"].values()
+        if any(step.get("uses") == SETUP for step in job["steps"]) and "'promotion'" not in job.get("if", "")
+    }
 
 
 def environment(bake: Path, locks: str, folder: Path) -> tuple[float, float, float]:

@@ -84,6 +84,28 @@ def test_merge_waits_for_the_required_check_and_a_review(project: Project, first
     assert mergeable(project, number)
 
 
+def test_words_need_a_plan_and_a_report_alone(project: Project, first: tuple[int, Run]) -> None:
+    number = project.propose("words", {"README.md": "Other words.\n", "docs/plan.txt": "A plan.\n"}, "Say it otherwise")
+    run = project.run()
+    ran = {name for name, conclusion in conclusions(run).items() if conclusion == "success"}
+    assert ran == {"plan", "report", "required"}, run.log
+    assert heading(report(project, number)) == "🟢 Ready to merge: words alone"
+    project.approve(number)
+    assert mergeable(project, number)
+
+
+def test_a_plan_that_says_words_of_code_is_red(project: Project, first: tuple[int, Run]) -> None:
+    """The report finds the kind itself, on the base's tree."""
+    lying = project.read("gitops/content.py").replace('return "words" if', 'return "words" if True or')
+    number = project.propose("lying", {"gitops/content.py": lying}, "Only words, honestly")
+    run = project.run()
+    assert run.jobs["plan"].outputs["kind"] == "words" and conclusions(run)["test"] == "skipped"
+    assert conclusions(run)["report"] == conclusions(run)["required"] == "failure", run.log
+    assert "Plan took it for a change of kind words, the bar is model" in report(project, number)
+    project.approve(number)
+    assert not mergeable(project, number)
+
+
 def test_the_same_inputs_take_what_was_made_before(project: Project, first: tuple[int, Run]) -> None:
     """Same content key: nothing is trained, and the same bytes are handed on under the same name."""
     number = project.propose("same", UNIT_TEST, "Test nothing once more")
@@ -109,7 +131,7 @@ def test_a_second_push_edits_the_one_comment(project: Project, first: tuple[int,
     project.commit("twice", {"README.md": "Twice.\n"}, "Again")
     project.push("twice")
     project.run()
-    assert heading(report(project, number)) == "🟢 Ready to merge"
+    assert heading(report(project, number)) == "🟢 Ready to merge: words alone"
     assert len(project.comments(number)) == 2
 
 
@@ -194,13 +216,13 @@ def test_rerun_of_failed_jobs_keeps_what_passed(project: Project, first: tuple[i
     assert conclusions(run)["report"] == conclusions(run)["required"] == "failure"
     run.rerun_failed()
     project.github.wait()
-    assert set(conclusions(run).values()) <= {"success", "skipped"}
-    assert heading(report(project, number)) == "🟢 Ready to merge"
+    assert conclusions(run)["report"] == conclusions(run)["required"] == "success"
+    assert heading(report(project, number)) == "🟢 Ready to merge: words alone"
 
 
 def test_newer_push_cancels_the_older_run(project: Project, first: tuple[int, Run]) -> None:
     github = project.github
-    number = project.propose("hurry", {"README.md": "Hurry.\n"}, "Hurry")
+    number = project.propose("hurry", UNIT_TEST, "Hurry")
     project.commit("hurry", {"README.md": "Hurry more.\n"}, "More")
     project.push("hurry")
     project.run()

@@ -27,19 +27,14 @@ for module in modules:
 """
 
 
-def jobs() -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
-    """Each job that sets an environment up: its workflow's file, its name, itself, all jobs of that workflow."""
+def jobs() -> Iterator[tuple[str, list[str], set[str]]]:
+    """Each job that sets an environment up: its workflow's file and its name, the locks it installs, what it starts."""
     for path in sorted((ROOT / ".github/workflows").glob("*.yml")):
-        every = yaml.safe_load(path.read_text())["jobs"]
-        for name, job in every.items():
+        workflow = yaml.safe_load(path.read_text())
+        for name, job in workflow["jobs"].items():
             if any(step.get("uses") == SETUP for step in job["steps"]):
-                yield path.name, name, job, every
-
-
-def locks(job: dict[str, Any]) -> list[str]:
-    """The locks that a job installs."""
-    (step,) = [step for step in job["steps"] if step.get("uses") == SETUP]
-    return str(step["with"]["lock"]).split()
+                installed = (workflow["env"] | job.get("env", {}))["LOCK"].split()
+                yield f"{path.name} {name}", installed, modules(job, workflow["jobs"])
 
 
 def modules(job: dict[str, Any], every: dict[str, Any]) -> set[str]:
@@ -82,7 +77,7 @@ def named(lock: str) -> set[str]:
     return {line.partition("==")[0] for line in (ROOT / f"requirements-{lock}.txt").read_text().splitlines()}
 
 
-CALLED = [(f"{file} {name}", locks(job), modules(job, every)) for file, name, job, every in jobs()]
+CALLED = list(jobs())
 
 
 def test_the_jobs_are_found_with_their_modules() -> None:
