@@ -185,7 +185,22 @@ def main() -> None:
     command("drift", "open, refresh or close what a drift check asks for", "facts")
     command("doctor", "what of GitHub is not set up, and the command that mends it")
     command("setup", "set up what the token may")
-    run(parser.parse_args())
+    asked = parser.parse_args()
+    try:
+        run(asked)
+    except Exception as error:
+        if said := sentence(error):
+            sys.exit(said)
+        raise
+
+
+def sentence(error: Exception) -> str | None:
+    """What to say of a fault that lies outside of this repository; None where it is a mistake of ours."""
+    from gitops import pulls
+
+    if isinstance(error, pulls.GitHubException | pulls.requests.RequestException):
+        return f"GitHub: {error}"
+    return None
 
 
 def run(asked: argparse.Namespace) -> None:

@@ -136,10 +136,8 @@ def organisation(here: Repository, path: str, field: str) -> list[Json]:
     """A listing of the organisation that owns the repository; empty where a person owns it. Raises as `ask` does."""
     if here.owner.type != "Organization":
         return []
-    answer = here.session.get(here.session.build_url("orgs", here.owner.login, path), params={"per_page": 100})
-    if not answer.ok:
-        raise pulls.error_for(answer)
-    listed: list[Json] = answer.json()[field]
+    url = here.session.build_url("orgs", here.owner.login, path)
+    listed: list[Json] = pulls.said(here.session.get(url, params={"per_page": 100}))[field]
     return listed
 
 
@@ -161,6 +159,8 @@ def seen(title: str, check: Callable[..., Iterable[Finding]], *arguments: Any) -
         if pulls.pause(error, 0) is not None:  # a rate limit, no refusal
             raise
         yield Finding(HIDDEN, f"{title}: not visible to this token ({error.msg})")
+    except pulls.BadAnswer as error:
+        yield Finding(HIDDEN, f"{title}: {error}")
 
 
 def configured(here: Repository) -> Iterator[Finding]:
@@ -178,7 +178,7 @@ def ruleset(here: Repository) -> Iterator[Finding]:
     try:
         lacking = differences(here)
     except ForbiddenError as error:
-        if "Upgrade" not in error.msg:
+        if "Upgrade" not in str(error.msg):
             raise
         says = "Ruleset: GitHub enforces none on a private repository of a free plan: upgrade, or make it public"
         yield Finding(BROKEN, says, (f"open {here.html_url}/settings",))
@@ -246,7 +246,7 @@ def actions(here: Repository) -> Iterator[Finding]:
 
 def auto_merge(here: Repository) -> Iterator[Finding]:
     """Whether the repository allows what the policies ask for."""
-    allowed, wanted = allows_auto_merge(here), wants_auto_merge()
+    allowed, wanted = here.allow_auto_merge, wants_auto_merge()
     if allowed is None and wanted:
         yield Finding(HIDDEN, "Auto-merge: not visible to this token")
     elif wanted and not allowed:
@@ -381,7 +381,7 @@ def differences(here: Repository) -> list[str]:
             told.append(f"{kind} is missing")
         elif nearest := min(gaps, key=len):
             told.append(f"{kind} has {', '.join(nearest)}")
-    rulesets = {rule["ruleset_id"] for rules in in_force.values() for rule in rules}
+    rulesets = {rule["ruleset_id"] for rules in in_force.values() for rule in rules if "ruleset_id" in rule}
     return [*told, *passes(here, rulesets, wanted)]
 
 
@@ -434,12 +434,6 @@ def wants_auto_merge() -> str:
     return "policies/drift.yaml" if policy("drift").get("retrain", {}).get("auto_merge") else ""
 
 
-def allows_auto_merge(here: Repository) -> bool | None:
-    """Whether the repository allows auto-merge; None where the token may not see it."""
-    allowed: bool | None = here.as_dict().get("allow_auto_merge")
-    return allowed
-
-
 # --- setting it up ---------------------------------------------------------------------------------------------------
 
 
@@ -476,11 +470,9 @@ def set_labels(here: Repository) -> str:
 def set_auto_merge(here: Repository) -> str:
     """Allows auto-merge where a policy asks for it."""
     wanted = wants_auto_merge()
-    if not wanted or allows_auto_merge(here):
+    if not wanted or here.allow_auto_merge:
         return "allowed already" if wanted else "no policy asks for it"
-    answer = here.session.patch(here.url, json={"allow_auto_merge": True})
-    if not answer.ok:
-        raise pulls.error_for(answer)
+    pulls.checked(here.session.patch(here.url, json={"allow_auto_merge": True}))
     return f"allowed now, as {wanted} asks for it"
 
 

@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
 import requests
-from github3 import GitHub
 from github3.exceptions import (
     ForbiddenError,
     GitHubError,
@@ -25,7 +24,6 @@ from github3.exceptions import (
     UnprocessableEntity,
     error_for,
 )
-from github3.repos.repo import Repository
 from github3.session import GitHubSession
 
 from gitops.content import Tree, git
@@ -35,10 +33,43 @@ LABEL = "gitops"  # of the issues that gitops keeps
 TRIES = 6
 LONGEST = 120.0  # seconds that a fault is waited for: a job ends after minutes
 PAUSE = 1.0  # seconds before the second try, doubled before each further one
+PASSING = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"  # in a connection error that lasts
 DUPLICATE = "The same as #{}."
 
 T = TypeVar("T")
 Json = dict[str, Any]
+
+
+class BadAnswer(GitHubException):
+    """An answer that GitHub would not give; another try would bring the same."""
+
+
+class Answer(dict[str, Any]):
+    """An object of an answer, that names a field which is not there."""
+
+    def __missing__(self, field: str) -> Any:
+        raise BadAnswer(f"an answer has no field `{field}`, only {', '.join(self) or 'none'}")
+
+
+class Owner(NamedTuple):
+    """A person or an organisation."""
+
+    login: str
+    type: str  # User or Organization
+
+
+class Repository(NamedTuple):
+    """The repository that is asked, and what is read of it; github3's class wants every field that it knows."""
+
+    session: GitHubSession
+    url: str
+    html_url: str
+    id: int
+    full_name: str
+    default_branch: str
+    owner: Owner
+    allow_auto_merge: bool | None  # None where the token may not see it
 
 
 class Proposal(NamedTuple):
@@ -55,8 +86,15 @@ def repository(environment: Mapping[str, str] = os.environ) -> Repository:
     """This repository, by the token and the address that the workflow gives."""
     session = GitHubSession()
     session.base_url = environment["GITHUB_API_URL"]
-    github = GitHub(session=session, token=environment["GITHUB_TOKEN"])
-    return persist(lambda: github.repository(*environment["GITHUB_REPOSITORY"].split("/")))
+    session.token_auth(environment["GITHUB_TOKEN"])
+    url = session.build_url("repos", environment["GITHUB_REPOSITORY"])
+    told = persist(lambda: said(session.get(url)))
+    return Repository(
+        session=session,
+        **{field: told[field] for field in ("url", "html_url", "id", "full_name", "default_branch")},
+        owner=Owner(told["owner"]["login"], told["owner"]["type"]),
+        allow_auto_merge=told.get("allow_auto_merge"),
+    )
 
 
 def bots(environment: Mapping[str, str] = os.environ) -> set[str]:
@@ -83,27 +121,46 @@ def persist(action: Callable[[], T]) -> T:
 
 def pause(error: Exception, again: int) -> float | None:
     """Seconds to wait before another try, as GitHub asks or longer each time; None where another try is in vain."""
-    answer = error.response if isinstance(error, GitHubError | requests.HTTPError) else None
-    own = PAUSE * 2**again
-    if answer is None or answer.status_code >= 500 or answer.status_code in (409, 422):
+    answer, own = getattr(error, "response", None), PAUSE * 2**again
+    if answer is None:
+        return own if isinstance(error, PASSING) and UNTRUSTED not in str(error) else None
+    if answer.status_code >= 500 or answer.status_code in (408, 409, 422):
         return own
     if answer.status_code in (403, 429):
-        headers = answer.headers
-        if asked := headers.get("Retry-After"):
-            return min(float(asked), LONGEST)
-        if headers.get("X-RateLimit-Remaining") == "0":
-            until = float(headers.get("X-RateLimit-Reset", 0)) - datetime.now(UTC).timestamp()
+        if asked := seconds(answer.headers.get("Retry-After")):
+            return min(asked, LONGEST)
+        if answer.headers.get("X-RateLimit-Remaining") == "0":
+            until = seconds(answer.headers.get("X-RateLimit-Reset")) - datetime.now(UTC).timestamp()
             return min(max(until, own), LONGEST)
-        return own if answer.status_code == 429 else None
+        limited = answer.status_code == 429 or "rate limit" in answer.text  # the secondary one need not say how long
+        return own if limited else None
     return None
 
 
-def ask(here: Repository, method: str, path: str, body: Any = None, **query: Any) -> Any:
-    """GitHub's answer to a call below the repository; what github3 has no method for. Raises as github3 does."""
-    answer = here.session.request(method, f"{here.url}/{path}", json=body, params=query or None)
+def seconds(header: str | None) -> float:
+    """The number that a header holds; 0 where it holds none, as a proxy may send a date."""
+    return float(header) if header and header.isdecimal() else 0.0
+
+
+def checked(answer: requests.Response) -> requests.Response:
+    """The answer. Raises as github3 does where it is a refusal."""
     if not answer.ok:
         raise error_for(answer)
-    return answer.json() if answer.content else None
+    return answer
+
+
+def said(answer: requests.Response) -> Any:
+    """What an answer says; None where it is empty. Raises as github3 does, and BadAnswer where it is not GitHub's."""
+    checked(answer)
+    try:
+        return answer.json(object_hook=Answer) if answer.content else None
+    except requests.JSONDecodeError:
+        raise BadAnswer(f"{answer.url} answers with no JSON: is that GitHub's API, and no proxy's page?") from None
+
+
+def ask(here: Repository, method: str, path: str, body: Any = None, **query: Any) -> Any:
+    """GitHub's answer to a call below the repository. Raises as `said` does."""
+    return said(here.session.request(method, f"{here.url}/{path}", json=body, params=query or None))
 
 
 def found(here: Repository, path: str, **query: Any) -> Any:
@@ -120,9 +177,8 @@ def pages(here: Repository, path: str, field: str = "", **query: Any) -> Iterato
     parameters: Json | None = {"per_page": 100, **query}
     while url:
         answer = here.session.get(url, params=parameters)
-        if not answer.ok:
-            raise error_for(answer)
-        yield from answer.json()[field] if field else answer.json()
+        items = said(answer)
+        yield from items[field] if field else items
         url, parameters = answer.links.get("next", {}).get("url"), None
 
 
@@ -132,8 +188,8 @@ def pages(here: Repository, path: str, field: str = "", **query: Any) -> Iterato
 def bundle(here: Repository, key: str) -> int | None:
     """The newest run of this repository, no fork, that handed over the bytes of a content key."""
     for artifact in pages(here, "actions/artifacts", "artifacts", name=f"pipeline-{key}"):
-        made = artifact["workflow_run"]
-        if not artifact["expired"] and made["head_repository_id"] == here.id:
+        made = artifact.get("workflow_run") or {}
+        if not artifact["expired"] and made.get("head_repository_id") == here.id:
             return int(made["id"])
     return None
 
@@ -153,27 +209,20 @@ def unpacked(here: Repository, run: int, name: str) -> dict[str, bytes] | None:
     """The files of a run's artifact, or None where it is gone."""
     if (listed := artifact(here, run, name)) is None:
         return None
-    answer = here.session.get(listed["archive_download_url"])
-    if not answer.ok:
-        raise error_for(answer)
+    answer = checked(here.session.get(listed["archive_download_url"]))
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         return {member: archive.read(member) for member in archive.namelist()}
 
 
 def download(here: Repository, asset: Json) -> bytes:
     """The bytes of a release's asset."""
-    answer = here.session.get(asset["url"], headers={"Accept": "application/octet-stream"})
-    if not answer.ok:
-        raise error_for(answer)
-    return bytes(answer.content)
+    return bytes(checked(here.session.get(asset["url"], headers={"Accept": "application/octet-stream"})).content)
 
 
 def upload(here: Repository, url: str, name: str, content: bytes) -> None:
     """Adds an asset to a release, whose `upload_url` is a template."""
     headers = {"Content-Type": "application/octet-stream"}
-    answer = here.session.post(url.partition("{")[0], params={"name": name}, data=content, headers=headers)
-    if not answer.ok:
-        raise error_for(answer)
+    checked(here.session.post(url.partition("{")[0], params={"name": name}, data=content, headers=headers))
 
 
 def merged_from(here: Repository, commit: str) -> Json | None:
@@ -196,9 +245,9 @@ def runs_of(here: Repository, pull: Json, workflow: str) -> list[int]:
 def approvals(here: Repository, number: int) -> dict[str, str]:
     """Who of those who may write approves a pull request, by their newest verdict, and the head that they saw."""
     verdicts = {
-        review["user"]["login"]: review
+        author(review): review
         for review in pages(here, f"pulls/{number}/reviews")
-        if review["user"] and review["state"] in ("APPROVED", "CHANGES_REQUESTED", "DISMISSED")
+        if author(review) and review["state"] in ("APPROVED", "CHANGES_REQUESTED", "DISMISSED")
     }
     approve = {login: review["commit_id"] for login, review in verdicts.items() if review["state"] == "APPROVED"}
     return {login: head for login, head in approve.items() if may_write(here, login)}
@@ -357,10 +406,10 @@ requests*, or `make setup-github`."""
 
 def request_reviews(here: Repository, pull: Json, people: set[str], teams: set[str]) -> None:
     """Asks whom nobody has asked yet; who has reviewed already was asked."""
-    people -= {person["login"] for person in pull["requested_reviewers"]} | {pull["user"]["login"]}
-    teams -= {team["slug"] for team in pull["requested_teams"]}
+    people -= {person["login"] for person in pull.get("requested_reviewers") or []} | {author(pull)}
+    teams -= {team["slug"] for team in pull.get("requested_teams") or []}
     if people:
-        people -= {review["user"]["login"] for review in pages(here, f"pulls/{pull['number']}/reviews")}
+        people -= {author(review) for review in pages(here, f"pulls/{pull['number']}/reviews")}
     if people or teams:
         asked = {"reviewers": sorted(people), "team_reviewers": sorted(teams)}
         try:
@@ -385,10 +434,7 @@ def auto_merge(here: Repository, number: int) -> str | None:
     if pull["auto_merge"]:
         return None
     asked = {"query": ENABLE_AUTO_MERGE, "variables": {"id": pull["node_id"]}}
-    answer = here.session.post(os.environ["GITHUB_GRAPHQL_URL"], json=asked)
-    if not answer.ok:
-        raise error_for(answer)
-    errors = answer.json().get("errors")  # with status 200
+    errors = said(here.session.post(os.environ["GITHUB_GRAPHQL_URL"], json=asked)).get("errors")  # with status 200
     return str(errors[0]["message"]) if errors else None
 
 
@@ -424,7 +470,7 @@ def comment(here: Repository, number: int, body: str, marker: str) -> str | None
 def comments(here: Repository, number: int, marker: str) -> list[Json]:
     """The comments of gitops that carry a marker, oldest first."""
     listed = pages(here, f"issues/{number}/comments")
-    return [each for each in listed if each["user"]["login"] in bots() and marker in each["body"]]
+    return [each for each in listed if carries(each, marker)]
 
 
 def issue(here: Repository, marker: str, title: str, body: str) -> str:
@@ -456,8 +502,14 @@ def shut(here: Repository, number: int, reason: str) -> None:
 def issues(here: Repository, marker: str) -> list[Json]:
     """The open issues of gitops that carry a marker, oldest first."""
     listed = pages(here, "issues", state="open", labels=LABEL, sort="created", direction="asc")
-    return [
-        each
-        for each in listed
-        if each["user"]["login"] in bots() and marker in (each["body"] or "") and "pull_request" not in each
-    ]
+    return [each for each in listed if carries(each, marker) and "pull_request" not in each]
+
+
+def carries(each: Json, marker: str) -> bool:
+    """Whether gitops wrote something that carries a marker: anybody can write one."""
+    return author(each) in bots() and marker in (each.get("body") or "")
+
+
+def author(each: Json) -> str:
+    """Who wrote something; empty where the account is gone."""
+    return str((each.get("user") or {}).get("login", ""))

@@ -64,7 +64,7 @@ def settled(here: Repository, key: str, again: bool) -> Settled | None:
         return None
     pull = pulls.newest(here, promotion.BRANCH)
     if pull and pull["state"] == "closed" and pull["head"]["sha"] == tip["object"]["sha"] and not pull["merged_at"]:
-        by = pulls.ask(here, "GET", f"issues/{pull['number']}")["closed_by"]
+        by = pulls.ask(here, "GET", f"issues/{pull['number']}").get("closed_by")
         if by and by["type"] != "Bot":  # the App's name is not known here
             return Settled(f"people closed its promotion, #{pull['number']}; run this workflow with `again`")
     said = spoken(here, entry)

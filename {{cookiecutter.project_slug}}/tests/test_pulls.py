@@ -1,0 +1,154 @@
+"""What GitHub's answers have to hold, and which faults are waited for."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from requests.adapters import BaseAdapter
+
+from gitops import __main__ as gitops
+from gitops import doctor, pulls
+
+ADDRESS = {"GITHUB_API_URL": "https://forge", "GITHUB_TOKEN": "t", "GITHUB_REPOSITORY": "acme/fraud"}
+READ: dict[str, Any] = {
+    "id": 7,
+    "full_name": "acme/fraud",
+    "url": "https://forge/repos/acme/fraud",
+    "html_url": "https://pages/acme/fraud",
+    "default_branch": "main",
+    "owner": {"login": "acme", "type": "Organization"},
+}
+
+
+class Forge(BaseAdapter):
+    """Answers each call with the next of `answers`, the last one again and again: a status, headers and a body."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: list[Any] = []
+        self.calls: list[str] = []
+        self.waits: list[float] = []
+
+    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+        self.calls.append(f"{request.method} {request.url}")
+        status, headers, body = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        response = requests.Response()
+        response.status_code, response.request, response.url = status, request, str(request.url)
+        response.headers.update(headers)
+        response._content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return response
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def forge(monkeypatch: pytest.MonkeyPatch) -> Forge:
+    there, make = Forge(), pulls.GitHubSession
+
+    def session() -> requests.Session:
+        made = make()
+        made.mount("https://", there)
+        return made
+
+    monkeypatch.setattr(pulls, "GitHubSession", session)
+    monkeypatch.setattr(pulls.time, "sleep", there.waits.append)
+    return there
+
+
+def test_a_repository_needs_only_what_is_read_of_it(forge: Forge) -> None:
+    """github3's own class needs every field that it knows: one that a server leaves out would end everything."""
+    forge.answers = [(200, {}, READ)]
+    here = pulls.repository(ADDRESS)
+    assert (here.id, here.default_branch, here.owner.login) == (7, "main", "acme")
+
+
+@pytest.mark.parametrize("field", READ)
+def test_a_field_that_is_needed_and_left_out_is_named_at_once(forge: Forge, field: str) -> None:
+    forge.answers = [(200, {}, {name: value for name, value in READ.items() if name != field})]
+    with pytest.raises(pulls.BadAnswer, match=f"no field `{field}`, only "):
+        pulls.repository(ADDRESS)
+    assert forge.waits == []
+
+
+def test_doctor_goes_on_where_an_answer_lacks_a_field(
+    forge: Forge, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in ADDRESS.items():
+        monkeypatch.setenv(name, value)
+    forge.answers = [(200, {}, READ), (200, {}, {})]
+    with pytest.raises(SystemExit):
+        doctor.doctor()
+    told = capsys.readouterr().out
+    assert "? Actions: an answer has no field `can_approve_pull_request_reviews`" in told
+    assert "? Workflows: an answer has no field `workflows`" in told
+
+
+def test_what_gitops_did_not_write_may_lack_an_author_and_words(forge: Forge) -> None:
+    """The account of its author is gone; and GitHub's schema asks for neither."""
+    forge.answers = [(200, {}, READ), (200, {}, [{"user": None, "body": "x"}, {}, {"user": {"login": pulls.BOT}}])]
+    assert pulls.comments(pulls.repository(ADDRESS), 1, "x") == []
+
+
+PASSING: dict[str, Any] = {
+    "an outage": (502, {}, b"<html>"),
+    "a lost race": (409, {}, {}),
+    "too many": (429, {}, {}),
+    "as long as it says": (403, {"Retry-After": "7"}, {}),
+    "until a date, by a proxy": (503, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, {}),
+    "too many, until a date": (429, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, {}),
+    "the hour's calls are used up": (403, {"X-RateLimit-Remaining": "0"}, {}),
+    "too fast": (403, {}, {"message": "You have exceeded a secondary rate limit."}),
+}
+LASTING: dict[str, Any] = {
+    "refused": (403, {}, {"message": "Resource not accessible by integration"}),
+    "refused by a proxy": (403, {}, b"<html>"),
+    "not known": (404, {}, {"message": "Not Found"}),
+    "a wrong token": (401, {}, {"message": "Bad credentials"}),
+    "a proxy's page": (200, {}, b"<html>"),
+}
+
+
+@pytest.mark.parametrize("fault", PASSING)
+def test_a_passing_fault_is_waited_for(forge: Forge, fault: str) -> None:
+    forge.answers = [PASSING[fault], (200, {}, READ)]
+    assert pulls.repository(ADDRESS).id == 7
+    assert forge.waits == [7 if "it says" in fault else pulls.PAUSE]
+
+
+@pytest.mark.parametrize("fault", LASTING)
+def test_a_lasting_fault_ends_at_once(forge: Forge, fault: str) -> None:
+    forge.answers = [LASTING[fault]]
+    with pytest.raises(pulls.GitHubException):
+        pulls.repository(ADDRESS)
+    assert (len(forge.calls), forge.waits) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (requests.ConnectionError("refused"), True),
+        (requests.ReadTimeout(), True),
+        (requests.exceptions.SSLError("EOF occurred in violation of protocol"), True),
+        (requests.exceptions.SSLError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate"), False),
+        (requests.exceptions.InvalidURL("https://"), False),
+        (requests.TooManyRedirects(), False),
+    ],
+)
+def test_of_the_faults_of_a_connection_those_pass_that_can(error: Exception, passes: bool) -> None:
+    assert (pulls.pause(error, 0) is not None) is passes
+
+
+@pytest.mark.parametrize("fault", LASTING)
+def test_a_command_ends_with_a_sentence(
+    forge: Forge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fault: str
+) -> None:
+    for name, value in ADDRESS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["gitops", "fetch-production", str(tmp_path)])
+    forge.answers = [LASTING[fault]]
+    with pytest.raises(SystemExit, match=r"^GitHub: .+"):
+        gitops.main()
