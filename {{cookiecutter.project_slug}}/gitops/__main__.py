@@ -197,10 +197,11 @@ def main() -> None:
 def sentence(error: Exception) -> str | None:
     """What to say of a fault that lies outside of this repository; None where it is a mistake of ours."""
     from gitops import pulls
+    from pipeline.params import unwritable
 
     if isinstance(error, pulls.GitHubException | pulls.requests.RequestException):
         return f"GitHub: {error}"
-    return None
+    return unwritable(error)
 
 
 def run(asked: argparse.Namespace) -> None:

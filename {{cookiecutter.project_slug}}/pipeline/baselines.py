@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from pipeline import params, rows
-from pipeline.params import BadInput
+from pipeline.params import BadInput, run_stage
 from pipeline.schema import ID, LABEL, feature_row
 
 TARGET = Path("build/baselines.parquet")
@@ -61,4 +61,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

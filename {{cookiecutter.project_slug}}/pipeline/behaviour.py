@@ -16,7 +16,7 @@ import polars as pl
 from pipeline import model, params, rows
 from pipeline.evaluate import MODEL
 from pipeline.model import Model
-from pipeline.params import BadInput
+from pipeline.params import BadInput, run_stage
 from pipeline.policy import load
 from pipeline.policy.bars import nearest
 from pipeline.schema import ID
@@ -161,4 +161,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

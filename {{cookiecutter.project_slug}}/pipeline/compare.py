@@ -16,7 +16,7 @@ import polars as pl
 from pipeline import evaluate, model, params, rows
 from pipeline.evaluate import MODEL, Judged
 from pipeline.model import BadModel, Model
-from pipeline.params import BadInput
+from pipeline.params import BadInput, run_stage
 from pipeline.schema import ID, TIME
 
 PRODUCTION = Path("build/production")
@@ -132,4 +132,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

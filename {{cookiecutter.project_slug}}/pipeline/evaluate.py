@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from pipeline import model, params, rows
-from pipeline.params import BadInput
+from pipeline.params import BadInput, run_stage
 from pipeline.schema import ENTITY, ID, LABEL, TIME
 
 SOURCE = Path("data/transactions.parquet")
@@ -396,4 +396,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

@@ -14,6 +14,7 @@ import polars as pl
 from pipeline import evaluate, model, params, rows
 from pipeline.evaluate import MODEL, Judged
 from pipeline.model import Model
+from pipeline.params import run_stage
 from pipeline.schema import ID, LABEL
 
 EXPLANATIONS = Path("reports/explanations.json")
@@ -108,4 +109,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from pipeline import model, params, rows
-from pipeline.params import BadInput
+from pipeline.params import BadInput, run_stage
 from pipeline.schema import Column, feature_row
 from pipeline.train import NETWORK, Network, tensors
 
@@ -82,4 +82,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

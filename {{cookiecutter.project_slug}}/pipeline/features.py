@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from pipeline import params as knobs
-from pipeline.params import BadInput
+from pipeline.params import BadInput, run_stage
 from pipeline.schema import ID, LABEL, TIME, feature_row
 
 SOURCE = Path("data/transactions.parquet")
@@ -145,4 +145,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

@@ -23,7 +23,7 @@ import polars as pl
 import yaml
 from fsspec.core import url_to_fs
 
-from pipeline.params import BadInput, days, load
+from pipeline.params import BadInput, days, load, run_stage, unwritable
 from pipeline.schema import ID, SOURCE, TIME
 
 PARAMS = Path("params.yaml")
@@ -265,6 +265,10 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except Exception as error:
+        if said := unwritable(error, path):
+            raise BadInput(said) from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -295,4 +299,4 @@ def listing(head: str, lines: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

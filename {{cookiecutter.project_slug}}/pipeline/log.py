@@ -33,7 +33,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 from prometheus_client import Counter
 
-from pipeline.params import BadInput
+from pipeline.params import BadInput, run_stage
 from pipeline.schema import ID, TIME, Column
 
 SCORE, MODEL, REQUEST, SCORED = "score", "model", "request_id", "scored_at"
@@ -381,4 +381,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

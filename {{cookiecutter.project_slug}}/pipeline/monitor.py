@@ -23,7 +23,7 @@ from scipy.stats import wasserstein_distance
 
 from pipeline import evaluate, ingest, log, model, params, policy
 from pipeline.log import MODEL, SCORE, SCORED
-from pipeline.params import BadInput
+from pipeline.params import BadInput, run_stage
 from pipeline.reference import DAY, PART, TEST, TRAIN
 from pipeline.schema import ID, LABEL, TIME, Column
 
@@ -429,4 +429,4 @@ def summary(facts: Facts) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline import policy
-from pipeline.params import BadInput
+from pipeline.params import BadInput, run_stage
 
 PAGE = Path("reports/index.html")
 PARTS = {
@@ -553,4 +553,4 @@ def svg(figure: Figure, what: str) -> Markup:
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

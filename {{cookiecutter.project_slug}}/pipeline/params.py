@@ -1,5 +1,10 @@
 """The knobs of params.yaml, and the days that they imply."""
 
+import errno
+import os
+import re
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -13,6 +18,37 @@ class BadInput(SystemExit):
 
     A SystemExit, so that every `python -m pipeline.STAGE` prints the sentence and no traceback.
     """
+
+
+def run_stage(main: Callable[[], None]) -> None:
+    """Runs a stage's `main`; where the machine does not let it write, a sentence ends it."""
+    try:
+        main()
+    except Exception as error:
+        if said := unwritable(error):
+            raise BadInput(said) from None
+        raise
+
+
+def unwritable(error: BaseException, path: Path | str | None = None) -> str | None:
+    """What to say where the machine does not let us write, and which path; None where that is not what failed."""
+    number = getattr(error, "errno", None)
+    if number is None and (found := re.search(r"\(os error (\d+)\)", str(error))):  # of Rust: polars, safetensors
+        number = int(found[1])
+    if number not in UNWRITABLE:
+        return None
+    where = path or getattr(error, "filename", None) or f"{Path.cwd()}, or {tempfile.gettempdir()}"
+    return f"{where}: {os.strerror(number)}; {UNWRITABLE[number]}, then run this again"
+
+
+UNWRITABLE = {
+    errno.ENOSPC: "free some space there",
+    errno.EDQUOT: "free some space there, or have the quota raised",
+    errno.EFBIG: "raise the limit, see `ulimit -f`",
+    errno.EACCES: "give this user the right to it",
+    errno.EPERM: "give this user the right to it",
+    errno.EROFS: "work where this user can write",
+}
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from pipeline import model, rows, schema
-from pipeline.params import BadInput, days, load
+from pipeline.params import BadInput, days, load, run_stage
 
 SERVICE = Path("reports/service.json")
 LOG = Path("build/probe.log")
@@ -194,4 +194,4 @@ def ask(
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

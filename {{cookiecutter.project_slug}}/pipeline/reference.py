@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from pipeline import log, model, params, rows
+from pipeline.params import run_stage
 from pipeline.schema import TIME
 
 MODEL = Path("model")
@@ -58,4 +59,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

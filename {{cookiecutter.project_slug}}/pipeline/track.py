@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import params
-from pipeline.params import BadInput
+from pipeline.params import BadInput, run_stage
 
 MODEL = Path("model")
 METRICS = Path("metrics.json")
@@ -144,4 +144,4 @@ def read(path: Path) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

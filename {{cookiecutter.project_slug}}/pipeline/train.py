@@ -18,7 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from tqdm import tqdm
 
 from pipeline import params, rows
-from pipeline.params import BadInput
+from pipeline.params import BadInput, run_stage
 from pipeline.schema import LABEL, derived, feature_row
 
 NETWORK = Path("build/network.safetensors")
@@ -168,4 +168,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

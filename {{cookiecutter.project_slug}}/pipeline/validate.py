@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.ingest import SIMULATE, TRANSACTIONS, first_line, replacing, source_of
-from pipeline.params import BadInput, Days, days, load
+from pipeline.params import BadInput, Days, days, load, run_stage
 from pipeline.schema import ID, LABEL, SOURCE, TIME, Column
 
 VALIDATION = Path("reports/validation.json")
@@ -172,4 +172,4 @@ def collect(table: pl.LazyFrame) -> pl.DataFrame:
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

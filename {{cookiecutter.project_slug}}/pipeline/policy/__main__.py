@@ -1,4 +1,5 @@
+from pipeline.params import run_stage
 from pipeline.policy.judges import main
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

@@ -1,0 +1,66 @@
+"""Where the machine does not let us write, each command ends with a sentence: what, where, and what to do."""
+
+import errno
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline import params
+from pipeline.params import BadInput
+
+ROOT = Path(params.__file__).parents[1]
+
+
+def failing(number: int, path: str | None) -> Callable[[], None]:
+    """A stage that the operating system refuses something."""
+
+    def stage() -> None:
+        raise OSError(number, os.strerror(number), *([path] if path else []))
+
+    return stage
+
+
+@pytest.mark.parametrize("number", params.UNWRITABLE)
+@pytest.mark.parametrize("path", ["model/model.onnx", None])
+def test_a_stage_says_what_and_where(number: int, path: str | None) -> None:
+    with pytest.raises(BadInput) as ended:
+        params.run_stage(failing(number, path))
+    assert str(ended.value).startswith(f"{path or Path.cwd()}")
+    assert f": {os.strerror(number)}; {params.UNWRITABLE[number]}" in str(ended.value)
+
+
+def test_a_mistake_of_ours_keeps_its_traceback() -> None:
+    with pytest.raises(IsADirectoryError):
+        params.run_stage(failing(errno.EISDIR, "model"))
+
+
+def test_every_stage_is_run_so() -> None:
+    for module in [*ROOT.glob("pipeline/*.py"), *ROOT.glob("pipeline/*/*.py")]:
+        _, main, end = module.read_text().partition('if __name__ == "__main__":\n')
+        assert not main or end == "    run_stage(main)\n", module
+
+
+@pytest.mark.parametrize("command", ["pipeline.ingest", "gitops bundle", "gitops restore"])
+def test_a_command_ends_with_a_sentence(tmp_path: Path, command: str) -> None:
+    """Files of a kilobyte at most, which root is held to as well; polars and tarfile each have words of their own."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    (tmp_path / "dvc.lock").write_text("x" * 20_000)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "GITHUB_OUTPUT": str(tmp_path / "output")}
+    if command == "gitops restore":
+        subprocess.run([sys.executable, "-m", "gitops", "bundle"], cwd=tmp_path, env=environment, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", *command.split()],
+        cwd=tmp_path,
+        env=environment | {"DVC_REMOTE": ""},
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024)),
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "File too large; raise the limit" in done.stderr.splitlines()[-1]
