@@ -7,13 +7,14 @@ an amount below zero, are read as they are: `validate` measures them and policie
 
 import argparse
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from hashlib import sha256
 from importlib import import_module
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -148,16 +149,42 @@ def read_and_record(file: File) -> tuple[str, pl.DataFrame]:
 
 
 def parse(content: bytes, name: str) -> pl.DataFrame:
-    """The rows of a parquet file. Raises BadInput naming it where it is truncated, empty or not of the contract."""
-    if not content:
-        raise BadInput(f"{name}: has 0 bytes; expected a parquet file")
+    """The contract's columns of a parquet file, which may hold others. Raises BadInput naming what is wrong with it."""
     try:
-        table = pl.read_parquet(content)
+        schema = pl.read_parquet_schema(BytesIO(content))
+        check_columns(schema, name)
+        table = pl.read_parquet(content, columns=[column.name for column in SOURCE])
+    except pl.exceptions.DuplicateError as error:
+        raise BadInput(
+            f"{name}: {first_line(error)}; write the file again with each column once, or without this one"
+        ) from None
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        raise BadInput(f"{name}: is damaged or no parquet file ({first_line(error)})") from None
+        raise BadInput(f"{name}: {instead(content) or f'is damaged ({first_line(error)})'}") from None
     if table.is_empty():
         raise BadInput(f"{name}: has 0 rows; expected a day of transactions")
     return contract(table, name)
+
+
+def instead(content: bytes) -> str | None:
+    """What a file that is no parquet is, and what to do about it; None where that cannot be told."""
+    if not content:
+        return "has 0 bytes; expected a parquet file: copy it again"
+    for start, is_one in INSTEAD.items():
+        if content.lstrip().startswith(start):
+            return is_one
+    first = content[:200].partition(b"\n")[0].decode(errors="replace").strip()
+    return f"is text, not parquet; it begins with {first!r}: write it as parquet" if first.isprintable() else None
+
+
+INSTEAD = {
+    b"version https://git-lfs": "is a pointer of Git LFS, not the file itself: fetch that with `git lfs pull`",
+    b"outs:": "is a pointer of DVC, not the file itself: fetch that with `dvc pull`",
+    b"<": "is a web page or an XML answer, such as an error's or a log-in's, not the file itself: download it again",
+    b"\x1f\x8b": "is compressed as a whole (gzip): unpack it, as parquet compresses by itself",
+    b"PK\x03\x04": "is a zip archive: unpack it",
+    b"PAR1": "is a parquet file whose end is damaged or missing: copy it again",
+}
+"""What lies where a parquet file should, by how it begins."""
 
 
 # --- the row contract ---
@@ -165,19 +192,24 @@ def parse(content: bytes, name: str) -> pl.DataFrame:
 
 def contract(table: pl.DataFrame, name: str) -> pl.DataFrame:
     """SOURCE's columns of `table` in the contract's types. Raises BadInput with all that is missing or mistyped."""
-    problems = [
-        f"`{column.name}` is {table.schema[column.name]}, expected {READABLE[column.dtype].words}"
-        if column.name in table.columns
-        else f"has no column `{column.name}`, expected {READABLE[column.dtype].words}"
-        for column in SOURCE
-        if column.name not in table.columns or not READABLE[column.dtype].accepts(table.schema[column.name])
-    ]
-    if problems:
-        raise BadInput(f"{name}: {'; '.join(problems)}")
+    check_columns(table.schema, name)
     try:
         return table.select(pl.col(column.name).cast(READABLE[column.dtype].dtype) for column in SOURCE)
     except pl.exceptions.PolarsError as error:
         raise BadInput(f"{name}: has a number too large for the contract's type ({first_line(error)})") from None
+
+
+def check_columns(schema: Mapping[str, pl.DataType], name: str) -> None:
+    """Raises BadInput with all of SOURCE's columns that are missing or mistyped."""
+    problems = [
+        f"`{column.name}` is {schema[column.name]}, expected {READABLE[column.dtype].words}"
+        if column.name in schema
+        else f"has no column `{column.name}`, expected {READABLE[column.dtype].words}"
+        for column in SOURCE
+        if column.name not in schema or not READABLE[column.dtype].accepts(schema[column.name])
+    ]
+    if problems:
+        raise BadInput(f"{name}: {'; '.join(problems)}")
 
 
 @dataclass(frozen=True)
@@ -189,13 +221,20 @@ class Readable:
     accepts: Callable[[pl.DataType], bool]
 
 
+def fits(dtype: pl.DataType) -> bool:
+    """Whether polars reads decimals of that many digits."""
+    return not isinstance(dtype, pl.Decimal) or (dtype.precision or 0) <= 38
+
+
 READABLE = {
     "int64": Readable("whole numbers", pl.Int64(), lambda dtype: dtype.is_integer()),
-    "float64": Readable("numbers", pl.Float64(), lambda dtype: dtype.is_numeric()),
+    "float64": Readable(
+        "numbers, of 38 digits at most", pl.Float64(), lambda dtype: dtype.is_numeric() and fits(dtype)
+    ),
     "datetime": Readable(
-        "a date with time, without time zone",
-        pl.Datetime("us"),
-        lambda dtype: isinstance(dtype, pl.Datetime) and dtype.time_zone is None,
+        "a date with time, in UTC or without time zone: convert it to UTC",
+        pl.Datetime("us"),  # UTC's own clock, where it was in UTC
+        lambda dtype: isinstance(dtype, pl.Datetime) and dtype.time_zone in (None, "UTC", "Etc/UTC"),
     ),
     "string": Readable("text", pl.String(), lambda dtype: isinstance(dtype, pl.String | pl.Categorical | pl.Enum)),
 }

@@ -1,5 +1,6 @@
 """Reading days from a folder: what is read, what is refused and in which words, and what is pinned."""
 
+import gzip
 import os
 import re
 import shutil
@@ -7,11 +8,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -115,6 +119,20 @@ def test_any_width_of_a_number_and_further_columns_are_read(folder: Path) -> Non
     assert ingest.transactions(PARAMS)["tx_amount"].to_list()[-4:] == [3.5, 2.5, 1.5, 0.5]
 
 
+def test_what_the_contract_does_not_name_is_not_looked_at(folder: Path) -> None:
+    """Such as a type that polars cannot read."""
+    file = folder / f"{LAST}.parquet"
+    before, table = ingest.transactions(PARAMS), pq.read_table(file)
+    pq.write_table(table.append_column("wide", pa.array([Decimal(1)] * len(table), pa.decimal256(50, 2))), file)
+    assert ingest.transactions(PARAMS).equals(before)
+
+
+def test_utc_is_read_as_its_own_clock(folder: Path) -> None:
+    before = ingest.transactions(PARAMS)
+    rows(LAST).with_columns(pl.col(TIME).dt.replace_time_zone("UTC")).write_parquet(folder / f"{LAST}.parquet")
+    assert ingest.transactions(PARAMS).equals(before)
+
+
 def test_values_are_read_as_they_are(folder: Path) -> None:
     rows(LAST).with_columns(pl.lit(-1.0).alias("tx_amount"), pl.lit(None, pl.Int8).alias(LABEL)).write_parquet(
         folder / f"{LAST}.parquet"
@@ -156,7 +174,32 @@ def real_identifier(file: Path) -> None:
 
 
 def zoned_time(file: Path) -> None:
-    pl.read_parquet(file).with_columns(pl.col(TIME).dt.replace_time_zone("UTC")).write_parquet(file)
+    pl.read_parquet(file).with_columns(pl.col(TIME).dt.replace_time_zone("Europe/Berlin")).write_parquet(file)
+
+
+def two_of_one_name(file: Path) -> None:
+    table = pq.read_table(file)
+    pq.write_table(pa.Table.from_arrays([*table.columns, table[ID]], names=[*table.column_names, ID]), file)
+
+
+def wide_decimal(file: Path) -> None:
+    table = pq.read_table(file)
+    amounts = pa.array([Decimal(1)] * len(table), pa.decimal256(50, 2))
+    pq.write_table(table.set_column(table.column_names.index("tx_amount"), "tx_amount", amounts), file)
+
+
+def holds(content: bytes) -> Callable[[Path], None]:
+    """Something else under the name of the file."""
+
+    def damage(file: Path) -> None:
+        file.write_bytes(content)
+
+    return damage
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
+DVC = b"outs:\n- md5: a304afb9\n  size: 37\n  path: 2020-01-03.parquet\n"
+PAGE = b"\n<!DOCTYPE html><title>Log in</title>"
 
 
 def no_label(file: Path) -> None:
@@ -170,14 +213,22 @@ def huge_identifier(file: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (cut, "is damaged or no parquet file"),
+        (cut, "whose end is damaged or missing: copy it again"),
         (zero_bytes, "has 0 bytes"),
-        (other_format, "is damaged or no parquet file"),
+        (other_format, "is text, not parquet; it begins with 'transaction_id,tx_amount': write it as parquet"),
+        (holds(LFS), "is a pointer of Git LFS, not the file itself: fetch that with `git lfs pull`"),
+        (holds(DVC), "is a pointer of DVC, not the file itself: fetch that with `dvc pull`"),
+        (holds(PAGE), "is a web page"),
+        (holds(b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code></Error>"), "is a web page or an XML answer"),
+        (holds(gzip.compress(b"a")), "(gzip): unpack it"),
+        (holds(bytes(100)), "is damaged ("),
+        (two_of_one_name, "'transaction_id' has more than one occurrence; write the file again with each column once"),
+        (wide_decimal, "`tx_amount` is Decimal(precision=50, scale=2), expected numbers"),
         (folder_instead, "cannot be read"),
         (zero_rows, "has 0 rows"),
         (text_amount, "`tx_amount` is String, expected numbers"),
         (real_identifier, "`transaction_id` is Float64, expected whole numbers"),
-        (zoned_time, "expected a date with time, without time zone"),
+        (zoned_time, "expected a date with time, in UTC or without time zone: convert it to UTC"),
         (no_label, "has no column `tx_fraud`"),
         (huge_identifier, "has a number too large"),
     ],
