@@ -317,6 +317,9 @@ FAULTS = [
     (other_runner, HIDDEN, "Runner", "none has the label gpus", "gh variable delete GPU_RUNNER"),
     (variable("DVC_REMOTE", "bucket"), BROKEN, "DVC_REMOTE", "the form of s3://", "gh variable set DVC_REMOTE"),
     (variable("CONTAINER_REGISTRY", "https://ghcr.io"), BROKEN, "CONTAINER_REGISTRY", "form", "--body ghcr.io/"),
+    (variable("DVC_REMOTE", "azure://acme/dvc"), BROKEN, "DVC_REMOTE", "needs the package dvc-azure: add", "s3://"),
+    (variable("PREDICTION_LOG", "gs://acme/log"), BROKEN, "PREDICTION_LOG", "needs the package gcsfs: add", "s3://"),
+    (variable("MLFLOW_TRACKING_URI", "databricks"), BROKEN, "MLFLOW_TRACKING_URI", "DATABRICKS_TOKEN", "--body https"),
     (variable("PREDICTION_LOG", "s3://a b"), BROKEN, "PREDICTION_LOG", "form", "--body s3://"),
     (
         variable("MLFLOW_TRACKING_URI", "https://me:pw@host"),

@@ -6,6 +6,7 @@ DVC checks the hashes when it puts outputs in place, and repeats whatever a lock
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -33,7 +34,7 @@ def restore(places: Iterable[str] = ()) -> str | None:
     (KEY/RUN), and returns its key.
     """
     found = None
-    if remote := os.environ.get("DVC_REMOTE"):
+    if remote := dvc_remote():
         name_remote(remote)
         found = next((place.partition("/")[0] for place in places if place and fetch_lock(remote, place)), None)
         if found:
@@ -50,14 +51,25 @@ def restore(places: Iterable[str] = ()) -> str | None:
 
 def bundle(key: str | None = None) -> None:
     """Hands over what the pipeline made: to the remote where there is one, and as a bundle."""
+    remote = dvc_remote() if key else None
     BUNDLE.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(BUNDLE, "w") as tar:
         for path in (LOCK, CACHE):
             if path.exists():
                 tar.add(path)
-    if key and (remote := os.environ.get("DVC_REMOTE")):
+    if remote:
         dvc("push")
         push_lock(remote, f"{key}/{os.environ['GITHUB_RUN_ID']}")  # last: it says that all that it names is there
+
+
+def dvc_remote() -> str | None:
+    """DVC_REMOTE, where it is set. Exits where no installed package can open it."""
+    from pipeline import places
+
+    remote = os.environ.get("DVC_REMOTE")
+    if remote and (problem := places.problem(remote, places.DVC)):
+        sys.exit(f"DVC_REMOTE is {remote}: {problem}")
+    return remote
 
 
 def name_remote(address: str) -> None:
@@ -108,10 +120,10 @@ def push_lock(remote: str, place: str) -> None:
 
 def locks(remote: str, place: str) -> tuple[Any, str]:
     """Where the remote keeps the locks of a content key, or of one run: the file system, and the folder on it."""
-    import fsspec
+    from pipeline import places
 
-    filesystem, path = fsspec.url_to_fs(f"{remote}/locks/{place}")
-    return filesystem, path
+    address = re.sub("^azure://", "az://", remote)  # as fsspec calls what DVC calls azure
+    return places.opened(f"{address}/locks/{place}", "DVC_REMOTE")
 
 
 def pack(folder: Path) -> None:

@@ -19,10 +19,12 @@ import yaml
 
 from gitops import pulls
 from gitops.pulls import ForbiddenError, NotFoundError, Repository, ask, found, pages
+from pipeline import places
 
 GOOD, OFF, BROKEN, HIDDEN = "✓", "·", "✗", "?"
 LEGEND = f"{GOOD} as it should be   {OFF} an option, off   {BROKEN} to be mended   {HIDDEN} cannot be told from here"
 RULESET = Path("policies/ruleset.json")
+PARAMS = Path("params.yaml")
 WORKFLOWS = ("pull-request.yml", "release.yml", "deploy.yml", "drift.yml")
 LABELS = {
     "promotion": ("0e8a16", "Ships a model, or rolls one back"),
@@ -47,22 +49,44 @@ class Finding(NamedTuple):
 
 
 class Option(NamedTuple):
-    """A variable that holds an address: an example, its form, and what is so without it."""
+    """A variable that holds an address: an example, its form, what is so without it, and what can be wrong with it."""
 
     example: str
     form: str
     without: str
+    problem: Callable[[str], str | None] = lambda value: None
+
+
+def unopened(packages: Mapping[str, str], address: str) -> str | None:
+    """Why the jobs cannot open an address, by what the locks hold; None where they can."""
+    return places.problem(address, packages, lambda package: places.locked(package, packages["s3"]))
+
+
+def databricks(address: str) -> str | None:
+    """Why nothing can be mirrored to an address; None where it can."""
+    wants = "needs DATABRICKS_HOST and DATABRICKS_TOKEN, which the workflows do not hand on"
+    return f"{wants}: name a server by its https:// address" if address.startswith("databricks") else None
 
 
 FOLDER = r"[a-z][a-z0-9+.-]*://\S+|/\S+"
 OPTIONS = {
-    "DVC_REMOTE": Option("s3://bucket/dvc", FOLDER, "bytes travel as artifacts, which expire, and as release assets"),
+    "DVC_REMOTE": Option(
+        "s3://bucket/dvc",
+        FOLDER,
+        "bytes travel as artifacts, which expire, and as release assets",
+        partial(unopened, places.DVC),
+    ),
     "CONTAINER_REGISTRY": Option(
         "ghcr.io/owner/name", r"[a-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)+", "no image is pushed: the Bento alone is released"
     ),
-    "PREDICTION_LOG": Option("s3://bucket/predictions", FOLDER, "the drift check passes and says that it is off"),
+    "PREDICTION_LOG": Option(
+        "s3://bucket/predictions",
+        FOLDER,
+        "the drift check passes and says that it is off",
+        partial(unopened, places.FSSPEC),
+    ),
     "MLFLOW_TRACKING_URI": Option(
-        "https://mlflow.example.org", r"https?://\S+|databricks\S*", "no server mirrors what git holds"
+        "https://mlflow.example.org", r"https?://\S+|databricks\S*", "no server mirrors what git holds", databricks
     ),
 }
 
@@ -148,6 +172,7 @@ def examine(here: Repository) -> Iterator[Finding]:
     """Every check, those first that the loop cannot do without."""
     for title, check in CHECKS.items():
         yield from seen(title, check, here)
+    yield from source()
     yield from seen("Variables, and so App, runner and addresses", configured, here)
 
 
@@ -354,7 +379,17 @@ def address(here: Repository, name: str, option: Option, value: str | None) -> F
         return Finding(BROKEN, f"{name} holds a credential, and a variable is no secret: revoke it", mend)
     if not re.fullmatch(option.form, value):
         return Finding(BROKEN, f"{name} is {value!r}, which has not the form of {option.example}", mend)
+    if problem := option.problem(value):
+        return Finding(BROKEN, f"{name} is {value}: {problem}", mend)
     return Finding(GOOD, f"{name} is {value}")
+
+
+def source() -> Iterator[Finding]:
+    """Whether the jobs can open data.source of params.yaml; nothing where they can."""
+    params = (yaml.safe_load(PARAMS.read_text()) or {}) if PARAMS.exists() else {}
+    there = str((params.get("data") or {}).get("source"))
+    if "://" in there and not there.startswith("http") and (problem := unopened(places.FSSPEC, there)):
+        yield Finding(BROKEN, f"data.source is {there}: {problem}", ("${EDITOR:-vi} params.yaml",))
 
 
 # --- what is there ---------------------------------------------------------------------------------------------------

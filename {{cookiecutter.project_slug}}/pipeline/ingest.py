@@ -22,9 +22,9 @@ from typing import Any, TypeVar
 import fsspec
 import polars as pl
 import yaml
-from fsspec.core import url_to_fs
 
 from pipeline.params import BadInput, days, load, run_stage, unwritable
+from pipeline.places import opened
 from pipeline.schema import ID, SOURCE, TIME
 
 PARAMS = Path("params.yaml")
@@ -107,7 +107,7 @@ class File:
 def files(source: str, first: date, last: date) -> list[File]:
     """The daily files of `first` to `last`, in order. Raises BadInput naming the folder or the missing files."""
     with speaking(f"data.source {source}"):
-        system, folder = url_to_fs(str(Path(source).expanduser()) if "://" not in source else source)
+        system, folder = opened(source, "data.source")
         there = {path.rsplit("/", 1)[-1] for path in system.ls(folder, detail=False)}
     expected = [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
     if missing := [day for day in expected if f"{day}.parquet" not in there]:

@@ -29,11 +29,11 @@ from uuid import uuid4
 import fsspec
 import polars as pl
 import yaml
-from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 from prometheus_client import Counter
 
 from pipeline.params import BadInput, run_stage
+from pipeline.places import opened
 from pipeline.schema import ID, TIME, Column
 
 SCORE, MODEL, REQUEST, SCORED = "score", "model", "request_id", "scored_at"
@@ -123,10 +123,7 @@ class Folder:
         """The folder that `address` names, or PREDICTION_LOG. Raises BadInput where no file system knows it."""
         address = address or os.environ.get("PREDICTION_LOG") or "predictions"
         path = address if "://" in address else str(ROOT / Path(address).expanduser())
-        try:
-            system, root = url_to_fs(path)
-        except (ValueError, ImportError) as error:
-            raise BadInput(f"PREDICTION_LOG is {address}: {line(error)}; name a folder, or a bucket's URL") from None
+        system, root = opened(path, "PREDICTION_LOG")
         return cls(system, root.rstrip("/"))
 
     def put(self, name: str, content: bytes) -> None:

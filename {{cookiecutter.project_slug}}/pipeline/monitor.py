@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from fsspec.core import url_to_fs
 from scipy.stats import wasserstein_distance
 
 from pipeline import evaluate, ingest, log, model, params, policy
 from pipeline.log import MODEL, SCORE, SCORED
 from pipeline.params import BadInput, run_stage
+from pipeline.places import opened
 from pipeline.reference import DAY, PART, TEST, TRAIN
 from pipeline.schema import ID, LABEL, TIME, Column
 
@@ -286,7 +286,7 @@ def newest_day(knobs: Mapping[str, Any]) -> date | None:
     if source == ingest.SIMULATE:
         return None
     with ingest.speaking(f"data.source {source}"):
-        system, folder = url_to_fs(str(Path(source).expanduser()) if "://" not in source else source)
+        system, folder = opened(source, "data.source")
         days = [log.day_of(path.removesuffix(".parquet")) for path in system.ls(folder, detail=False)]
     if not (found := [day for day in days if day]):
         raise BadInput(f"data.source {source}: holds no file named YYYY-MM-DD.parquet")

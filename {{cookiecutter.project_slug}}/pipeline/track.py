@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pipeline import params
+from pipeline import params, places
 from pipeline.params import BadInput, run_stage
 
 MODEL = Path("model")
@@ -131,6 +131,12 @@ def main() -> None:
             print(mirror(params.load(), measured, training))
             if asked.candidate:
                 print(alias(CANDIDATE, measured["model"]["digest"], json.loads(os.environ.get("LINEAGE") or "{}")))
+    except ImportError as error:  # the server names the store, and its client writes there
+        files = ", ".join(path.name for path in places.listing("mlflow-skinny") or places.listing("mlflow"))
+        raise BadInput(
+            f"MLflow at {uri} keeps its files where this environment cannot write ({error}): start the server with "
+            f"--serve-artifacts, or add the package of its store to {files} and run `make lock`"
+        ) from None
     except MlflowException as error:
         raise BadInput(f"MLflow at {uri} did not take the run: {error}; the model and its metrics are here") from None
 

@@ -267,7 +267,8 @@ def test_a_long_list_is_counted(folder: Path) -> None:
     [
         ("nowhere", "data.source nowhere: is not there"),
         ("memory://nothing/here", "data.source memory://nothing/here: is not there"),
-        ("odd://bucket", "Protocol not known: odd"),
+        ("odd://bucket", "data.source is odd://bucket: odd:// is none of s3, gs, "),
+        ("gs://bucket", "data.source is gs://bucket: gs:// needs the package gcsfs: add it to requirements"),
         ("params.yaml", "it holds no file named YYYY-MM-DD.parquet"),
         (None, "data.source is None; write `simulate`"),
         ("", "data.source is ''; write `simulate`"),

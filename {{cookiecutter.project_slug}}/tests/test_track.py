@@ -68,6 +68,11 @@ def test_a_model_is_mirrored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     track.MANIFEST.write_text(json.dumps(promoted | {"model": "sha256:0"}))
     assert "never mirrored" in run(folder, "--champion", MLFLOW_TRACKING_URI=store).stdout
 
+    client.create_experiment("elsewhere", artifact_location="gs://bucket/mlflow")
+    done = run(folder, MLFLOW_TRACKING_URI=store, MLFLOW_EXPERIMENT_NAME="elsewhere")
+    assert done.returncode == 1 and "start the server with --serve-artifacts" in done.stderr
+    assert "Traceback" not in done.stderr
+
 
 @pytest.mark.slow
 def test_a_server_that_does_not_answer_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
