@@ -133,8 +133,11 @@ class Folder:
             whole = Path(path)
             whole.parent.mkdir(parents=True, exist_ok=True)
             half = whole.with_suffix(".partial")
-            half.write_bytes(content)
-            half.replace(whole)
+            try:
+                half.write_bytes(content)
+                half.replace(whole)
+            finally:
+                half.unlink(missing_ok=True)  # where the disk is full, it would keep it so
         else:
             self.system.pipe_file(path, content)  # a bucket shows an object once it is whole
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import params
+from pipeline import log, params
 from pipeline.params import BadInput
 
 ROOT = Path(params.__file__).parents[1]
@@ -44,6 +44,17 @@ def test_every_stage_is_run_so() -> None:
     for module in [*ROOT.glob("pipeline/*.py"), *ROOT.glob("pipeline/*/*.py")]:
         _, main, end = module.read_text().partition('if __name__ == "__main__":\n')
         assert not main or end == "    run_stage(main)\n", module
+
+
+def test_a_part_of_the_log_that_finds_no_room_takes_none(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            log.Folder.at(str(tmp_path)).put("2020-01-01/a.parquet", bytes(20_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize("command", ["pipeline.ingest", "gitops bundle", "gitops restore"])
