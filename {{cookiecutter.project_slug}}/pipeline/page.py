@@ -130,15 +130,19 @@ def render(parts: Mapping[str, Part]) -> str:
 def gate(name: str) -> dict[str, Any]:
     """What policies/NAME.yaml says of what was measured."""
     judge, file = policy.JUDGES[name], f"policies/{name}.yaml"
+    missing = [(path, make) for path, make in judge.beside.values() if not path.exists()]
+    if missing:
+        said = [f"{path} is not there; make it with `{make}`" for path, make in missing]
+        return {"said": f"{file} is not judged yet", "look": "quiet", "blocks": [], "unjudged": said}
     try:
         measured, bars = judge.read(), policy.load(name)
     except BadInput as error:
-        return {"said": f"{file} cannot be judged", "bad": True, "blocks": [str(error)], "unjudged": []}
+        return {"said": f"{file} cannot be judged", "look": "bad", "blocks": [str(error)], "unjudged": []}
     violations = judge.violations(measured, bars)
     many = f"{len(violations)} bar{'s' * (len(violations) > 1)} of {file} not met"
     return {
         "said": many if violations else f"every bar of {file} is met",
-        "bad": bool(violations),
+        "look": "bad" if violations else "good",
         "blocks": [str(violation) for violation in violations],
         "unjudged": judge.unjudged(measured, bars),
     }

@@ -229,6 +229,14 @@ def test_a_part_alone_is_enough_and_the_others_are_asked_for(root: Path, present
         assert asked == (name != present)
 
 
+def test_what_is_not_there_is_no_fault(root: Path) -> None:
+    write({"metrics": measured()["metrics"]})
+    html = text()
+    assert "policies/model.yaml is not judged yet" in html
+    assert "reports/comparison.json is not there; make it with `python -m pipeline.compare`" in html
+    assert 'class="bad"' not in html
+
+
 def test_with_nothing_made_one_sentence_says_how(root: Path) -> None:
     with pytest.raises(BadInput, match="make pipeline"):
         page.main()
