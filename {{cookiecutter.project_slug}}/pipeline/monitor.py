@@ -40,6 +40,7 @@ WHOLE = 0.9  # of a day's rows, for it to be a day of one model: on the day of a
 HISTORY = 28  # days of the log, to say since when
 FEW = 100  # rows: a day with fewer has no distance of its own
 PAGE_ROWS = 10_000  # a side: the page takes seconds, and its numbers are close to those of all rows
+RED, BLUE = "#ed0400", "#0b62c4"  # Evidently draws what is healthy in red too, and has no setting for it
 
 Facts = dict[str, Any]
 Span = tuple[date, date]  # first and last day, inclusive
@@ -393,7 +394,8 @@ def page(production: Production, rows: pl.DataFrame, bars: Mapping[str, Any]) ->
         per_column_threshold={**bars["columns"]["exceptions"], SCORE: bars["score"]["maximum"]},
         drift_share=1 / len(names),  # one column is drift enough; half of them is Evidently's default
     )
-    Report([preset]).run(*sides).save_html(str(PAGE))
+    html = Report([preset]).run(*sides).get_html_str(as_iframe=False)
+    PAGE.write_text(html.replace(RED, BLUE), encoding="utf-8")
 
 
 def drawn(rows: pl.DataFrame, number: int) -> pl.DataFrame:

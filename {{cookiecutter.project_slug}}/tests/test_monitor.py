@@ -518,6 +518,7 @@ def test_the_page_shows_every_column_and_loads_nothing(here: Here, monkeypatch: 
     html = monitor.PAGE.read_text()
     assert all(name in html for name in (*NAMES, log.SCORE))
     assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=[\"']?(?:https?:)?//", html)
+    assert monitor.RED not in html and monitor.BLUE in html
 
 
 def test_a_page_that_cannot_be_drawn_changes_no_verdict(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
