@@ -117,6 +117,20 @@ def test_story_is_told_and_charted(html: str) -> None:
     assert "dddddddddddd" in words
 
 
+def test_red_is_of_the_story_only_where_a_request_was_refused() -> None:
+    refused, merged = page.render("", [pull()], {}), page.render("", [pull(refusal="")], {})
+    assert demo.amiss(refused) == []
+    assert demo.amiss(merged) == ["1 of 2 checks failed", "✗"]
+    assert demo.amiss(merged.replace("🟢 Ready", "❌ Not ready"))[-1] == "Not ready to merge"
+
+
+@pytest.mark.parametrize(("look", "said"), [("bad", "cannot be judged"), ("quiet", "is not judged yet")])
+def test_report_of_the_model_has_to_be_judged(look: str, said: str, bake: Path) -> None:
+    html = (bake / "pipeline" / "page.html").read_text()
+    assert '<li class="[[ gate.look ]]">[[ gate.said ]]</li>' in html  # where this looks for it
+    assert demo.amiss(f'<li class="{look}">policies/model.yaml {said}</li>') == [f"policies/model.yaml {said}"]
+
+
 def test_chart_has_what_was_measured_where_it_belongs() -> None:
     chart = page.plot([week(0, "first", 1.0), week(1, "second", 0.0)], 0.5, EVENTS)
     first, second = chart["weeks"]
