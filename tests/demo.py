@@ -19,10 +19,12 @@ import traceback
 import urllib.request
 import zipfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from html import unescape
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -102,10 +104,17 @@ class Story:
 
     project: Project
     traffic: Path  # what the service is asked, all weeks of it
+    artist: ProcessPoolExecutor  # draws pull requests while the story goes on: a chart takes a second
     today: date = START
     told: int = 0  # runs
-    pulls: list[dict[str, Any]] = field(default_factory=list)
+    pulls: list[Future[dict[str, Any]]] = field(default_factory=list)
     events: list[page.Event] = field(default_factory=list)
+
+    def saw(self, number: int, refusal: str = "") -> Json:
+        """What GitHub shows of a pull request, for the page too."""
+        seen = page.seen(self.project, number, refusal)
+        self.pulls.append(self.artist.submit(page.shape, seen))
+        return seen
 
     def happened(self, what: str, pull: int | None = None, mark: str = "") -> None:
         """A line of the timeline; with a `mark`, one on the chart too."""
@@ -120,9 +129,10 @@ def story() -> dict[str, Any]:
     with (
         tempfile.TemporaryDirectory(prefix="rehearsal-") as folder,
         Rehearsal(Path(folder), baking.VENV) as github,
+        ProcessPoolExecutor(1, get_context("spawn"), os.nice, (10,)) as artist,
     ):
         step("GitHub on this machine: the push of main trains the first model and proposes it")
-        tale = start(github, repository, Path(folder) / "traffic.parquet")
+        tale = start(github, repository, Path(folder) / "traffic.parquet", artist)
         first = ship(tale)
 
         step("Two weeks of traffic; the clock starts drift.yml")
@@ -198,18 +208,18 @@ def clear(repository: Path) -> None:
         shutil.rmtree(repository)
 
 
-def start(github: Rehearsal, repository: Path, traffic: Path) -> Story:
+def start(github: Rehearsal, repository: Path, traffic: Path, artist: ProcessPoolExecutor) -> Story:
     """The bake, made small, on the forge; from then on main changes by pull requests only. Told to the first model."""
     project = Project(github, repository)
     project.commit("main", changed(repository, SMALL), "Start small")
-    last = START + timedelta(weeks=WEEKS, days=-1)
-    command(repository, "python", str(TRAFFIC), "rows", str(START), str(last), str(traffic))
     Project.start(github, repository)
     allowed = {"default_workflow_permissions": "read", "can_approve_pull_request_reviews": True}
     github.call("PUT", f"/repos/{project.repository}/actions/permissions/workflow", allowed, login=OWNER)
     say(f"{project.repository} on {github.forge.url}, protected by policies/ruleset.json: a review, and all checks")
     say("its owner allows Actions to create pull requests, and sets no secret and no variable")
-    tale = Story(project, traffic)
+    last = START + timedelta(weeks=WEEKS, days=-1)  # while the first model trains
+    command(repository, "python", str(TRAFFIC), "rows", str(START), str(last), str(traffic))
+    tale = Story(project, traffic, artist)
     tale.happened("main is pushed; release.yml trains the first model")
     follow(tale)
     return tale
@@ -271,9 +281,7 @@ def merge(tale: Story, number: int) -> None:
     tale.project.approve(number)
     tale.project.merge(number)
     say(f"bob approves and merges #{number}")
-    seen = page.seen(tale.project, number)
-    tale.pulls.append(seen)
-    tale.happened(f"{seen['pull']['title']}: bob merges it", number)
+    tale.happened(f"{tale.saw(number)['pull']['title']}: bob merges it", number)
     follow(tale)
 
 
@@ -295,7 +303,7 @@ def refuse(tale: Story) -> None:
         raise RuntimeError(f"#{number} was merged, although its checks fail")
     project.call("PATCH", f"pulls/{number}", {"state": "closed"})
     say(f"alice closes #{number}")
-    tale.pulls.append(page.seen(project, number, said))
+    tale.saw(number, said)
     tale.happened(f"{title}: refused, the model would be worse", number)
     follow(tale)
 
@@ -474,7 +482,8 @@ def finish(tale: Story, weeks: list[dict[str, Any]], retrained: Run) -> dict[str
         "The ledger": "#ledger",
     }
     chart = page.plot(weeks, minimum(repository), tale.events)
-    told = page.render("From the first model to a rollback", tale.pulls, links, tale.events, chart, ledger(project))
+    pulls = [drawn.result() for drawn in tale.pulls]
+    told = page.render("From the first model to a rollback", pulls, links, tale.events, chart, ledger(project))
     PAGE.write_text(told, encoding="utf-8")
     for written in (PAGE, model):
         if shown := amiss(written.read_text(encoding="utf-8")):

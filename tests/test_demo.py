@@ -79,7 +79,7 @@ def html() -> str:
     weeks = [week(0, "sha256:aaaaaaaaaaaaaa", 0.7), week(1, "sha256:bbbbbbbbbbbbbb", 0.0)]
     links = {"the model": "card-fraud/reports/index.html", "the ledger": "#ledger"}
     entry = {"commit": "c" * 40, "model": "sha256:" + "d" * 64, "until": "2018-08-14", "subject": "<i>Merge</i>"}
-    return page.render("The loop", [pull()], links, EVENTS, page.plot(weeks, 0.45, EVENTS), [entry])
+    return page.render("The loop", [page.shape(pull())], links, EVENTS, page.plot(weeks, 0.45, EVENTS), [entry])
 
 
 def test_page_says_what_github_said(html: str) -> None:
@@ -118,7 +118,7 @@ def test_story_is_told_and_charted(html: str) -> None:
 
 
 def test_red_is_of_the_story_only_where_a_request_was_refused() -> None:
-    refused, merged = page.render("", [pull()], {}), page.render("", [pull(refusal="")], {})
+    refused, merged = (page.render("", [page.shape(each)], {}) for each in (pull(), pull(refusal="")))
     assert demo.amiss(refused) == []
     assert demo.amiss(merged) == ["1 of 2 checks failed", "✗"]
     assert demo.amiss(merged.replace("🟢 Ready", "❌ Not ready"))[-1] == "Not ready to merge"

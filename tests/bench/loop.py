@@ -41,7 +41,7 @@ def rows() -> Iterator[dict[str, Any]]:
     if os.environ.get("BENCH_DEMO"):
         subprocess.run(["make", "demo"], cwd=baking.ROOT, check=True, stdout=subprocess.DEVNULL)
     if FACTS.exists():
-        yield row("the whole demo", json.loads(FACTS.read_text())["seconds"], None, "s", 600)
+        yield row("the whole demo", json.loads(FACTS.read_text())["seconds"], None, "s", 300)
     else:
         print("the demo was not told here: run `make demo`, or this with BENCH_DEMO=1")
 

@@ -57,7 +57,7 @@ def render(
     chart: Json | None = None,
     ledger: Sequence[Json] = (),
 ) -> str:
-    """The page of what was seen of pull requests; links: words to addresses, on top; chart: as `plot` gives it."""
+    """The page; pulls: as `shape` gives them; links: words to addresses, on top; chart: as `plot` gives it."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -66,9 +66,8 @@ def render(
         block_start_string="[%",
         block_end_string="%]",
     )
-    shown = [{**each, **shape(each)} for each in pulls]
     story = {"links": links, "events": events, "chart": chart, "ledger": ledger}
-    return environment.get_template("page.html").render(title=title, pulls=shown, **story)
+    return environment.get_template("page.html").render(title=title, pulls=pulls, **story)
 
 
 def plot(weeks: Sequence[Json], bar: float, events: Sequence[Event]) -> dict[str, Any]:
@@ -108,10 +107,11 @@ def plot(weeks: Sequence[Json], bar: float, events: Sequence[Event]) -> dict[str
 
 
 def shape(each: Json) -> dict[str, Any]:
-    """What the page derives from what was seen."""
+    """What was seen of a pull request, with what the page derives from it."""
     pull, checks = each["pull"], each["checks"]
     failing = sum(check["conclusion"] == "failure" for check in checks)
     return {
+        **each,
         "state": "merged" if pull["merged"] else pull["state"],
         "files": [{**file, "lines": list(lines(file.get("patch") or ""))} for file in each["files"]],
         "checks": [
