@@ -55,8 +55,8 @@ SMALL = {
     "params.yaml": {
         "customers: 5000": "customers: 3000",
         "train: 42": "train: 14",
-        "n_estimators: 100": "n_estimators: 30",
-        "max_iter: 200": "max_iter: 60",
+        "n_estimators: 100": "n_estimators: 10",
+        "max_iter: 200": "max_iter: 30",
         "drift: null": f"drift: {DRIFT}",
         "resamples: 200": "resamples: 100",
         "repeats: 3": "repeats: 1",
