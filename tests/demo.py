@@ -2,6 +2,8 @@
 
 Workflows, policies, service and models are a bake's own; nothing that they say is made up here, and where something
 is not as the story has it, it stops. What commands and jobs say goes to demo/demo.log; the terminal tells the story.
+
+It leaves out what the story does not need: the bank is small, and of the bake's lint and tests a part runs (see SMALL).
 """
 
 import io
