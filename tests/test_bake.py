@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import tomllib
 from pathlib import Path
@@ -59,8 +60,28 @@ HOSTILE = [
 
 
 def test_bakes_exactly_the_files_of_the_template(bake: Path) -> None:
-    policies = {f"policies/{name}" for name in tracked(baking.ROOT / "policies")}
-    assert set(tracked(bake)) == set(tracked(baking.TEMPLATE)) - {"policies"} | policies
+    assert tracked(bake) == tracked(baking.TEMPLATE)
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        "git archive --format=zip --prefix=template/ --output={to}.zip HEAD",
+        "git clone --quiet --config core.symlinks=false . {to}",
+    ],
+    ids=["a zip", "a clone without links"],
+)
+def test_bakes_the_same_from_a_copy_without_links(template: Path, bake: Path, tmp_path: Path, copied: str) -> None:
+    source = shutil.copytree(template, tmp_path / "source", symlinks=True)
+    to = tmp_path / "copy"
+    committed = "git init --quiet && git add --all && git -c user.name=a -c user.email=a@localhost commit --quiet -m x"
+    done = run("sh", "-c", f"{committed} && {copied.format(to=shlex.quote(str(to)))}", cwd=source)
+    assert done.returncode == 0, done.stdout
+    (copy,) = tmp_path.glob("copy*")
+    done = cookiecutter(copy, tmp_path)
+    assert done.returncode == 0, done.stdout
+    trees = [run("git", "ls-tree", "-r", "HEAD", cwd=baked).stdout for baked in (bake, tmp_path / "card-fraud")]
+    assert trees[0] == trees[1] != ""
 
 
 def test_renders_a_few_files_and_copies_the_rest_byte_for_byte(bake: Path) -> None:
