@@ -7,11 +7,13 @@ one outside the target for `../x`), and prints a traceback after the hook's own 
 import re
 import shutil
 from collections.abc import Mapping
+from typing import Any
 
 from cookiecutter.exceptions import FailedHookException
 from jinja2 import Environment
 from jinja2.ext import Extension
 
+FOLDER = "{{cookiecutter.project_slug}}"
 LOGIN = r"[A-Za-z0-9](?:[-_]?[A-Za-z0-9]){0,38}"
 OWNER = rf"@{LOGIN}(?:/[A-Za-z0-9_-]+)?"
 LINE = r"[^\x00-\x1f\x7f\x85\u2028\u2029]"
@@ -36,7 +38,7 @@ class Refused(FailedHookException):
 
 
 class Answers(Extension):
-    """Gives cookiecutter.json the filter `checked`, which runs when all questions are answered."""
+    """Checks the answers when the bake's folder gets its name: asked, replayed and configured ones alike come by."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
@@ -44,10 +46,15 @@ class Answers(Extension):
             raise Refused("git is needed to bake a repository and was not found: install it, then bake again.")
         environment.filters["checked"] = checked
 
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        """The source of a template, as it is; the folder's name calls the filter first."""
+        return "{{ cookiecutter | checked }}" + source if source == FOLDER else source
 
-def checked(answers: Mapping[str, str]) -> str:
+
+def checked(answers: Mapping[str, Any]) -> str:
     """An empty string. Raises Refused for the first answer that is not allowed."""
     for question, (pattern, allowed) in ALLOWED.items():
-        if not re.fullmatch(pattern, answers[question]):
-            raise Refused(f"{question} is {answers[question]!r}, and has to be {allowed}.")
+        answer = answers.get(question)
+        if not (isinstance(answer, str) and re.fullmatch(pattern, answer)):
+            raise Refused(f"{question} is {answer!r}, and has to be {allowed}.")
     return ""

@@ -130,6 +130,33 @@ def test_refuses_a_bad_answer_in_one_sentence(
     assert sorted(tmp_path.rglob("*")) == [tmp_path / "a", into]
 
 
+@pytest.mark.parametrize("kept", ["all", "the answers"])
+def test_refuses_a_bad_answer_of_a_replay(template: Path, tmp_path: Path, kept: str) -> None:
+    """Of a file as cookiecutter writes it, and of one that somebody wrote."""
+    asked = json.loads((template / "cookiecutter.json").read_text())
+    answers = {**asked, "project_slug": "../evil", "team": "@octocat", "bar_owners": "@octocat"}
+    known = answers if kept == "all" else {question: answers[question] for question in asked["__prompts__"]}
+    (tmp_path / "replay.json").write_text(json.dumps({"cookiecutter": known}))
+    into = tmp_path / "into"
+    into.mkdir()
+    command = (baking.VENV / "bin" / "cookiecutter", template, "--default-config", "--replay-file")
+    done = run(*command, tmp_path / "replay.json", cwd=into)
+    assert (done.returncode, done.stdout.count("\n")) == (1, 1)
+    assert done.stdout.startswith(f"project_slug is '../evil', and has to be {REPOSITORY}")
+    assert sorted(os.listdir(tmp_path)) == ["into", "replay.json"] and os.listdir(into) == []
+
+
+def test_refuses_a_bad_answer_of_a_configuration(template: Path, tmp_path: Path) -> None:
+    """One that is no text included."""
+    configuration = {"default_context": {"project_slug": {"a": "b"}}, "replay_dir": str(tmp_path / "replay")}
+    (tmp_path / "config.json").write_text(json.dumps(configuration))  # which is YAML too
+    (tmp_path / "into").mkdir()
+    command = (baking.VENV / "bin" / "cookiecutter", template, "--no-input", "--config-file")
+    done = run(*command, tmp_path / "config.json", cwd=tmp_path / "into")
+    assert (done.returncode, done.stdout.count("\n")) == (1, 1) and done.stdout.startswith("project_slug is {")
+    assert os.listdir(tmp_path / "into") == []
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_answers_are_text(template: Path, tmp_path: Path, name: str) -> None:
     done = cookiecutter(template, tmp_path, project_name=name, project_slug="hostile", description=name)
