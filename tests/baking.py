@@ -28,8 +28,10 @@ def run(*command: str | Path, cwd: Path, stdin: str = "", **environment: str) ->
 
 def tracked(folder: Path) -> list[str]:
     """The files under `folder` that git tracks, or would after `git add`, relative to it."""
-    listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=folder).stdout
-    return sorted({name for name in listed.split("\0") if name and os.path.lexists(folder / name)})
+    listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=folder)
+    if listed.returncode:
+        raise RuntimeError(listed.stdout)
+    return sorted({name for name in listed.stdout.split("\0") if name and os.path.lexists(folder / name)})
 
 
 def template(to: Path) -> Path:

@@ -201,8 +201,8 @@ def clear(repository: Path) -> None:
     """Removes an earlier demo's repository, or moves it aside where it has commits or changes of somebody's own."""
     status = subprocess.run(["git", "status", "--porcelain"], cwd=repository, capture_output=True, text=True)
     command = ["git", "log", "--all", "--min-parents=1", "--format=%ce"]  # the root commit is the bake's
-    committers = set(subprocess.run(command, cwd=repository, capture_output=True, text=True).stdout.split())
-    if status.returncode or status.stdout or committers - OURS:
+    history = subprocess.run(command, cwd=repository, capture_output=True, text=True)
+    if status.returncode or history.returncode or status.stdout or set(history.stdout.split()) - OURS:
         aside = repository.with_name(f"{repository.name}-{time.strftime('%Y%m%d-%H%M%S')}")
         repository.rename(aside)
         say(f"there is work in the last demo's repository: it is now {aside}")

@@ -82,7 +82,7 @@ def begin(folder: Path, seed: int) -> None:
     """The good repository of a seed, its model in production. Raises RuntimeError where it is not good."""
     home = folder / str(seed)
     good, days = home / "good", home / "days"
-    shutil.copytree(folder / "bake" / "card-fraud", good, ignore=shutil.ignore_patterns(".git"))
+    shutil.copytree(folder / "bake" / "card-fraud", good)
     knobs = yaml.safe_load((good / "params.yaml").read_text())
     knobs["data"]["source"] = str(days)
     knobs["train"]["seed"] = seed
@@ -131,7 +131,7 @@ class Trial(World):
 
     def pull_request(self, files: Files, branch: str = "") -> Outcome:
         tree, good = self.folder / "tree", self.folder / "good"
-        made = {"data", "model", "reports"}
+        made = {".git", "data", "model", "reports"}
         shutil.copytree(good, tree, ignore=lambda folder, _: made if Path(folder) == good else set())
         for name, text in files.items():
             (tree / name).write_text(text or "")

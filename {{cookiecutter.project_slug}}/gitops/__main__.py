@@ -4,6 +4,8 @@ import argparse
 import json
 import os
 import re
+import shlex
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -196,6 +198,8 @@ def main() -> None:
 
 def sentence(error: Exception) -> str | None:
     """What to say of a fault that lies outside of this repository; None where it is a mistake of ours."""
+    if isinstance(error, subprocess.CalledProcessError):
+        return f"`{shlex.join(map(str, error.cmd))}` failed, for the reason that it gives above"
     from gitops import pulls
     from pipeline.params import unwritable
 

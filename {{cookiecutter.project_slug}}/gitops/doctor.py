@@ -141,7 +141,8 @@ def origin() -> str:
     done = subprocess.run(["git", "remote", "get-url", "origin"], capture_output=True, text=True)
     match = re.search(r"[/:]([\w.-]+/[\w.-]+?)(\.git)?/?$", done.stdout.strip())
     if not match:
-        sys.exit("This clone has no remote `origin` on GitHub: push it, or set GITHUB_REPOSITORY=owner/name")
+        why = f" (git: {' '.join(done.stderr.split())})" if done.returncode else ""
+        sys.exit(f"This clone has no remote `origin` on GitHub{why}: push it, or set GITHUB_REPOSITORY=owner/name")
     return match[1]
 
 

@@ -1,11 +1,13 @@
 """The content key follows what the pipeline reads and nothing else; bytes travel in a bundle."""
 
+import json
 import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from gitops import __main__ as commands
 from gitops import bytes as handover
 from gitops import content
 
@@ -142,6 +144,17 @@ def test_bundle_brings_bytes_and_never_code(name: str, kind: bytes, taken: bool)
     member = tarfile.TarInfo(name)
     member.type = kind
     assert handover.carried(member) is taken
+
+
+def test_a_git_that_fails_ends_with_a_sentence(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "event").write_text(json.dumps({"merge_group": {"base_sha": git("rev-parse", "HEAD")}}))
+    monkeypatch.setenv("GITHUB_EVENT_PATH", str(tmp_path / "event"))
+    monkeypatch.setattr("sys.argv", ["gitops", "plan"])
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(SystemExit, match=r"^`git .*` failed, for the reason that it gives above$"):
+        commands.main()
 
 
 PIPELINE = "stages: {make: {cmd: echo ran >> ran; echo made > out, deps: [params.yaml], outs: [out]}}\n"

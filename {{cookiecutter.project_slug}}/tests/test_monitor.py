@@ -27,6 +27,7 @@ MATURED = LAST - timedelta(days=7)
 CHANGED = date(2020, 2, 21)  # the world, where a test changes it
 PAGE = monitor.page
 DAY = pl.col(TIME).dt.date()
+GIT = ("git", "-c", "user.name=a", "-c", "user.email=a@example.org")
 
 Change = Callable[[pl.DataFrame], pl.DataFrame]
 
@@ -89,6 +90,8 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         reference.part(name, rows.filter(DAY.is_between(*span)), scorer) for name, span in parts.items()
     ).write_parquet(folder / "build/production/reference.parquet")
     (folder / "build/production/manifest.json").write_text("{}")
+    for command in (["init", "-q"], ["commit", "-qm", "Start", "--allow-empty"]):
+        subprocess.run([*GIT, *command], cwd=folder, check=True)
     (folder / "source").mkdir()
     for (day,), table in rows.group_by(DAY):
         table.select(column.name for column in schema.SOURCE).write_parquet(folder / "source" / f"{day}.parquet")
@@ -397,10 +400,19 @@ def test_days_of_another_model_are_left_out(here: Here) -> None:
 def test_git_says_when_production_changed(here: Here) -> None:
     assert monitor.promoted() < datetime(1971, 1, 1, tzinfo=UTC)
     Path(monitor.MANIFEST).write_text("{}")
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
-    for command in (["init", "-q"], ["add", "deploy"], ["commit", "-qm", "Promote"]):
-        subprocess.run([*git, *command], check=True)
+    for command in (["add", "deploy"], ["commit", "-qm", "Promote"]):
+        subprocess.run([*GIT, *command], check=True)
     assert datetime.now(UTC) - monitor.promoted() < timedelta(minutes=5)
+
+
+def test_a_git_that_refuses_is_no_verdict_and_says_what_to_do(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it does in another owner's checkout."""
+    here.fill()
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    measured, _ = here.check("unknown")
+    assert "git config --global --add safe.directory" in measured["problem"]
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "git is needed" in here.check("unknown")[0]["problem"]
 
 
 # --- could not tell ---
