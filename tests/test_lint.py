@@ -17,6 +17,17 @@ FORBIDDEN = re.compile(
 )
 """Hosts of package registries, and paths of the machine that a file was written on."""
 
+NEWER_GIT = re.compile(
+    r"""
+    ls-tree.*--(format|object-only) | merge-tree | --(batch-command|remerge-diff|update-refs|since-as-filter|ref-format)
+    | %\((is-base|ahead-behind|describe) | for-each-ref.*--exclude | fetch.*--porcelain | rev-parse.*--show-ref-format
+    | stash.*--staged | worktree.*--orphan | cat-file.*["\ ]-z\b | \bgit",?\ "?(replay|refs|survey|last-modified)\b
+    | \bconfig",?\ "?(get|set|list|unset)\b
+    """,
+    re.VERBOSE,
+)
+"""What git 2.34, which Ubuntu 22.04 has, does not know."""
+
 
 def lint(*command: str | Path, cwd: Path = ROOT) -> None:
     """Runs a linter of the tests' environment. AssertionError with what it said."""
@@ -70,6 +81,17 @@ def test_every_dependency_states_its_reason() -> None:
     for source in [ROOT / "requirements.in", *TEMPLATE.glob("requirements*.in")]:
         lines = source.read_text().splitlines()
         assert [line for line in lines if not line.startswith(("#", "-")) and " # " not in line] == []
+
+
+def test_no_command_needs_a_newer_git_than_the_readmes_say() -> None:
+    found = {}
+    for name in tracked(ROOT):
+        path = ROOT / name
+        readable = path.suffix in (".py", ".yml", ".md", "") and path.is_file() and path != Path(__file__)
+        if readable and (match := NEWER_GIT.search(path.read_text(errors="replace"))):
+            found[name] = match[0]
+    assert found == {}
+    assert all("git 2.34 or newer" in (folder / "README.md").read_text() for folder in (ROOT, TEMPLATE))
 
 
 def test_no_committed_file_names_a_registry_or_a_machine() -> None:

@@ -463,4 +463,4 @@ def with_inputs(workflow: Workflow, event: Event) -> Event:
 
 
 def changed(repo: Repo, span: str) -> list[str]:
-    return repo.git("diff", "--name-only", "--no-renames", span).splitlines()
+    return repo.git("diff", "--name-only", "--no-renames", "-z", span).split("\0")[:-1]

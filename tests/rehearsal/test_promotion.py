@@ -212,7 +212,7 @@ class World:
 
     def key(self, revision: str = "main") -> str:
         """The content key of a commit that the clone need not have."""
-        return sha256((self.repo.git("ls-tree", "-r", revision, "--", *content.READ)).encode())[:32]
+        return sha256((self.repo.git("ls-tree", "-r", "-z", revision, "--", *content.READ)).encode())[:32]
 
     def plan(self, again: bool = False) -> dict[str, str]:
         """What release.yml would do."""

@@ -30,7 +30,7 @@ Tree = Mapping[str, tuple[str, str]]  # mode and blob of each file, by its path
 def key(revision: str = "HEAD") -> str:
     """The content key: equal for a merge commit, its squash or rebase, and after an unrelated merge."""
     listing = git("ls-tree", "-r", "-z", "--full-tree", revision, "--", *READ)
-    return hashlib.sha256(listing.encode()).hexdigest()[:32]
+    return hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest()[:32]
 
 
 def kind(base: Tree, head: Tree) -> str:
@@ -89,5 +89,9 @@ def tree_with(files: Mapping[str, str | None]) -> str:
 
 
 def git(*arguments: str) -> str:
-    """What git prints, without the end of its last line. Raises CalledProcessError with git's own words on stderr."""
-    return subprocess.run(["git", *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout.removesuffix("\n")
+    """What git prints, without the end of its last line. Raises CalledProcessError with git's own words on stderr.
+
+    Ask what a person's configuration does not change: `rev-list` and not `log`, and paths with -z.
+    """
+    said = subprocess.run(["git", *arguments], check=True, stdout=subprocess.PIPE).stdout
+    return said.decode(errors="surrogateescape").removesuffix("\n")

@@ -26,9 +26,9 @@ def entries(revision: str = "HEAD") -> list[Entry]:
 
     A revert is a state of its own, with an earlier one's tree; so is what somebody pushed past the pull requests.
     """
-    if not git("log", "--first-parent", "--max-count=1", "--format=%H", revision, "--", MANIFEST):
+    if not git("rev-list", "--first-parent", "--max-count=1", revision, "--", MANIFEST):
         return []
-    commits = git("log", "--first-parent", "--format=%H", revision, "--", PRODUCTION).split()
+    commits = git("rev-list", "--first-parent", revision, "--", PRODUCTION).split()
     return [Entry(commit, folder(commit), manifest(commit)) for commit in commits]
 
 
@@ -48,7 +48,8 @@ def manifest(revision: str = "HEAD") -> Mapping[str, Any] | None:
 
 def folder(revision: str) -> str:
     """Git's name for the tree of deploy/production; empty where there is none."""
-    return git("ls-tree", "--format=%(objectname)", revision, "--", PRODUCTION.rstrip("/"))
+    listed = git("ls-tree", revision, "--", PRODUCTION.rstrip("/"))
+    return listed.partition("\t")[0].rpartition(" ")[2]
 
 
 def withdrawn(ledger: Sequence[Entry]) -> set[str]:

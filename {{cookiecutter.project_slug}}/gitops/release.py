@@ -93,7 +93,7 @@ def spoken(here: Repository, entry: Json) -> Json | None:
 
 def trained(here: Repository, key: str) -> Found:
     """The run of our own pull request workflow that trained what was merged: its bytes are taken, nobody else's."""
-    for commit in git("log", "--first-parent", f"--max-count={WALK}", "--format=%H").split():
+    for commit in git("rev-list", "--first-parent", f"--max-count={WALK}", "HEAD").split():
         if content.key(commit) != key:
             break
         if (pull := pulls.merged_from(here, commit)) is None:
@@ -180,7 +180,7 @@ def lineage(here: Repository) -> dict[str, Any]:
 def brought(here: Repository) -> Json | None:
     """The merged pull request that gave main its content key."""
     key, first = content.key(), git("rev-parse", "HEAD")
-    for commit in git("log", "--first-parent", f"--max-count={WALK}", "--format=%H").split():
+    for commit in git("rev-list", "--first-parent", f"--max-count={WALK}", "HEAD").split():
         if content.key(commit) != key:
             break
         first = commit
@@ -253,7 +253,7 @@ def go_back(here: Repository, wanted: str) -> str:
 
 def listing(revision: str) -> list[str]:
     """The files of deploy/production."""
-    return git("ls-tree", "-r", "--name-only", revision, "--", PRODUCTION).splitlines()
+    return git("ls-tree", "-r", "-z", "--name-only", revision, "--", PRODUCTION).split("\0")[:-1]
 
 
 def proposed(here: Repository, branch: str, head: Any, files: Mapping[str, str | None], title: str, body: str) -> str:

@@ -136,14 +136,14 @@ def configured() -> bool:
 
 def promoted() -> datetime:
     """When production last changed, by git; long ago where no commit has it. Raises BadInput where git fails."""
-    command = ["git", "log", "-1", "--format=%ct", "--", MANIFEST]
+    command = ["git", "rev-list", "--max-count=1", "--timestamp", "HEAD", "--", MANIFEST]
     try:
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except OSError:
         raise BadInput("git is needed to tell since when the model is in production: install it") from None
     except subprocess.CalledProcessError as error:
         raise BadInput(f"git does not tell since when the model is in production: {error.stderr}") from None
-    return datetime.fromtimestamp(int(said.strip() or 0), UTC)
+    return datetime.fromtimestamp(int(said.partition(" ")[0] or 0), UTC)
 
 
 # --- measuring ---

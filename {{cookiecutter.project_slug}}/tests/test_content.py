@@ -9,7 +9,7 @@ import pytest
 
 from gitops import __main__ as commands
 from gitops import bytes as handover
-from gitops import content
+from gitops import content, release
 
 
 @pytest.fixture
@@ -56,6 +56,24 @@ def test_key_follows_what_the_pipeline_reads(repository: Path, files: dict[str, 
     before = content.key()
     commit(**files)
     assert (content.key() == before) is same
+
+
+@pytest.mark.parametrize("name", ["übung.py", "a\ttab.py"])
+def test_any_path_has_one_key_and_one_kind_whatever_git_is_configured_to(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    base = commit(**{f"{content.PRODUCTION}{name}": "x = 1\n"})
+    commit(**{f"pipeline/{name}": "x = 1\n", f"{content.PRODUCTION}{name}": "x = 2\n"})
+    found = set()
+    for quoted in ("true", "false"):
+        configured = {"core.quotePath": quoted, "color.ui": "always", "diff.noprefix": "true", "log.decorate": "full"}
+        monkeypatch.setenv("GIT_CONFIG_COUNT", str(len(configured)))
+        for number, (key, value) in enumerate(configured.items()):
+            monkeypatch.setenv(f"GIT_CONFIG_KEY_{number}", key)
+            monkeypatch.setenv(f"GIT_CONFIG_VALUE_{number}", value)
+        found.add((content.key(), content.kind(base), tuple(release.listing("HEAD"))))
+    ((_, kind, listing),) = found
+    assert (kind, listing) == ("mixed", (f"{content.PRODUCTION}{name}",))
 
 
 @pytest.mark.parametrize("how", [("merge", "--no-ff", "--no-edit"), ("merge", "--squash"), ("rebase",)])

@@ -115,10 +115,15 @@ class Git:
 
     def merged_tree(self, ours: str, theirs: str) -> str | None:
         """The tree of their merge, None where they conflict or share no history."""
-        try:
-            return self("merge-tree", "--write-tree", "--no-messages", ours, theirs)
-        except GitError:
-            return None
+        with tempfile.TemporaryDirectory() as scratch:
+            env = {"GIT_DIR": str(self.path.resolve()), "GIT_WORK_TREE": scratch, "GIT_INDEX_FILE": f"{scratch}/.index"}
+            try:
+                bases = self("merge-base", "--all", ours, theirs).split()
+                self("read-tree", ours, env=env)
+                self("merge-recursive", *bases, "--", ours, theirs, env=env)
+                return self("write-tree", env=env)
+            except GitError:
+                return None
 
     def rebased(self, base: str, head: str, committer: Mapping[str, str]) -> str | None:
         """The commits of base..head on top of base, None where one conflicts."""
