@@ -213,6 +213,19 @@ def test_drift_opens_the_one_request(start: Start) -> None:
     assert world.issues == []
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_one_line_changes_whatever_line_ends_git_and_the_checkout_have(start: Start, end: str) -> None:
+    world = start()
+    params = "# committed\n" + (TEMPLATE / "params.yaml").read_text()
+    world.commit("main", {"params.yaml": params.replace("\n", end)})
+    for command in ("config core.autocrlf true", "pull --quiet"):
+        subprocess.run(["git", *command.split()], check=True)
+    assert Path("params.yaml").read_bytes().count(b"\r\n") == params.count("\n")
+    world.check()
+    assert len(world.diff()) == 2
+    assert world.repo.git("show", "retrain/production:params.yaml").count("\r") == (end == "\r\n") * params.count("\n")
+
+
 def test_from_the_verdict_to_an_open_request_is_at_most_12_calls(start: Start) -> None:
     world = start(reviewers=["bob"])
     before = len(world.forge.calls)

@@ -115,5 +115,5 @@ def fetch_production(here: Repository, folder: Path) -> str:
     for name in ("reference.parquet", "trained.parquet"):
         (folder / name).write_bytes(assets[name])
     for name in ("manifest.json", "metrics.json"):
-        (folder / name).write_text(content.text("HEAD", PRODUCTION + name))
+        (folder / name).write_bytes(content.text("HEAD", PRODUCTION + name).encode())
     return f"{folder} holds {ledger.tag(manifest)}"

@@ -149,8 +149,8 @@ def write(here: Repository, folder: Path, into: Path) -> None:
     if problem := facts.check(manifest, "entry"):
         sys.exit(f"The manifest would not be as facts.schema.json says, {problem}")
     (into / "production").mkdir(parents=True, exist_ok=True)
-    for name, text in promotion.files(manifest, (folder / "dvc.lock").read_text(), told, policy()).items():
-        (into / "production" / name).write_text(text)
+    for name, text in promotion.files(manifest, (folder / "dvc.lock").read_bytes().decode(), told, policy()).items():
+        (into / "production" / name).write_bytes(text.encode())
     (into / "body.md").write_text(promotion.body(manifest, told, champion, facts.run_url()))
 
 
@@ -210,7 +210,7 @@ def propose(here: Repository, written: Path | None, overtaken: str | None) -> st
         if head:
             pulls.close(here, promotion.BRANCH, f"What main holds now is not to be promoted: {overtaken}.")
         return "Nothing to release"
-    files = {PRODUCTION + path.name: path.read_text() for path in sorted((written / "production").iterdir())}
+    files = {PRODUCTION + path.name: path.read_bytes().decode() for path in sorted((written / "production").iterdir())}
     manifest, now = json.loads(files[ledger.MANIFEST]), ledger.manifest()
     if now and (now["model"], now["files"]) == (manifest["model"], manifest["files"]):
         same = "other inputs made the very bytes that are in production"

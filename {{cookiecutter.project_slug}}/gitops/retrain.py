@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 import yaml
 from jsonschema import Draft202012Validator
 
-from gitops import facts, markdown, promotion, report
+from gitops import content, facts, markdown, promotion, report
 from gitops.ledger import MANIFEST
 from gitops.markdown import text
 
@@ -385,7 +385,8 @@ def reconcile(here: Any, told: Facts, bars: Json) -> str:
     from gitops import pulls
 
     seen = look(here) if told["outcome"] == "drifted" else Seen()
-    decision = decide(told, seen, PARAMS.read_text(), bars, datetime.now(UTC))
+    params = content.text("HEAD", str(PARAMS))  # not the file: a checkout may have other line ends
+    decision = decide(told, seen, params, bars, datetime.now(UTC))
     match decision.act:
         case "close":
             gone = f"The drift check of [this run]({told['run']}) finds no drift."
