@@ -8,9 +8,15 @@ from pathlib import Path
 
 NEUTRAL = ("-c", "user.name=cookiecutter-gitops-ml", "-c", "user.email=cookiecutter-gitops-ml@localhost")
 
+COOKIECUTTER = "{{ cookiecutter._output_dir is defined }}" == "True"
+"""Whether cookiecutter itself bakes. cruft renders too, to compare two versions: a .git in either breaks its patch."""
+
 
 def main() -> None:
     """Keeps what was baked whatever git says: a hook that fails makes cookiecutter delete it."""
+    if not COOKIECUTTER:
+        print("Rendered. In a new project the first commit is yours, with .cruft.json in it (README.md).")
+        return
     if not Path(".git").exists():
         try:
             commit()
@@ -20,18 +26,24 @@ def main() -> None:
 
 
 def commit() -> None:
-    """The first commit, under a neutral identity where git is told none. Raises CalledProcessError."""
+    """The first commit, under a neutral identity where git is told none. Raises CalledProcessError.
+
+    What it leaves out is for the bake's own .gitignore to say: nobody's global one may keep a file from it.
+    """
     git("init", "--quiet", "--initial-branch=main")
-    git("add", "--all")
-    told = git("-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT", check=False) == 0
+    files = git("ls-files", "-z", "--others", "--exclude-per-directory=.gitignore").stdout
+    git("update-index", "-z", "--add", "--stdin", given=files)
+    told = git("-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT", check=False).returncode == 0
     git(*(() if told else NEUTRAL), "commit", "--quiet", "--message=Bake from cookiecutter-gitops-ml")
 
 
-def git(*arguments: str, check: bool = True) -> int:
+def git(*arguments: str, check: bool = True, given: str = "") -> subprocess.CompletedProcess[str]:
     """Runs git here, and not in an outer repository whose hook or alias may have started the bake."""
     outer = subprocess.run(["git", "rev-parse", "--local-env-vars"], capture_output=True, text=True, check=True)
     environment = {key: value for key, value in os.environ.items() if key not in outer.stdout.split()}
-    return subprocess.run(["git", *arguments], env=environment, capture_output=True, text=True, check=check).returncode
+    return subprocess.run(
+        ["git", *arguments], env=environment, input=given, capture_output=True, text=True, check=check
+    )
 
 
 def next_steps(answers: dict[str, str]) -> str:

@@ -67,9 +67,9 @@ def test_bakes_exactly_the_files_of_the_template(bake: Path) -> None:
     "copied",
     [
         "git archive --format=zip --prefix=template/ --output={to}.zip HEAD",
-        "git clone --quiet --config core.symlinks=false . {to}",
+        "git clone --quiet --config core.symlinks=false --config core.autocrlf=true . {to}",
     ],
-    ids=["a zip", "a clone without links"],
+    ids=["a zip", "a clone as Windows makes it"],
 )
 def test_bakes_the_same_from_a_copy_without_links(template: Path, bake: Path, tmp_path: Path, copied: str) -> None:
     source = shutil.copytree(template, tmp_path / "source", symlinks=True)
@@ -96,6 +96,35 @@ def test_renders_a_few_files_and_copies_the_rest_byte_for_byte(bake: Path) -> No
 def test_first_commit_holds_everything(bake: Path) -> None:
     assert run("git", "status", "--porcelain", cwd=bake).stdout == ""
     assert run("git", "log", "--format=%s", "main", cwd=bake).stdout == "Bake from cookiecutter-gitops-ml\n"
+
+
+def test_first_commit_holds_what_a_global_configuration_would_keep_out(
+    template: Path, bake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not what the bake itself ignores: leftovers in the template's folder."""
+    source = shutil.copytree(template, tmp_path / "source", symlinks=True)
+    leftover = source / baking.TEMPLATE.name / "pipeline" / "__pycache__" / "x.pyc"
+    leftover.parent.mkdir()
+    leftover.touch()
+    (tmp_path / "git" / "info").mkdir(parents=True)
+    (tmp_path / "git" / "info" / "exclude").write_text("*.md\n")
+    (tmp_path / "ignored").write_text("deploy/\n*.ipynb\n/policies\n")
+    (tmp_path / "config").write_text(
+        f"[core]\n excludesFile = {tmp_path}/ignored\n autocrlf = true\n safecrlf = true\n"
+        f"[init]\n templateDir = {tmp_path}/git\n defaultBranch = trunk\n"
+    )
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
+    done = cookiecutter(source, tmp_path)
+    assert done.returncode == 0 and "The first commit is left to you" not in done.stdout, done.stdout
+    trees = [run("git", "ls-tree", "-r", "main", cwd=baked).stdout for baked in (bake, tmp_path / "card-fraud")]
+    assert trees[0] == trees[1] != ""
+
+
+def test_every_clone_has_the_same_bytes(bake: Path, tmp_path: Path) -> None:
+    assert run("git", "clone", "--quiet", "--config", "core.autocrlf=true", bake, "clone", cwd=tmp_path).stdout == ""
+    assert [
+        name for name in tracked(bake) if (bake / name).read_bytes() != (tmp_path / "clone" / name).read_bytes()
+    ] == []
 
 
 def test_records_the_version_and_the_answers(bake: Path) -> None:
