@@ -256,6 +256,29 @@ def test_bakes_inside_another_repository(template: Path, tmp_path: Path, monkeyp
     assert run("git", "rev-list", "--count", "main", cwd=tmp_path / "card-fraud").stdout == "1\n"
 
 
+@pytest.mark.slow
+def test_cruft_brings_what_the_template_changes(template: Path, tmp_path: Path) -> None:
+    """And keeps what the project has changed itself."""
+    source, bake = shutil.copytree(template, tmp_path / "source", symlinks=True), tmp_path / "card-fraud"
+    name = "-c user.name=a -c user.email=a@localhost"
+
+    def sh(command: str, cwd: Path) -> None:
+        done = run("sh", "-ec", command, cwd=cwd, PATH=f"{baking.VENV / 'bin'}:{os.environ['PATH']}")
+        assert done.returncode == 0, done.stdout
+
+    committed = f"git init --quiet --initial-branch=main && git add --all && git {name} commit --quiet --message=Bake"
+    sh(committed, cwd=source)
+    sh("cruft create source --no-input --default-config", cwd=tmp_path)
+    assert not (bake / ".git").exists()
+    sh(f"{committed}; echo '# ours' >> params.yaml; git {name} commit --quiet -am Ours", cwd=bake)
+    theirs = "echo '# theirs' >> dvc.yaml; git rm --quiet LICENSE; echo new > NEW.md; git add NEW.md"
+    sh(f"{theirs}; git {name} commit --quiet -am Theirs", cwd=source / baking.TEMPLATE.name)
+    sh("cruft update --skip-apply-ask && cruft check", cwd=bake)
+    assert (bake / "params.yaml").read_text().endswith("# ours\n")
+    changed = run("git", "status", "--porcelain", cwd=bake).stdout
+    assert sorted(changed.split("\n")) == ["", " M .cruft.json", "A  NEW.md", "D  LICENSE", "M  dvc.yaml"]
+
+
 def test_make_lists_its_targets(bake: Path) -> None:
     listed = {line.split()[1] for line in make("help", bake).splitlines()}
     assert listed >= {"setup", "pipeline", "test", "lint", "serve", "report", "ui", "snapshot", "lock"}
