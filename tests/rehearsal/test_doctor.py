@@ -194,6 +194,16 @@ def test_a_repository_that_has_everything(healthy: Patient) -> None:
 # One thing wrong
 
 
+def other_default(patient: Patient) -> None:
+    patient.repo.git("branch", "--move", "main", "trunk")
+    patient.repo.info["default_branch"] = "trunk"
+
+
+def default_beside_main(patient: Patient) -> None:
+    patient.repo.git("branch", "trunk", "main")
+    patient.repo.info["default_branch"] = "trunk"
+
+
 def no_ruleset(patient: Patient) -> None:
     patient.repo.tables["rulesets"].clear()
 
@@ -293,6 +303,8 @@ def variable(name: str, value: str) -> Callable[[Patient], None]:
 
 BROKEN, OFF, HIDDEN = doctor.BROKEN, doctor.OFF, doctor.HIDDEN
 FAULTS = [
+    (other_default, BROKEN, "Branch", "only start on main", "gh api -X POST"),
+    (default_beside_main, BROKEN, "Branch", "only start on main", "gh api -X PATCH"),
     (no_ruleset, BROKEN, "Ruleset", "pull_request is missing", "-X POST repos/acme/card-fraud/rulesets"),
     (weak_ruleset, BROKEN, "Ruleset", "required_approving_review_count 0, not 1", "-X PUT"),
     (no_required_check, BROKEN, "Ruleset", '{"context": "Required"}', "--input policies/ruleset.json"),

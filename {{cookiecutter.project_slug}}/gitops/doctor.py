@@ -23,6 +23,7 @@ from pipeline import places
 
 GOOD, OFF, BROKEN, HIDDEN = "✓", "·", "✗", "?"
 LEGEND = f"{GOOD} as it should be   {OFF} an option, off   {BROKEN} to be mended   {HIDDEN} cannot be told from here"
+MAIN = "main"  # as the workflows say
 RULESET = Path("policies/ruleset.json")
 PARAMS = Path("params.yaml")
 WORKFLOWS = ("pull-request.yml", "release.yml", "deploy.yml", "drift.yml")
@@ -198,6 +199,21 @@ def configured(here: Repository) -> Iterator[Finding]:
         yield address(here, name, option, known.get(name))
 
 
+def branch(here: Repository) -> Iterator[Finding]:
+    """Whether the default branch is the one that the workflows start on."""
+    default, path = here.default_branch, f"repos/{here.full_name}"
+    if default == MAIN:
+        yield Finding(GOOD, f"Branch: {MAIN} is the default branch")
+        return
+    there = found(here, f"branches/{MAIN}")
+    if there and there["name"] == MAIN:  # not what GitHub sends one to after a renaming
+        mend = f"gh api -X PATCH {path} -f default_branch={MAIN}"
+    else:
+        mend = f"gh api -X POST {path}/branches/{default}/rename -f new_name={MAIN}"
+    says = f"Branch: {default} is the default branch: release, deploy and drift only start on {MAIN}, so nothing ships"
+    yield Finding(BROKEN, says, (mend,))
+
+
 def ruleset(here: Repository) -> Iterator[Finding]:
     """Whether main is protected as policies/ruleset.json says, or more strictly."""
     branch, path = here.default_branch, f"repos/{here.full_name}/rulesets"
@@ -293,6 +309,7 @@ def labels(here: Repository) -> Iterator[Finding]:
 
 
 CHECKS: Mapping[str, Callable[[Repository], Iterator[Finding]]] = {
+    "Branch": branch,
     "Ruleset": ruleset,
     "CODEOWNERS": owners,
     "Workflows": workflows,

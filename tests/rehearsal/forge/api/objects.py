@@ -35,6 +35,20 @@ def get_branch(call: Call, branch: str) -> Json:
     return {**short, "commit": one_commit(call, sha), "_links": links, "protection": protection}
 
 
+@route("POST /repos/{repo}/branches/{branch}/rename", grant="administration:write")
+def rename_branch(call: Call, branch: str) -> Answer:
+    git, new = call.repo.git, call.need("Branch", "new_name")["new_name"]
+    old = call.repo.git.resolve(f"refs/heads/{branch}")
+    if not old:
+        raise Refused(404, "Branch not found")
+    if git.resolve(f"refs/heads/{new}"):
+        raise Refused(422, "New branch already exists")
+    git("branch", "--move", branch, new)  # HEAD too
+    if call.repo.info["default_branch"] == branch:
+        call.repo.info["default_branch"] = new
+    return Answer(201, get_branch(call, new))
+
+
 def one_commit(call: Call, sha: str) -> Json:
     return call.state.commit_answer(call.repo, call.repo.git.commits(sha, "-1")[0])
 
