@@ -7,6 +7,20 @@ TEMPLATE := {{cookiecutter.project_slug}}
 export VENV := $(CURDIR)/.venv
 export PATH := $(VENV)/bin:$(PATH)
 
+# What you have set for other environments does not reach this one. Package indexes do.
+export PIP_USER := 0
+export PIP_TARGET :=
+export PIP_PREFIX :=
+export PIP_PYTHON :=
+unexport PYTHONHOME PYTHONPATH
+
+# A container may run as a user that its system does not know: one without a name, and without a home to write in.
+export USER := $(or $(USER),$(LOGNAME),user)
+ifneq ($(shell test -w "$$HOME" && echo home),home)
+export HOME := $(CURDIR)/build/home
+MADE := $(shell mkdir -p "$(CURDIR)/build/home")
+endif
+
 # Real data for the tests and the benchmark, where it is there.
 ifneq ($(wildcard ../shared/data/handbook),)
 export HANDBOOK := $(CURDIR)/../shared/data/handbook
@@ -26,8 +40,7 @@ help: ## List the targets
 setup: ## Make the environment in .venv; nothing to do while the locks are the same
 	@cmp -s requirements.txt .venv/requirements.txt && \
 	cmp -s '$(TEMPLATE)/requirements-dev.txt' .venv/requirements-dev.txt || { \
-		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-			{ echo 'Python 3.11 or newer is needed: make setup PYTHON=python3.12'; exit 1; }; \
+		$(MAKE) --no-print-directory -C '$(TEMPLATE)' supported PYTHON='$(PYTHON)' && \
 		echo 'Installing what requirements.txt locks, some 6 GB with torch' && \
 		$(PYTHON) -m venv .venv && \
 		python -m pip install --quiet --disable-pip-version-check --require-hashes -r '$(TEMPLATE)/requirements-uv.txt' && \

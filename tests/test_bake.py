@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import shutil
+import sys
 import tomllib
 from pathlib import Path
 
@@ -291,6 +292,60 @@ def test_setup_says_which_python_it_needs(bake: Path, tmp_path: Path) -> None:
     done = run("make", "setup", f"PYTHON={old}", f"VENV={tmp_path}/no venv", cwd=bake)
     assert done.returncode == 2
     assert done.stdout.startswith("Python 3.11 or newer is needed")
+
+
+@pytest.mark.parametrize(
+    ("machine", "taken"),
+    [
+        ({"system": "Linux", "machine": "aarch64", "libc_ver": ("glibc", "2.28")}, True),
+        ({"system": "Linux", "machine": "x86_64", "libc_ver": ("glibc", "2.27")}, False),
+        ({"system": "Linux", "machine": "x86_64", "libc_ver": ("", "")}, False),  # musl
+        ({"system": "Darwin", "machine": "arm64", "mac_ver": ("14.0", ("", "", ""), "arm64")}, True),
+        ({"system": "Darwin", "machine": "arm64", "mac_ver": ("13.7", ("", "", ""), "arm64")}, False),
+        ({"system": "Darwin", "machine": "x86_64", "mac_ver": ("15.1", ("", "", ""), "x86_64")}, False),
+        ({"system": "Windows", "machine": "AMD64"}, False),
+    ],
+)
+def test_setup_says_which_machines_the_locks_are_for(
+    bake: Path, tmp_path: Path, machine: dict[str, object], taken: bool
+) -> None:
+    python = tmp_path / "python3"
+    faked = f"import platform; vars(platform).update({{name: lambda it=it: it for name, it in {machine!r}.items()}})"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{faked}\n$2"\n')
+    python.chmod(0o755)
+    done = run("make", "supported", f"PYTHON={python}", cwd=bake)
+    assert (done.returncode == 0) is taken, done.stdout
+    assert done.stdout.startswith("" if taken else "The locks have no wheels for this machine")
+
+
+@pytest.mark.parametrize("repository", [baking.ROOT, baking.TEMPLATE], ids=["template", "bake"])
+def test_make_gives_its_commands_an_environment_of_their_own(repository: Path, tmp_path: Path) -> None:
+    """In a container of an unknown user, and with what somebody has set for other environments."""
+    shown = tmp_path / "Makefile"
+    shown.write_text("include Makefile\nshown:\n\t@env\n")
+    theirs = {"USER": "", "LOGNAME": "", "HOME": "/nowhere", "PYTHONPATH": "/x", "PYTHONHOME": "/x", "PIP_USER": "1"}
+    printed = run("make", "-f", shown, "shown", f"CURDIR={tmp_path}", cwd=repository, PIP_TARGET="/x", **theirs).stdout
+    seen = dict(line.split("=", 1) for line in printed.splitlines() if "=" in line)
+    assert seen["USER"] and os.access(seen["HOME"], os.W_OK) and tmp_path in Path(seen["HOME"]).parents
+    assert (seen["PIP_USER"], seen["PIP_TARGET"]) == ("0", "")
+    assert not {"PYTHONHOME", "PYTHONPATH"} & seen.keys()
+
+
+@pytest.mark.slow
+def test_setup_installs_into_the_environment_whatever_pip_is_told_elsewhere(bake: Path, tmp_path: Path) -> None:
+    venv, elsewhere, shadow = (tmp_path / name for name in ("an environment", "elsewhere", "shadow"))
+    shadow.mkdir()
+    (shadow / "typing.py").write_text("raise SystemExit('a module of somebody else')")
+    told = {
+        "PIP_USER": "1",
+        "PIP_TARGET": str(elsewhere),
+        "PIP_PREFIX": str(elsewhere),
+        "PIP_PYTHON": "/nowhere/python",
+    }
+    told |= {"PYTHONPATH": str(shadow), "UV_SYSTEM_PYTHON": "1", "VIRTUAL_ENV": "/nowhere"}
+    done = run("make", "setup", "LOCK=requirements-uv.txt", f"VENV={venv}", cwd=bake, **told)
+    assert done.returncode == 0, done.stdout
+    assert (venv / "bin" / "uv").exists() and not elsewhere.exists()
 
 
 @pytest.mark.slow

@@ -71,6 +71,13 @@ def test_commands_are_targets(repository: Path, bake: Path) -> None:
     assert named <= set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE))
 
 
+def test_commands_of_the_environment_are_found_without_one(bake: Path) -> None:
+    """As `.venv/bin/dvc`, or by make: a terminal has no environment of ours."""
+    commands = [body for language, _, body in blocks((bake / "README.md").read_text()) if language == "sh"]
+    assert ".venv/bin/dvc" in "".join(commands)
+    assert re.findall(r"(?:^|&& |\| )((?:python|dvc|bentoml|mlflow|pytest|uv)\b.*)", "\n".join(commands), re.M) == []
+
+
 @pytest.mark.slow
 def test_bring_your_own_problem(bake: Path, tmp_path: Path) -> None:
     """The walk-through, block by block: files are written, commands are run, the last one gets its score."""
