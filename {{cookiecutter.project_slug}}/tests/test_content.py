@@ -71,7 +71,8 @@ def test_any_path_has_one_key_and_one_kind_whatever_git_is_configured_to(
         for number, (key, value) in enumerate(configured.items()):
             monkeypatch.setenv(f"GIT_CONFIG_KEY_{number}", key)
             monkeypatch.setenv(f"GIT_CONFIG_VALUE_{number}", value)
-        found.add((content.key(), content.kind(base), tuple(release.listing("HEAD"))))
+        kind = content.kind(content.tree(base), content.tree("HEAD"))
+        found.add((content.key(), kind, tuple(release.listing("HEAD"))))
     ((_, kind, listing),) = found
     assert (kind, listing) == ("mixed", (f"{content.PRODUCTION}{name}",))
 
