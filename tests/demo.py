@@ -52,6 +52,7 @@ START, CHANGE = date(2018, 8, 15), date(2018, 8, 29)
 WEEKS = 15  # of traffic, from START on
 DRIFT = f'{{from: "{CHANGE}", amount: 1.2, night: 0.2, pattern: 0.01}}'
 """Everything is dearer, a fifth of the payments move to the night, and cards are tried out by petty payments."""
+QUICKER = "One epoch will do"
 TESTS = ["test_policy.py", "test_report.py", "model/test_*.py"]
 SMALL = {
     "params.yaml": {
@@ -130,7 +131,7 @@ def story() -> dict[str, Any]:
     # Not below demo/: act takes no space in a path.
     with (
         tempfile.TemporaryDirectory(prefix="rehearsal-") as folder,
-        Rehearsal(Path(folder), baking.VENV) as github,
+        Rehearsal(Path(folder), baking.VENV, at_once=3) as github,
         ProcessPoolExecutor(1, get_context("spawn"), os.nice, (10,)) as artist,
     ):
         step("GitHub on this machine: the push of main trains the first model and proposes it")
@@ -141,17 +142,21 @@ def story() -> dict[str, Any]:
         watch(tale)
         with service(tale, first) as address:
             ask(tale, address, 2)
-            check(tale, "healthy", after="Two weeks as expected")
+            clock(tale, after="Two weeks as expected")
+            quicker = hurry(tale)  # alice does not wait for the clock's run
+            check(tale, "healthy", runs=1)
             step("Alice makes the training quicker, and the model worse: one epoch will do")
-            refuse(tale)
+            refuse(tale, quicker)
             step(f"On {CHANGE} the world changes: dearer, later, and with a fraud that no model has seen")
             tale.happened("The world changes", mark="change")
             ask(tale, address, 1)
-            check(tale, "drifted", after="A week later")
+            clock(tale, after="A week later")
+            check(tale, "drifted")
             retrain = requested(tale)
             step("The labels of a changed month come in; drift.yml brings the one request up to date")
             ask(tale, address, 9)
-            check(tale, "drifted", after="Nine weeks later")
+            clock(tale, after="Nine weeks later")
+            check(tale, "drifted")
             if requested(tale) != retrain:
                 raise RuntimeError("there is a second retrain request")
 
@@ -164,7 +169,8 @@ def story() -> dict[str, Any]:
         step("Two weeks with the new model")
         with service(tale, second) as address:
             ask(tale, address, 2)
-            check(tale, "healthy", after="Two weeks later")
+            clock(tale, after="Two weeks later")
+            check(tale, "healthy")
 
         step("Alice reverts the promotion: the previous bytes, nothing trains")
         if revert(tale) != first:
@@ -287,11 +293,16 @@ def merge(tale: Story, number: int) -> None:
     follow(tale)
 
 
-def refuse(tale: Story) -> None:
-    """A model that is worse; bob approves it and would merge it, and GitHub does not let him."""
-    project, title = tale.project, "One epoch will do"
-    number = project.propose("quicker", changed(project.folder, {"params.yaml": {"epochs: 16": "epochs: 1"}}), title)
-    say(f"alice opens #{number}, {title}: in params.yaml epochs: 16 becomes epochs: 1")
+def hurry(tale: Story) -> int:
+    """Alice opens a request for a model that is worse; its number."""
+    files = changed(tale.project.folder, {"params.yaml": {"epochs: 16": "epochs: 1"}})
+    return tale.project.propose("quicker", files, QUICKER)
+
+
+def refuse(tale: Story, number: int) -> None:
+    """Bob approves a model that is worse and would merge it, and GitHub does not let him."""
+    project = tale.project
+    say(f"alice opens #{number}, {QUICKER}: in params.yaml epochs: 16 becomes epochs: 1")
     (run,) = follow(tale)
     judge(tale, run, number, "failure")
     project.approve(number)
@@ -306,7 +317,7 @@ def refuse(tale: Story) -> None:
     project.call("PATCH", f"pulls/{number}", {"state": "closed"})
     say(f"alice closes #{number}")
     tale.saw(number, said)
-    tale.happened(f"{title}: refused, the model would be worse", number)
+    tale.happened(f"{QUICKER}: refused, the model would be worse", number)
     follow(tale)
 
 
@@ -389,11 +400,16 @@ def watch(tale: Story) -> None:
     say("the owner sets the repository variable PREDICTION_LOG")
 
 
-def check(tale: Story, expected: str, after: str) -> None:
-    """The clock starts drift.yml. Raises RuntimeError where its outcome is not the one expected."""
+def clock(tale: Story, after: str) -> None:
+    """The clock starts drift.yml."""
     say(f"{after}: drift.yml")
     tale.project.github.schedule("drift.yml")
-    run, *_ = follow(tale)
+    tale.project.github.forge.settle()
+
+
+def check(tale: Story, expected: str, runs: int = sys.maxsize) -> None:
+    """What the clock's run says. Raises RuntimeError where its outcome is not the one expected."""
+    run, *_ = follow(tale, runs)
     facts = artifact(tale.project, run, "facts-drift")
     gate, measured = json.loads(facts["gate-drift.json"]), json.loads(facts["drift.json"])
     say(f"the summary says {found(r'^## (.*)$', run.summary)}")
@@ -528,11 +544,11 @@ def ledger(project: Project) -> list[dict[str, str]]:
 # On the terminal, and in the log
 
 
-def follow(tale: Story) -> list[Run]:
-    """The runs that have begun since the last ones were told, and those that they start: told, and ended."""
+def follow(tale: Story, most: int = sys.maxsize) -> list[Run]:
+    """The runs that have begun since the last ones were told, and those that they start, so many: told, and ended."""
     github, first = tale.project.github, tale.told
     github.forge.settle()
-    while tale.told < len(github.runs):
+    while tale.told < min(len(github.runs), first + most):
         run = github.runs[tale.told]
         tale.told += 1
         tell(run)

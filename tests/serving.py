@@ -30,9 +30,9 @@ def served(repository: Path) -> Iterator[str]:
 
 @contextmanager
 def bento(folder: Path, predictions: Path) -> Iterator[str]:
-    """The address of an unpacked Bento while it is ready; it logs its predictions within a second."""
+    """The address of an unpacked Bento while it is ready; it logs its predictions at once."""
     command = [str(baking.VENV / "bin" / "bentoml"), "serve", str(folder), "--host", "127.0.0.1", "--port"]
-    logging = {"PREDICTION_LOG": str(predictions), "PREDICTION_LOG_SECONDS": "1"}
+    logging = {"PREDICTION_LOG": str(predictions), "PREDICTION_LOG_SECONDS": "0.2"}
     with listening(lambda port: [*command, str(port)], folder, **logging) as address:
         yield address
 
