@@ -26,7 +26,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from html import unescape
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -132,7 +131,7 @@ def story() -> dict[str, Any]:
     with (
         tempfile.TemporaryDirectory(prefix="rehearsal-") as folder,
         Rehearsal(Path(folder), baking.VENV, at_once=3) as github,
-        ProcessPoolExecutor(1, get_context("spawn"), os.nice, (10,)) as artist,
+        page.artist() as artist,
     ):
         step("GitHub on this machine: the push of main trains the first model and proposes it")
         tale = start(github, repository, Path(folder) / "traffic.parquet", artist)

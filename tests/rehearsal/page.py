@@ -4,12 +4,16 @@ The page's form is page.html, a Jinja template with square brackets ([[ value ]]
 are Markdown: of their HTML only what GitHub's own reports are made of passes, and their charts become images.
 """
 
+import os
 import re
+import signal
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from datetime import date, datetime, timedelta
 from html import escape
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,6 +51,17 @@ def seen(project: Project, number: int, refusal: str = "") -> dict[str, Any]:
         "reviews": project.call("GET", f"pulls/{number}/reviews"),
         "refusal": refusal,
     }
+
+
+def artist() -> ProcessPoolExecutor:
+    """A process for `shape`, beside what else goes on: a chart takes a second."""
+    return ProcessPoolExecutor(1, get_context("spawn"), aside)
+
+
+def aside() -> None:
+    """Gives way to other processes, and leaves Ctrl-C to the one that draws for somebody."""
+    os.nice(10)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def render(
