@@ -684,11 +684,11 @@ import polars as pl
 import yaml
 
 from pipeline import log, params, reference, schema
-from tests.test_monitor import BEGAN, CHANGED, DAY, UNTIL, from_day, knobs, world, write_log, write_model
+from tests.test_monitor import BEGAN, CHANGED, DAY, INPUTS, UNTIL, from_day, knobs, world, write_log, write_model
 
 log.ROOT = Path.cwd()
 rows, days = world(), params.days(knobs())
-scorer = write_model(Path("model"))
+scorer = write_model(Path("model"), INPUTS)
 parts = {reference.TRAIN: days.train, reference.TEST: days.test}
 kept = [reference.part(name, rows.filter(DAY.is_between(*span)), scorer) for name, span in parts.items()]
 pl.concat(kept).write_parquet("reference.parquet")
