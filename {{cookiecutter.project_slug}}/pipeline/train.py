@@ -139,6 +139,7 @@ def tensors(table: pl.DataFrame, names: Sequence[str], where: torch.device) -> t
 def main() -> None:
     """Write the fitted weights, how the loss fell, and which rows they were fitted to."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only so
+    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # and MKL only so on any number of threads
     torch.use_deterministic_algorithms(True)
     knobs = params.load()
     windows, where = knobs["features"]["windows"], device()
