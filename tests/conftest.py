@@ -25,7 +25,7 @@ def bake(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 LONGEST_FIRST = (
-    *("test_pull_request", "test_release", "test_bake", "test_defects"),
+    *("test_pull_request", "test_release", "test_jobs", "test_defects", "test_bake"),
     *("test_drift", "test_promotion", "test_readme"),
 )
 """Files that take more than half a minute. The others come before them."""

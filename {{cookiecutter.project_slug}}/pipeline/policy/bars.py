@@ -46,8 +46,8 @@ class Violation:
 def load(name: str, folder: Path = POLICIES) -> dict[str, Any]:
     """The policy folder/NAME.yaml. Raises BadInput with all that its schema, folder/schemas/NAME.schema.json, finds."""
     path = folder / f"{name}.yaml"
-    schema = json.loads((folder / "schemas" / f"{name}.schema.json").read_text())
     try:
+        schema = json.loads((folder / "schemas" / f"{name}.schema.json").read_text())
         policy = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
         raise BadInput(
