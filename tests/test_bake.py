@@ -368,11 +368,14 @@ def test_setup_installs_into_the_environment_whatever_pip_is_told_elsewhere(bake
 @pytest.mark.slow
 @pytest.mark.skipif("HANDBOOK" not in os.environ, reason="there is no folder of real data (HANDBOOK)")
 def test_bake_runs_its_pipeline_on_real_data(bake: Path, tmp_path: Path) -> None:
-    """With nothing changed but params.yaml: the source, the last day, and the pin that `make snapshot` writes."""
+    """With nothing changed but params.yaml: the source, its days, and the pin that `make snapshot` writes."""
     repository = shutil.copytree(bake, tmp_path / "a copy")
     params = repository / "params.yaml"
     text = params.read_text().replace("source: simulate", f"source: {json.dumps(os.environ['HANDBOOK'])}")
-    params.write_text(text.replace('until: "2018-08-14"', 'until: "2018-07-17"'))
+    for knob in (('until: "2018-08-14"', 'until: "2018-07-17"'), ("train: 42", "train: 14")):
+        assert knob[0] in text
+        text = text.replace(*knob)
+    params.write_text(text)
     make("snapshot", repository)
     printed = make("pipeline", repository)
     assert printed.count("every bar is met") == 3 and " passed" in printed

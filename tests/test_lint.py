@@ -21,7 +21,8 @@ NEWER_GIT = re.compile(
     r"""
     ls-tree.*--(format|object-only) | merge-tree | --(batch-command|remerge-diff|update-refs|since-as-filter|ref-format)
     | %\((is-base|ahead-behind|describe) | for-each-ref.*--exclude | fetch.*--porcelain | rev-parse.*--show-ref-format
-    | stash.*--staged | worktree.*--orphan | cat-file.*["\ ]-z\b | \bgit",?\ "?(replay|refs|survey|last-modified)\b
+    | stash.*--staged | worktree.*--orphan | cat-file.*["\ ]-z\b
+    | \bgit",?\ "?(replay|refs\ (list|verify|migrate)|survey|last-modified)\b
     | \bconfig",?\ "?(get|set|list|unset)\b
     """,
     re.VERBOSE,

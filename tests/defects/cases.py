@@ -331,7 +331,7 @@ def bumped(world: World) -> Files:
     """Locks that another resolver wrote: hashes in another order. The environment of the tests is not touched."""
     return {
         name: "\n".join([*lines, ""])
-        for name in ("requirements.txt", "requirements-service.txt")
+        for name in ("requirements-service.txt", "requirements-train.txt")
         if (lines := reordered(world.read(name).rstrip("\n").split("\n")))
     }
 

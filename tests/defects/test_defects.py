@@ -11,7 +11,7 @@ from tests.defects.cases import CASES, CONTROLS, DEFECTS, Case
 from tests.defects.world import Outcome, World, world
 from tests.turns import turn
 
-PARTS = 5  # a fifth of the cases takes some five minutes of two quiet cores
+PARTS = 8  # an eighth of the cases takes some three minutes
 
 
 @pytest.fixture(scope="module")

@@ -429,7 +429,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "5xx": {"status": 502},
     "5xx that took effect": {"status": 500, "effect": True},
     "cut off": {"drop": True, "effect": True},
-    "slow": {"delay": 0.6},
+    "slow": {"delay": 2.0},
     "secondary limit": {"status": 403, "retry_after": 3},
     "429": {"status": 429, "retry_after": 3},
     "primary limit": {"rate_limit": True, "retry_after": 5},
@@ -455,7 +455,7 @@ def test_a_passing_fault_changes_nothing(
 ) -> None:
     waits: list[float] = []
     monkeypatch.setattr(pulls, "time", SimpleNamespace(sleep=waits.append))
-    monkeypatch.setattr(pulls, "GitHubSession", lambda make=pulls.GitHubSession: make(default_read_timeout=0.3))
+    monkeypatch.setattr(pulls, "GitHubSession", lambda make=pulls.GitHubSession: make(default_read_timeout=1.0))
     wanted = after(start, "drift")
     assert after(start, "drift", lambda world: world.forge.fault(f"^{method}", after=3, **FAULTS[fault])) == wanted
     assert waits[0] >= FAULTS[fault].get("retry_after", 0) - 1

@@ -38,6 +38,15 @@ def first(project: Project) -> tuple[int, Run]:
     return number, project.run()
 
 
+@pytest.fixture(scope="module")
+def second(project: Project, first: tuple[int, Run]) -> tuple[int, Run]:
+    """One of the same inputs, on a GPU, with names that would like to be commands."""
+    branch, title = "x$(touch${IFS}pwned)`id`;echo", "::error::${{ github.token }} <img src=x>"
+    with project.variables(GPU_RUNNER="our-gpu", GPU_PRICE="2.50"):
+        number = project.propose(branch, UNIT_TEST | {"$(touch pwned).txt": "hm\n"}, title)
+        return number, project.run()
+
+
 def conclusions(run: Run) -> dict[str, str]:
     """How the jobs ended that a change of the model has; a promotion's is skipped in all of them."""
     assert run.jobs["promotion"].conclusion == "skipped"
@@ -107,10 +116,11 @@ def test_a_plan_that_says_words_of_code_is_red(project: Project, first: tuple[in
     assert not mergeable(project, number)
 
 
-def test_the_same_inputs_take_what_was_made_before(project: Project, first: tuple[int, Run]) -> None:
+def test_the_same_inputs_take_what_was_made_before(
+    project: Project, first: tuple[int, Run], second: tuple[int, Run]
+) -> None:
     """Same content key: nothing is trained, and the same bytes are handed on under the same name."""
-    number = project.propose("same", UNIT_TEST, "Test nothing once more")
-    run = project.run()
+    number, run = second
     text = report(project, number)
     assert heading(text) == "🟢 Ready to merge", run.log
     assert "was restored, not trained" in text
@@ -120,6 +130,21 @@ def test_the_same_inputs_take_what_was_made_before(project: Project, first: tupl
     name = f"pipeline-{run.jobs['plan'].outputs['key']}"
     artifacts = project.call("GET", f"actions/artifacts?name={name}")["artifacts"]
     assert {artifact["workflow_run"]["id"] for artifact in artifacts} >= {first[1].id, run.id}
+
+
+def test_gpu_runner_trains_where_the_variable_says(project: Project, second: tuple[int, Run]) -> None:
+    number, run = second
+    assert run.jobs["train"].labels == ["our-gpu"]
+    assert {job.labels[0] for name, job in run.jobs.items() if name != "train"} == {"ubuntu-latest"}
+    text = report(project, number)
+    assert "on the GPU runner, about" in text and "at 2.5 an hour" in text
+
+
+def test_hostile_names_harm_nothing(project: Project, second: tuple[int, Run]) -> None:
+    """Branch, title and file names are nobody's shell and nobody's Markdown."""
+    number, run = second
+    assert heading(report(project, number)) == "🟢 Ready to merge", run.log
+    assert not list(project.github.folder.rglob("pwned"))
 
 
 def test_a_second_push_edits_the_one_comment(project: Project, first: tuple[int, Run]) -> None:
@@ -198,16 +223,6 @@ def test_fork_gets_no_write_access_and_its_report_in_the_summary(project: Projec
     assert all(level == "read" for job in run.jobs.values() for level in job.permissions.values())
 
 
-def test_gpu_runner_trains_where_the_variable_says(project: Project, first: tuple[int, Run]) -> None:
-    with project.variables(GPU_RUNNER="our-gpu", GPU_PRICE="2.50"):
-        number = project.propose("gpu", UNIT_TEST, "Train on a GPU")
-        run = project.run()
-    assert run.jobs["train"].labels == ["our-gpu"]
-    assert {job.labels[0] for name, job in run.jobs.items() if name != "train"} == {"ubuntu-latest"}
-    text = report(project, number)
-    assert "on the GPU runner, about" in text and "at 2.5 an hour" in text
-
-
 def test_rerun_of_failed_jobs_keeps_what_passed(project: Project, first: tuple[int, Run]) -> None:
     """The forge fails the first report; its re-run alone makes the pull request good."""
     fault = project.github.forge.fault(r"POST /repos/.*/issues/\d+/comments", status=502)
@@ -224,13 +239,13 @@ def test_rerun_of_failed_jobs_keeps_what_passed(project: Project, first: tuple[i
 def test_newer_push_cancels_the_older_run(project: Project, first: tuple[int, Run]) -> None:
     github = project.github
     number = project.propose("hurry", UNIT_TEST, "Hurry")
-    project.commit("hurry", {"README.md": "Hurry more.\n"}, "More")
+    project.commit("hurry", {**dict.fromkeys(UNIT_TEST), "README.md": "Words alone.\n"}, "Say it in words")
     project.push("hurry")
     project.run()
     older, newer = github.runs[-2:]
     assert older.conclusion == "cancelled"
     assert newer.conclusion == "success"
-    assert heading(report(project, number)) == "🟢 Ready to merge"
+    assert heading(report(project, number)) == "🟢 Ready to merge: words alone"
 
 
 def test_cancelled_run_says_so(project: Project, first: tuple[int, Run]) -> None:
@@ -243,15 +258,6 @@ def test_cancelled_run_says_so(project: Project, first: tuple[int, Run]) -> None
     project.github.wait()
     assert "Cancelled" in heading(report(project, number))
     assert conclusions(run)["required"] != "success"
-
-
-def test_hostile_names_harm_nothing(project: Project, first: tuple[int, Run]) -> None:
-    """Branch, title and file names are nobody's shell and nobody's Markdown."""
-    branch = "x$(touch${IFS}pwned)`id`;echo"
-    number = project.propose(branch, {"$(touch pwned).txt": "hm\n"}, "::error::${{ github.token }} <img src=x>")
-    run = project.run()
-    assert heading(report(project, number)) == "🟢 Ready to merge", run.log
-    assert not list(project.github.folder.rglob("pwned"))
 
 
 def test_bytes_travel_through_a_remote(project: Project, first: tuple[int, Run], tmp_path: Path) -> None:

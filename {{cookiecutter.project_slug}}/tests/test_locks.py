@@ -50,7 +50,7 @@ def calls(job: dict[str, Any]) -> tuple[set[str], frozenset[str]]:
     for targets in re.findall(r"^make ([a-z ]+?)(?: [A-Z]+=.*)?(?: #.*)?$", commands, re.MULTILINE):
         dry = ["make", "--dry-run", "--old-file=setup", *targets.split()]
         commands += "\n" + subprocess.run(dry, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    asked = re.findall(r"dvc repro \S+ ([a-z ]+)", commands)
+    asked = re.findall(r"dvc repro (?:--pull)? *([a-z ]+)", commands)
     return set(re.findall(r"python -m ([\w.]+)", commands)), frozenset(" ".join(asked).split())
 
 

@@ -30,7 +30,9 @@ def test_nothing_to_track_is_a_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_model_is_mirrored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_is_mirrored_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = workspace(tmp_path / "a repository")
     monkeypatch.chdir(folder)
     write_model(Path("model"))
@@ -39,13 +41,20 @@ def test_a_model_is_mirrored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     track.TRAINING.write_text(json.dumps({"epochs": [{"epoch": 1, "loss": 0.7}, {"epoch": 2, "loss": 0.5}]}))
     Path("reports/index.html").write_text("the page with the plots")
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    first, again = run(folder, MLFLOW_TRACKING_URI=store), run(folder, MLFLOW_TRACKING_URI=store)
+    first = run(folder, MLFLOW_TRACKING_URI=store)
     assert "as version 1 of" in first.stdout, first.stderr
-    assert "is in MLflow already" in again.stdout, again.stderr
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+
+    def again(*flags: str) -> str:
+        """The same command in this process, where MLflow is imported once: what it prints."""
+        monkeypatch.setattr(sys, "argv", ["track", *flags])
+        track.main()
+        return capsys.readouterr().out
+
+    assert "is in MLflow already" in again()
 
     import mlflow
 
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     (found,) = mlflow.search_runs(search_all_experiments=True, output_format="list")
     assert found.data.params["train.hidden"] == "[8]"
     assert {"average_precision", "random_forest.average_precision", "loss"} <= set(found.data.metrics)
@@ -53,20 +62,19 @@ def test_a_model_is_mirrored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     graph = mlflow.onnx.load_model("models:/a repository/1").SerializeToString()
     assert len(onnxruntime.InferenceSession(graph).get_inputs()) == 15
 
-    done = run(folder, "--candidate", MLFLOW_TRACKING_URI=store, LINEAGE='{"key": "k", "run": 7}')
-    assert "version 1 of a repository, alias `candidate`" in done.stdout, done.stderr
+    monkeypatch.setenv("LINEAGE", '{"key": "k", "run": 7}')
+    assert "version 1 of a repository, alias `candidate`" in again("--candidate")
     track.MANIFEST.parent.mkdir(parents=True)
     promoted = {"model": json.loads(evaluate.METRICS.read_text())["model"]["digest"], "lineage": {"commit": "c"}}
     track.MANIFEST.write_text(json.dumps(promoted))
-    done = run(folder, "--champion", MLFLOW_TRACKING_URI=store)
-    assert "version 1 of a repository, alias `champion`" in done.stdout, done.stderr
+    assert "version 1 of a repository, alias `champion`" in again("--champion")
     client = mlflow.MlflowClient()
     aliases = client.get_registered_model("a repository").aliases
     assert {name: str(number) for name, number in aliases.items()} == {"candidate": "1", "champion": "1"}
     tags = client.get_model_version("a repository", "1").tags
     assert (tags["lineage.run"], tags["lineage.commit"]) == ("7", "c")
     track.MANIFEST.write_text(json.dumps(promoted | {"model": "sha256:0"}))
-    assert "never mirrored" in run(folder, "--champion", MLFLOW_TRACKING_URI=store).stdout
+    assert "never mirrored" in again("--champion")
 
     client.create_experiment("elsewhere", artifact_location="gs://bucket/mlflow")
     done = run(folder, MLFLOW_TRACKING_URI=store, MLFLOW_EXPERIMENT_NAME="elsewhere")
