@@ -40,7 +40,7 @@ help: ## List the targets
 setup: ## Make the environment in .venv; nothing to do while the locks are the same
 	@cmp -s requirements.txt .venv/requirements.txt && \
 	cmp -s '$(TEMPLATE)/requirements-dev.txt' .venv/requirements-dev.txt || { \
-		$(MAKE) --no-print-directory -C '$(TEMPLATE)' supported PYTHON='$(PYTHON)' && \
+		make --no-print-directory -C '$(TEMPLATE)' supported PYTHON='$(PYTHON)' && \
 		echo 'Installing what requirements.txt locks, some 6 GB with torch' && \
 		$(PYTHON) -m venv .venv && \
 		python -m pip install --quiet --disable-pip-version-check --require-hashes -r '$(TEMPLATE)/requirements-uv.txt' && \

@@ -21,8 +21,10 @@ def plan() -> None:
     """Says what the run is for: kind, content key, and the run whose bytes it can start from."""
     from gitops import pulls
 
-    base = event_base(event())
-    kind = content.kind(content.tree(content.git("merge-base", base, "HEAD")), content.tree("HEAD"))
+    started = event()
+    base = event_base(started)
+    before = "HEAD^1" if "pull_request" in started else base  # the event's base may be older than the merge that runs
+    kind = content.kind(content.tree(before), content.tree("HEAD"))
     keys = list(dict.fromkeys([content.key(), content.key(base)]))
     output(**{"kind": kind, "key": keys[0], "base-key": keys[-1], "bundle-key": "", "bundle-run": ""})
     if kind == "mixed":
@@ -49,10 +51,11 @@ def report(facts_folder: Path) -> None:
 
     here, started = pulls.repository(), event()
     told = facts.gather(facts_folder, started, json.loads(os.environ["NEEDS"]), pulls.jobs(here, run_id()))
-    base, head = event_base(started), os.environ["GITHUB_SHA"]
+    head = os.environ["GITHUB_SHA"]
     ours = {}
     if told["jobs"]["plan"] == "success":
-        ours = bars.kind(told["kind"], content.kind(pulls.files(here, base), pulls.files(here, head)))
+        before = pulls.parent(here, head) if "pull_request" in started else event_base(started)
+        ours = bars.kind(told["kind"], content.kind(pulls.files(here, before), pulls.files(here, head)))
         told["gates"] |= ours
     if told["kind"] == "model":
         judged = bars.judge(facts_folder, told["jobs"])

@@ -2,10 +2,10 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 
 READ = (
     "bentofile.yaml",
@@ -19,9 +19,15 @@ READ = (
 """What the pipeline reads: with the data snapshot, which stands in params.yaml, all that a model follows from."""
 
 PRODUCTION = "deploy/production/"
-WORDS = ("*.md", "docs/*", "LICENSE*", "LICENCE*", "NOTICE*")
-NO_WORDS = ("deploy/*", "notebooks/*", "tests/*", "*.py", "*.ipynb", *READ, *(f"{path}/*" for path in READ))
-"""Words are what matches the first and none of the second: nothing that is run, measured or shipped reads them."""
+WORDS = re.compile(
+    r"""
+    (?!(?:\.dvc|\.github|deploy|notebooks|tests|pipeline)/) [^\x00-\x1f\x7f]+\.md
+    | docs/ [^\x00-\x1f\x7f]+\.(?:adoc|gif|jpe?g|md|pdf|png|rst|svg|txt|webp)
+    | (?:COPYING|LICEN[CS]E|NOTICE) (?:\.md|\.txt)?
+    """,
+    re.VERBOSE,
+)
+"""Paths of words. By their ending, as DVC reads any dvc.yaml, in docs/ too; nothing runs, measures or ships them."""
 FILE, LINK = "100644", "120000"  # git's modes
 
 Tree = Mapping[str, tuple[str, str]]  # mode and blob of each file, by its path
@@ -46,9 +52,7 @@ def kind(base: Tree, head: Tree) -> str:
 
 def is_words(path: str, now: tuple[str, str] | None) -> bool:
     """Whether a changed file is words: by its name, and a plain file where it is still there."""
-    if now and now[0] != FILE:
-        return False
-    return any(fnmatchcase(path, name) for name in WORDS) and not any(fnmatchcase(path, name) for name in NO_WORDS)
+    return (now is None or now[0] == FILE) and WORDS.fullmatch(path) is not None
 
 
 def plain(*trees: Tree) -> bool:

@@ -339,6 +339,11 @@ def blob(content: bytes) -> str:
     return subprocess.run(command, check=True, input=content, stdout=subprocess.PIPE).stdout.decode().strip()
 
 
+def parent(here: Repository, commit: str) -> str:
+    """The first parent of a commit: of the merge that a pull request's run has checked out, what it is merged into."""
+    return str(ask(here, "GET", f"git/commits/{commit}")["parents"][0]["sha"])
+
+
 def files(here: Repository, commit: str) -> Tree:
     """Every file of a commit that need not be in this clone; none where there are more than GitHub lists (100,000)."""
     listed = ask(here, "GET", f"git/trees/{commit}", recursive=1)

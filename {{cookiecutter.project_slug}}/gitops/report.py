@@ -54,6 +54,9 @@ def verdict(facts: Facts) -> Iterator[str]:
     elif failed:
         yield f"## 🔴 Not to be merged: {', '.join(failed)} failed"
         yield f"\nThe reason is in the log: [open the run]({facts['run']['url']})."
+    elif any(result != "success" for result in results.values()):
+        yield "## 🔴 Not to be merged: not every job has run"
+        yield f"\nWhich, and why, is on the run's page: [open the run]({facts['run']['url']})."
     elif facts["run"]["draft"]:
         yield "## 🟢 Good so far: this is a draft"
         yield "\nAll gates hold. Mark it as ready for review to have it merged."
@@ -65,7 +68,7 @@ def verdict(facts: Facts) -> Iterator[str]:
         yield f"\nAll gates hold. {'' if facts['metrics'] is None else headline(facts)}"
     yield ""
     yield " · ".join(f"{MARK[result]} {name}" for name, result in results.items())
-    if facts["run"]["fork"]:
+    if facts["run"]["fork"] and facts["kind"] != "words":
         yield "\nFrom a fork: no GPU, no secret and no write access; main trains again after the merge."
     for problem in facts["problems"]:
         yield f"\n⚠️ {text(problem)}"

@@ -138,6 +138,11 @@ def tensors(table: pl.DataFrame, names: Sequence[str], where: torch.device) -> t
 
 def main() -> None:
     """Write the fitted weights, how the loss fell, and which rows they were fitted to."""
+    if os.environ.get("TRAINING") == "refused":
+        raise BadInput(
+            "TRAINING is refused here: the bytes that were to be restored do not fit these inputs, and no others may be "
+            "released for them; start the Release workflow again, or change what the model follows from"
+        )
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only so
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # and MKL only so on any number of threads
     torch.use_deterministic_algorithms(True)

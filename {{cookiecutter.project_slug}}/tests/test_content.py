@@ -95,11 +95,8 @@ def test_key_is_the_same_after_any_merge(repository: Path, how: tuple[str, ...])
     ("files", "kind"),
     [
         ({"tests/test_x.py": "assert True\n"}, "model"),
-        ({"README.md": "other\n", "docs/a plan.svg": "x\n", "LICENSE": "x\n"}, "words"),
+        ({"README.md": "other\n", "docs/a plan.svg": "x\n", "docs/größe.md": "x\n", "LICENSE": "x\n"}, "words"),
         ({"README.md": "other\n", "params.yaml": "a: 2\n"}, "model"),
-        ({"pipeline/prompt.md": "a file that the pipeline may read\n"}, "model"),
-        ({"tests/expected.md": "x\n"}, "model"),
-        ({"docs/conf.py": "x = 1\n"}, "model"),
         ({"deploy/ROLLBACK.md": "x\n"}, "model"),
         ({"deploy/production/manifest.json": "{}\n"}, "promotion"),
         ({"deploy/production/manifest.json": "{}\n", "README.md": "other\n"}, "mixed"),
@@ -117,6 +114,20 @@ def test_what_was_moved_out_of_production_still_counts(repository: Path) -> None
     git("mv", "deploy/production/manifest.json", "elsewhere.json")
     git("commit", "--quiet", "--message=move")
     assert content.kind(content.tree(base), content.tree("HEAD")) == "mixed"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("docs/dvc.yaml", "LICENSE.dvc", "docs/conf.py", "docs/x.so", "docs/Makefile", "docs/days/2018-04-01.parquet"),
+        *("LICENSE/run.sh", "NOTICE.so", "docs/a.py\n", "docs/a\n.md", "README.md\n", "x/LICENSE"),
+        *(".github/workflows/x.md", "tests/expected.md", "notebooks/x.md", "pipeline/prompt.md", "deploy/ROLLBACK.md"),
+        *("docs.md/x", "policies/log.yaml", "dvc.yaml", "readme.MD"),
+    ],
+)
+def test_what_something_may_read_is_no_words(path: str) -> None:
+    assert not content.is_words(path, (content.FILE, "0"))
+    assert content.kind({}, {path: (content.FILE, "0")}) == "model"
 
 
 def test_words_are_plain_files_and_removed_ones_are_words_too(repository: Path) -> None:

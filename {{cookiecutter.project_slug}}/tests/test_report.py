@@ -185,6 +185,18 @@ def test_short_report_is_not_cut() -> None:
     assert report.cut("short", "link") == "short"
 
 
+def test_words_are_ready_and_main_does_not_train_for_them() -> None:
+    text = report.render(
+        told(kind="words", jobs={"plan": "success"}, gates={}, metrics=None, run=told()["run"] | {"fork": True})
+    )
+    assert "🟢 Ready to merge: words alone" in text and "main trains again" not in text
+
+
+def test_nothing_is_ready_where_a_job_did_not_run() -> None:
+    text = report.render(told(jobs=told()["jobs"] | {"test": "skipped"}))
+    assert "🔴 Not to be merged: not every job has run" in text and "🟢" not in text
+
+
 # --- facts are checked before they are spoken of ---
 
 

@@ -87,6 +87,12 @@ def test_takes_any_windows(windows: list[int]) -> None:
     assert train.widen(row, names, windows).isfinite().all() and network(*row).shape == (2,)
 
 
+def test_trains_nothing_where_a_model_was_to_be_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINING", "refused")
+    with pytest.raises(BadInput, match="TRAINING is refused here"):
+        train.main()
+
+
 def test_refuses_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEVICE", "tpu")
     with pytest.raises(BadInput, match="DEVICE is 'tpu', which is not on this machine"):
