@@ -140,7 +140,7 @@ def main() -> None:
     """Write the fitted weights, how the loss fell, and which rows they were fitted to."""
     if os.environ.get("TRAINING") == "refused":
         raise BadInput(
-            "TRAINING is refused here: the bytes that were to be restored do not fit these inputs, and no others may be "
+            "TRAINING is refused here: what was to be restored does not fit these inputs, and no other bytes may be "
             "released for them; start the Release workflow again, or change what the model follows from"
         )
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only so
