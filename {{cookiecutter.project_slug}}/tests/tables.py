@@ -57,11 +57,15 @@ def knobs(**changes: dict[str, Any]) -> dict[str, Any]:
     return blocks
 
 
-def write_model(directory: Path, inputs: Iterable[schema.Column] = schema.feature_row((1, 7, 30))) -> model.Model:
+def write_model(
+    directory: Path, inputs: Iterable[schema.Column] = schema.feature_row((1, 7, 30)), large: float = 220
+) -> model.Model:
     """The directory of a model that suspects large amounts; made without torch, which only Train installs."""
     inputs = tuple(inputs)
     columns = [helper.make_tensor_value_info(column.name, TensorProto.FLOAT, ["batch"]) for column in inputs]
-    constants = [helper.make_tensor(name, TensorProto.FLOAT, [], [value]) for name, value in (("at", 220), ("by", 20))]
+    constants = [
+        helper.make_tensor(name, TensorProto.FLOAT, [], [value]) for name, value in (("at", large), ("by", 20))
+    ]
     nodes = [
         helper.make_node("Sub", ["tx_amount", "at"], ["over"]),
         helper.make_node("Div", ["over", "by"], ["steps"]),

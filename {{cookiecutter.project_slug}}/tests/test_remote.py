@@ -1,4 +1,7 @@
-"""What one clone trained, a fresh clone has back from the remote: the same bytes, and no stage runs again."""
+"""What one clone trained, a fresh clone has back from the remote: the same bytes, and no stage runs again.
+
+How it trains is nothing to DVC: two stages have stand-ins that follow from the same knobs, and need no torch.
+"""
 
 import os
 import shutil
@@ -47,10 +50,37 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "PATH", os.pathsep.join([str(python.parent), str(Path(sys.executable).parent), os.environ["PATH"]])
         )
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        patch.setenv("PYTHONPATH", str(ROOT))  # the stand-ins' tests.tables; a repository's own `pipeline` comes first
         yield runs
 
 
 TARGETS = ("validate", "evaluate", "reference", "explain")
+STANDINS = {
+    "train": """
+from pathlib import Path
+
+import polars as pl
+
+from pipeline import params, rows
+
+knobs = params.load()
+for folder in ("build", "reports"):
+    Path(folder).mkdir(exist_ok=True)
+Path("build/network.safetensors").write_text(str(knobs["train"]["seed"]))
+Path("reports/training.json").write_text("{}")
+table = rows.between(*params.days(knobs).train)
+pl.DataFrame({"hash": rows.hashes(table)}).write_parquet("reports/trained.parquet")
+""",
+    "export": """
+from pathlib import Path
+
+from pipeline import params, schema
+from tests.tables import write_model
+
+inputs = schema.feature_row(params.load()["features"]["windows"])
+write_model(Path("model"), inputs, 220 + float(Path("build/network.safetensors").read_text()))
+""",
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +88,8 @@ def trained(machine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository, one commit, with a tiny world; its pipeline has run."""
     repository = tmp_path_factory.mktemp("work") / "the repository"
     shutil.copytree(ROOT / "pipeline", repository / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    for stage, code in STANDINS.items():
+        (repository / "pipeline" / f"{stage}.py").write_text(code)
     for name in ("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore", "policies/log.yaml"):
         (repository / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, repository / name)
