@@ -22,9 +22,9 @@ def plan() -> None:
     from gitops import pulls
 
     started = event()
-    base = event_base(started)
-    before = "HEAD^1" if "pull_request" in started else base  # the event's base may be older than the merge that runs
-    kind = content.kind(content.tree(before), content.tree("HEAD"))
+    # Of a pull request the event's base may be older than what the merge that runs was made on.
+    base = "HEAD^1" if "pull_request" in started else event_base(started)
+    kind = content.kind(content.tree(base), content.tree("HEAD"))
     keys = list(dict.fromkeys([content.key(), content.key(base)]))
     output(**{"kind": kind, "key": keys[0], "base-key": keys[-1], "bundle-key": "", "bundle-run": ""})
     if kind == "mixed":

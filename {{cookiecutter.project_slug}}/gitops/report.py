@@ -42,9 +42,6 @@ def verdict(facts: Facts) -> Iterator[str]:
     elif facts["kind"] == "mixed":
         yield "## 🔴 Not to be merged: this changes `deploy/production/` and other files"
         yield "\nA pull request does one or the other: split it in two."
-    elif facts["kind"] == "promotion" and not count + len(failed):
-        yield "## 🟢 Ready to merge: verified"
-        yield "\nEvery byte is there, and is what was released or was in production before. Nothing was trained."
     elif count and facts["kind"] == "promotion":
         yield f"## 🔴 Not to be merged: {count} {'thing is' if count == 1 else 'things are'} not as released"
         yield "\nEach is below, with what to do about it."
@@ -57,6 +54,9 @@ def verdict(facts: Facts) -> Iterator[str]:
     elif any(result != "success" for result in results.values()):
         yield "## 🔴 Not to be merged: not every job has run"
         yield f"\nWhich, and why, is on the run's page: [open the run]({facts['run']['url']})."
+    elif facts["kind"] == "promotion":
+        yield "## 🟢 Ready to merge: verified"
+        yield "\nEvery byte is there, and is what was released or was in production before. Nothing was trained."
     elif facts["run"]["draft"]:
         yield "## 🟢 Good so far: this is a draft"
         yield "\nAll gates hold. Mark it as ready for review to have it merged."

@@ -192,8 +192,9 @@ def test_words_are_ready_and_main_does_not_train_for_them() -> None:
     assert "🟢 Ready to merge: words alone" in text and "main trains again" not in text
 
 
-def test_nothing_is_ready_where_a_job_did_not_run() -> None:
-    text = report.render(told(jobs=told()["jobs"] | {"test": "skipped"}))
+@pytest.mark.parametrize(("kind", "job"), [("model", "test"), ("promotion", "promotion")])
+def test_nothing_is_ready_where_a_job_did_not_run(kind: str, job: str) -> None:
+    text = report.render(told(kind=kind, jobs={"plan": "success", job: "skipped"}))
     assert "🔴 Not to be merged: not every job has run" in text and "🟢" not in text
 
 
