@@ -235,10 +235,9 @@ class Rehearsal:
         texts = {"group": group.get("group", ""), "replaces": group.get("cancel-in-progress", "false")}
         for job in jobs:
             body = workflow.jobs[job]
-            labels = body.get("runs-on", "")
             texts |= {
                 f"name {job}": body.get("name", job),
-                f"labels {job}": labels if isinstance(labels, str) else "\n".join(labels),
+                f"labels {job}": workflow.labels(job),
                 f"minutes {job}": body.get("timeout-minutes", SIX_HOURS),
             }
         value = self.runner.evaluate(context, texts)
@@ -385,11 +384,12 @@ class Rehearsal:
 
     def _take_steps(self, run: Run, context: Context, job: Job) -> None:
         token = self.forge.token(run.repository, job.permissions)
+        self.runner.label(context, job, results(run))
         with run.lock:
             if self._too_late(run, job):
                 job.conclusion = "cancelled"
                 return
-            self._report(run, job, status="in_progress")
+            self._report(run, job, status="in_progress", labels=job.labels)
             self.runner.start(context, job, results(run), token, run.cancelled)
         self.runner.finish(context, job, token)
         self.forge.tokens.pop(token, None)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from .workflow import NEEDS, PLAIN, PROBE, Event, Refused, Result, Workflow
+from .workflow import NEEDS, PLAIN, PROBE, Event, Refused, Result, Workflow, from_results
 
 ACT = Path(sys.executable).with_name("act")
 STAND_INS = Path(__file__).with_name("actions")
@@ -118,18 +118,27 @@ class Runner:
         node.write_text(f'#!/bin/bash\nexec "{sys.executable}" "$@"\n')
         node.chmod(0o755)
 
-    def evaluate(self, context: Context, texts: Mapping[str, str]) -> dict[str, str]:
+    def evaluate(
+        self, context: Context, texts: Mapping[str, str], variables: Mapping[str, str] | None = None, name: str = ""
+    ) -> dict[str, str]:
         """The texts with their expressions evaluated, by act: github, vars and inputs, no job's results."""
-        written = context.folder / "evaluated"
+        written = context.folder / f"evaluated{name}"
         names = {f"REHEARSAL_{number}": key for number, key in enumerate(texts)}
         env = {name: texts[key] for name, key in names.items()}
         probe = {"env": env, "runs-on": "ubuntu-latest", "steps": [{"run": f"env -0 > '{written}'", **PLAIN}]}
-        process = self._start(context, "evaluate", context.workflow.alone(probe), [], "", {})
+        process = self._start(context, f"evaluate{name}", context.workflow.alone(probe), [], "", variables or {})
         said = process.communicate()[0]
         if not written.exists():
             raise Refused(f"{context.workflow.path} does not load: {said.strip()}")
         found = dict(pair.split("=", 1) for pair in written.read_text().split("\0") if "=" in pair)
         return {key: found.get(name, "") for name, key in names.items()}
+
+    def label(self, context: Context, job: Job, results: Mapping[str, Result]) -> None:
+        """The labels of a job that takes them from the results of others."""
+        labels = context.workflow.labels(job.id)
+        if (text := from_results(labels)) != labels:
+            given = {NEEDS: context.workflow.needed(job.id, results)}
+            job.labels = self.evaluate(context, {"labels": text}, given, f"-{job.id}")["labels"].split("\n")
 
     def environment_of(self, context: Context, job: Job, results: Mapping[str, Result], cancelled: bool) -> str:
         """The environment that the job names, by act; empty where it names none in the end, or will be skipped."""

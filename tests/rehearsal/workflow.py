@@ -142,6 +142,12 @@ class Workflow:
         changed = kind == "tags" or _passes(filters, "paths", event.paths)
         return _typed(filters, event) and _passes(filters, kind, [event.branch]) and changed
 
+    def labels(self, job: str) -> str:
+        """What `runs-on` says, a label a line; of a workflow that is called, what its input `runner` is given."""
+        body = self.jobs[job]
+        said = body.get("with", {}).get("runner", "") if "uses" in body else body.get("runs-on", "")
+        return said if isinstance(said, str) else "\n".join(said)
+
     def permissions(self, job: str) -> dict[str, str]:
         """What the token of this job may do: the job's block, else the workflow's."""
         asked = self.jobs[job].get("permissions", self.tree.get("permissions"))
@@ -223,7 +229,7 @@ class Workflow:
         """Take `needs` and, in the job's condition, `cancelled()` from the driver: act never says cancelled there."""
         start, end = self._spans[job]
         for number in range(start, end):
-            lines[number] = re.sub(r"\bneeds\b(?=\s*[.)\[])", f"fromJSON(vars.{NEEDS})", lines[number])
+            lines[number] = from_results(lines[number])
             if cancelled and self._is_condition(job, number):
                 lines[number] = lines[number].replace("cancelled()", "true")
 
@@ -232,6 +238,11 @@ class Workflow:
         return any(
             key.value == "if" and key.start_mark.line <= line <= value.end_mark.line for key, value in body.value
         )
+
+
+def from_results(text: str) -> str:
+    """Text whose expressions read what other jobs became from a variable of the driver."""
+    return re.sub(r"\bneeds\b(?=\s*[.)\[])", f"fromJSON(vars.{NEEDS})", text)
 
 
 def literal(text: str) -> str:

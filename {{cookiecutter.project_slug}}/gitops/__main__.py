@@ -18,27 +18,33 @@ MIXED = "This changes deploy/production/ and other files: a pull request does on
 
 
 def plan() -> None:
-    """Says what the run is for: kind, content key, and the run whose bytes it can start from."""
-    from gitops import pulls
+    """Says what the run is for: kind, content key, what it runs on, and the release on main that it can start from."""
+    from gitops import facts, platform, pulls
 
     started = event()
+    here = pulls.repository()
+    if other := foreign_base(here, started):
+        sys.exit(f"::error title=Another base::{other}")
     # Of a pull request the event's base may be older than what the merge that runs was made on.
     base = "HEAD^1" if "pull_request" in started else event_base(started)
     kind = content.kind(content.tree(base), content.tree("HEAD"))
     keys = list(dict.fromkeys([content.key(), content.key(base)]))
-    output(**{"kind": kind, "key": keys[0], "base-key": keys[-1], "bundle-key": "", "bundle-run": ""})
+    replaces = content.problem(content.schema(base)) != content.problem(content.schema("HEAD"))
+    output(**{"kind": kind, "key": keys[0], "base-key": keys[-1], "replaces": str(replaces).lower()})
     if kind == "mixed":
         sys.exit(f"::error title=Two things at once::{MIXED}")
-    if kind in ("promotion", "words") or os.environ.get("DVC_REMOTE"):
-        return  # what was made before is there, or not needed
-    here = pulls.repository()
-    # The same inputs made somewhere before, else what main was made of: DVC repeats only what differs from it.
+    if kind in ("promotion", "words"):
+        return  # nothing is made
+    if not facts.from_fork(started.get("pull_request")):
+        runs_on = platform.at(base)
+        output(**{"dvc-remote": runs_on["dvc_remote"], "gpu-runner": runs_on["gpu_runner"]})
+    # A release of the same inputs, else of what main holds: DVC repeats only what differs from it.
     for key in keys:
-        if run := pulls.bundle(here, key):
+        if run := pulls.released(here, f"pipeline-{key}"):
             output(**{"bundle-key": key, "bundle-run": str(run)})
-            print(f"Starting from what run {run} made for content key {key}")
+            print(f"Starting from what release run {run} made on main for content key {key}")
             return
-    print("Nothing was made for these inputs before")
+    print("No release on main has made anything for these inputs yet")
 
 
 def report(facts_folder: Path) -> None:
@@ -55,10 +61,13 @@ def report(facts_folder: Path) -> None:
     ours = {}
     if told["jobs"]["plan"] == "success":
         before = pulls.parent(here, head) if "pull_request" in started else event_base(started)
-        ours = bars.kind(told["kind"], content.kind(pulls.files(here, before), pulls.files(here, head)))
+        found = content.kind(pulls.files(here, before), pulls.files(here, head))
+        names = [content.problem(pulls.text_of(here, commit, content.SCHEMA)) for commit in (before, head)]
+        ours = bars.plan(told, found, names, foreign_base(here, started))
         told["gates"] |= ours
+        told["problem"] = names if len(set(names)) > 1 else None
     if told["kind"] == "model":
-        judged = bars.judge(facts_folder, told["jobs"])
+        judged = {} if told.get("problem") else bars.judge(facts_folder, told["jobs"])
         told["gates"] = bars.together(told["gates"], judged)
         told["bars"] = bars.changes({path: pulls.text_of(here, head, path) for path in bars.files()})
         ours |= judged
@@ -92,14 +101,15 @@ def verify(file: Path) -> None:
     print("Every byte is there, and is what was released")
 
 
-def plan_release() -> None:
-    """Says what there is to release, and whose bytes to take."""
+def plan_release(folder: Path) -> None:
+    """Says what there is to release, and whose fitted model to take, which it puts into a folder."""
     from gitops import pulls, release
 
-    here, again = pulls.repository(), os.environ.get("AGAIN") == "true"
-    outputs = pulls.persist(lambda: release.plan(here, again))
+    here = pulls.repository()
+    again, train = (os.environ.get(name) == "true" for name in ("AGAIN", "TRAIN"))
+    outputs = pulls.persist(lambda: release.plan(here, again, train, folder))
     output(**outputs)
-    does = {"true": "Main trains", "false": "Main takes what was trained"}[outputs["train"]]
+    does = {"true": "Main trains", "false": "Main takes the fitted model, and makes all else"}[outputs["train"]]
     summary(f"{does if outputs['make'] == 'true' else 'Nothing to release'}: {outputs['why']}")
 
 
@@ -135,6 +145,18 @@ def summary(sentence: str) -> None:
     print(sentence)
     with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a") as file:
         file.write(text(sentence) + "\n")
+
+
+def foreign_base(here: Any, started: Mapping[str, Any]) -> str | None:
+    """What to say where a change is not made on the default branch, whose judges alone count; None where it is."""
+    pull, queue = started.get("pull_request"), started.get("merge_group") or {}
+    base = pull["base"]["ref"] if pull else queue["base_ref"].removeprefix("refs/heads/")
+    if base == here.default_branch:
+        return None
+    return (
+        f"This is to be merged into {base!r}, and the checks are those of {here.default_branch!r}: change its base to "
+        f"{here.default_branch!r}, or merge it there without them."
+    )
 
 
 def event() -> dict[str, Any]:
@@ -173,16 +195,17 @@ def main() -> None:
             made.add_argument(path, type=Path)
         return made
 
-    command("plan", "what a pull request's run is for, and whose bytes it can start from")
-    restore = command("restore", "put in place what an earlier job or run handed over")
-    restore.add_argument("places", nargs="*", help="KEY or KEY/RUN to look for in the DVC remote; the first one found")
-    bundle = command("bundle", "hand over what the pipeline made")
-    bundle.add_argument("key", nargs="?", help="the content key, where the DVC remote takes it too")
+    command("plan", "what a pull request's run is for, and what it can start from")
+    command("restore", "put in place what an earlier job, or a release on main, handed over")
+    bundle = command("bundle", "hand over what the pipeline made", "file")
+    bundle.add_argument("--without-rows", action="store_true", help="for what is kept for longer than the run")
     command("report", "the step summary and the comment", "facts")
     command("verify", "whether a promotion is what it says", "gate")
-    command("plan-release", "what main has to release, and whose bytes to take")
+    command("plan-release", "what main has to release, and whose fitted model to take", "folder")
     command("pack", "collect what is to be released", "folder")
-    command("promotion", "write the files of the promotion of what was packed", "packed", "folder")
+    command(
+        "promotion", "write the files of the promotion of what was made and measured", "packed", "measured", "folder"
+    )
     propose = command("release", "open or refresh the promotion request, or with BACK_TO the one that goes back")
     propose.add_argument("written", nargs="?", type=Path, help="the files that `promotion` wrote")
     command("deploy", "verify and record what is in production")
@@ -217,22 +240,22 @@ def run(asked: argparse.Namespace) -> None:
         case "plan":
             plan()
         case "restore":
-            output(key=handover.restore(asked.places) or "")
+            handover.restore()
         case "bundle":
-            handover.bundle(asked.key)
+            handover.bundle(asked.file, rows=not asked.without_rows)
         case "report":
             report(asked.facts)
         case "verify":
             verify(asked.gate)
         case "plan-release":
-            plan_release()
+            plan_release(asked.folder)
         case "pack":
             handover.pack(asked.folder)
         case "promotion":
             from gitops import pulls, release
 
             here = pulls.repository()
-            pulls.persist(lambda: release.write(here, asked.packed, asked.folder))
+            pulls.persist(lambda: release.write(here, asked.packed, asked.measured, asked.folder))
         case "release":
             propose(asked.written)
         case "deploy":

@@ -5,7 +5,7 @@ It runs on the base's tree. Of the change it reads nothing but what its jobs mea
 
 import json
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +17,7 @@ from pipeline.params import BadInput
 from pipeline.policy import JUDGES, Judge, load, read
 from pipeline.policy.bars import POLICIES
 
-MEASURED_BY = {"data": "data", "model": "test", "behaviour": "test", "service": "service"}
-"""The job that ends with the gate of each name."""
+MEASURED_BY = "measure"  # the job in which the base's code measures
 PARAMS = Path("params.yaml")
 OF_BASE = "{}, by the judge and the bars of the base branch"
 
@@ -38,25 +37,36 @@ class Change(NamedTuple):
 # --- judged again ----------------------------------------------------------------------------------------------------
 
 
-def kind(said: str, found: str) -> dict[str, Gate]:
-    """A gate where the change's own plan said another kind of change than the base finds: other jobs have run."""
-    if said == found:
-        return {}
-    violation = {
-        "rule": "kind",
-        "file": ".github/workflows/pull-request.yml",
-        "value": f"Plan took it for a change of kind {said}",
-        "bar": f"{found}, as the base branch finds",
-        "next": "take back what this changes in gitops/ or in the workflow, or update the branch and push again",
-    }
-    return {"plan": {"violations": [violation], "not_judged": []}}
+def plan(told: Mapping[str, Any], kind: str, problems: Sequence[str], foreign: str | None) -> dict[str, Gate]:
+    """A gate where the change's own plan said something else than the base finds: other jobs have run, or elsewhere.
+
+    `kind` and the names of the `problems`, before and after, are what the base finds; `foreign` is what to say of a base
+    that is not the default branch.
+    """
+    replaces = len(set(problems)) > 1
+    found = [("kind", f"for a change of kind {told['kind']}", kind)] if told["kind"] != kind else []
+    if told["kind"] == kind == "model" and told["replaces"] != replaces:
+        found += [("problem", f"to {'replace' if told['replaces'] else 'keep'} the problem", "the other")]
+    violations = [
+        {
+            "rule": rule,
+            "file": ".github/workflows/pull-request.yml",
+            "value": f"Plan took it {said}",
+            "bar": f"{bar}, as the base branch finds",
+            "next": "take back what this changes in gitops/ or in the workflow, or update the branch and push again",
+        }
+        for rule, said, bar in found
+    ]
+    if foreign:
+        wanted = {"bar": "the default branch", "next": "change the base of this pull request"}
+        violations.append({"rule": "base", "file": "the pull request", "value": foreign, **wanted})
+    return {"plan": {"violations": violations, "not_judged": []}} if violations else {}
 
 
 def judge(folder: Path, results: Mapping[str, str]) -> dict[str, Gate]:
-    """What the base's judges say of what the jobs measured, by the gate's name; `results` of the jobs by their name."""
-    gates = {}
-    for name, job in MEASURED_BY.items():
-        passed = results.get(job) == "success"
+    """What the base's judges say of what its code measured, by the gate's name; `results` of the jobs by their name."""
+    gates, passed = {}, results.get(MEASURED_BY) == "success"
+    for name in facts.GATES:
         if passed or all(facts.found(folder, path.name).is_file() for path in handed_over(JUDGES[name])):
             gates[name] = judged(name, folder)
     return gates

@@ -1,65 +1,82 @@
-"""How the pipeline's bytes travel between runs: through the DVC remote, or as a bundle that an artifact carries.
+"""How the pipeline's bytes travel between jobs: as a bundle that an artifact carries, with the DVC remote beside it.
 
-The lock names every output by its hash and DVC's cache is laid out by the same hashes, so a bundle is the two.
+The lock names every output by its hash and DVC's cache is laid out by the same hashes, so a bundle is the two. Where
+there is a remote, the cache lies there and a bundle is the lock alone. Nothing is found in a remote by a name that
+somebody could take, and nobody's run-cache is believed: it says which outputs a stage has, without running it.
 DVC checks the hashes when it puts outputs in place, and repeats whatever a lock does not fit: a stale one is safe.
 """
 
 import io
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import yaml
+
 LOCK = Path("dvc.lock")
 CACHE = Path(".dvc/cache")
+OBJECTS = CACHE / "files" / "md5"
+ROWS = ("data/", "reports/predictions.parquet")  # outputs that name rows, and so people
 LOCAL = Path(".dvc/config.local")
 BUNDLE = Path("build/bundle/pipeline.tar")
 REMOTE = "storage"
 PACKED = (
-    *("build/service.bento", "reports/reference.parquet", "reports/trained.parquet", "dvc.lock", "metrics.json"),
-    *("reports/comparison.json", "reports/explanations.json"),
-    *(f"reports/gate-{name}.json" for name in ("data", "model", "behaviour", "service")),
+    *("build/service.bento", "reports/reference.parquet", "reports/trained.parquet", "dvc.lock"),
+    *("reports/explanations.json", "reports/fitted.json"),
 )
 
 
-def restore(places: Iterable[str] = ()) -> str | None:
-    """Puts in place what an earlier job or run handed over, where there is something; removes the bundle.
-
-    From the remote it takes the first of the places that is there, a content key's newest run (KEY) or a certain one
-    (KEY/RUN), and returns its key.
-    """
-    found = None
-    if remote := dvc_remote():
-        name_remote(remote)
-        found = next((place.partition("/")[0] for place in places if place and fetch_lock(remote, place)), None)
-        if found:
-            dvc("pull")  # what the lock names and the remote lacks is an error: never a silent training
+def restore() -> None:
+    """Puts in place what an earlier job, or a release on main, handed over, where there is something; removes it."""
     if BUNDLE.exists():
         with tarfile.open(BUNDLE) as tar:
             tar.extractall(".", members=filter(carried, tar), filter="data")
         BUNDLE.unlink()
-        if LOCK.exists():
-            dvc("checkout", "--quiet", "--allow-missing")
-    print(f"Restored what {LOCK} names" if LOCK.exists() else "Nothing to restore: the pipeline starts from its inputs")
-    return found
+    if not LOCK.exists():
+        print("Nothing to restore: the pipeline starts from its inputs")
+        return
+    if remote := dvc_remote():
+        name_remote(remote)
+        dvc("pull", "--quiet")  # what the lock names and the remote lacks is an error: never a silent training
+    else:
+        dvc("checkout", "--quiet", "--allow-missing")
+    print(f"Restored what {LOCK} names")
 
 
-def bundle(key: str | None = None) -> None:
-    """Hands over what the pipeline made: to the remote where there is one, and as a bundle."""
-    remote = dvc_remote() if key else None
-    BUNDLE.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(BUNDLE, "w") as tar:
-        for path in (LOCK, CACHE):
-            if path.exists():
-                tar.add(path)
+def bundle(file: Path, rows: bool = True) -> None:
+    """Hands over what the pipeline made; without its rows where it is kept for longer than the run.
+
+    Where there is a remote, the cache goes there, and the lock alone into the bundle.
+    """
+    remote = dvc_remote()
+    file.parent.mkdir(parents=True, exist_ok=True)
     if remote:
-        dvc("push")
-        push_lock(remote, f"{key}/{os.environ['GITHUB_RUN_ID']}")  # last: it says that all that it names is there
+        name_remote(remote)
+        dvc("push", "--quiet")
+    with tarfile.open(file, "w") as tar:
+        if LOCK.exists():
+            tar.add(LOCK)
+        for path in () if remote else objects(rows):
+            tar.add(path)
+
+
+def objects(rows: bool) -> Iterator[Path]:
+    """The files of the cache; without `rows`, less what the lock names below ROWS."""
+    left_out = set() if rows else set(row_hashes(yaml.safe_load(LOCK.read_text()) or {}))
+    for path in sorted(OBJECTS.rglob("*")):
+        if path.is_file() and path.parent.name + path.name not in left_out:
+            yield path
+
+
+def row_hashes(lock: dict[str, Any]) -> Iterator[str]:
+    """The hashes of the outputs that hold rows."""
+    for stage in (lock.get("stages") or {}).values():
+        yield from (out["md5"] for out in stage.get("outs", ()) if out["path"].startswith(ROWS))
 
 
 def dvc_remote() -> str | None:
@@ -84,50 +101,15 @@ def name_remote(address: str) -> None:
 
 
 def carried(member: tarfile.TarInfo) -> bool:
-    """Whether a bundle may hold this: the lock, and plain files of the cache. Never code, not even by a link."""
+    """Whether a bundle may hold this: the lock, and objects of the cache. Never code, not even by a link."""
     path = PurePosixPath(member.name)
-    if path.parts[:2] == CACHE.parts and ".." not in path.parts:
+    if path.parts[: len(OBJECTS.parts)] == OBJECTS.parts and ".." not in path.parts:
         return member.isfile() or member.isdir()
     return member.isfile() and path == PurePosixPath(LOCK)
 
 
-def fetch_lock(remote: str, place: str) -> bool:
-    """Copies a lock from the remote: a certain run's, or the key's newest; whether there is one."""
-    filesystem, path = locks(remote, place)
-    if "/" not in place:
-        kept = filesystem.glob(f"{path}/*/{LOCK}")
-        lock = max(kept, key=lambda lock: int(lock.rsplit("/", 2)[-2]), default="")
-    else:
-        lock = f"{path}/{LOCK}"
-    if not lock or not filesystem.exists(lock):
-        return False
-    filesystem.get_file(lock, str(LOCK))
-    return True
-
-
-def has_lock(remote: str, place: str) -> bool:
-    """Whether the remote has the lock of a run (KEY/RUN)."""
-    filesystem, path = locks(remote, place)
-    return bool(filesystem.exists(f"{path}/{LOCK}"))
-
-
-def push_lock(remote: str, place: str) -> None:
-    """Copies the lock to the remote, under the content key and the run."""
-    filesystem, path = locks(remote, place)
-    filesystem.makedirs(path, exist_ok=True)
-    filesystem.put_file(str(LOCK), f"{path}/{LOCK}")
-
-
-def locks(remote: str, place: str) -> tuple[Any, str]:
-    """Where the remote keeps the locks of a content key, or of one run: the file system, and the folder on it."""
-    from pipeline import places
-
-    address = re.sub("^azure://", "az://", remote)  # as fsspec calls what DVC calls azure
-    return places.opened(f"{address}/locks/{place}", "DVC_REMOTE")
-
-
 def pack(folder: Path) -> None:
-    """Collects what a release proposes: the model as a tar of nothing but its bytes, the Bento, what was measured."""
+    """Collects what a release proposes: the model as a tar of nothing but its bytes, and what else is promoted."""
     folder.mkdir(parents=True, exist_ok=True)
     with tarfile.open(folder / "model.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
         for path in sorted(Path("model").iterdir()):

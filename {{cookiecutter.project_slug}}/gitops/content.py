@@ -19,6 +19,7 @@ READ = (
 """What the pipeline reads: with the data snapshot, which stands in params.yaml, all that a model follows from."""
 
 PRODUCTION = "deploy/production/"
+SCHEMA = "pipeline/schema.py"
 WORDS = re.compile(
     r"""
     (?!(?:\.dvc|\.github|deploy|notebooks|tests|pipeline)/) [^\x00-\x1f\x7f]+\.md
@@ -28,7 +29,7 @@ WORDS = re.compile(
     re.VERBOSE,
 )
 """Paths of words. By their ending, as DVC reads any dvc.yaml, in docs/ too; nothing runs, measures or ships them."""
-FILE, LINK = "100644", "120000"  # git's modes
+FILE, LINK, COMMIT = "100644", "120000", "160000"  # git's modes; a commit is a submodule's
 
 Tree = Mapping[str, tuple[str, str]]  # mode and blob of each file, by its path
 
@@ -48,6 +49,32 @@ def kind(base: Tree, head: Tree) -> str:
     if True in production:
         return "promotion"
     return "words" if paths and plain(base, head) and all(is_words(path, head.get(path)) for path in paths) else "model"
+
+
+def ground(tree: Tree) -> str | None:
+    """A hash over all that could run, measure or be learned from; None where a link or a submodule could hide some.
+
+    It leaves out words, and what is in production: a run is believed for trees of the same ground alone.
+    """
+    if not tree or any(mode in (LINK, COMMIT) for mode, _ in tree.values()):
+        return None
+    kept = sorted(
+        f"{mode} {blob} {path}"
+        for path, (mode, blob) in tree.items()
+        if not path.startswith(PRODUCTION) and not is_words(path, (mode, blob))
+    )
+    return hashlib.sha256("\0".join(kept).encode(errors="surrogateescape")).hexdigest()
+
+
+def problem(schema: str | None) -> str:
+    """What a repository predicts, by the text of its pipeline/schema.py, which is data here; empty where unsaid."""
+    said = re.search(r'^PROBLEM = "([^"\n]*)"', schema or "", re.MULTILINE)
+    return said[1] if said else ""
+
+
+def schema(revision: str) -> str | None:
+    """A revision's pipeline/schema.py; None where it has none."""
+    return text(revision, SCHEMA) if git("ls-tree", revision, "--", SCHEMA) else None
 
 
 def is_words(path: str, now: tuple[str, str] | None) -> bool:

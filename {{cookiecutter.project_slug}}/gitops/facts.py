@@ -9,10 +9,13 @@ from typing import Any
 
 from jsonschema import Draft202012Validator, FormatChecker
 
-JOBS = ("promotion", "checks", "data", "train", "test", "service")
+from gitops import platform
+
+JOBS = ("promotion", "checks", "data", "train", "test", "measure")
 GOES_THROUGH = {"promotion": JOBS[:1], "words": ()}  # any other kind: all the others
 MEASURED = ("metrics", "comparison", "explanations", "curves", "training", "service")
 GATES = ("data", "model", "behaviour", "service")
+OWN, MEASURED_BY_MAIN = "facts-train", "facts-measure"  # artifacts: what a change says of itself, and what main finds
 CHAMPION = Path("deploy/production/metrics.json")  # of the base branch: the report runs on its tree
 
 
@@ -21,22 +24,24 @@ def gather(
 ) -> dict[str, Any]:
     """All facts that the report speaks of; what a file lacks is None, what is wrong with it is a problem."""
     problems: list[str] = []
-    plan = needs["plan"]["outputs"]
-    pull_request = event.get("pull_request") or {}
-    gates = {name: read(found(folder, f"gate-{name}.json"), "gate", problems) for name in ("promotion", *GATES)}
+    plan, runs_on = needs["plan"]["outputs"], platform.read(platform.PATH.read_text())
+    pull_request = event.get("pull_request")
+    gates = {name: read(verdict(folder, name), "gate", problems) for name in ("promotion", *GATES)}
     return {
         "kind": plan.get("kind", "model"),
         "key": plan.get("key", ""),
-        "restored": bool(plan.get("key")) and plan.get("key") == needs["data"]["outputs"].get("restored-key"),
+        "restored": bool(plan.get("key")) and plan.get("key") == plan.get("bundle-key"),
+        "replaces": plan.get("replaces") == "true",
+        "own": read(folder / OWN / "metrics.json", "metrics", problems),
         "jobs": {"plan": needs["plan"]["result"]} | {name: needs[name]["result"] for name in shown(plan.get("kind"))},
         "gates": {name: gate for name, gate in gates.items() if gate},
         "champion": read(CHAMPION, "metrics", problems),
-        "timings": list(timings(jobs)),
+        "timings": list(timings(jobs, runs_on["gpu_runner"])),
         "run": {
             "url": run_url(),
-            "draft": bool(pull_request.get("draft")),
-            "fork": bool(pull_request) and from_fork(pull_request),
-            "gpu_price": price(os.environ.get("GPU_PRICE", ""), problems),
+            "draft": bool(pull_request and pull_request.get("draft")),
+            "fork": from_fork(pull_request),
+            "gpu_price": float(runs_on["gpu_price"] or 0),
         },
         "problems": problems,
     } | {name: read(found(folder, f"{name}.json"), name, problems) for name in MEASURED}
@@ -48,8 +53,14 @@ def shown(kind: str | None) -> Iterator[str]:
 
 
 def found(folder: Path, name: str) -> Path:
-    """A file by its name, wherever an artifact of several files put it."""
-    return next(folder.rglob(name), folder / name)
+    """A file by its name, wherever an artifact put it; what main measured before what the change says of itself."""
+    return next(iter([*(folder / MEASURED_BY_MAIN).rglob(name), *folder.rglob(name)]), folder / name)
+
+
+def verdict(folder: Path, gate: str) -> Path:
+    """What the change's own judge wrote of a gate; of one that it has none for, what main's did."""
+    own = (path for path in sorted(folder.rglob(f"gate-{gate}.json")) if MEASURED_BY_MAIN not in path.parts)
+    return next(own, found(folder, f"gate-{gate}.json"))
 
 
 def read(path: Path, form: str, problems: list[str]) -> Any:
@@ -81,15 +92,16 @@ def check(value: Any, form: str) -> str | None:
     return f"at {error.json_path}" if error else None
 
 
-def from_fork(pull_request: Mapping[str, Any]) -> bool:
-    """Whether the head is another repository's; a deleted fork is null."""
+def from_fork(pull_request: Mapping[str, Any] | None) -> bool:
+    """Whether there is a request, and its head is another repository's; a deleted fork is null."""
+    if pull_request is None:
+        return False
     head = pull_request["head"].get("repo")
     return head is None or head["full_name"] != pull_request["base"]["repo"]["full_name"]
 
 
-def timings(jobs: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Name, runner and seconds of each job that has ended."""
-    gpu = os.environ.get("GPU_RUNNER")
+def timings(jobs: Iterable[Mapping[str, Any]], gpu: str) -> Iterator[dict[str, Any]]:
+    """Name, runner and seconds of each job that has ended; `gpu` is the label of the runner that trains."""
     for job in jobs:
         if job["started_at"] and job["completed_at"] and job["conclusion"] != "skipped":
             seconds = datetime.fromisoformat(job["completed_at"]) - datetime.fromisoformat(job["started_at"])
@@ -100,12 +112,3 @@ def timings(jobs: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
                 "seconds": max(seconds.total_seconds(), 0),
                 "gpu": bool(gpu) and gpu in labels,
             }
-
-
-def price(variable: str, problems: list[str]) -> float | None:
-    """The repository variable GPU_PRICE, money an hour; None where it is not set or no number."""
-    try:
-        return float(variable) if variable else None
-    except ValueError:
-        problems.append("The variable GPU_PRICE is no number: write the price of an hour, such as 1.20")
-        return None

@@ -11,14 +11,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from gitops import bytes as handover
-from gitops import content, facts, ledger, promotion, pulls, verify
+from gitops import belief, content, facts, ledger, promotion, pulls, verify
 from gitops.content import PRODUCTION, git
 from gitops.pulls import Repository
 
-WALK = 50  # commits of main with the same inputs, of which one was merged from a pull request that trained
-PULL_REQUEST = "pull-request.yml"
-TOLD = ("metrics", "comparison", "explanations")
+TOLD = ("metrics", "comparison", "service")  # what main measured
 
 Json = Mapping[str, Any]
 
@@ -30,25 +27,24 @@ class Settled(NamedTuple):
     overtaken: bool = False
 
 
-class Found(NamedTuple):
-    """Where a key's bytes are: the run that made them, or None and why main has to train."""
-
-    run: int | None
-    why: str
-
-
 # --- what there is to do ---------------------------------------------------------------------------------------------
 
 
-def plan(here: Repository, again: bool) -> dict[str, str]:
-    """What the release jobs have to do for the commit that is checked out."""
+def plan(here: Repository, again: bool, train: bool, folder: Path) -> dict[str, str]:
+    """What the release jobs have to do for the commit that is checked out; `folder` gets the fitted model to take."""
     key = content.key()
-    outputs = {"key": key, "make": "false", "train": "false", "run": "", "place": ""}
+    outputs = {"key": key, "make": "false", "train": "false", "run": "", "sha256": "", "overtaken": "false"}
     if done := settled(here, key, again):
         return outputs | {"why": done.why, "overtaken": str(done.overtaken).lower()}
-    found = trained(here, key)
-    train = {"train": "true"} if found.run is None else {"run": str(found.run), "place": f"{key}/{found.run}"}
-    return outputs | {"make": "true", "why": found.why, "overtaken": "false"} | train
+    if train:
+        return outputs | {"make": "true", "train": "true", "why": "somebody asked for it"}
+    found = belief.fitted(here, key, requests=policy()["train"] == "request")
+    if not found.files:
+        return outputs | {"make": "true", "train": "true", "why": found.why}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, whole in found.files.items():
+        (folder / name).write_bytes(whole)
+    return outputs | {"make": "true", "run": str(found.run), "sha256": found.sha256, "why": found.why}
 
 
 def settled(here: Repository, key: str, again: bool) -> Settled | None:
@@ -91,59 +87,32 @@ def spoken(here: Repository, entry: Json) -> Json | None:
     return next((each for each in said if run in (each["body"] or "")), None)
 
 
-def trained(here: Repository, key: str) -> Found:
-    """The run of our own pull request workflow that trained what was merged: its bytes are taken, nobody else's."""
-    for commit in git("rev-list", "--first-parent", f"--max-count={WALK}", "HEAD").split():
-        if content.key(commit) != key:
-            break
-        if (pull := pulls.merged_from(here, commit)) is None:
-            continue
-        runs = pulls.runs_of(here, pull, PULL_REQUEST)
-        if not runs and (pull["head"]["repo"] or {}).get("id") != here.id:
-            if content.key(f"{commit}^1") == key:
-                continue  # words, or what else no model follows from
-            return Found(None, f"#{pull['number']} came from a fork, whose bytes are never taken")
-        made = [run for run in runs if handed_over(here, run, key)]
-        results = {result(here, run) for run in made} if len(made) > 1 else set()
-        if len(results) > 1:
-            return Found(None, f"the runs of #{pull['number']} made different models of the same inputs")
-        if made:
-            return Found(made[0], f"run {made[0]} of #{pull['number']} trained it")
-    return Found(None, "no run of a merged pull request left the bytes of these inputs")
-
-
-def handed_over(here: Repository, run: int, key: str) -> bool:
-    """Whether a run left the bytes of a key: in the remote where there is one, else as an artifact."""
-    if remote := os.environ.get("DVC_REMOTE"):
-        return handover.has_lock(remote, f"{key}/{run}")
-    return pulls.artifact(here, run, f"pipeline-{key}") is not None
-
-
-def result(here: Repository, run: int) -> str:
-    """The digest of the model that a run trained."""
-    told = pulls.unpacked(here, run, "facts-train") or {}
-    return str(json.loads(told.get("metrics.json", b"{}")).get("model", {}).get("digest"))
-
-
 # --- what is proposed ------------------------------------------------------------------------------------------------
 
 
-def write(here: Repository, folder: Path, into: Path) -> None:
-    """Writes the promotion of what a release run left in `folder`: production/, body.md. Exits if that is amiss."""
+def write(here: Repository, folder: Path, measured: Path, into: Path) -> None:
+    """Writes the promotion of what a release run made (`folder`) and measured: production/, body.md.
+
+    Exits where that is amiss.
+    """
     problems: list[str] = []
-    told = {name: facts.read(folder / f"{name}.json", name, problems) for name in TOLD}
+    told = {name: facts.read(facts.found(measured, f"{name}.json"), name, problems) for name in TOLD}
+    told |= {name: facts.read(folder / f"{name}.json", name, problems) for name in ("explanations", "fitted")}
     told["champion"] = facts.read(facts.CHAMPION, "metrics", problems)
-    gates = [facts.read(folder / f"gate-{name}.json", "gate", problems) for name in facts.GATES]
-    if problems or told["metrics"] is None or None in gates:
-        sys.exit("\n".join(problems) or f"{folder} lacks the metrics, or the verdict of a gate")
+    gates = [facts.read(facts.found(measured, f"gate-{name}.json"), "gate", problems) for name in facts.GATES]
+    if problems or None in (told["metrics"], told["service"], told["fitted"], *gates):
+        sys.exit("\n".join(problems) or f"{measured} lacks the metrics, the service's measurements or a gate's verdict")
     if broken := sum(len(gate["violations"]) for gate in gates):
         sys.exit(f"{broken} bars are not met: what failed its gates is not proposed")
     assets = {name: summed(folder / name) for name in promotion.ASSETS}
+    made = verify.digest((folder / "model.tar").read_bytes()), assets["service.bento"]["sha256"]
+    if made != (told["metrics"]["model"]["digest"], told["service"]["bento"]):
+        sys.exit("What was measured is not what was made: start this run again")
     champion = ledger.manifest()
     manifest = promotion.entry(
         assets,
         told["metrics"],
-        lineage(here),
+        lineage(here, taken=told["fitted"]["taken"]),
         content.key(),
         os.environ.get("IMAGE") or None,
         champion["model"] if champion else None,
@@ -162,14 +131,14 @@ def summed(path: Path) -> dict[str, Any]:
     return {"sha256": hashlib.sha256(whole).hexdigest(), "bytes": len(whole)}
 
 
-def lineage(here: Repository) -> dict[str, Any]:
+def lineage(here: Repository, taken: bool) -> dict[str, Any]:
     """The commit, the pull request that brought these inputs, who approved it, and the runs."""
     commit = git("rev-parse", "HEAD")
     number, approvers = None, []
     if pull := brought(here):
         number, approvers = pull["number"], sorted(pulls.approvals(here, pull["number"]))
     ran = int(os.environ["GITHUB_RUN_ID"])
-    trained_by = int(os.environ.get("TRAINED_BY") or ran)
+    trained_by = int(os.environ["TRAINED_BY"]) if taken else ran
     return {
         "commit": commit,
         "pull_request": number,
@@ -182,7 +151,7 @@ def lineage(here: Repository) -> dict[str, Any]:
 def brought(here: Repository) -> Json | None:
     """The merged pull request that gave main its content key."""
     key, first = content.key(), git("rev-parse", "HEAD")
-    for commit in git("rev-list", "--first-parent", f"--max-count={WALK}", "HEAD").split():
+    for commit in git("rev-list", "--first-parent", f"--max-count={belief.WALK}", "HEAD").split():
         if content.key(commit) != key:
             break
         first = commit

@@ -14,7 +14,7 @@ Facts = Mapping[str, Any]
 
 def render(facts: Facts) -> str:
     """The whole report, verdict first."""
-    sections = (verdict, gates, bars, metrics, champion, slices, groups, plots, reasons, service, data, costs)
+    sections = (verdict, gates, bars, metrics, own, champion, slices, groups, plots, reasons, service, data, costs)
     return "\n".join([MARKER, *(line for section in sections for line in section(facts))]) + "\n"
 
 
@@ -70,6 +70,10 @@ def verdict(facts: Facts) -> Iterator[str]:
     yield " · ".join(f"{MARK[result]} {name}" for name, result in results.items())
     if facts["run"]["fork"] and facts["kind"] != "words":
         yield "\nFrom a fork: no GPU, no secret and no write access; main trains again after the merge."
+    if facts.get("problem"):
+        before, after = (text(name or "no name") for name in facts["problem"])
+        yield f"\n⚠️ **This replaces the problem**: {before} becomes {after}. The base branch has no measure for it, so it is"
+        yield "measured and judged by its own code and bars. Whoever owns the bars decides whether these are right."
     for problem in facts["problems"]:
         yield f"\n⚠️ {text(problem)}"
 
@@ -153,6 +157,27 @@ def metrics(facts: Facts) -> Iterator[str]:
     )
     model = measured["model"]
     yield f"\nModel {text(model['digest'])}, {model['bytes']:,} bytes. Intervals: 95%, bootstrap."
+
+
+def own(facts: Facts) -> Iterator[str]:
+    """What the change measured of itself, where that differs from what the base's code measured."""
+    theirs, measured = facts.get("own"), facts["metrics"]
+    if not theirs or measured is None or facts.get("problem"):
+        return
+    value = {name: (theirs["metrics"].get(name) or {}).get("value") for name in measured["metrics"]}
+    apart = [name for name, ours in measured["metrics"].items() if not same(ours["value"], value[name])]
+    if apart:
+        yield "\n⚠️ **The change measures otherwise**: its own code finds other values than that of the base branch, which"
+        yield "count until the merge.\n"
+        yield from table(
+            ["", "by the base's code", "by the change's own"],
+            ([words(name), number(measured["metrics"][name]["value"]), number(value[name])] for name in apart),
+        )
+
+
+def same(one: float | None, other: float | None) -> bool:
+    """Whether two measurements of one thing agree."""
+    return one == other or (one is not None and other is not None and abs(one - other) < 1e-6)
 
 
 def slices(facts: Facts) -> Iterator[str]:

@@ -43,7 +43,8 @@ git("config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")
 wish, kept = wanted()
 places = given.get("SPARSE-CHECKOUT", "").split("\n")
 # Like the real action: what is not checked out is not fetched either, and later only with a token that is kept.
-less = ["--filter=blob:none"] if any(places) else []
+chosen = given.get("FILTER") or ("blob:none" if any(places) else "")
+less = [f"--filter={chosen}"] if chosen else []
 if given["FETCH-DEPTH"] == "0":
     git(*signed, "fetch", "--quiet", *less, "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*")
 depth = [] if given["FETCH-DEPTH"] == "0" else ["--no-tags", f"--depth={given['FETCH-DEPTH']}"]
