@@ -101,6 +101,16 @@ def verify(file: Path) -> None:
     print("Every byte is there, and is what was released")
 
 
+def show_platform(revision: str | None) -> None:
+    """Writes what the repository runs on as step outputs, such as `gpu-runner`; prints it where no step takes them."""
+    from gitops import platform
+
+    values = platform.at(revision) if revision else platform.here()
+    if os.environ.get("GITHUB_OUTPUT"):
+        output(**{name.replace("_", "-"): value for name, value in values.items()})
+    print(*(f"{name}: {value or 'off'}" for name, value in values.items()), sep="\n")
+
+
 def plan_release(folder: Path) -> None:
     """Says what there is to release, and whose fitted model to take, which it puts into a folder."""
     from gitops import pulls, release
@@ -201,6 +211,10 @@ def main() -> None:
     bundle.add_argument("--without-rows", action="store_true", help="for what is kept for longer than the run")
     command("report", "the step summary and the comment", "facts")
     command("verify", "whether a promotion is what it says", "gate")
+    platform = command("platform", "what the repository runs on, as step outputs")
+    platform.add_argument(
+        "revision", nargs="?", help="the commit whose platform.yaml counts; else the working folder's"
+    )
     command("plan-release", "what main has to release, and whose fitted model to take", "folder")
     command("pack", "collect what is to be released", "folder")
     command(
@@ -247,6 +261,8 @@ def run(asked: argparse.Namespace) -> None:
             report(asked.facts)
         case "verify":
             verify(asked.gate)
+        case "platform":
+            show_platform(asked.revision)
         case "plan-release":
             plan_release(asked.folder)
         case "pack":
