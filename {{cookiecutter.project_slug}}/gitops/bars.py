@@ -124,7 +124,7 @@ def together(head: Mapping[str, Gate], base: Mapping[str, Gate]) -> dict[str, Ga
 
 
 def files() -> list[str]:
-    """The base's policies, and where it says which slices and groups are measured: a bar holds for those alone."""
+    """The base's policies, and where it says where the rows come from that the bars are held against."""
     return [*sorted(str(path) for path in POLICIES.glob("*.yaml")), str(PARAMS)]
 
 
@@ -151,9 +151,13 @@ def between(file: str, before: str, after: str | None) -> Iterator[Change]:
 
 
 def bars_of(file: str, text: str) -> Any:
-    """What of a file is bars: all of a policy, and of the knobs what is measured. Raises KeyError, TypeError."""
+    """What of a file is bars: all of a policy, and of the knobs where the rows come from. Raises KeyError, TypeError."""
     tree = yaml.safe_load(text)
-    return {"evaluate": tree["evaluate"]} if file == str(PARAMS) else tree
+    if file != str(PARAMS):
+        return tree
+    source, pinned = tree["data"]["source"], tree["data"].get("snapshot")
+    rows = {"source": source, "snapshot": "pinned" if pinned else "not pinned"}
+    return {"data": rows, "simulate": tree.get("simulate") or {}}  # whoever has real data deletes the simulator
 
 
 def flat(tree: Any, place: str = "") -> dict[str, Any]:

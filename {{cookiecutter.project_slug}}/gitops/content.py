@@ -12,6 +12,7 @@ READ = (
     "dvc.yaml",
     "params.yaml",
     "pipeline",
+    "policies/evaluation.yaml",
     "policies/log.yaml",
     "requirements-service.txt",
     "requirements-train.txt",

@@ -24,7 +24,7 @@ def gather(
 ) -> dict[str, Any]:
     """All facts that the report speaks of; what a file lacks is None, what is wrong with it is a problem."""
     problems: list[str] = []
-    plan, runs_on = needs["plan"]["outputs"], platform.read(platform.PATH.read_text())
+    plan, runs_on = needs["plan"]["outputs"], platform.here()
     pull_request = event.get("pull_request")
     gates = {name: read(verdict(folder, name), "gate", problems) for name in ("promotion", *GATES)}
     return {

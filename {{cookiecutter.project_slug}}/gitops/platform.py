@@ -58,7 +58,7 @@ KEYS = {
         "robot", r"[A-Za-z0-9_][A-Za-z0-9_.$@+-]*", "whoever started the run logs in to the registry"
     ),
     "mlflow_tracking_uri": Key(
-        "https://mlflow.example.org", rf"https?://{ADDRESS}", "no server mirrors what git holds", databricks
+        "https://mlflow.example.org", rf"(https?|sqlite)://{ADDRESS}", "no server mirrors what git holds", databricks
     ),
     "prediction_log": Key(
         "s3://bucket/predictions",

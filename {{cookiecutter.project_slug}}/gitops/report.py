@@ -131,8 +131,10 @@ def bars(facts: Facts) -> Iterator[str]:
         yield "\nThis change had to meet the bars of both: what it makes stricter holds already, what it makes looser"
         yield "does not yet. An owner of `policies/`, see `CODEOWNERS`, has to approve; from the merge on the new bars"
         yield "count."
+    if any(each.file == "policies/evaluation.yaml" for each in moved):
+        yield "\nNo bar holds for what `policies/evaluation.yaml` no longer measures: whoever approves this approves that."
     if any(each.file == "params.yaml" for each in moved):
-        yield "\nNo bar holds for what `params.yaml` no longer measures: whoever approves this approves that."
+        yield "\nThe rows no longer come from where they came from: whoever approves this approves what is measured on them."
 
 
 MOVED = {"looser": "⚠️ looser", "removed": "⚠️ removed"}

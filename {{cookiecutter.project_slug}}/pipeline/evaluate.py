@@ -17,6 +17,7 @@ import polars as pl
 
 from pipeline import model, params, rows
 from pipeline.params import BadInput, run_stage
+from pipeline.policy.bars import load
 from pipeline.schema import ENTITY, ID, LABEL, TIME
 
 SOURCE = Path("data/transactions.parquet")
@@ -67,7 +68,7 @@ class Judged:
         if not 0 < self.label.sum() < len(self.label):
             raise BadInput(
                 f"the test days hold {len(self.label)} judged rows, {int(self.label.sum())} of them with {LABEL} 1: "
-                "nothing can be measured; move data.until or lengthen split.test in params.yaml"
+                f"nothing can be measured; move data.until in params.yaml, or lengthen split.test in {params.EVALUATION}"
             )
 
     @property
@@ -292,7 +293,8 @@ def slices(
         name = part.get("column")
         if name not in table.columns:
             raise BadInput(
-                f"params.yaml: evaluate.{knob} names the column {name!r}; it may be one of {', '.join(table.columns)}"
+                f"{params.EVALUATION}: evaluate.{knob} names the column {name!r}; "
+                f"it may be one of {', '.join(table.columns)}"
             )
         column = table[name].to_numpy()
         if "value" in part:
@@ -361,7 +363,7 @@ def evaluate(table: pl.DataFrame, scores: dict[str, np.ndarray], knobs: dict[str
 
 
 def main() -> None:
-    knobs = params.load()
+    knobs = params.load() | load("evaluation")
     days, delay = params.days(knobs), knobs["features"]["delay"]
     table = rows.between(days.train[0], days.test[1])
     tested = judged(table, days.test, delay, knobs["evaluate"]["known"])

@@ -23,7 +23,7 @@ import fsspec
 import polars as pl
 import yaml
 
-from pipeline.params import BadInput, days, load, run_stage, unwritable
+from pipeline.params import EVALUATION, BadInput, days, load, run_stage, unwritable
 from pipeline.places import opened
 from pipeline.schema import ID, SOURCE, TIME
 
@@ -121,7 +121,8 @@ def missing_files(source: str, missing: Sequence[date], expected: Sequence[date]
     holds = f"it holds {held[0]} to {held[-1]}" if held else "it holds no file named YYYY-MM-DD.parquet"
     return listing(
         f"data.source {source}: {len(missing)} of the {len(expected)} daily files from {expected[0]} to {expected[-1]} "
-        f"are missing ({holds}); add them, or move data.until, split and features in {PARAMS} to days that are there",
+        f"are missing ({holds}); add them, or move data.until and features in {PARAMS}, or split in {EVALUATION}, "
+        "to days that are there",
         [f"{day}.parquet" for day in missing],
     )
 

@@ -1,4 +1,4 @@
-"""The knobs of params.yaml, and the days that they imply."""
+"""The knobs of params.yaml and policies/evaluation.yaml, and the days that they imply."""
 
 import errno
 import os
@@ -60,25 +60,50 @@ class Days:
     test: tuple[date, date]  # ends on `data.until`; the label delay lies between train and test
 
 
+EVALUATION = Path("policies/evaluation.yaml")
+"""Beside params.yaml. The owners of the bars own it, as what measures a model is no experiment's knob."""
+MEASURES = ("split", "evaluate")
+"""Its blocks."""
+
+
 def load(path: Path | str = "params.yaml") -> dict[str, Any]:
-    """The parameters as a dictionary. Raises BadInput where the file cannot be read."""
+    """The blocks of params.yaml and those of policies/evaluation.yaml beside it.
+
+    Raises BadInput where one of the files cannot be read, or a block is not where it has to stand.
+    """
+    evaluation = Path(path).parent / EVALUATION
+    knobs, measures = blocks(Path(path), "data", "features"), blocks(evaluation, *MEASURES)
+    for file, strays, other in (
+        (path, [name for name in knobs if name in MEASURES], evaluation),
+        (evaluation, [name for name in measures if name not in MEASURES], path),
+    ):
+        if strays:
+            raise BadInput(f"{file}: `{strays[0]}:` has to stand in {other} alone; move it there")
+    return knobs | measures
+
+
+def blocks(path: Path, *needed: str) -> dict[str, Any]:
+    """The blocks of a file of knobs. Raises BadInput where it cannot be read, or lacks one that is needed."""
     try:
-        params = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError) as error:
+        found = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        listed = " and ".join(f"`{name}:`" for name in needed)
+        raise BadInput(f"{path}: is not there, and {listed} have to stand in it; restore it from git") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadInput(f"{path}: {error}") from None
-    blocks = params if isinstance(params, dict) else {}
-    if lost := [name for name in ("data", "features", "split") if not isinstance(blocks.get(name), dict)]:
+    known = found if isinstance(found, dict) else {}
+    if lost := [name for name in needed if not isinstance(known.get(name), dict)]:
         raise BadInput(f"{path}: there is no block `{lost[0]}:` with knobs in it; restore it from git")
-    return blocks
+    return known
 
 
 def days(params: dict[str, Any]) -> Days:
     """The protocol's days: train, then the label delay, then test, the last on `data.until`."""
     until = day(params["data"]["until"], "data.until")
     delay = timedelta(days=params["features"]["delay"])
-    test_first = until - timedelta(days=params["split"]["test"] - 1)
+    test_first = until - timedelta(days=count(params, "test") - 1)
     train_last = test_first - delay - timedelta(days=1)
-    train_first = train_last - timedelta(days=params["split"]["train"] - 1)
+    train_first = train_last - timedelta(days=count(params, "train") - 1)
     since = train_first - timedelta(days=max(params["features"]["windows"], default=0)) - delay
     return Days(since, (train_first, train_last), (test_first, until))
 
@@ -89,3 +114,11 @@ def day(value: Any, knob: str) -> date:
         return date.fromisoformat(str(value))
     except ValueError:
         raise BadInput(f'params.yaml: {knob} is {value!r}; write a day such as "2018-08-14"') from None
+
+
+def count(params: dict[str, Any], part: str) -> int:
+    """How many days a part of the split has. Raises BadInput with its name."""
+    value = params["split"].get(part)
+    if type(value) is not int or value < 1:
+        raise BadInput(f"{EVALUATION}: split.{part} is {value!r}; write whole days, 1 or more")
+    return value

@@ -20,7 +20,7 @@ def between(first: date, last: date) -> pl.DataFrame:
     except (OSError, pl.exceptions.PolarsError) as error:
         raise BadInput(f"{FEATURES}: {error}; make it with `dvc repro features`") from None
     if rows.is_empty():
-        raise BadInput(f"{FEATURES} holds no row from {first} to {last}; check data.until and split in params.yaml")
+        raise BadInput(f"{FEATURES} holds no row from {first} to {last}; check data.until in params.yaml, and split in policies/evaluation.yaml")
     return rows
 
 

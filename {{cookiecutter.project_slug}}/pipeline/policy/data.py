@@ -41,7 +41,7 @@ def judge_rows(measured: Measured, policy: Bars) -> Iterator[Violation]:
             file=measured["file"],
             value=f"{rows:,} rows",
             bar=f"at least {least:,}",
-            next="read more days (split.train in params.yaml), or find out why the source delivers so few",
+            next="read more days (split.train in policies/evaluation.yaml), or find out why the source delivers so few",
         )
     duplicates = measured["duplicates"]
     if duplicates and duplicates["rows"] > policy["duplicates"] * rows:
@@ -115,7 +115,7 @@ def judge_days(measured: Measured, policy: Bars) -> Iterator[Violation]:
             value=f"{len(days['missing'])} days of {span} have no row",
             bar=f"at most {bars['missing']}",
             examples=tuple(days["missing"][:EXAMPLES]),
-            next="deliver the days to data.source, or move data.until, split and features in params.yaml",
+            next="deliver the days to data.source, or move data.until and features in params.yaml",
         )
     if days["behind"] > bars["behind"]:
         yield Violation(

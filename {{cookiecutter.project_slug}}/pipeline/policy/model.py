@@ -103,7 +103,7 @@ def judge_fairness(metrics: Measured, policy: Bars) -> Iterator[Violation]:
                 file="metrics.json",
                 value="not measured",
                 bar="groups of people that are measured",
-                next=f"name them under evaluate.groups in params.yaml; there is {nearest(name, metrics['fairness'])}",
+                next=f"name them under evaluate.groups in policies/evaluation.yaml; there is {nearest(name, metrics['fairness'])}",
             )
             continue
         groups, pairs = metrics["fairness"][name]["groups"], metrics["fairness"][name]["differences"]
