@@ -151,7 +151,7 @@ def between(file: str, before: str, after: str | None) -> Iterator[Change]:
 
 
 def bars_of(file: str, text: str) -> Any:
-    """What of a file is bars: all of a policy, and of the knobs where the rows come from. Raises KeyError, TypeError."""
+    """What of a file is bars: all of a policy; of the knobs where the rows come from. Raises KeyError, TypeError."""
     tree = yaml.safe_load(text)
     if file != str(PARAMS):
         return tree

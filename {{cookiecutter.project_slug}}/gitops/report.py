@@ -132,9 +132,11 @@ def bars(facts: Facts) -> Iterator[str]:
         yield "does not yet. An owner of `policies/`, see `CODEOWNERS`, has to approve; from the merge on the new bars"
         yield "count."
     if any(each.file == "policies/evaluation.yaml" for each in moved):
-        yield "\nNo bar holds for what `policies/evaluation.yaml` no longer measures: whoever approves this approves that."
+        yield "\nNo bar holds for what `policies/evaluation.yaml` no longer measures: whoever approves this approves"
+        yield "that."
     if any(each.file == "params.yaml" for each in moved):
-        yield "\nThe rows no longer come from where they came from: whoever approves this approves what is measured on them."
+        yield "\nThe rows no longer come from where the base's come from, see `params.yaml`: whoever approves this approves"
+        yield "that the model is measured on them."
 
 
 MOVED = {"looser": "⚠️ looser", "removed": "⚠️ removed"}

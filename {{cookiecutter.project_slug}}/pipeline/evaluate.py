@@ -68,7 +68,8 @@ class Judged:
         if not 0 < self.label.sum() < len(self.label):
             raise BadInput(
                 f"the test days hold {len(self.label)} judged rows, {int(self.label.sum())} of them with {LABEL} 1: "
-                f"nothing can be measured; move data.until in params.yaml, or lengthen split.test in {params.EVALUATION}"
+                "nothing can be measured; move data.until in params.yaml, or lengthen split.test in "
+                f"{params.EVALUATION}"
             )
 
     @property

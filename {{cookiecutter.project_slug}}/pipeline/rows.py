@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from pipeline.params import BadInput
+from pipeline.params import EVALUATION, BadInput
 from pipeline.schema import ID, LABEL, SOURCE, TIME
 
 FEATURES = Path("data/features.parquet")
@@ -20,7 +20,9 @@ def between(first: date, last: date) -> pl.DataFrame:
     except (OSError, pl.exceptions.PolarsError) as error:
         raise BadInput(f"{FEATURES}: {error}; make it with `dvc repro features`") from None
     if rows.is_empty():
-        raise BadInput(f"{FEATURES} holds no row from {first} to {last}; check data.until in params.yaml, and split in policies/evaluation.yaml")
+        raise BadInput(
+            f"{FEATURES} holds no row from {first} to {last}; check data.until in params.yaml, and split in {EVALUATION}"
+        )
     return rows
 
 

@@ -1,7 +1,7 @@
 """A small table of feature rows, a model that nobody trained, and a folder for the stages after `features`."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ def feature_rows(number: int = 4000) -> pl.DataFrame:
 
 
 def knobs(**changes: dict[str, Any]) -> dict[str, Any]:
-    """The repository's params.yaml, with a network and a bootstrap that take a moment, and the `changes` by block."""
+    """The repository's knobs, with a network and a bootstrap that take a moment, and the `changes` by block."""
     small: dict[str, dict[str, Any]] = {
         "data": {"until": str(UNTIL)},
         "split": {"train": 10, "test": 3},
@@ -55,6 +55,16 @@ def knobs(**changes: dict[str, Any]) -> dict[str, Any]:
         for block, values in change.items():
             blocks[block] = blocks[block] | values
     return blocks
+
+
+def write_knobs(folder: Path, knobs: Mapping[str, Any]) -> None:
+    """The knobs in params.yaml and policies/evaluation.yaml, where each has to stand, and the latter's schema."""
+    measures = {name: knobs[name] for name in params.MEASURES}
+    written = {"params.yaml": {name: knobs[name] for name in knobs.keys() - measures.keys()}}
+    for name, blocks in {**written, str(params.EVALUATION): measures}.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(yaml.safe_dump(blocks))
+    shutil.copytree(ROOT / "policies" / "schemas", folder / "policies" / "schemas", dirs_exist_ok=True)
 
 
 def write_model(
@@ -81,7 +91,7 @@ def write_model(
 def workspace(folder: Path, **changes: dict[str, Any]) -> Path:
     """A folder with the code, small knobs and a table of feature rows."""
     shutil.copytree(ROOT / "pipeline", folder / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "params.yaml").write_text(yaml.safe_dump(knobs(**changes)))
+    write_knobs(folder, knobs(**changes))
     (folder / "data").mkdir()
     feature_rows().write_parquet(folder / "data" / "features.parquet")
     return folder

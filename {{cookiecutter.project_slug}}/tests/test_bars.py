@@ -170,22 +170,51 @@ def test_a_policy_that_is_removed_takes_every_bar_with_it() -> None:
     assert len(moved(None)) == 4
 
 
-KNOBS = """\
+NIGHT = "    - {column: tx_during_night, value: 1}\n"
+
+
+def test_a_slice_that_is_measured_no_more_is_a_bar_that_is_gone(base: Path) -> None:
+    before = Path("policies/evaluation.yaml").read_text()
+    (change,) = bars.between("policies/evaluation.yaml", before, before.replace(NIGHT, ""))
+    assert change[1:] == ("evaluate.slices (column tx_during_night, value 1)", "measured", "–", "removed")
+
+
+PARAMS = """\
+data: {source: simulate, until: "2018-08-14", snapshot: null}
+simulate: {seed: 0, drift: null}
 train: {epochs: 3}
-evaluate:
-  resamples: 200
-  slices:
-    - {column: tx_amount, from: 0, to: 50}
-    - {column: tx_during_night, value: 1}
 """
 
 
-def test_a_slice_that_is_measured_no_more_is_a_bar_that_is_gone() -> None:
-    fewer = KNOBS.replace("    - {column: tx_during_night, value: 1}\n", "").replace("epochs: 3", "epochs: 4")
-    (change,) = bars.between("params.yaml", KNOBS, fewer)
-    assert change[1:] == ("evaluate.slices (column tx_during_night, value 1)", "measured", "–", "removed")
-    for broken in ("train: {}", "[]", "{"):
-        assert [each.how for each in bars.between("params.yaml", KNOBS, broken)] == ["removed"]
+@pytest.mark.parametrize(
+    ("old", "new", "found"),
+    [
+        ("epochs: 3", "epochs: 4", []),
+        ("2018-08-14", "2018-08-21", []),
+        ("source: simulate", "source: days", [("data.source", "simulate", "days", "changed")]),
+        ("snapshot: null", "snapshot: 'sha256:0'", [("data.snapshot", "not pinned", "pinned", "changed")]),
+        ("seed: 0", "seed: 1", [("simulate.seed", "0", "1", "changed")]),
+        (
+            "simulate: {seed: 0, drift: null}\n",
+            "",
+            [("simulate.seed", "0", "–", "removed"), ("simulate.drift", "None", "–", "removed")],
+        ),
+    ],
+)
+def test_of_the_knobs_it_counts_where_the_rows_come_from(
+    old: str, new: str, found: list[tuple[str, str, str, str]]
+) -> None:
+    assert [each[1:] for each in bars.between("params.yaml", PARAMS, PARAMS.replace(old, new))] == found
+
+
+def test_another_snapshot_is_no_other_bar() -> None:
+    before, after = (PARAMS.replace("snapshot: null", f"snapshot: 'sha256:{number}'") for number in range(2))
+    assert list(bars.between("params.yaml", before, after)) == []
+
+
+@pytest.mark.parametrize("broken", ["train: {}", "data: []", "data: simulate", "[]", "{", ""])
+def test_knobs_that_name_no_source_are_shown(broken: str) -> None:
+    assert [each.how for each in bars.between("params.yaml", PARAMS, broken)] == ["removed"]
 
 
 def test_the_report_lists_bars_that_change_and_who_approves(base: Path) -> None:
@@ -196,7 +225,10 @@ def test_the_report_lists_bars_that_change_and_who_approves(base: Path) -> None:
     text = html.unescape("\n".join(report.bars({"bars": [change._replace(after="| <b>9999")]})))
     assert "policies/service.yaml" in text and "latency_ms.p99" in text and "CODEOWNERS" in text
     assert "| <b>" not in "\n".join(report.bars({"bars": [change._replace(after="| <b>9999")]}))
-    texts["params.yaml"] = Path("params.yaml").read_text().replace("    - {column: tx_during_night, value: 1}\n", "")
-    assert "params.yaml" in {each.file for each in bars.changes(texts)}
+    assert "no longer" not in text
+    measures = Path("policies/evaluation.yaml").read_text()
+    texts["policies/evaluation.yaml"] = measures.replace(NIGHT, "")
     assert "no longer measures" in "\n".join(report.bars({"bars": bars.changes(texts)}))
+    texts["params.yaml"] = Path("params.yaml").read_text().replace("source: simulate", "source: days")
+    assert "no longer come from" in "\n".join(report.bars({"bars": bars.changes(texts)}))
     assert list(report.bars({"bars": []})) == list(report.bars({})) == []

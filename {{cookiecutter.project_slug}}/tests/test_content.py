@@ -44,6 +44,8 @@ def commit(**files: str) -> str:
         ({"README.md": "other\n"}, True),
         ({"tests/test_x.py": "assert True\n"}, True),
         ({"params.yaml": "a: 2\n"}, False),
+        ({"policies/evaluation.yaml": "a: 2\n"}, False),
+        ({"policies/model.yaml": "a: 2\n"}, True),
         ({"pipeline/train.py": "x = 2\n"}, False),
         ({"pipeline/new.py": "x = 2\n"}, False),
         ({"requirements-train.txt": "torch==2\n"}, False),

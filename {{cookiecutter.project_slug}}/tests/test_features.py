@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-import yaml
 from polars.testing import assert_frame_equal
 
 from pipeline import features, params, simulate
 from pipeline.params import BadInput
 from pipeline.schema import ID, LABEL, TIME, feature_row
 from tests import reference
+from tests.tables import write_knobs
 
 HANDBOOK = os.environ.get("HANDBOOK", "")
 real = pytest.mark.skipif(not HANDBOOK, reason="HANDBOOK names no folder of the public data")
@@ -245,10 +245,11 @@ def stage(simulated: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "data": {"until": "2018-05-31"},
         "features": {"windows": [1, 7], "delay": 3},
         "split": {"train": 7, "test": 7},
+        "evaluate": {},
     }
     monkeypatch.chdir(tmp_path)
     Path("data").mkdir()
-    Path("params.yaml").write_text(yaml.safe_dump(knobs))
+    write_knobs(tmp_path, knobs)
     simulated.write_parquet("data/transactions.parquet")
     return knobs
 

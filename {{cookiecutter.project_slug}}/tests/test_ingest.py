@@ -20,8 +20,9 @@ import pytest
 import yaml
 
 from pipeline import ingest
-from pipeline.params import BadInput
+from pipeline.params import BadInput, load
 from pipeline.schema import ID, LABEL, SOURCE, TIME
+from tests.tables import write_knobs
 
 ROOT = Path(ingest.__file__).parents[1]
 FIRST, LAST = date(2020, 1, 1), date(2020, 1, 5)
@@ -29,6 +30,7 @@ PARAMS: dict[str, Any] = {
     "data": {"source": "days", "until": "2020-01-05", "snapshot": None},
     "features": {"windows": [1], "delay": 1},
     "split": {"train": 1, "test": 1},
+    "evaluate": {},
 }
 
 
@@ -57,7 +59,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for offset in range(5):
         day = FIRST + timedelta(days=offset)
         rows(day).write_parquet(days / f"{day}.parquet")
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(PARAMS))
+    write_knobs(tmp_path, PARAMS)
     return days
 
 
@@ -329,7 +331,7 @@ def test_a_write_that_fails_leaves_what_was_made(tmp_path: Path) -> None:
 
 def test_a_snapshot_pins_names_and_bytes(folder: Path) -> None:
     ingest.main(["--snapshot"])
-    pinned = yaml.safe_load(Path("params.yaml").read_text())
+    pinned = load()
     assert re.fullmatch("sha256:[0-9a-f]{64}", pinned["data"]["snapshot"])
     assert ingest.transactions(pinned).height == 20
 
@@ -338,7 +340,7 @@ def test_a_snapshot_pins_names_and_bytes(folder: Path) -> None:
     assert "restore the files" in said and "`make snapshot`" in said
 
     ingest.main(["--snapshot"])
-    again = yaml.safe_load(Path("params.yaml").read_text())
+    again = load()
     assert again["data"]["snapshot"] != pinned["data"]["snapshot"]
     assert ingest.transactions(again).height == 21
 
@@ -381,8 +383,8 @@ def test_what_is_not_pinned_is_said(folder: Path, capsys: pytest.CaptureFixture[
 
 
 def test_the_simulator_needs_no_pin(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = yaml.safe_dump(with_data(source="simulate"))
-    Path("params.yaml").write_text(before)
+    write_knobs(Path(), with_data(source="simulate"))
+    before = Path("params.yaml").read_text()
     ingest.main(["--snapshot"])
     assert "nothing to pin" in capsys.readouterr().out
     assert Path("params.yaml").read_text() == before
@@ -404,7 +406,7 @@ def test_dvc_gives_back_what_a_failed_run_removed(folder: Path) -> None:
     """DVC removes a stage's outputs before it runs. `persist: true` would leave them, but out of the run-cache."""
     stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["ingest"]
     Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"ingest": stage}}))
-    Path("params.yaml").write_text(yaml.safe_dump({**PARAMS, "simulate": {}}))
+    write_knobs(Path(), {**PARAMS, "simulate": {}})
     shutil.copytree(ROOT / "pipeline", "pipeline")
     assert subprocess.run(["git", "init", "--quiet"]).returncode == dvc("init").returncode == 0
     assert dvc("repro").returncode == 0

@@ -18,7 +18,7 @@ import yaml
 from gitops import facts
 from pipeline import ingest, log, model, monitor, params, policy, reference, schema
 from pipeline.schema import ID, LABEL, TIME
-from tests.tables import ROOT, knobs, write_model
+from tests.tables import ROOT, knobs, write_knobs, write_model
 
 INPUTS = tuple(c for c in schema.feature_row((1,)) if c.name in ("tx_amount", "tx_during_weekend", "tx_during_night"))
 NAMES = [column.name for column in INPUTS]
@@ -95,8 +95,8 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "source").mkdir()
     for (day,), table in rows.group_by(DAY):
         table.select(column.name for column in schema.SOURCE).write_parquet(folder / "source" / f"{day}.parquet")
-    (folder / "params.yaml").write_text(yaml.safe_dump(knobs(data={"until": str(UNTIL), "source": "source"})))
     shutil.copytree(ROOT / "policies", folder / "policies")
+    write_knobs(folder, knobs(data={"until": str(UNTIL), "source": "source"}))
     bars = yaml.safe_load((folder / "policies/drift.yaml").read_text())
     bars |= {
         "window": {"days": 7, "minimum_days": 3, "rows": 2_000, "grace_days": 7, "silent_days": 3},

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import yaml
 from nbclient import NotebookClient
 
-from tests.tables import write_model
+from pipeline import params
+from tests.tables import write_knobs, write_model
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = ROOT / "notebooks/explore.ipynb"
@@ -22,11 +22,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("made")
     shutil.copytree(ROOT / "pipeline", root / "pipeline")
     (root / "notebooks").mkdir()
-    knobs = yaml.safe_load((ROOT / "params.yaml").read_text())
+    knobs = params.load(ROOT / "params.yaml")
     knobs["data"] |= {"source": "simulate", "until": "2018-07-10", "snapshot": None}
     knobs["simulate"] |= {"customers": 300, "terminals": 600, "radius": 15}
     knobs["split"] |= {"train": 14, "test": 7}
-    (root / "params.yaml").write_text(yaml.safe_dump(knobs))
+    write_knobs(root, knobs)
     for stage in ("ingest", "features"):
         subprocess.run([sys.executable, "-m", f"pipeline.{stage}"], cwd=root, check=True)
     write_model(root / "model")

@@ -52,6 +52,18 @@ BARS: dict[str, dict[str, Any]] = {
         "contamination": 0,
     },
     "service": {"ready_seconds": 30, "broken": 0, "errors": 0, "latency_ms": {"p50": 50, "p99": 250}},
+    "evaluation": {
+        "split": {"train": 42, "test": 7},
+        "evaluate": {
+            "known": 7,
+            "resamples": 200,
+            "confidence": 0.95,
+            "seed": 0,
+            "alerts": 0.01,
+            "slices": [{"column": "tx_amount", "from": 0, "to": 50}, {"column": "tx_during_night", "value": 1}],
+            "groups": {"use": [{"column": "customer_nb_tx_7d", "to": 15}]},
+        },
+    },
 }
 DAYS = [f"2018-08-{day:02}" for day in range(1, 15)]
 
@@ -503,6 +515,20 @@ def refusal(name: str) -> str:
         ("model", lambda rules: rules["metrics"]["roc_auc"].update(min=1), "did you mean `minimum`?"),
         ("model", lambda rules: rules.update(slice={}), "did you mean `slices`?"),
         ("model", lambda rules: rules.update(metrics={}), "metrics: {} should be non-empty"),
+        ("evaluation", lambda rules: rules.update(splt={}), "splt is no bar here; did you mean `split`?"),
+        ("evaluation", lambda rules: rules["split"].update(test=0), "split.test: 0 is less than the minimum of 1"),
+        ("evaluation", lambda rules: rules["evaluate"].pop("known"), "evaluate: 'known' is a required property"),
+        (
+            "evaluation",
+            lambda rules: rules["evaluate"]["slices"][1].update(valeu=1),
+            "evaluate.slices.1.valeu is no bar here; did you mean `value`?",
+        ),
+        ("evaluation", lambda rules: rules["evaluate"]["slices"][0].update(value=1), "has too many properties"),
+        (
+            "evaluation",
+            lambda rules: rules["evaluate"]["groups"]["use"][0].pop("to"),
+            "evaluate.groups.use.0: {'column': 'customer_nb_tx_7d'} does not have enough properties",
+        ),
     ],
 )
 def test_a_mistake_in_a_policy_is_named(folder: Path, name: str, change: Change, words: str) -> None:
@@ -604,6 +630,6 @@ def test_what_was_judged_is_kept_for_the_report(folder: Path) -> None:
     assert kept == {"violations": [], "not_judged": ["slices: metrics.json has none"]}
 
 
-@pytest.mark.parametrize("name", policy.JUDGES)
-def test_the_bars_of_this_repository_are_as_their_schema_says(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(path.stem for path in POLICIES.glob("*.yaml")))
+def test_the_policies_of_this_repository_are_as_their_schema_says(name: str) -> None:
     assert policy.load(name, POLICIES)

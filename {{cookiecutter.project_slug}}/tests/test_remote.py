@@ -19,8 +19,9 @@ import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 
-from pipeline import ingest
+from pipeline import ingest, params
 from pipeline.params import BadInput
+from tests.tables import write_knobs
 
 ROOT = Path(__file__).parents[1]
 TINY: dict[str, dict[str, Any]] = {
@@ -93,9 +94,8 @@ def trained(machine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore", "policies/log.yaml"):
         (repository / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, repository / name)
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params = {block: {**knobs, **TINY.get(block, {})} for block, knobs in params.items()}
-    (repository / "params.yaml").write_text(yaml.safe_dump(params))
+    blocks = params.load(ROOT / "params.yaml")
+    write_knobs(repository, {block: {**knobs, **TINY.get(block, {})} for block, knobs in blocks.items()})
     run(repository, "git", "init", "--quiet")
     commit(repository)
     run(repository, "dvc", "repro", "--quiet", *TARGETS)
@@ -175,9 +175,9 @@ def test_another_knob_trains_again(trained: Path, machine: Path, tmp_path: Path)
     clone = tmp_path / "clone"
     run(trained, "git", "clone", "--quiet", str(trained), str(clone))
     shutil.copytree(trained / ".dvc" / "cache", clone / ".dvc" / "cache")
-    params = yaml.safe_load((clone / "params.yaml").read_text())
-    params["train"]["seed"] += 1
-    (clone / "params.yaml").write_text(yaml.safe_dump(params))
+    knobs = yaml.safe_load((clone / "params.yaml").read_text())
+    knobs["train"]["seed"] += 1
+    (clone / "params.yaml").write_text(yaml.safe_dump(knobs))
     machine.unlink(missing_ok=True)
     run(clone, "dvc", "repro", *TARGETS)
     ran = machine.read_text().split("\n")[:-1]
@@ -190,15 +190,15 @@ def test_a_bucket_is_a_source(trained: Path, s3: str, tmp_path: Path, monkeypatc
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
     fsspec.filesystem("s3").clear_instance_cache()
     bucket = fsspec.filesystem("s3", endpoint_url=s3)
-    params = yaml.safe_load((trained / "params.yaml").read_text())
+    knobs = params.load(trained / "params.yaml")
     whole = pl.read_parquet(trained / ingest.TRANSACTIONS)
     for (day,), rows in whole.group_by(pl.col("tx_datetime").dt.date()):
         rows.write_parquet(tmp_path / "day")
         bucket.put_file(tmp_path / "day", f"bucket/some days/{day}.parquet")
-    params["data"]["source"] = "s3://bucket/some days"
-    assert ingest.transactions(params).equals(whole)
+    knobs["data"]["source"] = "s3://bucket/some days"
+    assert ingest.transactions(knobs).equals(whole)
 
     for source in ("s3://bucket/nothing", "s3://no-such-bucket/days"):
-        params["data"]["source"] = source
+        knobs["data"]["source"] = source
         with pytest.raises(BadInput, match=f"data.source {source}: "):
-            ingest.transactions(params)
+            ingest.transactions(knobs)

@@ -3,7 +3,6 @@
 import errno
 import os
 import resource
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import pytest
 
 from pipeline import log, params
 from pipeline.params import BadInput
+from tests.tables import write_knobs
 
 ROOT = Path(params.__file__).parents[1]
 
@@ -60,7 +60,7 @@ def test_a_part_of_the_log_that_finds_no_room_takes_none(tmp_path: Path) -> None
 @pytest.mark.parametrize("command", ["pipeline.ingest", "gitops bundle", "gitops restore"])
 def test_a_command_ends_with_a_sentence(tmp_path: Path, command: str) -> None:
     """Files of a kilobyte at most, which root is held to as well; polars and tarfile each have words of their own."""
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    write_knobs(tmp_path, params.load(ROOT / "params.yaml"))
     (tmp_path / "dvc.lock").write_text("x" * 20_000)
     environment = os.environ | {"PYTHONPATH": str(ROOT), "GITHUB_OUTPUT": str(tmp_path / "output")}
     if command == "gitops restore":

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from datetime import date, datetime, timedelta
 from math import inf, nan
 from pathlib import Path
@@ -10,11 +9,11 @@ from typing import Any
 
 import polars as pl
 import pytest
-import yaml
 
 from pipeline import ingest, validate
 from pipeline.params import BadInput, Days, load
 from pipeline.schema import ID, LABEL, SOURCE, TIME
+from tests.tables import write_knobs
 
 ROOT = Path(validate.__file__).parents[1]
 SINCE, UNTIL = date(2020, 1, 1), date(2020, 1, 5)
@@ -152,10 +151,8 @@ def test_the_stage_writes_strict_json(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, snapshot: str | None, pinned: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    params = load(ROOT / "params.yaml")
-    Path("params.yaml").write_text(
-        yaml.safe_dump({**params, "data": {"source": source, "until": "2020-01-05", "snapshot": snapshot}})
-    )
+    knobs = load(ROOT / "params.yaml") | {"data": {"source": source, "until": "2020-01-05", "snapshot": snapshot}}
+    write_knobs(tmp_path, knobs)
     ingest.TRANSACTIONS.parent.mkdir()
     with_values("tx_amount", nan, inf, None).write_parquet(ingest.TRANSACTIONS)
     validate.main()
@@ -169,7 +166,7 @@ def test_a_table_that_cannot_be_read_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    shutil.copy(ROOT / "params.yaml", "params.yaml")
+    write_knobs(tmp_path, load(ROOT / "params.yaml"))
     if content is not None:
         ingest.TRANSACTIONS.parent.mkdir()
         ingest.TRANSACTIONS.write_bytes(content)

@@ -103,7 +103,8 @@ def judge_fairness(metrics: Measured, policy: Bars) -> Iterator[Violation]:
                 file="metrics.json",
                 value="not measured",
                 bar="groups of people that are measured",
-                next=f"name them under evaluate.groups in policies/evaluation.yaml; there is {nearest(name, metrics['fairness'])}",
+                next="name them under evaluate.groups in policies/evaluation.yaml; "
+                f"there is {nearest(name, metrics['fairness'])}",
             )
             continue
         groups, pairs = metrics["fairness"][name]["groups"], metrics["fairness"][name]["differences"]

@@ -1,0 +1,85 @@
+"""The knobs are read from the two files that hold them, each in the one where it has to stand."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gitops import content
+from pipeline import params
+from pipeline.params import BadInput
+
+ROOT = Path(params.__file__).parents[1]
+KNOBS: dict[str, Any] = {
+    "data": {"until": "2020-01-20"},
+    "features": {"windows": [1], "delay": 2},
+    "train": {"seed": 0},
+}
+MEASURES: dict[str, Any] = {"split": {"train": 6, "test": 3}, "evaluate": {"known": 7}}
+
+
+def loaded(folder: Path, knobs: Any = KNOBS, measures: Any = MEASURES) -> dict[str, Any]:
+    """What is read where the two files hold these blocks; None writes none."""
+    (folder / "policies").mkdir()
+    for name, blocks in (("params.yaml", knobs), ("policies/evaluation.yaml", measures)):
+        if blocks is not None:
+            (folder / name).write_text(yaml.safe_dump(blocks))
+    return params.load(folder / "params.yaml")
+
+
+def refusal(folder: Path, **files: Any) -> str:
+    """The sentence that reading ends with, its paths from the folder on."""
+    with pytest.raises(BadInput) as refused:
+        loaded(folder, **files)
+    return str(refused.value).replace(f"{folder}/", "")
+
+
+def test_the_blocks_of_both_files_are_read(tmp_path: Path) -> None:
+    assert loaded(tmp_path) == KNOBS | MEASURES
+
+
+@pytest.mark.parametrize("measures", [MEASURES, MEASURES | {"train": {}}, {"split": {"train": 1}, "evaluate": {}}])
+@pytest.mark.parametrize("block", params.MEASURES)
+def test_what_measures_does_not_stand_among_the_knobs(tmp_path: Path, block: str, measures: dict[str, Any]) -> None:
+    said = refusal(tmp_path, knobs=KNOBS | {block: MEASURES[block]}, measures=measures)
+    assert said == f"params.yaml: `{block}:` has to stand in policies/evaluation.yaml alone; move it there"
+
+
+@pytest.mark.parametrize("block", ["train", "explain"])
+def test_knobs_do_not_stand_in_what_measures(tmp_path: Path, block: str) -> None:
+    said = refusal(tmp_path, measures=MEASURES | {block: {}})
+    assert said == f"policies/evaluation.yaml: `{block}:` has to stand in params.yaml alone; move it there"
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (
+            {"measures": None},
+            "policies/evaluation.yaml: is not there, and `split:` and `evaluate:` have to stand in it",
+        ),
+        ({"knobs": KNOBS | MEASURES, "measures": None}, "policies/evaluation.yaml: is not there, and `split:`"),
+        ({"knobs": None}, "params.yaml: is not there, and `data:` and `features:` have to stand in it"),
+        ({"measures": {"split": MEASURES["split"]}}, "policies/evaluation.yaml: there is no block `evaluate:`"),
+        ({"measures": "split"}, "policies/evaluation.yaml: there is no block `split:`"),
+        ({"knobs": {"data": {}}}, "params.yaml: there is no block `features:`"),
+    ],
+)
+def test_what_is_not_there_is_named(tmp_path: Path, files: dict[str, Any], words: str) -> None:
+    assert refusal(tmp_path, **files).startswith(words)
+
+
+@pytest.mark.parametrize("split", [{"train": 6}, {"train": 6, "test": 0}, {"train": 6, "test": "7"}])
+def test_a_split_without_days_is_named(split: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match=r"^policies/evaluation.yaml: split.test is .*; write whole days, 1 or more$"):
+        params.days(KNOBS | {"split": split})
+
+
+def test_every_stage_follows_both_files() -> None:
+    """Otherwise DVC would keep what was made with another split."""
+    for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():
+        (measures,) = (each[str(params.EVALUATION)] for each in stage["params"] if isinstance(each, dict))
+        knobs = {each.partition(".")[0] for each in stage["params"] if isinstance(each, str)}
+        assert "split" in measures and not knobs & set(params.MEASURES), name
+    assert str(params.EVALUATION) in content.READ
