@@ -40,8 +40,8 @@ class Change(NamedTuple):
 def plan(told: Mapping[str, Any], kind: str, problems: Sequence[str], foreign: str | None) -> dict[str, Gate]:
     """A gate where the change's own plan said something else than the base finds: other jobs have run, or elsewhere.
 
-    `kind` and the names of the `problems`, before and after, are what the base finds; `foreign` is what to say of a base
-    that is not the default branch.
+    `kind` and the names of the `problems`, before and after, are what the base finds; `foreign` is what to say of
+    another base than the default branch.
     """
     replaces = len(set(problems)) > 1
     found = [("kind", f"for a change of kind {told['kind']}", kind)] if told["kind"] != kind else []

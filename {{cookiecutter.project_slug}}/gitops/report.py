@@ -72,8 +72,8 @@ def verdict(facts: Facts) -> Iterator[str]:
         yield "\nFrom a fork: no GPU, no secret and no write access; main trains again after the merge."
     if facts.get("problem"):
         before, after = (text(name or "no name") for name in facts["problem"])
-        yield f"\n⚠️ **This replaces the problem**: {before} becomes {after}. The base branch has no measure for it, so it is"
-        yield "measured and judged by its own code and bars. Whoever owns the bars decides whether these are right."
+        yield f"\n⚠️ **This replaces the problem**: {before} becomes {after}. The base branch has no measure for it, so"
+        yield "it is measured and judged by its own code and bars. Whoever owns the bars decides whether these are right."
     for problem in facts["problems"]:
         yield f"\n⚠️ {text(problem)}"
 
@@ -171,8 +171,8 @@ def own(facts: Facts) -> Iterator[str]:
     value = {name: (theirs["metrics"].get(name) or {}).get("value") for name in measured["metrics"]}
     apart = [name for name, ours in measured["metrics"].items() if not same(ours["value"], value[name])]
     if apart:
-        yield "\n⚠️ **The change measures otherwise**: its own code finds other values than that of the base branch, which"
-        yield "count until the merge.\n"
+        yield "\n⚠️ **The change measures otherwise**: its own code finds other values than that of the base branch,"
+        yield "which count until the merge.\n"
         yield from table(
             ["", "by the base's code", "by the change's own"],
             ([words(name), number(measured["metrics"][name]["value"]), number(value[name])] for name in apart),
