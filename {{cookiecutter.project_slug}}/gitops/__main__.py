@@ -22,15 +22,15 @@ def plan() -> None:
     from gitops import facts, platform, pulls
 
     started = event()
-    here = pulls.repository()
-    if other := foreign_base(here, started):
-        sys.exit(f"::error title=Another base::{other}")
     # Of a pull request the event's base may be older than what the merge that runs was made on.
     base = "HEAD^1" if "pull_request" in started else event_base(started)
     kind = content.kind(content.tree(base), content.tree("HEAD"))
     keys = list(dict.fromkeys([content.key(), content.key(base)]))
     replaces = content.problem(content.schema(base)) != content.problem(content.schema("HEAD"))
     output(**{"kind": kind, "key": keys[0], "base-key": keys[-1], "replaces": str(replaces).lower()})
+    here = pulls.repository()
+    if other := foreign_base(here, started):
+        sys.exit(f"::error title=Another base::{other}")
     if kind == "mixed":
         sys.exit(f"::error title=Two things at once::{MIXED}")
     if kind in ("promotion", "words"):

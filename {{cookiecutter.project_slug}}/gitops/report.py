@@ -72,8 +72,8 @@ def verdict(facts: Facts) -> Iterator[str]:
         yield "\nFrom a fork: no GPU, no secret and no write access; main trains again after the merge."
     if facts.get("problem"):
         before, after = (text(name or "no name") for name in facts["problem"])
-        yield f"\n⚠️ **This replaces the problem**: {before} becomes {after}. The base branch has no measure for it, so"
-        yield "it is measured and judged by its own code and bars. Whoever owns the bars decides whether these are right."
+        yield f"\n⚠️ **This replaces the problem**: {before} becomes {after}. The base branch has no measure for it,"
+        yield "so its own code and bars measure and judge it. Whoever owns the bars decides whether these are right."
     for problem in facts["problems"]:
         yield f"\n⚠️ {text(problem)}"
 
@@ -135,8 +135,8 @@ def bars(facts: Facts) -> Iterator[str]:
         yield "\nNo bar holds for what `policies/evaluation.yaml` no longer measures: whoever approves this approves"
         yield "that."
     if any(each.file == "params.yaml" for each in moved):
-        yield "\nThe rows no longer come from where the base's come from, see `params.yaml`: whoever approves this approves"
-        yield "that the model is measured on them."
+        yield "\nThe rows no longer come from where the base's come from, see `params.yaml`: whoever approves this"
+        yield "approves that the model is measured on them."
 
 
 MOVED = {"looser": "⚠️ looser", "removed": "⚠️ removed"}

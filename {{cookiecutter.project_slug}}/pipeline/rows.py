@@ -21,7 +21,8 @@ def between(first: date, last: date) -> pl.DataFrame:
         raise BadInput(f"{FEATURES}: {error}; make it with `dvc repro features`") from None
     if rows.is_empty():
         raise BadInput(
-            f"{FEATURES} holds no row from {first} to {last}; check data.until in params.yaml, and split in {EVALUATION}"
+            f"{FEATURES} holds no row from {first} to {last}; "
+            f"check data.until in params.yaml, and split in {EVALUATION}"
         )
     return rows
 

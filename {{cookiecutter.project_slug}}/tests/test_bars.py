@@ -13,7 +13,7 @@ from gitops import bars, report
 from pipeline import policy
 
 ROOT = Path(policy.__file__).parents[2]
-PASSED = dict.fromkeys(("checks", "data", "train", "test", "service"), "success")
+PASSED = dict.fromkeys(("checks", "data", "train", "test", "measure"), "success")
 SERVICE = {"broken": [], "errors": 0, "ready_seconds": 1.5, "latency_ms": {"p50": 1.0, "p99": 3.0}}
 
 
@@ -30,22 +30,20 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def judged(base: Path, measured: Any, **results: str) -> dict[str, Any]:
     """The gate of the service, of which `measured` was handed over; no other job has passed."""
     (base / "facts" / "service.json").write_text(measured if isinstance(measured, str) else json.dumps(measured))
-    gates = bars.judge(base / "facts", dict.fromkeys(PASSED, "skipped") | results)
-    assert set(gates) == {"service"}
-    return gates["service"]
+    return bars.judge(base / "facts", dict.fromkeys(PASSED, "skipped") | results)["service"]
 
 
 def test_what_meets_the_bars_of_the_base_passes(base: Path) -> None:
-    assert judged(base, SERVICE, service="success") == {"violations": [], "not_judged": []}
+    assert judged(base, SERVICE, measure="success") == {"violations": [], "not_judged": []}
 
 
 def test_what_was_measured_is_held_against_the_bars_of_the_base(base: Path) -> None:
-    (violation,) = judged(base, {**SERVICE, "errors": 3}, service="success")["violations"]
+    (violation,) = judged(base, {**SERVICE, "errors": 3}, measure="success")["violations"]
     assert violation["rule"] == "errors"
 
 
 def test_what_a_failed_job_measured_is_judged_too(base: Path) -> None:
-    (violation,) = judged(base, {**SERVICE, "errors": 3}, service="failure")["violations"]
+    (violation,) = judged(base, {**SERVICE, "errors": 3}, measure="failure")["violations"]
     assert violation["rule"] == "errors"
 
 
@@ -61,14 +59,14 @@ def test_what_a_failed_job_measured_is_judged_too(base: Path) -> None:
     ],
 )
 def test_what_the_judge_of_the_base_cannot_read_is_red_with_a_sentence(base: Path, measured: str) -> None:
-    (violation,) = judged(base, measured, service="success")["violations"]
+    (violation,) = judged(base, measured, measure="success")["violations"]
     assert violation["rule"] == "measured"
     assert "does not read" in violation["value"] and "two steps" in violation["next"]
 
 
 def test_a_violation_that_is_not_as_agreed_is_red_and_not_shown(base: Path) -> None:
     measured = {**SERVICE, "broken": ["x" * 501], "latency_ms": {"p50": "9" * 9, "p99": 1}}
-    (violation,) = judged(base, measured, service="success")["violations"]
+    (violation,) = judged(base, measured, measure="success")["violations"]
     assert violation["rule"] == "measured"
 
 
@@ -82,8 +80,25 @@ def test_what_was_not_measured_as_a_job_failed_is_not_judged(base: Path) -> None
     assert bars.judge(base / "facts", dict.fromkeys(PASSED, "failure")) == {}
 
 
-def test_every_gate_of_a_pull_request_is_judged_again() -> None:
-    assert set(bars.MEASURED_BY) == set(policy.JUDGES) - {"drift"}
+def test_what_main_measured_counts_and_not_what_the_change_says_of_itself(base: Path) -> None:
+    for folder, errors in (("facts-test", 0), ("facts-measure", 3)):
+        (base / "facts" / folder / "reports").mkdir(parents=True)
+        (base / "facts" / folder / "reports" / "service.json").write_text(json.dumps(SERVICE | {"errors": errors}))
+    (violation,) = bars.judge(base / "facts", PASSED)["service"]["violations"]
+    assert violation["rule"] == "errors"
+
+
+def plan(kind: str = "model", replaces: bool = False, foreign: str | None = None, problem: str = "churn") -> list[str]:
+    """The rules that a plan has broken which said: a model of the same problem."""
+    gates = bars.plan({"kind": kind, "replaces": replaces}, "model", ["churn", problem], foreign)
+    return [violation["rule"] for gate in gates.values() for violation in gate["violations"]]
+
+
+def test_what_plan_said_is_held_against_what_the_base_finds() -> None:
+    assert plan() == plan(replaces=True, problem="fraud") == []
+    assert plan(kind="words") == ["kind"]
+    assert plan(replaces=True) == plan(problem="fraud") == ["problem"]
+    assert plan(foreign="into another branch") == ["base"]
 
 
 def violation(rule: str, bar: str = "at least 2") -> dict[str, Any]:

@@ -163,7 +163,8 @@ def test_no_change_is_of_the_model() -> None:
     ("name", "kind", "taken"),
     [
         ("dvc.lock", tarfile.REGTYPE, True),
-        (".dvc/cache", tarfile.DIRTYPE, True),
+        (".dvc/cache/files/md5/ab", tarfile.DIRTYPE, True),
+        (".dvc/cache/runs/ab/cd/ef", tarfile.REGTYPE, False),
         (".dvc/cache/files/md5/ab/cd", tarfile.REGTYPE, True),
         ("pipeline/train.py", tarfile.REGTYPE, False),
         (".dvc/config.local", tarfile.REGTYPE, False),
@@ -189,31 +190,35 @@ def test_a_git_that_fails_ends_with_a_sentence(
         commands.main()
 
 
-PIPELINE = "stages: {make: {cmd: echo ran >> ran; echo made > out, deps: [params.yaml], outs: [out]}}\n"
+PIPELINE = """
+stages:
+  rows: {cmd: echo rows > data/rows, outs: [data/rows]}
+  make: {cmd: echo ran >> ran; echo made > out, deps: [params.yaml, data/rows], outs: [out]}
+"""
+DVC = {"dvc.yaml": PIPELINE, ".dvc/config": "[core]\n    no_scm = true\n", "data/.gitignore": "/rows\n"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("remote", [False, True])
+@pytest.mark.parametrize("rows", [False, True])
 def test_bytes_travel_to_another_clone(
-    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remote: bool
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remote: bool, rows: bool
 ) -> None:
-    """As a bundle that an artifact carries, or through a DVC remote by the content key; nothing runs again."""
+    """In a bundle, or the lock in one and the cache in a DVC remote; what is made of rows is not made again."""
     monkeypatch.delenv("DVC_REMOTE", raising=False)
     if remote:
         monkeypatch.setenv("DVC_REMOTE", str(tmp_path / "a remote"))
-    commit(**{"dvc.yaml": PIPELINE, ".dvc/config": "[core]\n    no_scm = true\n", ".gitignore": "/out\n/build\n"})
+    commit(**DVC, **{".gitignore": "/out\n/build\n"})
     there = tmp_path / "another clone"
     git("clone", "--quiet", ".", str(there))
-    key = content.key()
-    assert handover.restore([key]) is None
+    handover.restore()  # nothing yet
     handover.dvc("repro")
-    handover.bundle(key)
-    if not remote:
-        (there / handover.BUNDLE).parent.mkdir(parents=True)
-        Path(handover.BUNDLE).rename(there / handover.BUNDLE)
+    handover.bundle(there / handover.BUNDLE, rows=rows)
+    with tarfile.open(there / handover.BUNDLE) as tar:
+        assert len(tar.getnames()) == (1 if remote else 2 + rows)
     monkeypatch.chdir(there)
-    assert content.key() == key
-    assert handover.restore(["another", key]) == (key if remote else None)
+    handover.restore()
+    assert Path("data/rows").exists() is (rows or remote)
     handover.dvc("repro")
     assert Path("out").read_text() == "made\n"
     assert not Path("ran").exists()
@@ -227,10 +232,31 @@ def test_object_that_the_remote_lost_is_an_error(
     """Never a silent training."""
     remote = tmp_path / "remote"
     monkeypatch.setenv("DVC_REMOTE", str(remote))
-    commit(**{"dvc.yaml": PIPELINE, ".dvc/config": "[core]\n    no_scm = true\n"})
-    handover.restore(["key"])
+    commit(**DVC)
     handover.dvc("repro")
-    handover.bundle("key")
-    subprocess.run(["rm", "-rf", remote / "files", ".dvc/cache", "out"], check=True)
+    handover.bundle(handover.BUNDLE)
+    subprocess.run(["rm", "-rf", remote / "files", ".dvc/cache", "out", "dvc.lock"], check=True)
     with pytest.raises(SystemExit):
-        handover.restore(["key"])
+        handover.restore()
+
+
+def test_ground_is_all_but_words_and_production(repository: Path) -> None:
+    before = content.ground(content.tree("HEAD"))
+    commit(**{"README.md": "other\n", "docs/a.md": "x\n", "deploy/production/manifest.json": "{}\n", "LICENSE": "x\n"})
+    assert content.ground(content.tree("HEAD")) == before
+    for path in ("Makefile", "tests/test_x.py", ".github/workflows/x.yml", "requests.py", "deploy/base/service.yaml"):
+        commit(**{path: "x\n"})
+        after = content.ground(content.tree("HEAD"))
+        assert after not in (before, None)
+        before = after
+
+
+def test_a_tree_with_a_link_or_that_is_not_told_has_no_ground() -> None:
+    for mode in (content.LINK, content.COMMIT):
+        assert content.ground({"docs/a.md": (mode, "0")}) is None
+    assert content.ground({}) is None
+
+
+def test_the_problem_is_read_and_never_run() -> None:
+    assert content.problem('ID = "a"\nPROBLEM = "card fraud"  # what is predicted\n') == "card fraud"
+    assert content.problem("PROBLEM = input()\n") == content.problem(None) == ""

@@ -115,33 +115,9 @@ def test_the_same_model_is_the_same_tar(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     first = pack(tmp_path / "first")
     assert pack(tmp_path / "second", umask=0o077) == first
-    assert set(promotion.ASSETS) <= set(first) and "metrics.json" in first and "gate-model.json" in first
+    assert set(promotion.ASSETS) <= set(first) and {"dvc.lock", "fitted.json"} <= set(first)
     with tarfile.open(tmp_path / "first" / "model.tar") as tar:
         assert tar.getnames() == ["model/manifest.json", "model/model.onnx"]
     Path("model/manifest.json").write_text("other")
     handover.pack(tmp_path / "third")
     assert (tmp_path / "third" / "model.tar").read_bytes() != (tmp_path / "first" / "model.tar").read_bytes()
-
-
-def test_locks_are_kept_run_by_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fork's run of the same key, or a later one, takes no earlier run's place."""
-    monkeypatch.chdir(tmp_path)
-    remote = str(tmp_path / "a remote")
-    assert not handover.fetch_lock(remote, "key")
-    for run in ("9", "10"):
-        handover.LOCK.write_text(f"of run {run}")
-        handover.push_lock(remote, f"key/{run}")
-    assert handover.has_lock(remote, "key/9") and not handover.has_lock(remote, "key/11")
-    assert not handover.has_lock(remote, "other/9")
-    for place, lock in (("key/9", "of run 9"), ("key/10", "of run 10"), ("key", "of run 10")):
-        assert handover.fetch_lock(remote, place)
-        assert handover.LOCK.read_text() == lock
-    assert not handover.fetch_lock(remote, "key/11") and not handover.fetch_lock(remote, "other")
-
-
-def test_a_run_killed_before_its_lock_hides_no_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    handover.LOCK.write_text("of run 9")
-    handover.push_lock(str(tmp_path / "remote"), "key/9")
-    (tmp_path / "remote" / "locks" / "key" / "10").mkdir()
-    assert handover.fetch_lock(str(tmp_path / "remote"), "key")

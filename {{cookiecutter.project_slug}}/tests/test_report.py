@@ -45,7 +45,7 @@ def told(**changed: Any) -> dict[str, Any]:
         "kind": "model",
         "key": "0123",
         "restored": False,
-        "jobs": dict.fromkeys(("checks", "data", "train", "test", "service"), "success"),
+        "jobs": dict.fromkeys(("checks", "data", "train", "test", "measure"), "success"),
         "gates": {"data": {"violations": [], "not_judged": []}},
         "champion": None,
         "timings": [{"name": "Train", "runner": "gpu", "seconds": 90.0, "gpu": True}],
@@ -207,15 +207,30 @@ def gather(folder: Path, monkeypatch: pytest.MonkeyPatch, **outputs: str) -> dic
     monkeypatch.chdir(folder)
     job = {"result": "success", "outputs": {}}
     needs = dict.fromkeys(facts.JOBS, job) | {
-        "plan": {**job, "outputs": {"kind": "model", "key": "k"}},
-        "data": {**job, "outputs": outputs},
+        "plan": {**job, "outputs": {"kind": "model", "key": "k"} | outputs},
     }
     return facts.gather(folder, {"pull_request": None}, needs, [])
 
 
+def test_what_the_change_measures_otherwise_is_shown_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder, value in (("facts-train", 0.99), ("facts-measure", 0.7)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "metrics.json").write_text(json.dumps(measured(value)))
+    got = gather(tmp_path, monkeypatch)
+    assert got["metrics"] == measured(0.7)
+    shown = report.render(told(**got | {"jobs": told()["jobs"]}))
+    assert "measures otherwise" in shown and "| average precision | 0.700 | 0.990 |" in shown
+    assert "measures otherwise" not in report.render(told(own=measured(), metrics=measured()))
+
+
+def test_another_problem_says_that_it_is_one() -> None:
+    shown = html.unescape(report.render(told(problem=["card fraud", "`churn`"])))
+    assert "This replaces the problem" in shown and "its own code and bars" in shown
+
+
 def test_facts_that_are_as_agreed_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "metrics.json").write_text(json.dumps(measured()))
-    got = gather(tmp_path, monkeypatch, **{"restored-key": "k"})
+    got = gather(tmp_path, monkeypatch, **{"bundle-key": "k"})
     assert got["metrics"] == measured()
     assert got["problems"] == []
     assert got["restored"]
@@ -234,10 +249,11 @@ def test_facts_that_are_not_as_agreed_are_left_out_and_named(
     assert "metrics.json" in html.unescape(report.render(told(**got | {"jobs": told()["jobs"]})))
 
 
-def test_timings_leave_out_what_did_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GPU_RUNNER", "gpu-large")
+def test_timings_leave_out_what_did_not_run() -> None:
     job = {"name": "Train", "conclusion": "success", "labels": ["gpu-large"]}
     ran = {**job, "started_at": "2026-01-01T00:00:00Z", "completed_at": "2026-01-01T00:01:30Z"}
     waiting = {**job, "started_at": None, "completed_at": None}
     jobs: list[dict[str, Any]] = [ran, {**ran, "conclusion": "skipped"}, waiting]
-    assert list(facts.timings(jobs)) == [{"name": "Train", "runner": "gpu-large", "seconds": 90.0, "gpu": True}]
+    assert list(facts.timings(jobs, "gpu-large")) == [
+        {"name": "Train", "runner": "gpu-large", "seconds": 90.0, "gpu": True}
+    ]
