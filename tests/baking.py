@@ -4,10 +4,15 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 ROOT = Path(__file__).parents[1]
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
+KNOBS = ("params.yaml", "policies/evaluation.yaml")
 VENV = Path(sys.prefix)
 """The one environment of the tests, and of every bake that they make."""
 
@@ -47,6 +52,23 @@ def cookiecutter(template: Path, into: Path, **answers: str) -> subprocess.Compl
     """Runs `cookiecutter` on the command line, without questions, in the folder `into`."""
     pairs = [f"{question}={answer}" for question, answer in answers.items()]
     return run(VENV / "bin" / "cookiecutter", template, "--no-input", "--default-config", *pairs, cwd=into)
+
+
+def with_knobs(read: Callable[[str], str], blocks: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The new text of each file of knobs in which values of `blocks` change; `read` gives a file's text by its name."""
+    found = {name: yaml.safe_load(read(name)) for name in KNOBS}
+    assert set(blocks) <= set().union(*found.values()), f"no such block among {', '.join(blocks)}"
+    return {
+        name: yaml.safe_dump(knobs | {block: knobs[block] | blocks[block] for block in changed}, sort_keys=False)
+        for name, knobs in found.items()
+        if (changed := knobs.keys() & blocks.keys())
+    }
+
+
+def change_knobs(bake: Path, **blocks: Mapping[str, Any]) -> None:
+    """Other values in blocks of the bake's knobs, in whichever file each stands."""
+    for name, text in with_knobs(lambda name: (bake / name).read_text(), blocks).items():
+        (bake / name).write_text(text)
 
 
 def make(target: str, repository: Path, **environment: str) -> str:

@@ -56,15 +56,14 @@ TESTS = ["test_policy.py", "test_report.py", "model/test_*.py"]
 SMALL = {
     "params.yaml": {
         "customers: 5000": "customers: 3000",
-        "train: 42": "train: 14",
         "n_estimators: 100": "n_estimators: 10",
         "max_iter: 200": "max_iter: 30",
         "drift: null": f"drift: {DRIFT}",
-        "resamples: 200": "resamples: 100",
         "repeats: 3": "repeats: 1",
         "rows: 10 ": "rows: 5 ",
         "draws: 200": "draws: 50",
     },
+    "policies/evaluation.yaml": {"train: 42": "train: 14", "resamples: 200": "resamples: 100"},
     "pyproject.toml": {
         'files = ["."]': 'files = ["pipeline/policy"]',
         'testpaths = ["tests"]': f'testpaths = ["tests"]\npython_files = {json.dumps(TESTS)}',

@@ -1,6 +1,6 @@
 """How often the champion gate refuses: a model with nothing wrong, and one with a small real loss.
 
-The real gate, policies/model.yaml with the knobs of params.yaml, in process: networks of the default recipe on a
+The real gate, policies/model.yaml with the knobs of a bake, in process: networks of the default recipe on a
 smaller bank, compared on test weeks of further banks, which none has seen. Nothing is wrong where model and champion
 are as good as each other by construction: for each card a coin says whose score the model gets, and the champion gets
 the other's. Beside it, the same recipe with another seed. A loss is noise on a model's log odds; its size is the mean
@@ -27,7 +27,7 @@ BANK = {"customers": 1500, "terminals": 3000, "radius": 5, "start": "2018-04-01"
 WINDOWS, DELAY, TRAIN, TEST = [1, 7], 7, 28, 7  # days
 NETWORKS, WEEKS = 6, 20  # 15 pairs in each of 20 test weeks: 300 draws with nothing wrong
 NOISES, DRAWS = (0.3, 0.5, 0.7, 1.0, 1.4), 3  # standard deviations in log odds; draws a week of each
-RESAMPLES = 100  # fewer than params.yaml's: an interval that knows less of itself refuses more by chance
+RESAMPLES = 100  # fewer than policies/evaluation.yaml's: an interval that knows less of itself refuses more by chance
 
 
 def rows() -> Iterator[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 The published protocol moved back: a training week begins on each of STARTS, the test week 14 days later, and cards
 known to be compromised leave it. The baselines have the published features of those 7 days; the model has the window
-of params.yaml, which ends on the same day. The baselines of that window are shown too.
+of policies/evaluation.yaml, which ends on the same day. The baselines of that window are shown too.
 """
 
 import json
@@ -19,9 +19,9 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).parents[2]
-BAKE = ROOT / "{{cookiecutter.project_slug}}"
-HANDBOOK = Path(os.environ.get("HANDBOOK") or ROOT.parent / "shared" / "data" / "handbook")
+from tests import baking
+
+HANDBOOK = Path(os.environ.get("HANDBOOK") or baking.ROOT.parent / "shared" / "data" / "handbook")
 STARTS = (date(2018, 6, 13), date(2018, 6, 20), date(2018, 6, 27))
 PUBLISHED = 7  # days of training
 STAGES = ("ingest", "features", "train", "export", "baselines", "evaluate")
@@ -56,19 +56,21 @@ def week(start: date) -> dict[str, dict[str, Any]]:
     """metrics.json by the baselines' window: the published one, and the model's own."""
     with tempfile.TemporaryDirectory(prefix="bench ") as folder:
         bake = Path(folder)
-        shutil.copytree(BAKE / "pipeline", bake / "pipeline")
-        knobs = yaml.safe_load((BAKE / "params.yaml").read_text())
-        knobs["data"] |= {"source": str(HANDBOOK.resolve()), "until": str(start + timedelta(days=20))}
-        own = run(bake, knobs, STAGES)
-        knobs["split"]["train"] = PUBLISHED
-        del knobs["baselines"]["random_forest"]["max_samples"]  # as published
-        published = run(bake, knobs, ("features", "baselines", "evaluate"))
+        for name in ("pipeline", "policies"):
+            shutil.copytree(baking.TEMPLATE / name, bake / name)
+        shutil.copy(baking.TEMPLATE / "params.yaml", bake)
+        until = str(start + timedelta(days=20))
+        baking.change_knobs(bake, data={"source": str(HANDBOOK.resolve()), "until": until})
+        own = run(bake, STAGES)
+        forest = yaml.safe_load((bake / "params.yaml").read_text())["baselines"]["random_forest"]
+        del forest["max_samples"]  # as published
+        baking.change_knobs(bake, split={"train": PUBLISHED}, baselines={"random_forest": forest})
+        published = run(bake, ("features", "baselines", "evaluate"))
         return {f"{PUBLISHED} days": published, "the model's window": own}
 
 
-def run(bake: Path, knobs: dict[str, Any], stages: tuple[str, ...]) -> dict[str, Any]:
+def run(bake: Path, stages: tuple[str, ...]) -> dict[str, Any]:
     """metrics.json after the stages."""
-    (bake / "params.yaml").write_text(yaml.safe_dump(knobs))
     for stage in stages:
         environment = os.environ | {"OMP_WAIT_POLICY": "passive"}
         command = [sys.executable, "-m", f"pipeline.{stage}"]

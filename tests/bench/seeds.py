@@ -94,7 +94,7 @@ def begin(folder: Path, seed: int) -> None:
             simulate.day(day, knobs["simulate"] | {"seed": seed}).write_parquet(days / f"{day}.parquet")
         if (found := outcome(JOBS)).red:
             raise RuntimeError(f"seed {seed} has no good repository to begin with: {found.said}")
-        data = {"until": knobs["data"]["until"], "train": [str(day) for day in params.days(knobs).train]}
+        data = {"until": knobs["data"]["until"], "train": [str(day) for day in params.days(params.load()).train]}
         promote(data)
 
 

@@ -7,8 +7,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
 from tests import baking
 
 TINY = {"simulate": {"customers": 200}, "split": {"train": 7}}
@@ -30,10 +28,7 @@ def tiny(folder: Path) -> Path:
     """A bake with a tiny simulation."""
     baking.cookiecutter(baking.template(folder / "template"), folder).check_returncode()
     bake = folder / "card-fraud"
-    params = yaml.safe_load((bake / "params.yaml").read_text())
-    for block, knobs in TINY.items():
-        params[block] |= knobs
-    (bake / "params.yaml").write_text(yaml.safe_dump(params))
+    baking.change_knobs(bake, **TINY)
     return bake
 
 

@@ -53,7 +53,7 @@ def delivery(name: str, spoil: Callable[[Days], Days], by: str = "data", words: 
 
 
 def knobs(name: str, by: str = "", words: str = "", **blocks: Mapping[str, Any]) -> Case:
-    """A case that is other values in params.yaml."""
+    """A case that is other values in params.yaml or policies/evaluation.yaml."""
     return change(name, lambda world: world.knobs(**blocks), by, words)
 
 
@@ -346,7 +346,7 @@ def reordered(lines: list[str]) -> list[str]:
 
 def sliced(world: World) -> Files:
     """One more slice is measured."""
-    slices = yaml.safe_load(world.read("params.yaml"))["evaluate"]["slices"]
+    slices = yaml.safe_load(world.read("policies/evaluation.yaml"))["evaluate"]["slices"]
     return world.knobs(evaluate={"slices": [*slices, {"column": "customer_nb_tx_7d", "to": 5}]})
 
 

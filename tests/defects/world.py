@@ -60,9 +60,8 @@ class World:
         return self.project.read(name)
 
     def knobs(self, **blocks: Mapping[str, Any]) -> Files:
-        """params.yaml with other values in its blocks."""
-        knobs = yaml.safe_load(self.read("params.yaml"))
-        return {"params.yaml": yaml.safe_dump({**knobs, **{name: knobs[name] | blocks[name] for name in blocks}})}
+        """params.yaml, and policies/evaluation.yaml where it is concerned, with other values in their blocks."""
+        return dict(baking.with_knobs(self.read, blocks))
 
     def edit(self, name: str, *changes: tuple[str, str]) -> Files:
         """A file of main with words replaced, each of which is there."""

@@ -44,9 +44,8 @@ def small(template: Path, into: Path, *workflows: str) -> Path:
     done = baking.cookiecutter(template, into, **ANSWERS)
     assert done.returncode == 0, done.stdout
     repository = into / "card-fraud"
+    baking.change_knobs(repository, **KNOBS)
     knobs = yaml.safe_load((repository / "params.yaml").read_text())
-    for block, values in KNOBS.items():
-        knobs[block] |= values
     knobs["baselines"] = {"logistic_regression": knobs["baselines"]["logistic_regression"]}
     (repository / "params.yaml").write_text(yaml.safe_dump(knobs, sort_keys=False))
     bars = (repository / "policies" / "model.yaml").read_text()

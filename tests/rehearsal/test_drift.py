@@ -23,7 +23,7 @@ import pytest
 import requests
 import yaml
 
-from tests.baking import TEMPLATE
+from tests.baking import KNOBS, TEMPLATE
 from tests.turns import turn
 
 from .driver import Run
@@ -681,9 +681,9 @@ import sys
 from pathlib import Path
 
 import polars as pl
-import yaml
 
 from pipeline import log, params, reference, schema
+from tests.tables import write_knobs
 from tests.test_monitor import BEGAN, CHANGED, DAY, INPUTS, UNTIL, from_day, knobs, world, write_log, write_model
 
 log.ROOT = Path.cwd()
@@ -696,7 +696,7 @@ Path("source").mkdir()
 for (day,), table in rows.group_by(DAY):
     table.select(column.name for column in schema.SOURCE).write_parquet(f"source/{day}.parquet")
 data = {"until": str(UNTIL), "source": str(Path("source").absolute())}
-Path("params.yaml").write_text(yaml.safe_dump(knobs(data=data)))
+write_knobs(Path(), knobs(data=data))
 write_log(from_day("tx_amount", pl.col("tx_amount") * 2, CHANGED)(rows.filter(DAY >= BEGAN)), scorer)
 """
 
@@ -721,7 +721,7 @@ def promoted(project: Project, folder: Path) -> None:
         url = release["upload_url"].partition("{")[0] + f"?name={name}"
         headers = {"Authorization": "Bearer ghp_alice", "Content-Type": "application/octet-stream"}
         requests.post(url, data=each, headers=headers).raise_for_status()
-    files = {"params.yaml": (folder / "params.yaml").read_text(), "deploy/production/metrics.json": "{}\n"}
+    files = {name: (folder / name).read_text() for name in KNOBS} | {"deploy/production/metrics.json": "{}\n"}
     project.commit("main", files | {"deploy/production/manifest.json": json.dumps(manifest)}, "Promote")
     project.push("main", login=OWNER)
 
