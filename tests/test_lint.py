@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.baking import ROOT, TEMPLATE, VENV, make, run, tracked
 
@@ -57,7 +58,19 @@ def test_workflows_are_right_and_safe() -> None:
     lint("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
     lint("check-jsonschema", "--builtin-schema", "vendor.dependabot", ROOT / ".github" / "dependabot.yml")
     lint("actionlint", *workflows)
-    lint("zizmor", "--quiet", "--offline", "--persona", "pedantic", ".github")
+    lint("zizmor", "--quiet", "--offline", "--persona", "auditor", ".github")
+
+
+@pytest.mark.parametrize("folder", [ROOT, TEMPLATE], ids=["template", "bake"])
+def test_dependabot_looks_wherever_an_action_or_a_lock_is_pinned(folder: Path) -> None:
+    """Of `/` it reads .github/workflows, of any other folder the files in it: .github/actions/setup has to be named."""
+    asked = yaml.safe_load((folder / ".github" / "dependabot.yml").read_text())["updates"]
+    looks = {each["package-ecosystem"]: {*each.get("directories", [each.get("directory")])} for each in asked}
+    pinned = {path.parent for path in folder.rglob(".github/**/*.yml") if "uses: actions/" in path.read_text()}
+    places = {f"/{path.relative_to(folder)}" for path in pinned}
+    assert {"/.github/workflows" if place == "/" else place for place in looks["github-actions"]} == places
+    locks = {path.parent for path in map(Path, tracked(folder)) if path.name.startswith("requirements")}
+    assert looks["pip"] == {"/" if path == Path() else f"/{path}" for path in locks}
 
 
 def requirements(lock: Path) -> list[str]:
