@@ -3,7 +3,8 @@
 The lock names every output by its hash and DVC's cache is laid out by the same hashes, so a bundle is the two. Where
 there is a remote, the cache lies there and a bundle is the lock alone. Nothing is found in a remote by a name that
 somebody could take, and nobody's run-cache is believed: it says which outputs a stage has, without running it.
-DVC checks the hashes when it puts outputs in place, and repeats whatever a lock does not fit: a stale one is safe.
+DVC repeats whatever a lock does not fit: a stale one is safe. That objects are what they are named after, and stay
+inside of their folders, pipeline/dvc.py sees to.
 """
 
 import io
@@ -34,9 +35,12 @@ PACKED = (
 def restore() -> None:
     """Puts in place what an earlier job, or a release on main, handed over, where there is something; removes it."""
     if BUNDLE.exists():
+        from pipeline.dvc import whole  # where nothing is restored, DVC need not be there
+
         with tarfile.open(BUNDLE) as tar:
             tar.extractall(".", members=filter(carried, tar), filter="data")
         BUNDLE.unlink()
+        whole(CACHE)
     if not LOCK.exists():
         print("Nothing to restore: the pipeline starts from its inputs")
         return
@@ -121,6 +125,6 @@ def pack(folder: Path) -> None:
 
 
 def dvc(*arguments: str) -> None:
-    """Runs DVC; ends with its exit code where it fails."""
-    if code := subprocess.run(["dvc", *arguments]).returncode:
+    """Runs DVC, guarded; ends with its exit code where it fails."""
+    if code := subprocess.run([sys.executable, "-m", "pipeline.dvc", *arguments]).returncode:
         sys.exit(code)

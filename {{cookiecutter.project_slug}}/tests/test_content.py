@@ -11,6 +11,8 @@ from gitops import __main__ as commands
 from gitops import bytes as handover
 from gitops import content, release
 
+ROOT = Path(__file__).parents[1]
+
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -205,6 +207,7 @@ def test_bytes_travel_to_another_clone(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remote: bool, rows: bool
 ) -> None:
     """In a bundle, or the lock in one and the cache in a DVC remote; what is made of rows is not made again."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv("DVC_REMOTE", raising=False)
     if remote:
         monkeypatch.setenv("DVC_REMOTE", str(tmp_path / "a remote"))
@@ -231,6 +234,7 @@ def test_object_that_the_remote_lost_is_an_error(
 ) -> None:
     """Never a silent training."""
     remote = tmp_path / "remote"
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("DVC_REMOTE", str(remote))
     commit(**DVC)
     handover.dvc("repro")

@@ -95,7 +95,8 @@ def test_the_jobs_are_found_with_their_modules() -> None:
     assert found["pull-request.yml data"] >= {"gitops.__main__", "pipeline.ingest", "pipeline.policy.__main__"}
     assert found["pull-request.yml train"] >= {"pipeline.train", "pipeline.evaluate", "pipeline.reference"}
     assert "pipeline.ingest" not in found["pull-request.yml train"]
-    assert found["pull-request.yml service"] == {"gitops.__main__", "pipeline.probe", "pipeline.policy.__main__"}
+    gate = {"gitops.__main__", "pipeline.dvc", "pipeline.policy.__main__"}
+    assert found["pull-request.yml service"] == {*gate, "pipeline.probe"}
     assert found["pull-request.yml test"] >= {"pipeline.compare", "tests.model.conftest"}
     assert found["drift.yml measure"] >= {"pipeline.monitor", "pipeline.log"}
 
