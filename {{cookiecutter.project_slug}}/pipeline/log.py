@@ -53,7 +53,8 @@ HASH, OMIT = "hash", "omit"
 SECONDS = 60.0  # between two writes, unless PREDICTION_LOG_SECONDS says another: what a crash loses at most
 PART = 20_000  # rows: so many are written at once, however early
 MOST = 100_000  # rows in memory, some 70 MB: further ones are lost until storage answers
-DAYS = 100  # in one write, a file each: rows of further days are lost
+DAYS = 100  # in one write, a file each, besides today and its neighbours: rows of further days are lost
+OPENED = 31  # of them, by one request
 PATIENCE = 120.0  # seconds of failing storage, after which rows are given up
 GOODBYE = 10.0  # seconds that a shutdown waits for storage
 
@@ -255,26 +256,35 @@ class Log:
 
     def add(self, rows: Mapping[str, Sequence[Any]], request: str) -> None:
         """Take the rows of a request, their columns each of one length; rows that find no room are counted as lost."""
-        number, days = len(rows[SCORE]), {moment.date() for moment in rows[TIME]}
-        now = datetime.now(UTC)
+        days, now = [moment.date() for moment in rows[TIME]], datetime.now(UTC)
         with self.lock:
-            if reason := self.refusal(number, days):
-                self.lost.labels(reason).inc(number)
+            if reason := self.refusal(len(days)):
+                self.lost.labels(reason).inc(len(days))
                 return
-            for name, values in {**rows, REQUEST: [request] * number, SCORED: [now] * number}.items():
-                self.rows[name].extend(values)
-            self.days |= days
-            self.held += number
+            room = self.room(set(days), now.date())
+            kept = [at for at, day in enumerate(days) if day in room]
+            self.lost.labels("days").inc(len(days) - len(kept))
+            for name, values in {**rows, REQUEST: [request] * len(days), SCORED: [now] * len(days)}.items():
+                self.rows[name].extend(values if len(kept) == len(days) else [values[at] for at in kept])
+            self.held += len(kept)
         if len(self.rows[SCORE]) >= PART:
             self.wake.set()
 
-    def refusal(self, number: int, days: set[date]) -> str | None:
-        """Why there is no room for so many rows of these days; None where there is."""
+    def refusal(self, number: int) -> str | None:
+        """Why there is no room for so many rows; None where there is."""
         if self.closing.is_set():
             return "shutdown"
-        if self.held + number > self.most:
-            return "full"
-        return "days" if len(self.days | days) > DAYS else None
+        return "full" if self.held + number > self.most else None
+
+    def room(self, days: set[date], today: date) -> set[date]:
+        """Those of a request's days that there is room for, the newest first; today's rows find room whatever came.
+
+        A caller chooses the days of its rows, so that without this one request could lose everybody's.
+        """
+        near = {today + timedelta(days=offset) for offset in (-1, 0, 1)}  # times have no zone
+        further = sorted(days - near - self.days, reverse=True)[: min(OPENED, DAYS - len(self.days))]
+        self.days |= set(further)
+        return days & (near | self.days)
 
     def close(self, seconds: float = GOODBYE) -> None:
         """Write what is left; what storage does not take in time is lost."""

@@ -223,6 +223,38 @@ def test_days_without_number_are_refused(tmp_path: Path, start: Callable[..., Ru
     assert (running.written(), running.lost()) == (log.DAYS + 1, {"days": 5})
 
 
+def of_old_days(number: int, first: date = DAY) -> dict[str, list[Any]]:
+    """A request whose every row is of another day."""
+    moments = [datetime(first.year, first.month, first.day) + timedelta(days=at) for at in range(number)]
+    return rows(number) | {TIME: moments}
+
+
+@pytest.mark.parametrize("requests", [1, 20])
+def test_requests_of_old_days_lose_no_row_of_today(
+    tmp_path: Path, start: Callable[..., Running], requests: int
+) -> None:
+    running, today = start(), datetime.now(UTC).date()
+    for number in range(requests):
+        running.log.add(of_old_days(100, DAY + timedelta(days=100 * number)), "an attack")
+    for number in range(50):
+        running.log.add(rows(100, 100 * number, today), "honest")
+    running.log.close()
+    assert len(log.read(str(tmp_path), today, today)) == 5000
+    assert len(log.days(str(tmp_path))) == min(requests * log.OPENED, log.DAYS) + 1
+    assert running.lost() == {"days": requests * 100 - min(requests * log.OPENED, log.DAYS)}
+
+
+def test_a_request_loses_the_oldest_of_too_many_days_and_keeps_its_rows_whole(
+    tmp_path: Path, start: Callable[..., Running]
+) -> None:
+    running = start()
+    running.log.add(of_old_days(100), "a long past")
+    running.log.close()
+    kept = log.read(str(tmp_path), *FOREVER)
+    assert sorted(kept[ID]) == list(range(100 - log.OPENED, 100))
+    assert [(moment.date() - DAY).days for moment in kept[TIME]] == kept[ID].to_list()
+
+
 def test_what_comes_after_the_end_is_lost(start: Callable[..., Running]) -> None:
     running = start()
     running.log.close()
