@@ -20,7 +20,6 @@ from pipeline.params import BadInput, run_stage
 from pipeline.schema import ID, TIME
 
 PRODUCTION = Path("build/production")
-TRAINED = Path("reports/trained.parquet")
 COMPARISON = Path("reports/comparison.json")
 EXAMPLES = 3
 
@@ -86,11 +85,11 @@ def champion() -> tuple[dict[str, Any], Model] | None:
 
 
 def hashes(path: Path) -> np.ndarray:
-    """The hashes of the rows that a model was trained on, as the stage `train` wrote them."""
+    """The hashes of the rows that a model was trained on, as the stage `features` wrote them."""
     try:
         return pl.read_parquet(path)["hash"].to_numpy()
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise BadInput(f"{path}: {error}; make it with `dvc repro train`") from None
+        raise BadInput(f"{path}: {error}; make it with `dvc repro features`") from None
 
 
 def measured(table: pl.DataFrame, ours: Model, knobs: dict[str, Any]) -> dict[str, Any]:
@@ -101,7 +100,7 @@ def measured(table: pl.DataFrame, ours: Model, knobs: dict[str, Any]) -> dict[st
         "champion": None,
         "problem": None,
         **evaluate.size(test, np.full(len(table), True)),
-        "seen": {"model": seen(table, hashes(TRAINED))},
+        "seen": {"model": seen(table, hashes(rows.TRAINED))},
         "metrics": {},
         "slices": [],
     }
@@ -109,7 +108,7 @@ def measured(table: pl.DataFrame, ours: Model, knobs: dict[str, Any]) -> dict[st
     if found is None:
         return said
     data, theirs = found[0]["data"], found[1]
-    trained, days = PRODUCTION / TRAINED.name, [params.day(day, "data.train") for day in data["train"]]
+    trained, days = PRODUCTION / rows.TRAINED.name, [params.day(day, "data.train") for day in data["train"]]
     said["champion"] = {"digest": theirs.digest, "train": data["train"], "until": data["until"]}
     known = hashes(trained) if trained.exists() else np.array([], np.uint64)
     said["seen"]["champion"] = seen(table, known, (days[0], days[-1])) | {"hashed": trained.exists()}

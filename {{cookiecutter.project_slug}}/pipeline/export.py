@@ -1,23 +1,75 @@
-"""Write the model directory: the fitted network as an ONNX graph that takes raw feature rows."""
+"""Write the model directory: the fitted network as an ONNX graph that takes raw feature rows; and how it was fitted."""
 
 import io
+import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import polars as pl
 import torch
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from pipeline import model, params, rows
 from pipeline.params import BadInput, run_stage
 from pipeline.schema import Column, feature_row
-from pipeline.train import NETWORK, Network, tensors
+from pipeline.train import NETWORK, TRAINING, Network, tensors
 
 MODEL = Path("model")
+REPORT = Path("reports/training.json")
+EPOCHS = 1000  # of which a report says something, at most
 TOLERANCE = 1e-5  # between the probabilities of the graph and of the network
+
+
+def fitted() -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights, and how they were fitted. Raises BadInput for a damaged file: it may come from elsewhere."""
+    try:
+        with safe_open(NETWORK, "pt") as file:
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
+            about = json.loads((file.metadata() or {})[TRAINING])
+    except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise BadInput(f"{NETWORK} is no network of the stage `train` ({said}); run `dvc repro train`") from None
+    if not is_training(about):
+        raise BadInput(
+            f"{NETWORK}: what its metadata says of the training is not as the stage `train` writes it: 1 to {EPOCHS} "
+            "epochs with their number and loss; run `dvc repro train`"
+        )
+    return weights, about
+
+
+def is_training(about: Any) -> bool:
+    """Whether it is what the stage `train` says of itself: finite numbers by epoch, and words of a sane length."""
+    if not isinstance(about, dict) or not isinstance(epochs := about.get("epochs"), list):
+        return False
+    said = [value for name, value in about.items() if name not in ("epochs", "device")]
+    fitted_by_epoch = 0 < len(epochs) <= EPOCHS and all(
+        isinstance(epoch, dict) and {"epoch", "loss"} <= epoch.keys() and all(map(is_number, epoch.values()))
+        for epoch in epochs
+    )
+    return fitted_by_epoch and all(map(is_number, said)) and str(about.get("device", "cpu")).isidentifier()
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number, which is what JSON's NaN and the infinities are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def rebuilt(weights: Mapping[str, Tensor], inputs: Sequence[Column], knobs: Mapping[str, Any]) -> Network:
+    """The network of these weights. Raises BadInput where they are those of another one."""
+    try:
+        names, pieces = [column.name for column in inputs], len(weights["column"])
+        network = Network(names, knobs["features"]["windows"], pieces, knobs["train"]["hidden"])
+        network.load_state_dict(dict(weights))
+    except (KeyError, TypeError, RuntimeError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise BadInput(f"{NETWORK} does not fit params.yaml ({said}); run `dvc repro train`") from None
+    return network.eval()
 
 
 def graph(network: Network) -> bytes:
@@ -67,17 +119,17 @@ def check(scorer: model.Model, network: Network, table: pl.DataFrame) -> None:
 
 
 def main() -> None:
-    """Write model/, and check it on the test rows and on extreme ones."""
+    """Write model/, check it on the test rows and on extreme ones, and write how the network was fitted."""
     knobs = params.load()
-    windows = knobs["features"]["windows"]
-    inputs = feature_row(windows)
-    weights = load_file(NETWORK)
-    network = Network([column.name for column in inputs], windows, len(weights["column"]), knobs["train"]["hidden"])
-    network.load_state_dict(weights)
-    digest = model.write(MODEL, runtime="onnx", inputs=inputs, files={"model.onnx": graph(network.eval())})
+    inputs = feature_row(knobs["features"]["windows"])
+    weights, about = fitted()
+    network = rebuilt(weights, inputs, knobs)
+    digest = model.write(MODEL, runtime="onnx", inputs=inputs, files={"model.onnx": graph(network)})
     scorer = model.load(MODEL)
     for table in (rows.between(*params.days(knobs).test), extremes(inputs)):
         check(scorer, network, table)
+    REPORT.parent.mkdir(exist_ok=True)
+    REPORT.write_text(json.dumps(about, indent=2) + "\n")
     print(f"{MODEL}: {digest}")
 
 

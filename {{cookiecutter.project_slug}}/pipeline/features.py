@@ -13,6 +13,7 @@ import polars as pl
 
 from pipeline import params as knobs
 from pipeline.params import BadInput, run_stage
+from pipeline.rows import remember
 from pipeline.schema import ID, LABEL, TIME, feature_row
 
 SOURCE = Path("data/transactions.parquet")
@@ -129,7 +130,10 @@ def _check(transactions: pl.DataFrame, windows: Sequence[int], delay: int) -> No
 
 
 def main() -> None:
-    """Write the features of the rows from the first training day on; the days before are history."""
+    """Write the features of the rows from the first training day on, and which of them are trained on.
+
+    The days before are history.
+    """
     params = knobs.load()
     days, blocks = knobs.days(params), params["features"]
     try:
@@ -141,6 +145,7 @@ def main() -> None:
     temporary = TARGET.with_suffix(".partial")
     table.write_parquet(temporary)
     temporary.replace(TARGET)
+    remember(table, days.train)
     print(f"{TARGET}: {len(table)} rows, {len(feature_row(blocks['windows']))} features")
 
 

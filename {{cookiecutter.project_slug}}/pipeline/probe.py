@@ -1,29 +1,41 @@
-"""Measure the service that `bentoml build` made: does it start, keep its contract, answer in time?
+"""Measure the service that the stage `bento` built: does it start, keep its contract, answer in time?
 
-policies/service.yaml judges what is measured.
+Not a stage, as what is measured differs from run to run: `make probe` takes build/service.bento as it is, whoever built
+it, and serves what is inside. policies/service.yaml judges.
 """
 
 import http.client
 import json
+import lzma
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
+import sys
+import tarfile
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from pipeline import model, rows, schema
+from pipeline.bento import BENTO
 from pipeline.params import BadInput, days, load, run_stage
 
 SERVICE = Path("reports/service.json")
 LOG = Path("build/probe.log")
-BENTO = Path("build/service.bento")  # what was measured is what is released
+WORK = Path("build/probe")
+LOCK = Path("requirements-service.txt")
+PINS = Path("env/python/requirements.txt")  # in the Bento
+LARGEST = 2 * 2**30  # bytes that a Bento may unpack to
+REBUILD = "build it again with `make service`"
 ROWS = 64  # of the test week, scored by the service and by the model
 CONNECTIONS = 4
 SECONDS = 3.0  # of load
@@ -33,13 +45,14 @@ Row = dict[str, Any]
 
 
 def main() -> None:
-    """Build the Bento, start it, measure it, stop it."""
+    """Unpack the Bento, start it, measure it, stop it."""
     served = model.load("model")
     table = rows.between(*days(load()).test).head(ROWS)
     columns = [schema.ID, *(column.name for column in served.inputs)]
     sample, scores = table.select(columns).to_dicts(), served.predict(table)
-    tag = build()
-    with serving(tag) as (port, ready_seconds):
+    shutil.rmtree(WORK, ignore_errors=True)
+    folder = unpacked(BENTO, WORK / "bento")
+    with serving(folder, interpreter(folder)) as (port, ready_seconds):
         broken = [said for check in (answers, refuses, operates) for said in check(port, served, sample, scores)]
         measured = {
             "model": served.digest,
@@ -48,39 +61,81 @@ def main() -> None:
             "broken": broken,
             **load_test(port, sample),
         }
-    target = str(BENTO.resolve())  # a relative path is taken below /
-    subprocess.run(["bentoml", "export", tag, target], check=True, stdout=subprocess.DEVNULL)
     SERVICE.parent.mkdir(exist_ok=True)
     SERVICE.write_text(json.dumps(measured, indent=2) + "\n")
     print(f"{SERVICE}: ready in {ready_seconds:.1f} s, {measured['requests']:,} requests, {measured['latency_ms']} ms")
 
 
-def build() -> str:
-    """The tag of a new Bento. Raises BadInput with the last words of `bentoml build` where it fails."""
-    os.environ.setdefault("BENTOML_HOME", str(Path("build/bentoml").resolve()))
-    done = subprocess.run(["bentoml", "build", "--output", "tag", "."], capture_output=True, text=True)
+def unpacked(bento: Path, folder: Path) -> Path:
+    """The folder, with what the Bento's file holds. Raises BadInput where that is more than files below the folder."""
+    try:
+        with tarfile.open(bento) as tar:
+            size = 0
+            for member in tar:
+                path = PurePosixPath(member.name)
+                if not (member.isfile() or member.isdir()) or path.is_absolute() or ".." in path.parts:
+                    raise BadInput(f"{bento} holds {member.name!r}, which is no plain file or folder in it; {REBUILD}")
+                size += member.size
+                if size > LARGEST:
+                    raise BadInput(f"{bento} unpacks to more than {LARGEST:,} bytes; {REBUILD}")
+            tar.extractall(folder, filter="data")
+    except (OSError, EOFError, tarfile.TarError, lzma.LZMAError, zlib.error) as error:
+        raise BadInput(f"{bento} cannot be unpacked ({error}); {REBUILD}") from None
+    return folder
+
+
+def interpreter(folder: Path) -> str:
+    """The Python to serve the Bento with: ours where it pins our versions, else one of an environment of its own."""
+    ours, theirs = pins(LOCK), pins(folder / PINS)
+    if ours == theirs:
+        return sys.executable
+    different = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+    print(f"the Bento pins its own {', '.join(different)}: it is served in an environment of its own", flush=True)
+    environment = (WORK / "venv").resolve()
+    python = str(environment / "bin" / "python")
+    uv("venv", "--quiet", "--python", sys.executable, str(environment))
+    hashed = ("--require-hashes", "--only-binary", ":all:")
+    uv("pip", "sync", "--quiet", *hashed, "--python", python, str((folder / PINS).resolve()))
+    return python
+
+
+def uv(*arguments: str) -> None:
+    """Run uv, whatever is configured here. Raises BadInput with its last words where it fails."""
+    done = subprocess.run(["uv", *arguments, "--no-config"], stderr=subprocess.PIPE, text=True)
     if done.returncode:
-        raise BadInput(f"`bentoml build` failed: {' | '.join(done.stderr.strip().splitlines()[-3:])}")
-    return done.stdout.strip().removeprefix("__tag__:")
+        said = " | ".join(done.stderr.strip().splitlines()[-3:])
+        raise BadInput(f"what {BENTO} pins cannot be installed ({said}); compile {LOCK} again with `make lock`")
+
+
+def pins(lock: Path) -> dict[str, str]:
+    """The versions that a lock names, by package. Raises BadInput where it cannot be read."""
+    try:
+        text = lock.read_text()
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{lock} cannot be read ({error}); {REBUILD}") from None
+    found = re.findall(r"^([\w.-]+)(?:\[[^]]*\])?==([^\s;]+)", text, re.MULTILINE)
+    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found}
 
 
 @contextmanager
-def serving(tag: str) -> Iterator[tuple[int, float]]:
-    """The port of `bentoml serve TAG` while it is ready, and the seconds that took. BadInput has its last words."""
+def serving(folder: Path, python: str) -> Iterator[tuple[int, float]]:
+    """The port of the unpacked Bento while it is ready, and the seconds that took. BadInput has its last words."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     LOG.parent.mkdir(exist_ok=True)
-    environment = {**os.environ, "PREDICTION_LOG": str(Path("build/predictions").resolve())}  # not production's
+    ours = {"BENTOML_HOME": "home", "PREDICTION_LOG": "predictions"}  # no store but the file, no log of production
+    environment = {**os.environ, **{name: str((WORK / place).resolve()) for name, place in ours.items()}}
     began = time.monotonic()
     with LOG.open("w") as log:
-        command = ["bentoml", "serve", tag, "--host", "127.0.0.1", "--port", str(port)]
-        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+        # In the Bento's folder: this checkout has a `pipeline` too.
+        command = [python, "-m", "bentoml", "serve", ".", "--host", "127.0.0.1", "--port", str(port)]
+        server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment, start_new_session=True)
     try:
         while not ready(port):
             if server.poll() is not None or time.monotonic() - began > READY:
                 end = " | ".join(LOG.read_text(errors="replace").split("\n")[-6:]).strip(" |")
-                raise BadInput(f"{tag} did not start within {READY:.0f} s; its last words, in {LOG}: {end}")
+                raise BadInput(f"{BENTO} did not start within {READY:.0f} s; its last words, in {LOG}: {end}")
             time.sleep(0.05)
         yield port, time.monotonic() - began
     finally:

@@ -11,6 +11,8 @@ from pipeline.params import EVALUATION, BadInput
 from pipeline.schema import ID, LABEL, SOURCE, TIME
 
 FEATURES = Path("data/features.parquet")
+TRAINED = Path("reports/trained.parquet")
+"""The hashes of the rows of the training days, so that no model is judged by what it has seen."""
 
 
 def between(first: date, last: date) -> pl.DataFrame:
@@ -25,6 +27,13 @@ def between(first: date, last: date) -> pl.DataFrame:
             f"check data.until in params.yaml, and split in {EVALUATION}"
         )
     return rows
+
+
+def remember(table: pl.DataFrame, days: tuple[date, date]) -> None:
+    """Write the hashes of the table's rows of these days, the training days, in no order that tells of them."""
+    trained = table.filter(pl.col(TIME).dt.date().is_between(*days))
+    TRAINED.parent.mkdir(exist_ok=True)
+    pl.DataFrame({"hash": np.sort(hashes(trained))}).write_parquet(TRAINED)
 
 
 def hashes(table: pl.DataFrame) -> np.ndarray:

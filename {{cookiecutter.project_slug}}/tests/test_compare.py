@@ -36,7 +36,7 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pl.DataFrame:
     monkeypatch.chdir(tmp_path)
     found = feature_rows()
     Path("reports").mkdir()
-    remember(found.filter(pl.col(TIME) < TEST[0]), compare.TRAINED)
+    remember(found.filter(pl.col(TIME) < TEST[0]), rows.TRAINED)
     write(compare.MODEL, "tx_amount")
     return evaluate.judged(found, TEST, 7, 7)
 
@@ -117,7 +117,7 @@ def test_a_damaged_champion_is_a_sentence(table: pl.DataFrame) -> None:
 
 
 def test_rows_that_the_model_was_trained_on_are_found(table: pl.DataFrame) -> None:
-    remember(table[3:8], compare.TRAINED)
+    remember(table[3:8], rows.TRAINED)
     found = measured(table)["seen"]["model"]
     assert found["rows"] == 5 and found["examples"] == table[ID][3:6].to_list()
 
@@ -151,6 +151,6 @@ def test_hashes_are_the_same_on_every_machine() -> None:
 
 
 def test_no_hashes_are_a_sentence(table: pl.DataFrame) -> None:
-    compare.TRAINED.unlink()
-    with pytest.raises(BadInput, match="dvc repro train"):
+    rows.TRAINED.unlink()
+    with pytest.raises(BadInput, match="dvc repro features"):
         measured(table)

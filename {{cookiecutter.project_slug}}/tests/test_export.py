@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from pipeline import baselines, evaluate, export, model, train
 from pipeline.params import BadInput
@@ -59,6 +60,49 @@ def test_refuses_a_graph_that_answers_otherwise(network: train.Network, graph: b
     with pytest.raises(BadInput, match="the exported graph differs from the fitted network by"):
         export.check(model.load(tmp_path / "model"), network, feature_rows())
     network.load_state_dict(weights)
+
+
+TOLD = {"device": "cpu", "rows": 7, "epochs": [{"epoch": 1, "loss": 0.5}]}
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        (None, "is no network of the stage `train`"),
+        ("{", "is no network of the stage `train`"),
+        ("[" * 100_000, "is no network of the stage `train`"),
+        ("[]", "not as the stage `train` writes it"),
+        (json.dumps(TOLD | {"epochs": []}), "not as the stage `train` writes it"),
+        (json.dumps(TOLD | {"epochs": [{"epoch": 1}]}), "not as the stage `train` writes it"),
+        (json.dumps(TOLD | {"epochs": TOLD["epochs"] * 1001}), "not as the stage `train` writes it"),  # type: ignore[operator]
+        (json.dumps(TOLD | {"epochs": [{"epoch": 1, "loss": float("nan")}]}), "not as the stage `train` writes it"),
+        (json.dumps(TOLD | {"rows": "<script>"}), "not as the stage `train` writes it"),
+        (json.dumps(TOLD | {"device": "cpu, and more"}), "not as the stage `train` writes it"),
+    ],
+)
+def test_a_file_that_says_its_training_otherwise_is_refused(
+    told: str | None, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "NETWORK", tmp_path / "network.safetensors")
+    save_file({"column": torch.zeros(1)}, export.NETWORK, None if told is None else {train.TRAINING: told})
+    with pytest.raises(BadInput, match=sentence):
+        export.fitted()
+    save_file({"column": torch.zeros(1)}, export.NETWORK, {train.TRAINING: json.dumps(TOLD)})
+    assert export.fitted()[1] == TOLD
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "NETWORK", tmp_path / "network.safetensors")
+    for content in (b"", b"no weights", b"\xff" * 100):
+        export.NETWORK.write_bytes(content)
+        with pytest.raises(BadInput, match="is no network of the stage `train`"):
+            export.fitted()
+
+
+def test_the_weights_of_another_network_are_refused(network: train.Network) -> None:
+    knobs = {"features": {"windows": WINDOWS}, "train": {"hidden": [8, 5]}}
+    with pytest.raises(BadInput, match="does not fit params.yaml"):
+        export.rebuilt(network.state_dict(), INPUTS, knobs)
 
 
 def test_extremes_hold_every_end_of_every_range() -> None:

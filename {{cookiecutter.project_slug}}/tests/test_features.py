@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from pipeline import features, params, simulate
+from pipeline import features, params, rows, simulate
 from pipeline.params import BadInput
 from pipeline.schema import ID, LABEL, TIME, feature_row
 from tests import reference
@@ -263,6 +263,8 @@ def test_the_stage_keeps_train_gap_and_test(stage: dict) -> None:
     assert (
         table["customer_nb_tx_7d"].to_numpy().mean() > 7
     )  # the first row's windows hold history that is not in the file
+    trained = table.filter(pl.col(TIME).dt.date().is_between(*params.days(stage).train))
+    assert pl.read_parquet(rows.TRAINED)["hash"].to_list() == sorted(rows.hashes(trained).tolist())
     assert [path.name for path in sorted(Path("data").iterdir())] == ["features.parquet", "transactions.parquet"]
 
 

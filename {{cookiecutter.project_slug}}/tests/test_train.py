@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 import torch
 
-from pipeline import params, train
+from pipeline import export, params, train
 from pipeline.params import BadInput
 from pipeline.schema import LABEL, feature_row
 from tests.tables import feature_rows, knobs, workspace
@@ -87,12 +87,6 @@ def test_takes_any_windows(windows: list[int]) -> None:
     assert train.widen(row, names, windows).isfinite().all() and network(*row).shape == (2,)
 
 
-def test_trains_nothing_where_a_model_was_to_be_restored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRAINING", "refused")
-    with pytest.raises(BadInput, match="TRAINING is refused here"):
-        train.main()
-
-
 def test_refuses_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEVICE", "tpu")
     with pytest.raises(BadInput, match="DEVICE is 'tpu', which is not on this machine"):
@@ -136,6 +130,6 @@ def test_same_tree_same_model_from_any_folder(tmp_path: Path) -> None:
                 env=os.environ | {"DEVICE": "cpu", "OMP_NUM_THREADS": threads},
                 check=True,
             )
-        made.append([(folder / file).read_bytes() for file in (train.NETWORK, train.TRAINING, "model/manifest.json")])
+        made.append([(folder / file).read_bytes() for file in (train.NETWORK, export.REPORT, "model/manifest.json")])
     assert made[0] == made[1]
     assert [epoch["epoch"] for epoch in json.loads(made[0][1])["epochs"]] == [1, 2]
