@@ -27,6 +27,7 @@ import numpy as np
 
 from pipeline import model, rows, schema
 from pipeline.bento import BENTO
+from pipeline.ingest import first_line
 from pipeline.params import BadInput, days, load, run_stage
 
 SERVICE = Path("reports/service.json")
@@ -80,7 +81,7 @@ def unpacked(bento: Path, folder: Path) -> Path:
                     raise BadInput(f"{bento} unpacks to more than {LARGEST:,} bytes; {REBUILD}")
             tar.extractall(folder, filter="data")
     except (OSError, EOFError, tarfile.TarError, lzma.LZMAError, zlib.error) as error:
-        raise BadInput(f"{bento} cannot be unpacked ({error}); {REBUILD}") from None
+        raise BadInput(f"{bento} cannot be unpacked ({first_line(error)}); {REBUILD}") from None
     return folder
 
 
@@ -91,11 +92,12 @@ def interpreter(folder: Path) -> str:
         return sys.executable
     different = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
     print(f"the Bento pins its own {', '.join(different)}: it is served in an environment of its own", flush=True)
-    environment = (WORK / "venv").resolve()
-    python = str(environment / "bin" / "python")
+    environment, lock = (WORK / "venv").resolve(), (WORK / "requirements.txt").resolve()
+    python, hashed = str(environment / "bin" / "python"), ("--require-hashes", "--only-binary", ":all:")
+    # BentoML adds a line with its own version, and without a hash.
+    lock.write_text(re.sub(r"^bentoml==\S+\s*\Z", "", (folder / PINS).read_text(), flags=re.MULTILINE))
     uv("venv", "--quiet", "--python", sys.executable, str(environment))
-    hashed = ("--require-hashes", "--only-binary", ":all:")
-    uv("pip", "sync", "--quiet", *hashed, "--python", python, str((folder / PINS).resolve()))
+    uv("pip", "sync", "--quiet", "--compile-bytecode", *hashed, "--python", python, str(lock))  # as its image does
     return python
 
 
@@ -125,7 +127,8 @@ def serving(folder: Path, python: str) -> Iterator[tuple[int, float]]:
         port = free.getsockname()[1]
     LOG.parent.mkdir(exist_ok=True)
     ours = {"BENTOML_HOME": "home", "PREDICTION_LOG": "predictions"}  # no store but the file, no log of production
-    environment = {**os.environ, **{name: str((WORK / place).resolve()) for name, place in ours.items()}}
+    theirs = {name: value for name, value in os.environ.items() if name not in ("MODEL", "PYTHONPATH")}
+    environment = theirs | {name: str((WORK / place).resolve()) for name, place in ours.items()}
     began = time.monotonic()
     with LOG.open("w") as log:
         # In the Bento's folder: this checkout has a `pipeline` too.

@@ -1,0 +1,145 @@
+"""The probe measures build/service.bento, that very file, wherever it was built."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline import bento, probe
+from pipeline.params import BadInput
+from tests.tables import ROOT, workspace, write_model
+
+
+def member(name: str, **about: Any) -> tarfile.TarInfo:
+    """A member of a tar, with whatever is said of it."""
+    info = tarfile.TarInfo(name)
+    for attribute, value in about.items():
+        setattr(info, attribute, value)
+    return info
+
+
+HOSTILE = {
+    "a link": member("model", type=tarfile.SYMTYPE, linkname="/etc"),
+    "a link to a file": member("model", type=tarfile.LNKTYPE, linkname="bento.yaml"),
+    "a device": member("null", type=tarfile.CHRTYPE),
+    "a path above": member("src/../../Makefile"),
+    "an absolute path": member("/tmp/probe"),
+    "a file too large": member("src/zeros", size=probe.LARGEST + 1),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_bento_that_holds_more_than_files_below_its_folder_is_refused(what: str, tmp_path: Path) -> None:
+    with (tmp_path / "service.bento").open("wb") as file:
+        file.write(HOSTILE[what].tobuf() + bytes(2 * tarfile.BLOCKSIZE))
+    with pytest.raises(BadInput, match="which is no plain file or folder in it|unpacks to more than"):
+        probe.unpacked(tmp_path / "service.bento", tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no tar", b"\xfd7zXZ\x00 and no more"], ids=str)
+def test_what_is_no_bento_is_a_sentence(content: bytes | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "service.bento").write_bytes(content)
+    with pytest.raises(BadInput, match="service.bento cannot be unpacked .* `make service`"):
+        probe.unpacked(tmp_path / "service.bento", tmp_path / "folder")
+
+
+LOCKED = """\
+bentoml==1.4.39 \\
+    --hash=sha256:dd
+numpy==2.4.1 \\
+    --hash=sha256:aa
+uvloop==0.22.1 ; sys_platform != 'win32' \\
+    --hash=sha256:bb
+"""
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What uv is asked to do, where nothing is installed; the working directory has a lock."""
+    monkeypatch.chdir(tmp_path)
+    probe.WORK.mkdir(parents=True)
+    probe.LOCK.write_text(LOCKED)
+    found: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        found.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return found
+
+
+def pinned(text: str) -> Path:
+    """The folder of a Bento with these requirements."""
+    lock = Path("unpacked") / probe.PINS
+    lock.parent.mkdir(parents=True)
+    lock.write_text(text + "\nbentoml==1.4.39\n")  # which BentoML adds, without a hash
+    return Path("unpacked")
+
+
+@pytest.mark.parametrize(
+    "same", [LOCKED, "# words\n\n" + LOCKED.replace("aa", "cc").replace("numpy==", "NumPy==")], ids=["bytes", "pins"]
+)
+def test_the_same_versions_are_served_by_ours(same: str, asked: list[list[str]]) -> None:
+    assert probe.interpreter(pinned(same)) == sys.executable and not asked
+
+
+@pytest.mark.parametrize(
+    "other", [LOCKED.replace("2.4.1", "2.4.2"), LOCKED + "six==1.17.0\n", LOCKED[: LOCKED.index("uvloop")]]
+)
+def test_other_versions_are_served_in_an_environment_of_their_own(other: str, asked: list[list[str]]) -> None:
+    python = probe.interpreter(pinned(other))
+    assert python == str(probe.WORK.resolve() / "venv/bin/python")
+    assert asked[0][:2] == ["uv", "venv"] and asked[0][-2:] == [str(probe.WORK.resolve() / "venv"), "--no-config"]
+    assert asked[1][:3] == ["uv", "pip", "sync"] and Path(asked[1][-2]).read_text().strip() == other.strip()
+    assert {"--require-hashes", "--only-binary", ":all:", "--no-config", python} <= set(asked[1])
+
+
+def test_versions_that_cannot_be_installed_are_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match="pins cannot be installed"):
+        probe.uv("pip", "sync", "--offline", "no such file")
+
+
+@pytest.mark.slow
+def test_what_is_measured_is_the_file_and_not_this_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = workspace(tmp_path / "a repository")
+    for name in ("policies", "bentofile.yaml", "requirements-service.txt"):
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, folder / name)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("BENTOML_HOME", str(folder / "build/bentoml"))
+    monkeypatch.setattr(probe, "SECONDS", 0.2)
+    write_model(Path("model"))
+    bento.main()
+    built = bento.BENTO.read_bytes()
+    (folder / "pipeline/service.py").write_text("raise SystemExit('the code of this checkout')")
+    (folder / "policies/log.yaml").unlink()
+    shutil.rmtree("build/bentoml")
+    monkeypatch.setenv("MODEL", "nowhere")
+    assert measured(probe.main) == [] and bento.BENTO.read_bytes() == built
+    write_model(Path("model"), large=100)  # another model than the one inside
+    assert any(said.startswith("the service answers for") for said in measured(probe.main))
+
+
+def measured(main: Callable[[], None]) -> list[str]:
+    """What the probe finds broken."""
+    main()
+    return json.loads(probe.SERVICE.read_text())["broken"]
+
+
+def test_the_stage_depends_on_no_data() -> None:
+    """Otherwise other rows would be another Bento, of the same model."""
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["bento"]
+    assert "params" not in stage and not [path for path in stage["deps"] if path.startswith("data/")]
+    included = yaml.safe_load((ROOT / "bentofile.yaml").read_text())["include"]
+    held = {path.strip("/") for path in included} - {"pipeline/__init__.py"}
+    assert held <= set(stage["deps"])
