@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from .driver import Rehearsal, Run
 
 OWNER, NAME = "acme", "card-fraud"
@@ -142,13 +144,22 @@ class Project:
         return self.github.call(method, f"/repos/{self.repository}/{path}", body, login=login)
 
     @contextmanager
-    def variables(self, **values: str) -> Iterator[None]:
-        """The repository's variables, for a while."""
-        for name, value in values.items():
-            self.call("POST", "actions/variables", {"name": name, "value": value}, login=OWNER)
+    def platform(self, **values: Any) -> Iterator[None]:
+        """What the repository runs on, as main's platform.yaml says, for a while."""
+        before = self.settle({"platform.yaml": yaml.safe_dump(values)})
         yield
-        for name in values:
-            del self.github.forge.repositories[self.repository].variables[name]
+        self.settle(before)
+
+    def settle(self, files: Mapping[str, str | None]) -> dict[str, str | None]:
+        """Put files on main past its rules, and start nothing; what was there before."""
+        there = str(self.github.forge.repositories[self.repository].git.path)
+        self.git("switch", "--quiet", "main")
+        self.git("pull", "--quiet", "--ff-only", there, "main")
+        known = self.git("ls-tree", "-r", "--name-only", "main").splitlines()
+        before = {name: self.read(name) if name in known else None for name in files}
+        self.commit("main", files, "Settle")
+        self.git("push", "--quiet", there, "main:main")
+        return before
 
     def comments(self, number: int) -> list[dict[str, Any]]:
         """The comments on a pull request."""

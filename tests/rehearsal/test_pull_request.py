@@ -1,12 +1,13 @@
 """The real pull-request.yml, on a small bake: every kind of pull request ends with a report that says the truth.
 
-One forge for all, so that later pull requests start from what the first one trained, as on GitHub.
+One forge for all. What main's release made, later pull requests start from, as on GitHub.
 """
 
 import html
 import re
 import time
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from urllib.error import HTTPError
 
@@ -19,6 +20,7 @@ from .small import BYTES, small
 
 pytestmark = pytest.mark.slow
 BOT = "github-actions[bot]"
+TRAINS = "Running stage 'train'"
 NOTHING = "def test_nothing() -> None:\n    pass\n"
 UNIT_TEST = {"tests/test_nothing.py": NOTHING}
 """A change for which every job runs and, as no input of the model is another, nothing is trained."""
@@ -26,14 +28,17 @@ UNIT_TEST = {"tests/test_nothing.py": NOTHING}
 
 @pytest.fixture(scope="module")
 def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A small bake on the forge, main protected."""
+    """A small bake on the forge, main protected, after main's first release."""
     with rehearsal() as github:
-        yield Project.start(github, small(template, tmp_path_factory.mktemp("small"), "pull-request.yml"))
+        workflows = ("pull-request.yml", "train.yml", "release.yml")
+        project = Project.start(github, small(template, tmp_path_factory.mktemp("small"), *workflows))
+        assert project.run().conclusion == "success", project.run().log
+        yield project
 
 
 @pytest.fixture(scope="module")
 def first(project: Project) -> tuple[int, Run]:
-    """The first pull request ever: nothing was trained before, and there is no champion."""
+    """The first pull request: there is no champion."""
     number = project.propose("first", UNIT_TEST, "Test nothing")
     return number, project.run()
 
@@ -42,7 +47,7 @@ def first(project: Project) -> tuple[int, Run]:
 def second(project: Project, first: tuple[int, Run]) -> tuple[int, Run]:
     """One of the same inputs, on a GPU, with names that would like to be commands."""
     branch, title = "x$(touch${IFS}pwned)`id`;echo", "::error::${{ github.token }} <img src=x>"
-    with project.variables(GPU_RUNNER="our-gpu", GPU_PRICE="2.50"):
+    with project.platform(gpu_runner="our-gpu", gpu_price=2.5):
         number = project.propose(branch, UNIT_TEST | {"$(touch pwned).txt": "hm\n"}, title)
         return number, project.run()
 
@@ -119,20 +124,30 @@ def test_a_plan_that_says_words_of_code_is_red(project: Project, first: tuple[in
 def test_the_same_inputs_take_what_was_made_before(
     project: Project, first: tuple[int, Run], second: tuple[int, Run]
 ) -> None:
-    """Same content key: nothing is trained, and the same bytes are handed on under the same name."""
+    """Same content key as main's release: nothing is trained, and what it made is handed on."""
     number, run = second
     text = report(project, number)
     assert heading(text) == "🟢 Ready to merge", run.log
     assert "was restored, not trained" in text
-    assert "Running stage" not in run.jobs["data"].log + run.jobs["train"].log
+    assert TRAINS not in run.jobs["train"].log
     digest = re.compile(r"Model <code>(sha256:\w+)")
     assert digest.findall(text) == digest.findall(report(project, first[0]))
-    name = f"pipeline-{run.jobs['plan'].outputs['key']}"
-    artifacts = project.call("GET", f"actions/artifacts?name={name}")["artifacts"]
-    assert {artifact["workflow_run"]["id"] for artifact in artifacts} >= {first[1].id, run.id}
+    made = {"name": f"pipeline-{run.jobs['plan'].outputs['key']}"}
+    artifacts = project.call("GET", f"actions/artifacts?name={made['name']}")["artifacts"]
+    assert {artifact["workflow_run"]["id"] for artifact in artifacts} == {project.github.runs[0].id}
 
 
-def test_gpu_runner_trains_where_the_variable_says(project: Project, second: tuple[int, Run]) -> None:
+def test_what_is_kept_holds_no_rows_and_ends(project: Project, first: tuple[int, Run]) -> None:
+    """Rows leave with the run; what people and later runs need stays as long as they may."""
+    kept = {"data": 1, "pipeline": 1, "candidate": 1} | {f"fitted-{first[1].jobs['plan'].outputs['key']}": 90}
+    artifacts = project.call("GET", f"actions/runs/{first[1].id}/artifacts")["artifacts"]
+    for artifact in artifacts:
+        began, ends = (datetime.fromisoformat(artifact[at]) for at in ("created_at", "expires_at"))
+        assert (ends - began).days == kept.get(artifact["name"], 7), artifact["name"]
+    assert set(kept) <= {artifact["name"] for artifact in artifacts}
+
+
+def test_gpu_runner_trains_where_the_platform_says(project: Project, second: tuple[int, Run]) -> None:
     number, run = second
     assert run.jobs["train"].labels == ["our-gpu"]
     assert {job.labels[0] for name, job in run.jobs.items() if name != "train"} == {"ubuntu-latest"}
@@ -169,7 +184,7 @@ def test_worse_model_is_red_and_cannot_be_merged(project: Project, first: tuple[
     )
     number = project.propose("worse", {"params.yaml": knobs}, "Train for less")
     run = project.run()
-    assert conclusions(run)["test"] == conclusions(run)["required"] == "failure"
+    assert conclusions(run)["test"] == conclusions(run)["measure"] == conclusions(run)["required"] == "failure"
     text = report(project, number)
     assert "Not to be merged" in heading(text) and "not met" in heading(text)
     assert "average_precision" in text and "What to do" in text
@@ -184,7 +199,7 @@ def test_bad_data_stops_before_training(project: Project, first: tuple[int, Run]
     run = project.run()
     assert conclusions(run) | {"checks": "", "report": ""} == {
         **{"plan": "success", "checks": "", "data": "failure", "train": "skipped", "test": "skipped"},
-        **{"service": "skipped", "report": "", "required": "failure"},
+        **{"measure": "skipped", "report": "", "required": "failure"},
     }
     assert "rows.minimum" in report(project, number)
 
@@ -211,7 +226,7 @@ def test_fork_gets_no_write_access_and_its_report_in_the_summary(project: Projec
     project.git("switch", "--quiet", "main")
     project.commit("from-a-fork", UNIT_TEST, "Test nothing from outside", login="eve")
     project.push("from-a-fork", login="eve", to="eve/card-fraud")
-    with project.variables(GPU_RUNNER="our-gpu"):
+    with project.platform(gpu_runner="our-gpu"):
         number = project.open("eve:from-a-fork", "From outside", login="eve")
         run = project.run()
     assert run.jobs["report"].conclusion == "success", run.log
@@ -260,24 +275,30 @@ def test_cancelled_run_says_so(project: Project, first: tuple[int, Run]) -> None
     assert conclusions(run)["required"] != "success"
 
 
-def test_bytes_travel_through_a_remote(project: Project, first: tuple[int, Run], tmp_path: Path) -> None:
-    """With DVC_REMOTE the second run is restored from it, also where no artifact is left."""
-    knobs = project.read("params.yaml").replace("epochs: 6", "epochs: 7")
-    with project.variables(DVC_REMOTE=str(tmp_path / "remote")):
-        project.propose("remote", {"params.yaml": knobs}, "Train for more")
-        run = project.run()
-        assert run.conclusion == "success", run.log
-        project.github.forge.repositories[project.repository].tables["artifacts"].clear()
-        project.commit("remote", {"README.md": "Trained for more.\n"}, "Say so")
-        project.push("remote")
-        run = project.run()
-    assert run.conclusion == "success", run.log
-    assert "Running stage" not in run.jobs["train"].log
+def test_a_title_starts_nothing_and_another_base_everything(project: Project, first: tuple[int, Run]) -> None:
+    """Judges of another base do not count here; a title that is edited leaves the check of the commit as it is."""
+    project.git("switch", "--quiet", "main")
+    project.git("branch", "--force", "elsewhere", "main")
+    project.push("elsewhere")
+    number = project.propose("retargeted", {"README.md": "Words.\n"}, "To elsewhere", base="elsewhere")
+    run = project.run()
+    assert conclusions(run)["plan"] == conclusions(run)["required"] == "failure"
+    assert "change its base to &#39;main&#39;" in run.jobs["report"].summary or "change its base" in run.log
+    project.call("PATCH", f"pulls/{number}", {"title": "Into main"})
+    edited = project.run()
+    assert edited is not run and edited.jobs["required"].name != "Required"
+    assert {job.conclusion for name, job in edited.jobs.items() if name != "required"} == {"skipped"}
+    project.approve(number)
+    assert not mergeable(project, number)
+    project.call("PATCH", f"pulls/{number}", {"base": "main"})
+    assert project.run().conclusion == "success", project.run().log
+    assert heading(report(project, number)) == "🟢 Ready to merge: words alone"
 
 
 # --- the judge and the bars of the base decide, those of the change where they are stricter --------------------------
 
-GREEN = dict.fromkeys(("plan", "checks", "data", "train", "test", "service", "report", "required"), "success")
+GREEN = dict.fromkeys(("plan", "checks", "data", "train", "test", "measure", "report", "required"), "success")
+RED = GREEN | dict.fromkeys(("measure", "report", "required"), "failure")
 
 
 def judged(project: Project, name: str, files: Mapping[str, str | None]) -> tuple[Run, str]:
@@ -313,7 +334,7 @@ def test_a_loosened_bar_does_not_pass_the_model_it_is_for(project: Project, firs
     bars = project.read("policies/model.yaml").replace(f"bytes: {BYTES}", f"bytes: {10 * BYTES}")
     knobs = project.read("params.yaml").replace("hidden:\n  - 32\n", "hidden:\n  - 256\n")
     run, text = judged(project, "looser", {"policies/model.yaml": bars, "params.yaml": knobs})
-    assert conclusions(run) == GREEN | {"report": "failure", "required": "failure"}, run.log
+    assert conclusions(run) == RED, run.log
     assert "1 bar is not met" in text
     assert f"at most {BYTES:,}, by the judge and the bars of the base branch" in text
     assert str(10 * BYTES) in text.partition("### Bars that change")[2]
@@ -332,9 +353,35 @@ def test_a_change_to_the_judge_does_not_judge_itself(project: Project, first: tu
         "tests/model/test_behaviour.py": NOTHING,
     }
     run, text = judged(project, "gutted", files)
-    assert conclusions(run) == GREEN | {"report": "failure", "required": "failure"}, run.log
+    assert conclusions(run) == RED, run.log
     assert "Not to be merged" in text
     assert "metrics.average_precision.minimum" in text and "base branch" in text
+
+
+def test_a_measurement_that_flatters_is_not_what_counts(project: Project, first: tuple[int, Run]) -> None:
+    """The change's own jobs find a model as good as they like; main's code measures it, and both are shown."""
+    flattering = project.read("pipeline/evaluate.py").replace(
+        '"roc_auc": roc_auc(positive, total),', '"roc_auc": np.maximum(roc_auc(positive, total), 0.95),'
+    )
+    knobs = project.read("params.yaml").replace("learning_rate: 0.006", "learning_rate: 1.0e-9")
+    bars = re.sub(
+        r"(average_precision|recall_at_precision_90|card_precision_100): {minimum: [\d.]+}",
+        r"\1: {minimum: 0}",
+        project.read("policies/model.yaml"),
+    )
+    run, text = judged(
+        project, "flattering", {"pipeline/evaluate.py": flattering, "params.yaml": knobs, "policies/model.yaml": bars}
+    )
+    assert conclusions(run)["measure"] == conclusions(run)["required"] == "failure", run.log
+    assert "metrics.roc_auc.minimum" in text and "The change measures otherwise" in text
+    assert re.search(r"\| roc auc \| 0\.\d+ \| 0\.95", text, re.IGNORECASE)
+
+
+def test_another_problem_is_measured_by_its_own_code(project: Project, first: tuple[int, Run]) -> None:
+    schema = project.read("pipeline/schema.py").replace('PROBLEM = "card fraud"', 'PROBLEM = "churn"')
+    run, text = judged(project, "churn", {"pipeline/schema.py": schema})
+    assert conclusions(run) == GREEN, run.log
+    assert "This replaces the problem" in text
 
 
 # --- a queue ---------------------------------------------------------------------------------------------------------
