@@ -195,7 +195,8 @@ class Rehearsal:
 
     def _start(self, repo: Repo, workflow: Workflow, event: Event, files: dict[str, str], approval: bool) -> None:
         head = event.payload.get("pull_request", {}).get("head")
-        at = head or {"sha": event.sha, "ref": event.ref.removeprefix("refs/heads/"), "repo": repo.info}
+        bare = event.ref.removeprefix("refs/heads/").removeprefix("refs/tags/")  # a tag too, as GitHub has it
+        at = head or {"sha": event.sha, "ref": bare, "repo": repo.info}
         row = self.forge.start_run(
             repo.name,
             **{"path": workflow.path, "name": workflow.name, "event": event.name, "actor": event.actor},

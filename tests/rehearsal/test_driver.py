@@ -288,6 +288,7 @@ def test_an_environment_admits_its_branch_and_nobody_else(clone: Clone) -> None:
     clone.git("tag", "main")
     clone.git("push", "--quiet", f"{github.forge.url.replace('//', '//o:ghp_o@')}/o/r.git", "refs/tags/main")
     github.wait()
+    assert github.call("GET", f"/repos/o/r/actions/runs/{github.runs[-1].id}")["head_branch"] == "main"
     shut = [run.jobs["ships"] for run in github.runs[-3:]]
     who = ['Branch "topic"', 'Branch "refs/pull/1/merge"', 'Tag "main"']
     sentence = "is not allowed to deploy to production due to environment protection rules."

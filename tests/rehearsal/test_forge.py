@@ -674,6 +674,71 @@ def test_pull_requests_are_found_by_branch(forge: Forge, alice: Client) -> None:
     assert "already an open" in alice("PATCH", "/pulls/1", 422, json={"state": "open"})["errors"][0]["message"]
 
 
+# Its base, its author, issues
+
+
+def timeline(client: Client, number: int) -> list[str]:
+    return [row["event"] for row in client("GET", f"/issues/{number}/timeline")]
+
+
+def test_a_change_of_base_is_told_and_stays_in_the_timeline(forge: Forge, repo: Repo, alice: Client) -> None:
+    first = commit(forge, "other", {"b": "1"})
+    commit(forge, "topic", {"a": "1"})
+    open_pull(alice, "topic", base="other")
+    assert timeline(alice, 1) == []
+    alice("PATCH", "/git/refs/heads/other", json={"sha": commit(forge, "next", {"c": "1"}, start="other")})
+    assert timeline(alice, 1) == []
+    alice("PATCH", "/git/refs/heads/other", json={"sha": first, "force": True})
+    assert timeline(alice, 1) == ["base_ref_force_pushed"]
+    alice("PATCH", "/pulls/1", json={"base": "main"})
+    edited = told(forge, "pull_request")[-1]
+    assert (edited.action, edited.payload["changes"]["base"]["ref"]) == ("edited", {"from": "other"})
+    assert timeline(alice, 1) == ["base_ref_force_pushed", "base_ref_changed"]
+
+
+def test_what_a_merged_and_deleted_branch_was_the_base_of_gets_its_base(forge: Forge, alice: Client) -> None:
+    alice("PATCH", "", json={"delete_branch_on_merge": True})
+    commit(forge, "lower", {"b": "1"})
+    commit(forge, "upper", {"a": "1"}, start="lower")
+    open_pull(alice, "lower")
+    open_pull(alice, "upper", base="lower")
+    alice("PUT", "/pulls/1/merge")
+    pull = alice("GET", "/pulls/2")
+    assert (pull["state"], pull["base"]["ref"]) == ("open", "main")
+    assert timeline(alice, 2) == ["automatic_base_change_succeeded"]
+
+
+def test_what_an_account_did_stays_when_it_is_deleted(forge: Forge, repo: Repo, alice: Client) -> None:
+    head = commit(forge, "topic", {"a": "1"})
+    bob = Client(forge, "ghp_bob")
+    open_pull(bob, "topic")
+    bob("POST", "/pulls/1/reviews", json={"event": "COMMENT", "body": "hm"})
+    bob("POST", "/issues/1/comments", json={"body": "x"})
+    bob("POST", "/deployments", json={"ref": "main"})
+    forge.start_run(NAME, path=".github/workflows/ci.yml", sha=head, branch="topic", actor="bob", event="push")
+    forge.forget("bob")
+    assert alice("GET", "/pulls/1")["user"] is None
+    gone = {"/pulls": "user", "/pulls/1/reviews": "user", "/issues/1/comments": "user", "/deployments": "creator"}
+    assert all(alice("GET", path)[0][field] is None for path, field in gone.items())
+    assert alice("GET", "/actions/runs")["workflow_runs"][0]["actor"] is None
+    assert alice("GET", "/issues?creator=bob") == []
+    alice("PUT", "/pulls/1/merge", 200)
+
+
+def test_where_issues_are_off_pull_requests_still_have_comments_and_labels(forge: Forge, alice: Client) -> None:
+    alice("POST", "/issues", json={"title": "x"})
+    commit(forge, "topic", {"a": "1"})
+    open_pull(alice, "topic")
+    alice("PATCH", "", json={"has_issues": False})
+    assert alice("POST", "/issues", 410, json={"title": "x"})["message"].startswith("Issues has been disabled")
+    alice("GET", "/issues", 410)
+    alice("POST", "/issues/1/comments", 410, json={"body": "x"})
+    alice("POST", "/issues/2/comments", 201, json={"body": "x"})
+    alice("POST", "/issues/2/labels", 200, json={"labels": ["promotion"]})
+    alice("GET", "/issues/2/timeline", 200)
+    assert alice("GET", "/issues/2")["number"] == 2
+
+
 # A fork
 
 
@@ -720,6 +785,9 @@ def test_faults_happen_when_asked_for(forge: Forge, alice: Client) -> None:
     forge.fault("GET .*", status=429, retry_after=3)
     alice("GET", "", 429)
     assert alice.last.headers["Retry-After"] == "3"
+    forge.fault("GET .*/labels", status=200, body=[])
+    alice("POST", "/labels", json={"name": "drift"})
+    assert [len(alice("GET", "/labels")) for _ in range(2)] == [0, 1]
     assert int(alice("GET", "") and alice.last.headers["X-RateLimit-Remaining"]) > 0
 
 
@@ -843,6 +911,49 @@ def test_github3_releases_and_deploys(forge: Forge, repo: Repo, tmp_path: Path) 
     assert [status.state for status in first.statuses()] == ["inactive", "success"]
 
 
+def test_a_draft_has_no_tag_and_only_writers_see_it(forge: Forge, repo: Repo, alice: Client) -> None:
+    readers = [Client(forge, "ghp_rita"), Client(forge, forge.token(NAME, {"contents": "read"}))]
+    made = [alice("POST", "/releases", json={"tag_name": "v1", "draft": True}) for _ in range(2)]
+    models.Release.model_validate(draft := made[0])
+    alice("GET", "/releases/tags/v1", 404)
+    assert repo.git.refs("refs/tags/") == {} and not told(forge, "release") and not draft["published_at"]
+    assert {row["id"] for row in alice("GET", "/releases")} == {row["id"] for row in made}
+    for reader in readers:
+        assert reader("GET", "/releases") == []
+        reader("GET", f"/releases/{draft['id']}", 404)
+    alice("POST", draft["upload_url"].partition("{")[0] + "?name=a", data=b"bytes")
+    assert "untagged-" in alice("GET", f"/releases/{draft['id']}")["assets"][0]["browser_download_url"]
+    published = alice("PATCH", f"/releases/{draft['id']}", json={"draft": False})
+    assert (published["immutable"], published["html_url"][-15:]) == (False, "releases/tag/v1")
+    assert readers[0]("GET", "/releases/tags/v1")["assets"][0]["browser_download_url"].endswith("download/v1/a")
+    assert repo.git.resolve("refs/tags/v1") == repo.git.resolve("main")
+    refused = alice("PATCH", f"/releases/{made[1]['id']}", 422, json={"draft": False})
+    assert refused["errors"][0]["code"] == "already_exists"
+    alice("DELETE", f"/releases/{made[1]['id']}", 204)
+
+
+def test_an_immutable_release_stays_as_it_was_published(forge: Forge, repo: Repo, alice: Client) -> None:
+    Client(forge, "ghp_bob")("PUT", "/immutable-releases", 403)
+    alice("GET", "/immutable-releases", 404)
+    alice("PUT", "/immutable-releases", 204)
+    draft = alice("POST", "/releases", json={"tag_name": "v1", "draft": True})
+    place = draft["upload_url"].partition("{")[0]
+    asset = alice("POST", f"{place}?name=a", data=b"bytes")
+    assert alice("PATCH", f"/releases/{draft['id']}", json={"draft": False})["immutable"] is True
+    words = "Cannot upload assets to an immutable release."
+    assert alice("POST", f"{place}?name=b", 422, data=b"more")["message"] == words
+    alice("DELETE", f"/releases/assets/{asset['id']}", 422)
+    alice("PATCH", f"/releases/{draft['id']}", 422, json={"tag_name": "v2"})
+    alice("DELETE", "/git/refs/tags/v1", 422)
+    alice("PATCH", "/git/refs/tags/v1", 422, json={"sha": commit(forge, "topic", {"a": "1"})})
+    assert alice("PATCH", f"/releases/{draft['id']}", json={"body": "words"})["body"] == "words"
+    alice("DELETE", f"/releases/{draft['id']}", 204)
+    spent = alice("POST", "/releases", 422, json={"tag_name": "v1"})
+    assert spent["errors"][0]["message"] == "tag_name was used by an immutable release"
+    alice("DELETE", "/immutable-releases", 204)
+    assert alice("POST", "/releases", json={"tag_name": "v2"})["immutable"] is False
+
+
 def test_artifacts_are_found_by_name_across_runs(forge: Forge, repo: Repo, alice: Client) -> None:
     sha = repo.git.resolve("main")
     where = {"path": ".github/workflows/ci.yml", "sha": sha, "branch": "main", "actor": "bob", "event": "push"}
@@ -856,6 +967,8 @@ def test_artifacts_are_found_by_name_across_runs(forge: Forge, repo: Repo, alice
     found = alice("GET", "/actions/artifacts?name=model-key")["artifacts"]
     contents = {artifact["workflow_run"]["id"]: alice("GET", artifact["archive_download_url"]) for artifact in found}
     assert contents == {runs[0]: b"other", runs[1]: b"zip of %d" % runs[1]}
+    facts = {"id": runs[0], "repository_id": repo.info["id"], "head_repository_id": repo.info["id"]}
+    assert found[0]["workflow_run"] == {**facts, "head_branch": "main", "head_sha": sha}
     assert alice("GET", "/actions/artifacts?name=other")["total_count"] == 0
     repo.tables["artifacts"][found[0]["id"]]["expired"] = True
     alice("GET", found[0]["archive_download_url"], 410)

@@ -127,6 +127,5 @@ def remove_group(repo: Repo, entry: Entry) -> None:
 
 def tell(state: State, repo: Repo, pull: Json, actor: Actor, action: str, event: str, **more: str) -> None:
     """The event that apps hear, and the line of the timeline that people read."""
-    said = {"event": event, "actor": state.account(actor.login), "commit_id": None, "commit_url": None}
-    state.new(repo, "timeline", "issues/events/{id}", said | {"issue_url": repo.row("issues", pull["number"])["url"]})
+    pulls.note(state, repo, pull, actor, event)
     pulls.tell(state, repo, pull, actor, action, **more)

@@ -207,6 +207,8 @@ def follow(state: State, repo: Repo, pull: Json, actor: Actor) -> None:
     if not head or not base:
         close(state, repo, pull, actor)
         return
+    if not repo.git.is_ancestor(pull["base"]["sha"], base):
+        note(state, repo, pull, actor, "base_ref_force_pushed")
     before, pull["head"]["sha"], pull["base"]["sha"] = pull["head"]["sha"], head, base
     bring_head(repo, head_repo, pull["number"], pull["head"]["ref"])
     if repo.git.is_ancestor(head, base):
@@ -218,6 +220,23 @@ def follow(state: State, repo: Repo, pull: Json, actor: Actor) -> None:
         repo.row("issues", pull["number"])["updated_at"] = state.now()
         dismiss_stale(repo, pull)
         tell(state, repo, pull, actor, "synchronize", before=before, after=head)
+
+
+def retarget(state: State, repo: Repo, pull: Json, actor: Actor, branch: str, event: str) -> None:
+    """Give a pull request another base, as people do, or as GitHub does where that was merged and deleted."""
+    old, sha = pull["base"], repo.git.resolve(f"refs/heads/{branch}")
+    assert sha
+    pull["base"] = side(state, repo, branch, sha)
+    judge(state, repo, pull)
+    note(state, repo, pull, actor, event)
+    changes = {"base": {name: {"from": old[name]} for name in ("ref", "sha")}}
+    tell(state, repo, pull, actor, "edited", changes=changes)
+
+
+def note(state: State, repo: Repo, pull: Json, actor: Actor, event: str) -> None:
+    """A line of the timeline that people read."""
+    said = {"event": event, "actor": state.account(actor.login), "commit_id": None, "commit_url": None}
+    state.new(repo, "timeline", "issues/events/{id}", said | {"issue_url": repo.row("issues", pull["number"])["url"]})
 
 
 def dismiss_stale(repo: Repo, pull: Json) -> None:
@@ -274,6 +293,10 @@ def merge(state: State, repo: Repo, actor: Actor, number: int, body: Json) -> Js
 def finish_merge(state: State, repo: Repo, pull: Json, actor: Actor, sha: str) -> None:
     close(state, repo, pull, actor, merged=sha)
     if repo.info["delete_branch_on_merge"] and pull["head"]["repo"] is repo.info:
+        for other in repo.rows("pulls"):
+            is_open = repo.row("issues", other["number"])["state"] == "open"
+            if is_open and other["base"]["ref"] == pull["head"]["ref"]:
+                retarget(state, repo, other, actor, pull["base"]["ref"], "automatic_base_change_succeeded")
         repo.git.update(f"refs/heads/{pull['head']['ref']}", None)
 
 

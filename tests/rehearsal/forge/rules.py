@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pathspec
 
 from .answers import Json
-from .state import ROLES, Actor, Repo, State
+from .state import ROLES, Actor, Repo, State, login_of
 
 ADMIN_ROLE = 5  # the id of the repository role "admin" in a ruleset's bypass_actors
 BY_REQUEST_ONLY = ("pull_request", "required_status_checks", "merge_queue")
@@ -56,13 +56,14 @@ def missing_reviews(state: State, repo: Repo, pull: Json, asked: Json) -> Iterat
 
 def review_verdicts(state: State, repo: Repo, pull: Json) -> dict[str, str]:
     """The newest verdict of each reviewer with write access; the author's own does not count."""
-    author = repo.row("issues", pull["number"])["user"]["login"]
+    author = login_of(repo.row("issues", pull["number"])["user"])
+    given = [(login_of(row["user"]), row["state"]) for row in repo.rows("reviews", pull_request_url=pull["url"])]
     return {
-        review["user"]["login"]: review["state"]
-        for review in repo.rows("reviews", pull_request_url=pull["url"])
-        if review["state"] not in ("COMMENTED", "PENDING")
-        and review["user"]["login"] != author
-        and state.level(repo, Actor(review["user"]["login"])) >= ROLES.index("write")
+        login: verdict
+        for login, verdict in given
+        if verdict not in ("COMMENTED", "PENDING")
+        and login != author
+        and state.level(repo, Actor(login)) >= ROLES.index("write")
     }
 
 
@@ -182,8 +183,9 @@ def bypasses(state: State, repo: Repo, rule: Json, actor: Actor | None) -> bool:
 
 
 def protected(state: State, repo: Repo, actor: Actor) -> list[str]:
-    """The branches that the actor may change by a pull request only."""
-    return [
+    """The branches that the actor may change by a pull request only, and the tags of immutable releases."""
+    tags = [f"refs/tags/{release['tag_name']}" for release in repo.rows("releases", immutable=True)]
+    return tags + [
         ref
         for ref in repo.git.refs("refs/heads/")
         if any(

@@ -31,7 +31,9 @@ class Fault:
 
     match: a regular expression over "METHOD /path". effect: the call takes effect before it fails. drop: the connection
     is cut. rate_limit: the primary limit is spent (403, x-ratelimit-remaining: 0); retry_after: seconds, the secondary
-    limit. delay: seconds, and nothing else fails if that is all. hook: called first, to kill a client at this call.
+    limit; an HTTP date as text; without, it is a `message` with status 403. body: what is answered in place of a
+    message, as a listing that is empty for some seconds (status 200). delay: seconds, and nothing else fails if that
+    is all. hook: called first, to kill a client at this call.
     """
 
     match: str
@@ -39,9 +41,10 @@ class Fault:
     drop: bool = False
     effect: bool = False
     delay: float = 0
-    retry_after: int | None = None
+    retry_after: int | str | None = None
     rate_limit: bool = False
     message: str = "Server Error"
+    body: Any = None
     after: int = 0
     times: int | None = 1
     hook: Callable[[], object] = lambda: None
@@ -56,12 +59,13 @@ class Fault:
     def answer(self, now: float) -> api.Answer | None:
         """The answer in place of the true one, if any."""
         if self.rate_limit:
-            headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(now) + (self.retry_after or 60))}
+            headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(now) + int(self.retry_after or 60))}
             return api.Answer(self.status or 403, {"message": "API rate limit exceeded for installation."}, headers)
         if self.retry_after is not None:
             message = {"message": "You have exceeded a secondary rate limit. Please wait a few minutes."}
             return api.Answer(self.status or 403, message, {"Retry-After": str(self.retry_after)})
-        return api.Answer(self.status, {"message": self.message}) if self.status else None
+        body = {"message": self.message} if self.body is None else self.body
+        return api.Answer(self.status, body, {"Content-Type": "application/json"}) if self.status else None
 
 
 @dataclass(frozen=True)

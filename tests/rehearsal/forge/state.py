@@ -16,6 +16,7 @@ from . import answers
 from .answers import ACTIONS, ACTIONS_APP, Json
 from .git import NOBODY, Git
 
+PEOPLE = ("user", "actor", "triggering_actor", "creator", "author", "uploader", "closed_by", "merged_by")
 ROLES = ("none", "read", "triage", "write", "maintain", "admin")
 
 
@@ -91,6 +92,8 @@ class Repo:
     variables: dict[str, Json] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set)
     environments: dict[str, Environment] = field(default_factory=dict)  # by name in lower case
+    immutable_releases: bool = False  # whether what is published from now on changes no more
+    spent_tags: set[str] = field(default_factory=set)  # of immutable releases that were deleted
     workflow_states: dict[str, str] = field(default_factory=dict)  # by path, where it is not active
     workflow_permissions: Json = field(
         default_factory=lambda: {"default_workflow_permissions": "read", "can_approve_pull_request_reviews": False}
@@ -182,6 +185,15 @@ class State:
         self.account(login)
         self.tokens[f"ghp_{login}"] = Actor(login)
         return f"ghp_{login}"
+
+    def forget(self, login: str) -> None:
+        """An account is deleted: what it did stays, and is nobody's."""
+        self.tokens = {token: actor for token, actor in self.tokens.items() if actor.login != login}
+        del self.accounts[login]
+        for repo in self.repositories.values():
+            repo.roles.pop(login, None)
+            for row in [row for rows in repo.tables.values() for row in rows.values()]:
+                row |= {field: None for field in PEOPLE if (row.get(field) or {}).get("login") == login}
 
     def team(self, name: str, *members: str) -> None:
         """name: org/team, as CODEOWNERS spells it."""
@@ -288,6 +300,11 @@ class State:
 
 def underscored(permissions: Mapping[str, str]) -> dict[str, str]:
     return {name.replace("-", "_"): level for name, level in permissions.items()}
+
+
+def login_of(account: Json | None) -> str:
+    """The name of an account; empty where it is gone."""
+    return str(account["login"]) if account else ""
 
 
 def snapshot(value: Any) -> Any:

@@ -246,6 +246,21 @@ def set_workflow_permissions(call: Call) -> None:
     call.repo.workflow_permissions.update(call.body)
 
 
+SETTING = "/repos/{repo}/immutable-releases"
+
+
+@route(f"GET {SETTING}", grant="administration:read")
+def get_immutable_releases(call: Call) -> Json:
+    if not call.repo.immutable_releases:
+        raise Refused(404, "Not Found")
+    return {"enabled": True, "enforced_by_owner": False}
+
+
+@route(f"PUT {SETTING}", f"DELETE {SETTING}", grant="administration:write")
+def set_immutable_releases(call: Call) -> None:
+    call.repo.immutable_releases = call.method == "PUT"
+
+
 @route("GET /repos/{repo}/actions/runners", grant="administration:read")
 def list_runners(call: Call) -> Json:
     return counted("runners", call.repo.rows("runners"))

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 from .. import pulls
 from ..answers import Json
-from ..state import ROLES, Refused, invalid, present
+from ..state import ROLES, Refused, invalid, login_of, present
 from .routing import Answer, Call, in_order, route, serve_rows
 
 serve_rows("issues/comments", "comments", "issues|pull_requests")
@@ -22,7 +22,7 @@ def list_issues(call: Call) -> list[Json]:
             for issue in call.repo.rows("issues")
             if query.get("state", "open") in ("all", issue["state"])
             and labels <= {label["name"] for label in issue["labels"]}
-            and query.get("creator") in (None, issue["user"]["login"])
+            and query.get("creator") in (None, login_of(issue["user"]))
             and issue["updated_at"] >= query.get("since", "")
         ],
     )
@@ -109,7 +109,7 @@ def list_comments(call: Call, number: int) -> list[Json]:
 
 @route("GET /repos/{repo}/issues/{number}/timeline", grant="issues:read")
 def list_timeline(call: Call, number: int) -> list[Json]:
-    """What a merge queue did with it; of the rest of a timeline there is nothing here."""
+    """What a merge queue did with it, and changes of its base; of the rest of a timeline there is nothing here."""
     return call.repo.rows("timeline", issue_url=call.repo.row("issues", number)["url"])
 
 
@@ -131,7 +131,7 @@ def own_comment(call: Call, id: int) -> Json:
     """A comment that the actor may change: the author, or somebody with write access."""
     comment = call.repo.row("comments", id)
     strong = call.actor.permissions is not None or call.state.level(call.repo, call.actor) >= ROLES.index("write")
-    if comment["user"]["login"] != call.actor.login and not strong:
+    if login_of(comment["user"]) != call.actor.login and not strong:
         raise Refused(403, "Must have admin rights to Repository.")
     return comment
 

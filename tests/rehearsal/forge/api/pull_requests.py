@@ -2,7 +2,7 @@
 
 from .. import pulls, rules
 from ..answers import Json
-from ..state import Refused, Repo, invalid
+from ..state import Refused, Repo, invalid, login_of
 from .issues import update_issue_row
 from .objects import file_answers, make_commit
 from .routing import Answer, Call, in_order, route
@@ -36,8 +36,7 @@ def update_pull(call: Call, number: int) -> Json:
         sha = call.repo.git.resolve(f"refs/heads/{body['base']}")
         if not sha:
             raise invalid("PullRequest", "base", "invalid")
-        pull["base"] = pulls.side(call.state, call.repo, body["base"], sha)
-        pulls.judge(call.state, call.repo, pull)
+        pulls.retarget(call.state, call.repo, pull, call.actor, body["base"], "base_ref_changed")
     update_issue_row(call, number, body)
     return get_pull(call, number)
 
@@ -96,7 +95,7 @@ def create_review(call: Call, number: int) -> Answer:
     states = {"APPROVE": "APPROVED", "REQUEST_CHANGES": "CHANGES_REQUESTED", "COMMENT": "COMMENTED"}
     if verdict == "APPROVE" and call.actor.is_actions and not actions_may_approve(call.repo):
         raise Refused(422, "Unprocessable Entity", "GitHub Actions is not permitted to approve pull requests.")
-    if verdict != "COMMENT" and issue["user"]["login"] == call.actor.login:
+    if verdict != "COMMENT" and login_of(issue["user"]) == call.actor.login:
         word = "approve" if verdict == "APPROVE" else "request changes on"
         raise Refused(422, "Unprocessable Entity", f"Can not {word} your own pull request")
     page = f"pull/{number}#pullrequestreview-{{id}}"
@@ -140,7 +139,7 @@ def list_requested_reviewers(call: Call, number: int) -> Json:
 
 @route("POST /repos/{repo}/pulls/{number}/requested_reviewers", grant="pull_requests:write")
 def request_reviewers(call: Call, number: int) -> Json:
-    pull, author = call.repo.row("pulls", number), call.repo.row("issues", number)["user"]["login"]
+    pull, author = call.repo.row("pulls", number), login_of(call.repo.row("issues", number)["user"])
     people, teams = (call.body.get(key, []) for key in REVIEWERS)
     strangers = [login for login in people if login not in call.repo.roles]
     if strangers or any(f"{call.repo.owner}/{team}" not in call.state.teams for team in teams):

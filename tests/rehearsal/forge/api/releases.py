@@ -4,34 +4,57 @@ import hashlib
 from typing import Any
 from urllib.parse import quote
 
-from .. import actions, environments, rules
+from .. import environments, rules
 from ..answers import Json
-from ..state import Refused, invalid, present
+from ..state import ROLES, Refused, invalid, present
 from .objects import move
 from .routing import Answer, Call, route, serve_rows
 
-serve_rows("releases", "releases", "contents", removed_by="contents")
 serve_rows("deployments", "deployments", "deployments")
 
 
 @route("GET /repos/{repo}/releases", grant="contents:read")
 def list_releases(call: Call) -> list[Json]:
-    return call.repo.rows("releases")[::-1]
+    """Drafts too, for those who may write."""
+    return [row for row in call.repo.rows("releases") if not row["draft"] or writes(call)][::-1]
+
+
+def writes(call: Call) -> bool:
+    """Whether the caller may write releases."""
+    permissions = call.actor.permissions
+    if permissions is None:
+        return call.state.level(call.repo, call.actor) >= ROLES.index("write")
+    return permissions.get("contents") == "write"
+
+
+@route("GET /repos/{repo}/releases/{id}", grant="contents:read")
+def get_release(call: Call, id: int) -> Json:
+    release = call.repo.row("releases", id)
+    if release["draft"] and not writes(call):
+        raise Refused(404, "Not Found")
+    return release
+
+
+@route("DELETE /repos/{repo}/releases/{id}", grant="contents:write")
+def delete_release(call: Call, id: int) -> None:
+    """Its tag stays; that of an immutable release is never released again."""
+    release = call.repo.row("releases", id)
+    if release["immutable"]:
+        call.repo.spent_tags.add(release["tag_name"])
+    del call.repo.tables["releases"][id]
 
 
 @route("POST /repos/{repo}/releases", grant="contents:write")
 def create_release(call: Call) -> Json:
     body = call.need("Release", "tag_name")
-    if call.repo.rows("releases", tag_name=body["tag_name"], draft=False):
-        raise invalid("Release", "tag_name", "already_exists")
+    refuse_taken(call, body["tag_name"], draft=bool(body.get("draft")))
     target = body.get("target_commitish") or call.repo.info["default_branch"]
     if not call.repo.git.resolve(target):
         raise invalid("Release", "target_commitish", "invalid")
     fields: Json = {"name": None, "body": None, "draft": False, "prerelease": False, "immutable": False}
     fields |= {name: body[name] for name in (*fields, "tag_name") if name in body}
     fields |= {"target_commitish": target, "author": call.user(), "published_at": None, "assets": []}
-    page = f"releases/tag/{quote(body['tag_name'])}"
-    release = call.state.new(call.repo, "releases", "releases/{id}", fields, page)
+    release = call.state.new(call.repo, "releases", "releases/{id}", fields, "releases/tag/untagged-{id}")
     release |= {
         "assets_url": f"{release['url']}/assets",
         "upload_url": release["url"].replace("/api/v3/", "/api/uploads/") + "/assets{?name,label}",
@@ -42,12 +65,24 @@ def create_release(call: Call) -> Json:
     return release
 
 
+def refuse_taken(call: Call, tag: str, draft: bool) -> None:
+    """Any number of drafts may name a tag, one release has it."""
+    if not draft and call.repo.rows("releases", tag_name=tag, draft=False):
+        raise invalid("Release", "tag_name", "already_exists")
+    if not draft and tag in call.repo.spent_tags:
+        raise invalid("Release", "tag_name", "custom", "tag_name was used by an immutable release")
+
+
 def publish(call: Call, release: Json) -> None:
+    """From now on there is a tag; where the repository says so, neither it nor an asset changes any more."""
     ref = f"refs/tags/{release['tag_name']}"
     sha = call.repo.git.resolve(ref) or call.repo.commit(release["target_commitish"])
     if ref not in call.repo.git.refs(ref):
         move(call, ref, sha)
-    release["published_at"] = call.state.now()
+    release |= {"published_at": call.state.now(), "immutable": call.repo.immutable_releases}
+    release["html_url"] = f"{call.repo.info['html_url']}/releases/tag/{quote(release['tag_name'])}"
+    for asset in release["assets"]:
+        asset["browser_download_url"] = download_page(call, release, asset["name"])
     for action in ("published", "released"):
         call.emit("release", ref, sha, action=action, release=release)
 
@@ -70,9 +105,14 @@ def get_release_by_tag(call: Call, tag: str) -> Json:
 
 @route("PATCH /repos/{repo}/releases/{id}", grant="contents:write")
 def update_release(call: Call, id: int) -> Json:
-    release = call.repo.row("releases", id)
+    release, body = call.repo.row("releases", id), call.body
     was_draft = release["draft"]
-    actions.updated(release, call.body)
+    if was_draft and body.get("draft") is False:
+        refuse_taken(call, body.get("tag_name") or release["tag_name"], draft=False)
+    if release["immutable"] and body.get("tag_name", release["tag_name"]) != release["tag_name"]:
+        raise Refused(422, "Cannot change the tag of an immutable release.")
+    written = ("tag_name", "target_commitish", "name", "body", "draft", "prerelease")
+    release |= {name: body[name] for name in written if name in body}
     if was_draft and not release["draft"]:
         publish(call, release)
     return release
@@ -80,7 +120,13 @@ def update_release(call: Call, id: int) -> Json:
 
 @route("GET /repos/{repo}/releases/{id}/assets", grant="contents:read")
 def list_assets(call: Call, id: int) -> list[Json]:
-    return list(call.repo.row("releases", id)["assets"])
+    return list(get_release(call, id)["assets"])
+
+
+def download_page(call: Call, release: Json, name: str) -> str:
+    """Where browsers find an asset: until it is published a draft has no tag in its address."""
+    place = f"untagged-{release['id']}" if release["draft"] else release["tag_name"]
+    return f"{call.repo.info['html_url']}/releases/download/{place}/{quote(name)}"
 
 
 @route("POST /api/uploads/repos/{repo}/releases/{id}/assets", grant="contents:write")
@@ -88,13 +134,15 @@ def upload_asset(call: Call, id: int) -> Json:
     release, name = call.repo.row("releases", id), call.query.get("name", "")
     if not name:
         raise Refused(400, "Bad Request")
+    if release["immutable"]:
+        raise Refused(422, "Cannot upload assets to an immutable release.")
     if any(asset["name"] == name for asset in release["assets"]):
         raise invalid("ReleaseAsset", "name", "already_exists")
-    page = f"{call.repo.info['html_url']}/releases/download/{release['tag_name']}/{quote(name)}"
     fields = {
         **{"name": name, "label": call.query.get("label"), "state": "uploaded", "uploader": call.user()},
         **{"content_type": call.headers.get("content-type", ""), "size": len(call.content), "download_count": 0},
-        **{"browser_download_url": page, "digest": f"sha256:{hashlib.sha256(call.content).hexdigest()}"},
+        "browser_download_url": download_page(call, release, name),
+        **{"digest": f"sha256:{hashlib.sha256(call.content).hexdigest()}"},
     }
     asset = call.state.new(call.repo, "assets", "releases/assets/{id}", fields)
     call.repo.bytes[asset["id"]] = call.content
@@ -114,9 +162,11 @@ def get_asset(call: Call, id: int) -> Any:
 @route("DELETE /repos/{repo}/releases/assets/{id}", grant="contents:write")
 def delete_asset(call: Call, id: int) -> None:
     asset = call.repo.row("assets", id)
+    (release,) = (each for each in call.repo.rows("releases") if asset in each["assets"])
+    if release["immutable"]:
+        raise Refused(422, "Cannot delete asset from an immutable release")
     del call.repo.tables["assets"][id]
-    for release in call.repo.rows("releases"):
-        release["assets"] = [each for each in release["assets"] if each is not asset]
+    release["assets"].remove(asset)
 
 
 @route("GET /{repo}/releases/download/{tag}/{name}", grant="contents:read")

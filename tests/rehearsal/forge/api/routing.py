@@ -174,6 +174,8 @@ def allow(call: Call, grant: str, number: int = 0) -> None:
     names, _, level = grant.partition(":")
     if number in call.repo.tables["pulls"] and names == "issues":
         names += "|pull_requests"
+    if names == "issues" and not call.repo.info["has_issues"]:
+        raise Refused(410, "Issues has been disabled in this repository.")
     actor = call.actor
     admins_only = names in ("administration", "secrets", "actions_variables", "environments")
     if level == "read" and not call.repo.info["private"] and not admins_only:

@@ -4,7 +4,7 @@ import hashlib
 
 from .. import actions
 from ..answers import Json
-from ..state import Refused, invalid, present
+from ..state import Refused, invalid, login_of, present
 from .objects import find
 from .routing import Answer, Call, counted, route, serve_rows
 
@@ -146,7 +146,7 @@ def list_runs(call: Call) -> Json:
         run
         for run in call.repo.rows("runs", **wanted)
         if query.get("status") in (None, run["status"], run["conclusion"])
-        and query.get("actor") in (None, run["actor"]["login"])
+        and query.get("actor") in (None, login_of(run["actor"]))
     ]
     return counted("workflow_runs", runs[::-1])
 
