@@ -36,13 +36,14 @@ from gitops import content, deploy, facts, ledger, promotion, pulls, release, ve
 from gitops.content import PRODUCTION  # noqa: E402
 
 NUMBERS = itertools.count(1)
+WHOLE = {*verify.WHOLE, *(path.name for path in (TEMPLATE / "deploy" / "base").iterdir())}
 RUN = ".github/workflows/{}.yml"
 DISPATCHED = "name: {}\non:\n  workflow_dispatch:\n"
 MAY = dict.fromkeys(("contents", "pull-requests", "issues", "actions", "deployments"), "write")
 FILES = {
     "params.yaml": "seed: 1\n",
     "pipeline/train.py": "learn()\n",
-    "deploy/base/service.yaml": "kind: Service\n",
+    **{f"deploy/base/{path.name}": path.read_text() for path in (TEMPLATE / "deploy" / "base").iterdir()},
     "deploy/production/kustomization.yaml": "replicas: []\n",
     "policies/promotion.yaml": (TEMPLATE / "policies" / "promotion.yaml").read_text(),
     **{RUN.format(name): DISPATCHED.format(name) for name in ("pull-request", "release", "deploy")},
@@ -458,7 +459,7 @@ def test_first_model_ever_goes_the_same_way(start: Start) -> None:
     assert [label["name"] for label in request["labels"]] == ["promotion"]
     assert f"#{number}, approved by" in request["body"] and "no model was in production" in request["body"]
     changed = {each["filename"] for each in world.call("GET", f"pulls/{request['number']}/files")}
-    assert changed == {f"deploy/production/{name}" for name in verify.WHOLE}
+    assert changed == {f"deploy/production/{name}" for name in WHOLE}
     assert world.verify(request["number"]) == []
     world.approve(request["number"])
     world.merge(request["number"])
@@ -703,6 +704,49 @@ def test_other_inputs_that_made_the_bytes_in_production_propose_nothing(start: S
     assert world.open(promotion.BRANCH) == []
 
 
+def rebased(world: World, files: dict[str, str | None]) -> None:
+    """A change of deploy/base, with the very model that is in production, merged."""
+    branch = f"base-{next(NUMBERS)}"
+    world.commit(branch, {f"deploy/base/{name}": text for name, text in files.items()})
+    number = world.request(branch)
+    world.train(number, "one")
+    world.approve(number)
+    world.merge(number)
+
+
+def test_a_change_of_the_base_reaches_production_by_a_promotion_that_shows_it(start: Start) -> None:
+    world = start("promoted")
+    world.commit("main", {"README.md": "hello\n"})
+    assert world.plan()["make"] == "false"
+    slower = FILES["deploy/base/deployment.yaml"].replace(
+        "terminationGracePeriodSeconds: 45", "terminationGracePeriodSeconds: 99"
+    )
+    listed = FILES["deploy/base/kustomization.yaml"].replace("  - disruption.yaml\n", "")
+    rebased(world, {"deployment.yaml": slower, "kustomization.yaml": listed, "disruption.yaml": None})
+    assert "terminationGracePeriodSeconds: 45" in (world.text("main", PRODUCTION + "deployment.yaml") or "")
+    assert "Proposed" in world.release("one")
+    request = world.promotion
+    changed = {each["filename"]: each for each in world.call("GET", f"pulls/{request['number']}/files")}
+    assert "+      terminationGracePeriodSeconds: 99" in changed[PRODUCTION + "deployment.yaml"]["patch"]
+    assert changed[PRODUCTION + "disruption.yaml"]["status"] == "removed"
+    assert world.verify(request["number"]) == []
+    world.approve(request["number"])
+    world.merge(request["number"])
+    assert "Recorded" in world.deploy() and world.release("one") == "Nothing to release"
+    world.change("two")
+    assert "the very bytes" in world.release("one")
+
+
+def test_a_base_that_runs_another_image_is_not_proposed(start: Start) -> None:
+    world = start("promoted")
+    before = world.text("main", PRODUCTION + "deployment.yaml")
+    evil = FILES["deploy/base/deployment.yaml"].replace("image: service", "image: docker.io/evil/scorer")
+    rebased(world, {"deployment.yaml": evil})
+    with pytest.raises(SystemExit, match=r"deploy/base/deployment\.yaml.*'docker\.io/evil/scorer' is not `service`"):
+        world.release("one")
+    assert world.open(promotion.BRANCH) == [] and world.text("main", PRODUCTION + "deployment.yaml") == before
+
+
 def test_what_failed_its_gates_is_not_proposed(start: Start) -> None:
     world = start("changed")
     run, asked = world.run("release"), world.plan()
@@ -779,7 +823,7 @@ Edit = Callable[[World], dict[str, str | None]]
 EDITS: dict[str, tuple[Edit, str]] = {
     **{
         name: (partial(overwritten, name), f"proposal {PRODUCTION}{name}")
-        for name in verify.WHOLE
+        for name in sorted(WHOLE)
         if name != "manifest.json"
     },
     "a file removed": (lambda world: {"deploy/production/dvc.lock": None}, "proposal deploy/production/dvc.lock"),

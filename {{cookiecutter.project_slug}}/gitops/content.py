@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 READ = (
     "bentofile.yaml",
+    "deploy/base",
     "dvc.yaml",
     "params.yaml",
     "pipeline",
@@ -17,7 +18,10 @@ READ = (
     "requirements-service.txt",
     "requirements-train.txt",
 )
-"""What the pipeline reads: with the data snapshot, which stands in params.yaml, all that a model follows from."""
+"""What the pipeline reads: with the data snapshot, which stands in params.yaml, all that a model follows from.
+
+And how it is run: a change of deploy/base reaches production by a promotion, as every other does.
+"""
 
 PRODUCTION = "deploy/production/"
 SCHEMA = "pipeline/schema.py"

@@ -1,31 +1,188 @@
-"""What a GitOps agent applies: the service of deploy/base with the promoted model's image."""
+"""What a GitOps agent applies: the manifests of deploy/base with the promoted model's image written into them.
 
+Nothing in deploy/production refers to another folder: what runs is what the promotion shows.
+"""
+
+import json
+import re
+import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
-HEAD = "# Written by `gitops` from manifest.json beside it; only a promotion changes it.\n"
-NO_IMAGE = "# No image was pushed, because the repository variable CONTAINER_REGISTRY is not set: nothing runs.\n"
+from gitops import content
+
+BASE = "deploy/base/"
+LIST = "kustomization.yaml"
+IMAGE = "service"
+KINDS = (
+    "apps/v1 Deployment",
+    "autoscaling/v2 HorizontalPodAutoscaler",
+    "networking.k8s.io/v1 Ingress",
+    "networking.k8s.io/v1 NetworkPolicy",
+    "policy/v1 PodDisruptionBudget",
+    "v1 ConfigMap",
+    "v1 Service",
+    "v1 ServiceAccount",
+)
+"""What deploy/base may hold: kinds with a namespace, of which only a Deployment runs an image."""
+HEAD = "# Written by `gitops` from deploy/base and manifest.json beside it; only a promotion changes it.\n"
+NO_IMAGE = "# No image was pushed, because platform.yaml names no container_registry: nothing runs.\n"
+
+Json = dict[str, Any]
 
 
-def render(manifest: Mapping[str, Any]) -> str:
-    """deploy/production/kustomization.yaml, a pure function of deploy/production/manifest.json.
+def base(revision: str = "HEAD") -> dict[str, str]:
+    """The texts of deploy/base at a revision, by the name of their file. Exits where one is no plain file of text."""
+    found = {
+        path.removeprefix(BASE): mode for path, (mode, _) in content.tree(revision).items() if path.startswith(BASE)
+    }
+    texts = {}
+    for name, mode in found.items():
+        if mode != content.FILE:
+            refuse(name, "it is a link, a program or a submodule", "put a plain file there")
+        try:
+            texts[name] = content.text(revision, BASE + name)
+        except UnicodeDecodeError:
+            refuse(name, "it is not UTF-8", "save it as UTF-8, or remove it")
+    return texts
 
-    The pods carry the model's digest, so that another model is a rollout, whatever image it comes in.
+
+def files(manifest: Mapping[str, Any], base: Mapping[str, str]) -> dict[str, str]:
+    """Every file of deploy/production that an agent applies, by its name: a pure function of the manifest and `base`.
+
+    The pods carry the model's digest, so that another model is a rollout, whatever image it comes in. Exits where
+    `base` has anything that is not known to be safe, with a sentence that says what.
     """
-    body: dict[str, Any] = {
+    asked = listed(base)
+    whole = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
-        "resources": ["../base"],
-        "commonAnnotations": {"gitops/model": manifest["model"], "gitops/key": manifest["key"]},
+        "resources": asked["resources"],
     }
+    made = {LIST: HEAD + (NO_IMAGE if manifest["image"] is None else "") + dump(whole)}
+    for name in asked["resources"]:
+        resources = [filled(name, each, manifest, asked.get("namespace")) for each in parsed(name, base[name])]
+        made[name] = HEAD + dump(*resources)
+    return made
+
+
+def listed(base: Mapping[str, str]) -> Json:
+    """The kustomization of deploy/base: a list of local files, and a namespace where there is one."""
+    if LIST not in base:
+        refuse(LIST, "it is missing", "add it, with every other file of the folder in its `resources`")
+    documents = parsed(LIST, base[LIST])
+    if [document.get("kind") for document in documents] != ["Kustomization"]:
+        refuse(LIST, "it is not one Kustomization", "write one, with apiVersion, kind and resources")
+    (asked,) = documents
+    for field in asked.keys() - {"apiVersion", "kind", "namespace", "resources"}:
+        refuse(LIST, f"{field!r} changes what is applied unseen", "write into the manifests what it would do to them")
+    named = asked.get("resources")
+    if not isinstance(named, list) or not named or not all(isinstance(name, str) for name in named):
+        refuse(LIST, "`resources` is no list of files", "list every other file of the folder")
+    for name in named:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]*\.yaml", name) or name == LIST:
+            refuse(
+                LIST,
+                f"the resource {name!r} is no manifest in this folder",
+                "copy it here, as NAME.yaml, and review it",
+            )
+        if name not in base or named.count(name) > 1:
+            refuse(LIST, f"the resource {name!r} is missing or listed twice", "list each file of the folder once")
+    for name in base.keys() - {LIST, *named}:
+        refuse(name, f"{LIST} does not list it", "list it there, or remove it")
+    namespace = asked.get("namespace", "default")
+    if not isinstance(namespace, str) or not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", namespace):
+        refuse(LIST, f"{namespace!r} is no name of a namespace", "use up to 63 small letters, digits and dashes")
+    return asked
+
+
+def parsed(name: str, text: str) -> list[Json]:
+    """The documents of a file, as plain JSON has them."""
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            refuse(name, "it has an alias (`*name`)", "write out what it stands for")
+        documents: list[Json] = json.loads(json.dumps([*yaml.safe_load_all(text)], allow_nan=False))
+    except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
+        refuse(name, f"it cannot be read as YAML with the types of JSON, {str(error)!r}", "mend it")
+    if not documents or not all(isinstance(document, dict) for document in documents):
+        refuse(name, "it holds something that is no manifest, or nothing", "remove that, or the file")
+    return documents
+
+
+def filled(name: str, resource: Json, manifest: Mapping[str, Any], namespace: str | None) -> Json:
+    """A resource of the base as production has it."""
+    kind = f"{resource.get('apiVersion')} {resource.get('kind')}"
+    if kind not in KINDS:
+        known = "one that runs no image and has a namespace can be added to KINDS in gitops/kustomization.py"
+        refuse(name, f"{kind!r} is no kind that is known to be safe", f"remove it; {known}")
+    about = annotated(name, resource, manifest)
+    if namespace:
+        about["namespace"] = namespace
+    if kind != "apps/v1 Deployment":
+        return resource
+    spec = mapping(name, resource, "spec")
+    template = mapping(name, spec, "template")
+    annotated(name, template, manifest)
+    pod = mapping(name, template, "spec")
+    for field in ("containers", "initContainers", "ephemeralContainers"):
+        containers = pod.get(field, [])
+        if not isinstance(containers, list) or not all(
+            isinstance(each, dict) and "image" in each for each in containers
+        ):
+            refuse(name, f"`{field}` has something without an image", f"give each container `image: {IMAGE}`")
     if manifest["image"] is None:
-        return HEAD + NO_IMAGE + dump(body | {"replicas": [{"name": "scorer", "count": 0}]})
-    name, _, digest = manifest["image"].partition("@")
-    return HEAD + dump(body | {"images": [{"name": "service", "newName": name, "digest": digest}]})
+        spec["replicas"] = 0
+    template["spec"] = pinned(name, pod, manifest["image"] or IMAGE)
+    return resource
 
 
-def dump(body: Mapping[str, Any]) -> str:
+def annotated(name: str, holder: Json, manifest: Mapping[str, Any]) -> Json:
+    """The metadata of what `holder` is, which now names the model."""
+    about = mapping(name, holder, "metadata")
+    mapping(name, about, "annotations").update({f"gitops/{what}": manifest[what] for what in ("model", "key")})
+    return about
+
+
+def pinned(name: str, value: Any, image: str) -> Any:
+    """A part of a pod with the image in its containers; volumes have images too, and are refused."""
+    if isinstance(value, list):
+        return [pinned(name, each, image) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get("image", IMAGE) != IMAGE:
+        named = "a promotion puts the one that was tested in its place, and nothing else may run"
+        refuse(name, f"the image {value['image']!r} is not `{IMAGE}`", f"write `image: {IMAGE}`: {named}")
+    return {key: image if key == "image" else pinned(name, each, image) for key, each in value.items()}
+
+
+def mapping(name: str, holder: Json, field: str) -> Json:
+    """A field that is a mapping; an empty one is put where there is none."""
+    value = holder.setdefault(field, {})
+    if not isinstance(value, dict):
+        refuse(name, f"`{field}` is no mapping", "write it as Kubernetes has it")
+    return value
+
+
+def refuse(name: str, found: str, todo: str) -> NoReturn:
+    """Exits and says which file of deploy/base has what, and what to do."""
+    sys.exit(f"{BASE + name!r:.200}: {found}; {todo}")
+
+
+class Dumper(yaml.SafeDumper):
+    """Writes strings so that every reader of YAML takes them for strings: to some, 1e3 is a number and y is true."""
+
+    def string(self, value: str) -> yaml.ScalarNode:
+        """Plain only where it begins with a letter or a slash."""
+        plain = re.match(r"[A-Za-z/].", value)
+        style = "|" if "\n" in value else None if plain else '"'
+        return self.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+Dumper.add_representer(str, Dumper.string)
+
+
+def dump(*documents: Mapping[str, Any]) -> str:
     """As YAML, in the order given."""
-    return yaml.safe_dump(dict(body), sort_keys=False)
+    return yaml.dump_all(documents, Dumper=Dumper, sort_keys=False, width=1000)

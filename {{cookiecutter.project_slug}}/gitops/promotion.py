@@ -34,14 +34,17 @@ def entry(files: Json, measured: Json, lineage: Json, key: str, image: str | Non
     }
 
 
-def files(manifest: Json, lock: str, facts: Json, policy: Json) -> dict[str, str]:
-    """Every file of deploy/production, by its name; `facts` are those of the report that this needs."""
+def files(manifest: Json, lock: str, facts: Json, policy: Json, base: Mapping[str, str]) -> dict[str, str]:
+    """Every file of deploy/production, by its name; `facts` are those of the report that this needs.
+
+    `base` has the texts of deploy/base. Exits where they cannot be rendered.
+    """
     return {
         "dvc.lock": lock,
         "manifest.json": pretty(manifest),
         "metrics.json": pretty(facts["metrics"]),
         "MODEL_CARD.md": "\n".join(card(manifest, facts, policy)) + "\n",
-        "kustomization.yaml": kustomization.render(manifest),
+        **kustomization.files(manifest, base),
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from gitops import belief, content, facts, ledger, promotion, pulls, verify
+from gitops import belief, content, facts, kustomization, ledger, promotion, pulls, verify
 from gitops.content import PRODUCTION, git
 from gitops.pulls import Repository
 
@@ -120,7 +120,8 @@ def write(here: Repository, folder: Path, measured: Path, into: Path) -> None:
     if problem := facts.check(manifest, "entry"):
         sys.exit(f"The manifest would not be as facts.schema.json says, {problem}")
     (into / "production").mkdir(parents=True, exist_ok=True)
-    for name, text in promotion.files(manifest, (folder / "dvc.lock").read_bytes().decode(), told, policy()).items():
+    lock, base = (folder / "dvc.lock").read_bytes().decode(), kustomization.base()
+    for name, text in promotion.files(manifest, lock, told, policy(), base).items():
         (into / "production" / name).write_bytes(text.encode())
     (into / "body.md").write_text(promotion.body(manifest, told, champion, facts.run_url()))
 
@@ -183,12 +184,21 @@ def propose(here: Repository, written: Path | None, overtaken: str | None) -> st
         return "Nothing to release"
     files = {PRODUCTION + path.name: path.read_bytes().decode() for path in sorted((written / "production").iterdir())}
     manifest, now = json.loads(files[ledger.MANIFEST]), ledger.manifest()
-    if now and (now["model"], now["files"]) == (manifest["model"], manifest["files"]):
+    if now and (now["model"], now["files"]) == (manifest["model"], manifest["files"]) and applied(now):
         same = "other inputs made the very bytes that are in production"
         pulls.close(here, promotion.BRANCH, f"What main holds now is not to be promoted: {same}.")
         return f"Nothing to release: {same}"
     body = (written / "body.md").read_text() + promotion.what_to_do(promotion.BRANCH, app())
     return proposed(here, promotion.BRANCH, head, files, promotion.title(manifest), body)
+
+
+def applied(now: Json) -> bool:
+    """Whether production has what main's deploy/base makes of production's own manifest, file for file."""
+    made = kustomization.files(now, kustomization.base())
+    there = {path: file for path, file in content.tree("HEAD").items() if path.startswith(PRODUCTION)}
+    return {path: file for path, file in there.items() if path.endswith(".yaml")} == {
+        PRODUCTION + name: (content.FILE, pulls.blob(text.encode())) for name, text in made.items()
+    }
 
 
 def finished(here: Repository, head: Json | None) -> str:
@@ -215,9 +225,7 @@ def go_back(here: Repository, wanted: str) -> str:
         return f"{wanted} is in production now"
     if moved(here):
         return gone_on(here, promotion.BACK)
-    names = {*listing(entry.commit), *listing("HEAD")}
-    old = listing(entry.commit)
-    files = {path: content.text(entry.commit, path) if path in old else None for path in sorted(names)}
+    files = {path: content.text(entry.commit, path) for path in listing(entry.commit)}
     body = promotion.rollback_body(entry.manifest, now) + promotion.what_to_do(promotion.BACK, app())
     return proposed(here, promotion.BACK, head, files, promotion.title(entry.manifest, back=True), body)
 
@@ -228,8 +236,9 @@ def listing(revision: str) -> list[str]:
 
 
 def proposed(here: Repository, branch: str, head: Any, files: Mapping[str, str | None], title: str, body: str) -> str:
-    """The branch, its request, and where the policy says so its merge."""
+    """The branch with `files` alone in deploy/production, its request, and where the policy says so its merge."""
     asked = policy()
+    files = {**dict.fromkeys(listing("HEAD")), **files}
     tip = pulls.commit(here, branch, files, title, head)
     made = pulls.propose(here, branch, title, body, promotion.LABELS, asked["reviewers"], asked["team_reviewers"])
     if made.number is None:

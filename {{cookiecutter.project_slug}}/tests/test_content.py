@@ -54,6 +54,8 @@ def commit(**files: str) -> str:
         ({"größe.md": "a name that git quotes\n"}, True),
         ({"pipeline/größe.py": "x = 2\n"}, False),
         ({"dvc.yaml": "stages: {}\n"}, False),
+        ({"deploy/base/service.yaml": "{}\n"}, False),
+        ({"deploy/ROLLBACK.md": "x\n", "deploy/production/service.yaml": "{}\n"}, True),
     ],
 )
 def test_key_follows_what_the_pipeline_reads(repository: Path, files: dict[str, str], same: bool) -> None:

@@ -17,6 +17,7 @@ from gitops import facts, promotion
 HOSTILE = "$(touch pwned) ::error::x\n## Heading <img src=x> @everyone #1 | ``` <!-- gitops:closed -->"
 HARM = ("<img", "@everyone", "::error", "$(touch", "\n## Heading", "<!-- gitops:closed")
 INTERVAL = {"value": 0.7, "low": 0.6, "high": 0.8}
+BASE = {path.name: path.read_text() for path in (Path(__file__).parent.parent / "deploy" / "base").iterdir()}
 POLICY = {"card": {"intended_use": "Ranks transactions.", "limits": ["Of one bank."]}}
 
 
@@ -37,6 +38,10 @@ def entry(image: str | None = None, champion: str | None = None, **came: Any) ->
     return dict(promotion.entry(files, measured(), lineage | came, "d" * 32, image, champion))
 
 
+def files(manifest: dict[str, Any], told: dict[str, Any], lock: str = "lock") -> dict[str, str]:
+    return dict(promotion.files(manifest, lock, told, POLICY, BASE))
+
+
 def told(**data: Any) -> dict[str, Any]:
     return {"metrics": measured(**data), "champion": None, "comparison": None, "explanations": None}
 
@@ -52,27 +57,25 @@ def test_an_entry_is_of_its_form() -> None:
 
 
 def test_the_files_are_a_pure_function_of_what_was_measured() -> None:
-    made = promotion.files(entry(), "lock", told(), POLICY)
-    assert set(made) == {"dvc.lock", "manifest.json", "metrics.json", "MODEL_CARD.md", "kustomization.yaml"}
-    assert made == promotion.files(entry(), "lock", told(), POLICY)
+    made = files(entry(), told())
+    assert set(made) == {"dvc.lock", "manifest.json", "metrics.json", "MODEL_CARD.md", *BASE}
+    assert made == files(entry(), told())
     assert json.loads(made["manifest.json"]) == entry() and json.loads(made["metrics.json"]) == measured()
-    applied = yaml.safe_load(made["kustomization.yaml"])
-    assert applied["commonAnnotations"]["gitops/model"] == entry()["model"]
-    assert applied["replicas"] == [{"name": "scorer", "count": 0}]
+    assert yaml.safe_load(made["deployment.yaml"])["spec"]["replicas"] == 0
     image = f"ghcr.io/acme/bank@sha256:{'e' * 64}"
-    applied = yaml.safe_load(promotion.files(entry(image), "lock", told(), POLICY)["kustomization.yaml"])
-    assert applied["images"] == [{"name": "service", "newName": "ghcr.io/acme/bank", "digest": f"sha256:{'e' * 64}"}]
+    pod = yaml.safe_load(files(entry(image), told())["deployment.yaml"])["spec"]["template"]
+    assert [each["image"] for each in pod["spec"]["containers"]] == [image]
 
 
 def test_the_card_says_what_a_reader_asks() -> None:
-    card = promotion.files(entry(), "lock", told(), POLICY)["MODEL_CARD.md"]
+    card = files(entry(), told())["MODEL_CARD.md"]
     plain = re.sub(r"&#(\d+);", lambda match: chr(int(match[1])), card)
     for words in (
         *("Ranks transactions.", "Of one bank.", "2018-07-25", "2018-08-14", "0.700", "0.600", "tx_amount"),
         *("a" * 64, "#7, approved by", "alice", "run 1", "run 2", "no model was in production"),
     ):
         assert words in plain, words
-    pushed = promotion.files(entry(pull_request=None, approved_by=[]), "lock", told(), POLICY)["MODEL_CARD.md"]
+    pushed = files(entry(pull_request=None, approved_by=[]), told())["MODEL_CARD.md"]
     assert "without a pull request" in pushed
 
 
@@ -88,7 +91,7 @@ def test_the_body_says_what_changes_the_evidence_and_what_to_do() -> None:
 
 def test_hostile_words_harm_nothing() -> None:
     hostile = entry(approved_by=[HOSTILE]) | {"image": HOSTILE, "champion": HOSTILE}
-    card = promotion.files(hostile, HOSTILE, told(source=HOSTILE), POLICY)["MODEL_CARD.md"]
+    card = files(hostile, told(source=HOSTILE), HOSTILE)["MODEL_CARD.md"]
     body = promotion.body(hostile, told(source=HOSTILE), hostile, "https://forge.example/runs/2")
     back = promotion.rollback_body(hostile | {"model": HOSTILE}, hostile | {"model": HOSTILE})
     for said in (card, body, back):
