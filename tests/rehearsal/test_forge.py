@@ -543,6 +543,104 @@ def test_a_bypass_of_a_ruleset(forge: Forge, alice: Client) -> None:
     alice("PUT", "/contents/b", 409, json={"message": "b", "content": ""})
 
 
+def ruleset(name: str, target: str, pattern: str, *kinds: str, **more: Any) -> dict[str, Any]:
+    """A ruleset of rules without parameters."""
+    where = {"ref_name": {"include": [pattern], "exclude": []}}
+    rules = [{"type": kind} for kind in kinds]
+    return {"name": name, "target": target, "enforcement": "active", "conditions": where, "rules": rules, **more}
+
+
+def test_tags_that_nobody_makes_and_tags_that_stay(forge: Forge, repo: Repo, alice: Client, tmp_path: Path) -> None:
+    sha = commit(forge, "main", {"a": "1"})
+    alice("POST", "/rulesets", json=ruleset("names", "tag", "refs/tags/main", "creation", "update", "deletion"))
+    alice("POST", "/rulesets", json=ruleset("models", "tag", "refs/tags/model-*", "update", "deletion"))
+    assert "Cannot create" in alice("POST", "/git/refs", 422, json={"ref": "refs/tags/main", "sha": sha})["message"]
+    alice("POST", "/releases", 422, json={"tag_name": "main"})
+    alice("POST", "/releases", 201, json={"tag_name": "model-1"})
+    newer = commit(forge, "main", {"a": "2"})
+    alice("PATCH", "/git/refs/tags/model-1", 422, json={"sha": newer, "force": True})
+    alice("DELETE", "/git/refs/tags/model-1", 422)
+    git = work_tree(forge, tmp_path / "work", "ghp_alice")
+    assert "Cannot create" in git("push", "origin", "main:refs/tags/main").stderr
+    assert "Cannot update" in git("push", "--force", "origin", "main:refs/tags/model-1").stderr
+    assert "Cannot delete" in git("push", "origin", ":refs/tags/model-1").stderr
+    assert git("push", "origin", "main:refs/tags/model-2").returncode == 0
+    assert repo.git.resolve("refs/tags/model-1") == sha and repo.git.resolve("refs/tags/main") is None
+
+
+def test_a_branch_that_an_app_alone_moves_and_nobody_takes_back(forge: Forge, alice: Client, tmp_path: Path) -> None:
+    app = forge.app("loop", {"contents": "write"})
+    bot = Client(forge, forge.mint(Actor("loop[bot]", {"contents": "write"}, app.id)))
+    by = [{"actor_id": app.id, "actor_type": "Integration", "bypass_mode": "always"}]
+    name, old, new = "refs/heads/production", *(commit(forge, "main", {"a": text}) for text in "12")
+    alice("POST", "/rulesets", json=ruleset("line", "branch", name, "deletion", "non_fast_forward"))
+    alice("POST", "/rulesets", json=ruleset("app", "branch", name, "creation", "update", bypass_actors=by))
+    git = work_tree(forge, tmp_path / "work", "ghp_alice")
+    assert "Cannot create" in git("push", "origin", f"{old}:{name}").stderr
+    bot("POST", "/git/refs", 201, json={"ref": name, "sha": old})
+    alice("PATCH", "/git/refs/heads/production", 422, json={"sha": new})
+    assert "Cannot update" in git("push", "origin", f"{new}:{name}").stderr
+    alice("PUT", "/contents/b", 409, json={"message": "b", "content": "", "branch": "production"})
+    commit(forge, "topic", {"c": "1"}, start="production")
+    open_pull(alice, "topic", base="production")
+    assert "Cannot update" in alice("PUT", "/pulls/1/merge", 405)["message"]
+    bot("PATCH", "/git/refs/heads/production", 200, json={"sha": new})
+    assert "force-push" in bot("PATCH", "/git/refs/heads/production", 422, json={"sha": old, "force": True})["message"]
+    bot("DELETE", "/git/refs/heads/production", 422)
+
+
+def test_a_forced_push_of_new_commits_is_seen(forge: Forge, alice: Client, tmp_path: Path) -> None:
+    alice("POST", "/rulesets", json=ruleset("line", "branch", "~DEFAULT_BRANCH", "non_fast_forward"))
+    git = work_tree(forge, tmp_path / "work", "ghp_alice")
+    git("commit", "-q", "--amend", "-m", "Another history")
+    assert "force-push" in git("push", "--force", "origin", "main").stderr
+
+
+def test_a_required_check_of_an_app_is_nobody_elses(forge: Forge, alice: Client) -> None:
+    head, app = commit(forge, "topic", {"a": "1"}), forge.app("loop", {"checks": "write", "statuses": "write"})
+    asked = CHECKS | {"required_status_checks": [{"context": "required", "integration_id": app.id}]}
+    alice("POST", "/rulesets", json=RULESET | {"rules": [{"type": "required_status_checks", "parameters": asked}]})
+    open_pull(alice, "topic")
+    actions = Client(forge, forge.token(NAME, {"checks": "write", "statuses": "write"}))
+    for other in (alice, actions):
+        other("POST", f"/statuses/{head}", 201, json={"state": "success", "context": "required"})
+    actions("POST", "/check-runs", 201, json={"name": "required", "head_sha": head, "conclusion": "success"})
+    assert '"required" is expected' in alice("PUT", "/pulls/1/merge", 405)["message"]
+    bot = Client(forge, forge.mint(Actor("loop[bot]", {"statuses": "write"}, app.id)))
+    bot("POST", f"/statuses/{head}", 201, json={"state": "success", "context": "required"})
+    alice("PUT", "/pulls/1/merge", 200)
+
+
+def test_a_rule_says_how_to_merge(forge: Forge, alice: Client) -> None:
+    asked = REVIEWS | {"allowed_merge_methods": ["merge", "squash"]}
+    alice("POST", "/rulesets", json=RULESET | {"rules": [{"type": "pull_request", "parameters": asked}]})
+    commit(forge, "topic", {"a": "1"})
+    open_pull(alice, "topic")
+    alice("PUT", "/pulls/1/merge", 405, json={"merge_method": "rebase"})
+    alice("PUT", "/pulls/1/merge", 200, json={"merge_method": "squash"})
+
+
+def test_a_runner_group_serves_whom_it_says(forge: Forge, repo: Repo) -> None:
+    forge.team("acme/team", "alice")
+    forge.user("acme")
+    owner, group = Client(forge, "ghp_acme"), forge.runner_group("acme", "gpus")
+    path = f"orgs/acme/actions/runner-groups/{group.info['id']}"
+
+    def usable() -> int:
+        listed = owner("GET", "orgs/acme/actions/runner-groups?visible_to_repository=fraud")
+        return int(listed["total_count"])
+
+    assert usable() == 1
+    owner("PATCH", path, 200, json={"name": "gpus", "visibility": "selected", "restricted_to_workflows": True})
+    assert usable() == 0
+    owner("PUT", f"{path}/repositories", 204, json={"selected_repository_ids": [repo.info["id"]]})
+    assert usable() == 1
+    repo.info["private"] = False
+    owner("PATCH", path, 200, json={"name": "gpus", "allows_public_repositories": False})
+    assert usable() == 0
+    Client(forge, "ghp_alice")("GET", "orgs/acme/actions/runner-groups", 403)
+
+
 # Who may do what
 
 
@@ -996,6 +1094,13 @@ def test_every_kind_of_answer_parses_as_githubs(forge: Forge, repo: Repo, alice:
     alice("POST", "/actions/variables", 201, json={"name": "GPU_RUNNER", "value": "gpu"})
     custom = {"protected_branches": False, "custom_branch_policies": True}
     environment = alice("PUT", "/environments/test", json={"deployment_branch_policy": custom})
+    group = forge.runner_group("acme", "gpus")
+    group.runners.append(forge.runner(repo, "gpu-2", "gpu"))
+    forge.repository("acme/open", private=False)
+    owner = Client(forge, "ghp_acme")
+    forks = "/actions/permissions/fork-pr-workflows-private-repos"
+    outsiders = "repos/acme/open/actions/permissions/fork-pr-contributor-approval"
+    alice("PUT", "/immutable-releases", 204)
     answers = {
         "PullRequest": open_pull(alice, "topic"),
         "PullRequestSimple": alice("GET", "/pulls")[0],
@@ -1039,7 +1144,11 @@ def test_every_kind_of_answer_parses_as_githubs(forge: Forge, repo: Repo, alice:
         "ActionsSecret": alice("GET", "/actions/secrets/GITOPS_APP_PRIVATE_KEY"),
         "Environment": environment,
         "DeploymentBranchPolicy": alice("POST", "/environments/test/deployment-branch-policies", json={"name": "main"}),
-        "Installation": Client(forge, "ghp_acme")("GET", "orgs/acme/installations")["installations"][0],
+        "RunnerGroupsOrg": owner("GET", "orgs/acme/actions/runner-groups")["runner_groups"][0],
+        "ActionsForkPrWorkflowsPrivateRepos": alice("GET", forks),
+        "ActionsForkPrContributorApproval": owner("GET", outsiders),
+        "CheckImmutableReleases": alice("GET", "/immutable-releases"),
+        "Installation": owner("GET", "orgs/acme/installations")["installations"][0],
     }
     for name, answer in answers.items():
         getattr(models, name).model_validate(answer)

@@ -6,6 +6,12 @@ Json = dict[str, Any]
 ACTIONS = "github-actions[bot]"
 ACTIONS_APP = 15368
 BODY_LIMIT = 65536
+PRIVATE_FORKS = (
+    "run_workflows_from_fork_pull_requests",
+    "send_write_tokens_to_workflows",
+    "send_secrets_and_variables",
+    "require_approval_for_fork_pr_workflows",
+)
 
 ACCOUNT_URLS = {
     "followers": "/followers",

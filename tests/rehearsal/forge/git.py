@@ -24,21 +24,35 @@ CONFIG = """
 [gc]
 \tauto = 0
 """
-# The forge names the refs that its rules protect, and says who may not touch workflows; one hook, in every repository,
-# refuses such pushes as GitHub does.
+# The forge names the refs that its rules keep from this push and why, those that nobody may force, and says who may not
+# touch workflows; one hook, in every repository, refuses such pushes as GitHub does.
 HOOK = r"""#!/bin/sh
-case " $FORGE_PROTECTED " in *" $1 "*)
-  echo "error: GH013: Repository rule violations found for $1." >&2
-  echo "- Changes must be made through a pull request." >&2
-  exit 1
-esac
 deleted=0000000000000000000000000000000000000000
+refuse() {
+  echo "error: GH013: Repository rule violations found for $1." >&2
+  echo "- $2" >&2
+  exit 1
+}
+why=$(printf '%s\n' "$FORGE_REFUSED" | sed -n "s|^$1 ||p")
+[ -z "$why" ] || refuse "$1" "$why"
+case " $FORGE_FAST_FORWARD_ONLY " in *" $1 "*)
+  [ "$3" = $deleted ] || git merge-base --is-ancestor "$2" "$3" || refuse "$1" "Cannot force-push to this branch"
+esac
 if [ -n "$FORGE_NO_WORKFLOWS" ] && [ "$3" != $deleted ] && ! git diff --quiet "HEAD...$3" -- .github/workflows; then
   echo "refusing to allow a GitHub App to create or update workflow without \`workflows\` permission" >&2
   exit 1
 fi
 """
 FIELDS = ("%H", "%T", "%P", "%an", "%ae", "%ad", "%cn", "%ce", "%cd", "%B")
+
+
+def pushed(content: bytes) -> Iterable[tuple[str, str | None]]:
+    """What a push asks for: each ref and what it is to point at, None where it is to go."""
+    at = 0
+    while size := int(content[at : at + 4] or b"0", 16):
+        _, new, ref = content[at + 4 : at + size].partition(b"\0")[0].decode().rstrip("\n").split(" ", 2)
+        yield ref, None if new == NOBODY else new
+        at += size
 
 
 class GitError(Exception):

@@ -270,7 +270,7 @@ def merge(state: State, repo: Repo, actor: Actor, number: int, body: Json) -> Js
     pull, issue = repo.row("pulls", number), repo.row("issues", number)
     method = body.get("merge_method", "merge")
     head, base = pull["head"], pull["base"]
-    if refusal := method_refusal(repo, method):
+    if refusal := method_refusal(repo, method, base["ref"]):
         raise Refused(405, refusal)
     if issue["state"] == "closed" or pull["draft"] or not pull["mergeable"]:
         raise Refused(405, "Pull Request is not mergeable")
@@ -300,12 +300,12 @@ def finish_merge(state: State, repo: Repo, pull: Json, actor: Actor, sha: str) -
         repo.git.update(f"refs/heads/{pull['head']['ref']}", None)
 
 
-def method_refusal(repo: Repo, method: str) -> str:
-    """Why the repository takes no merges of this method; empty where it does."""
-    if repo.info[{"merge": "allow_merge_commit"}.get(method, f"allow_{method}_merge")]:
-        return ""
+def method_refusal(repo: Repo, method: str, branch: str) -> str:
+    """Why the repository, or a rule of the branch, takes no merges of this method; empty where both do."""
     kind = {"merge": "Merge commits", "squash": "Squash merges", "rebase": "Rebase merges"}[method]
-    return f"{kind} are not allowed on this repository."
+    if not repo.info[{"merge": "allow_merge_commit"}.get(method, f"allow_{method}_merge")]:
+        return f"{kind} are not allowed on this repository."
+    return "" if method in rules.methods(repo, branch) else f"{kind} are not allowed on this branch."
 
 
 def enable_auto_merge(state: State, repo: Repo, actor: Actor, number: int, body: Json) -> Json:
@@ -314,7 +314,7 @@ def enable_auto_merge(state: State, repo: Repo, actor: Actor, number: int, body:
     refusals = {
         "Auto merge is not allowed for this repository": not repo.info["allow_auto_merge"],
         "Can't enable auto-merge for this pull request": repo.row("issues", number)["state"] == "closed",
-        method_refusal(repo, method): method_refusal(repo, method),
+        (refused := method_refusal(repo, method, pull["base"]["ref"])): refused,
         "Head branch was modified. Review and try the merge again.": body["sha"] not in (None, pull["head"]["sha"]),
     }
     status, queue = merge_state(state, repo, pull), rules.queue(repo, pull["base"]["ref"])

@@ -1,4 +1,4 @@
-"""The rules of a branch: who may push to it, and what a merge still waits for."""
+"""The rules of a branch or a tag: who may move it, and what a merge still waits for."""
 
 import fnmatch
 import re
@@ -11,6 +11,9 @@ from .state import ROLES, Actor, Repo, State, login_of
 
 ADMIN_ROLE = 5  # the id of the repository role "admin" in a ruleset's bypass_actors
 BY_REQUEST_ONLY = ("pull_request", "required_status_checks", "merge_queue")
+REQUEST_IT = "Changes must be made through a pull request."
+NO_UPDATE = "Cannot update this protected ref."
+NO_FORCE = "Cannot force-push to this branch"
 PASSED = ("success", "neutral", "skipped")
 NO_OWNER = "make sure it is a user, a team or an email address"
 OUT_OF_DATE = "Head branch is out of date. Review and try the merge again."
@@ -27,6 +30,8 @@ def blockers(state: State, repo: Repo, pull: Json, actor: Actor | None) -> Itera
         asked = rule.get("parameters", {})
         if bypasses(state, repo, rule, actor):
             continue
+        if rule["type"] == "update":
+            yield NO_UPDATE
         if rule["type"] == "pull_request":
             yield from missing_reviews(state, repo, pull, asked)
         if rule["type"] == "required_status_checks":
@@ -147,20 +152,27 @@ def check_states(repo: Repo, sha: str) -> set[tuple[str, int | None, str]]:
         if check["check_suite"]["id"] not in dispatched:
             newest[check["name"], check["app"]["id"]] = check["conclusion"] or "pending"
     for status in repo.rows("statuses", sha=sha):
-        newest[status["context"], None] = status["state"]
+        newest[status["context"], repo.status_apps.get(status["id"])] = status["state"]
     return {(name, app, verdict) for (name, app), verdict in newest.items()}
 
 
 def of_branch(repo: Repo, branch: str, kind: str = "") -> list[Json]:
-    """The rules, all or those of a kind, of the active rulesets that name a branch."""
+    """The rules of a branch, all or those of a kind."""
+    return of_ref(repo, f"refs/heads/{branch}", kind)
+
+
+def of_ref(repo: Repo, ref: str, kind: str = "") -> list[Json]:
+    """The rules, all or those of a kind, of the active rulesets that name a branch or a tag."""
 
     def named(patterns: list[str]) -> bool:
-        short = {"~ALL"} | ({"~DEFAULT_BRANCH"} if branch == repo.info["default_branch"] else set())
-        return any(pattern in short or fnmatch.fnmatch(f"refs/heads/{branch}", pattern) for pattern in patterns)
+        default = f"refs/heads/{repo.info['default_branch']}"
+        short = {"~ALL"} | ({"~DEFAULT_BRANCH"} if ref == default else set())
+        return any(pattern in short or fnmatch.fnmatchcase(ref, pattern) for pattern in patterns)
 
+    target = "tag" if ref.startswith("refs/tags/") else "branch"
     return [
         rule | {"ruleset_source_type": "Repository", "ruleset_source": repo.name, "ruleset_id": ruleset["id"]}
-        for ruleset in repo.rows("rulesets", enforcement="active", target="branch")
+        for ruleset in repo.rows("rulesets", enforcement="active", target=target)
         if named(ruleset["conditions"]["ref_name"]["include"])
         and not named(ruleset["conditions"]["ref_name"].get("exclude", []))
         for rule in ruleset["rules"]
@@ -182,15 +194,37 @@ def bypasses(state: State, repo: Repo, rule: Json, actor: Actor | None) -> bool:
     )
 
 
-def protected(state: State, repo: Repo, actor: Actor) -> list[str]:
-    """The branches that the actor may change by a pull request only, and the tags of immutable releases."""
-    tags = [f"refs/tags/{release['tag_name']}" for release in repo.rows("releases", immutable=True)]
-    return tags + [
+def refusal(state: State, repo: Repo, actor: Actor, ref: str, new: str | None) -> str:
+    """Why the actor may not point a ref at a commit, or remove it (None); empty where they may.
+
+    A push brings the commit along: one that is not here yet is not asked whether the old one is behind it.
+    """
+    old = repo.git.refs(ref).get(ref)
+    if ref in (f"refs/tags/{release['tag_name']}" for release in repo.rows("releases", immutable=True)):
+        return "Cannot change the tag of an immutable release."
+    kinds = {"deletion": "Cannot delete this protected ref."} if not new else {"creation": "Cannot create this ref."}
+    if old and new:
+        kinds = {"update": NO_UPDATE}
+        if repo.git.resolve(new) and not repo.git.is_ancestor(old, new):
+            kinds["non_fast_forward"] = NO_FORCE
+    if old:
+        kinds |= dict.fromkeys(BY_REQUEST_ONLY, REQUEST_IT)
+    asked = [rule for rule in of_ref(repo, ref) if rule["type"] in kinds and not bypasses(state, repo, rule, actor)]
+    return next((kinds[rule["type"]] for rule in asked), "")
+
+
+def fast_forward_only(state: State, repo: Repo, actor: Actor) -> list[str]:
+    """The refs that the actor may not force."""
+    return [
         ref
-        for ref in repo.git.refs("refs/heads/")
-        if any(
-            rule["type"] in ("pull_request", "required_status_checks", "merge_queue")
-            and not bypasses(state, repo, rule, actor)
-            for rule in of_branch(repo, ref.removeprefix("refs/heads/"))
-        )
+        for ref in repo.git.refs()
+        if any(not bypasses(state, repo, rule, actor) for rule in of_ref(repo, ref, "non_fast_forward"))
     ]
+
+
+def methods(repo: Repo, branch: str) -> set[str]:
+    """The merge methods that every rule of a branch allows."""
+    allowed = {"merge", "squash", "rebase"}
+    for rule in of_branch(repo, branch, "pull_request"):
+        allowed &= set(rule["parameters"].get("allowed_merge_methods") or allowed)
+    return allowed

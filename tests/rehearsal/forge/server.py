@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from . import actions, api, environments, merge_queue, pulls, rules
 from .answers import Json
-from .git import ISOLATED
+from .git import ISOLATED, pushed
 from .state import Actor, Event, Refused, Repo, State, snapshot
 
 GIT_PATH = re.compile(r"/(?P<repo>[\w.-]+/[\w.-]+?)(?:\.git)?/(?P<tail>info/refs|git-upload-pack|git-receive-pack)")
@@ -270,7 +270,10 @@ class Handler(BaseHTTPRequestHandler):
         if not (pushing and call.method == "POST"):
             return self.backend(call, match["tail"])
         with self.forge.lock, pulls.refs_moving(self.forge, call.repo, call.actor):
-            limits = {"FORGE_PROTECTED": " ".join(rules.protected(self.forge, call.repo, call.actor))}
+            about = (self.forge, call.repo, call.actor)
+            reasons = {ref: rules.refusal(*about, ref, new) for ref, new in pushed(call.content)}
+            limits = {"FORGE_REFUSED": "\n".join(f"{ref} {why}" for ref, why in reasons.items() if why)}
+            limits["FORGE_FAST_FORWARD_ONLY"] = " ".join(rules.fast_forward_only(*about))
             limits["FORGE_NO_WORKFLOWS"] = "" if call.actor.writes_workflows else "yes"
             return self.backend(call, match["tail"], **limits)
 

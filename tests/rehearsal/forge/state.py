@@ -91,13 +91,17 @@ class Repo:
     uploaded: set[tuple[int, int, str]] = field(default_factory=set)  # run, attempt, name of each artifact
     variables: dict[str, Json] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set)
+    organization_secrets: set[str] = field(default_factory=set)  # those that it may use
     environments: dict[str, Environment] = field(default_factory=dict)  # by name in lower case
     immutable_releases: bool = False  # whether what is published from now on changes no more
     spent_tags: set[str] = field(default_factory=set)  # of immutable releases that were deleted
+    status_apps: dict[int, int] = field(default_factory=dict)  # who posted a status, where it was an App
     workflow_states: dict[str, str] = field(default_factory=dict)  # by path, where it is not active
     workflow_permissions: Json = field(
         default_factory=lambda: {"default_workflow_permissions": "read", "can_approve_pull_request_reviews": False}
     )
+    fork_approval: Json = field(default_factory=lambda: {"approval_policy": "first_time_contributors"})
+    private_forks: Json = field(default_factory=lambda: dict.fromkeys(answers.PRIVATE_FORKS, False))
 
     @property
     def name(self) -> str:
@@ -155,6 +159,20 @@ class Installed:
     permissions: dict[str, str]
 
 
+@dataclass
+class RunnerGroup:
+    """A runner group of an organisation: its answer, its runners, and the ids of the repositories that are selected."""
+
+    info: Json
+    runners: list[Json] = field(default_factory=list)
+    repositories: list[int] = field(default_factory=list)
+
+    def serves(self, repository: Json) -> bool:
+        """Whether a repository may use it."""
+        selected = self.info["visibility"] == "all" or repository["id"] in self.repositories
+        return selected and (repository["private"] or self.info["allows_public_repositories"])
+
+
 class State:
     """Accounts, tokens, repositories and events. Everything here happens under `lock`."""
 
@@ -168,6 +186,7 @@ class State:
         self.teams: dict[str, set[str]] = {}
         self.tokens: dict[str, Actor] = {}
         self.apps: dict[int, Installed] = {}
+        self.runner_groups: dict[int, RunnerGroup] = {}
         self.events: list[Event] = []
         self.account(ACTIONS)["id"] = 41898282
 
@@ -241,6 +260,16 @@ class State:
         shown = [{"id": next(self.ids), "name": label, "type": "custom"} for label in labels]
         fields = {"name": name, "os": "linux", "status": status, "busy": False, "ephemeral": True, "labels": shown}
         return self.new(repo, "runners", "actions/runners/{id}", fields)
+
+    def runner_group(self, organization: str, name: str) -> RunnerGroup:
+        """A new runner group of an organisation: for all of its repositories, and any workflow."""
+        number = next(self.ids)
+        url = f"{self.api_url}/orgs/{organization}/actions/runner-groups/{number}"
+        info: Json = {"id": number, "name": name, "visibility": "all", "default": False, "inherited": False}
+        info |= {"allows_public_repositories": True, "restricted_to_workflows": False, "selected_workflows": []}
+        info |= {"runners_url": f"{url}/runners", "workflow_restrictions_read_only": False}
+        self.runner_groups[number] = RunnerGroup(info)
+        return self.runner_groups[number]
 
     def app_answer(self, number: int) -> Json:
         app = self.apps.get(number)

@@ -2,7 +2,7 @@
 
 from .. import actions, answers, environments, rules
 from ..answers import Json
-from ..state import ROLES, Actor, Environment, Installed, Refused, Repo, underscored
+from ..state import ROLES, Actor, Environment, Installed, Refused, Repo, RunnerGroup, underscored
 from .routing import Answer, Call, counted, route
 
 
@@ -75,7 +75,48 @@ def list_user_installations(call: Call) -> Json:
 @route("GET /orgs/{org}/actions/runners")
 def list_organization_runners(call: Call, org: str) -> Json:
     own_organization(call, org)
-    return counted("runners", [])
+    return counted("runners", [runner for group in call.state.runner_groups.values() for runner in group.runners])
+
+
+GROUP = "/orgs/{org}/actions/runner-groups/{id}"
+
+
+@route("GET /orgs/{org}/actions/runner-groups")
+def list_runner_groups(call: Call, org: str) -> Json:
+    """All, or those that a repository may use, where its name is given."""
+    own_organization(call, org)
+    wanted = call.state.repositories.get(f"{org}/{call.query.get('visible_to_repository')}")
+    groups = call.state.runner_groups.values()
+    return counted("runner_groups", [group.info for group in groups if not wanted or group.serves(wanted.info)])
+
+
+@route(f"PATCH {GROUP}")
+def update_runner_group(call: Call, org: str, id: int) -> Json:
+    call.need("RunnerGroup", "name")
+    return actions.updated(runner_group(call, org, id).info, call.body)
+
+
+@route(f"GET {GROUP}/runners")
+def list_group_runners(call: Call, org: str, id: int) -> Json:
+    return counted("runners", runner_group(call, org, id).runners)
+
+
+@route(f"GET {GROUP}/repositories")
+def list_group_repositories(call: Call, org: str, id: int) -> Json:
+    there = {repo.info["id"]: repo.info for repo in call.state.repositories.values()}
+    return counted("repositories", [there[number] for number in runner_group(call, org, id).repositories])
+
+
+@route(f"PUT {GROUP}/repositories")
+def set_group_repositories(call: Call, org: str, id: int) -> None:
+    runner_group(call, org, id).repositories = list(call.body["selected_repository_ids"])
+
+
+def runner_group(call: Call, org: str, id: int) -> RunnerGroup:
+    own_organization(call, org)
+    if id not in call.state.runner_groups:
+        raise Refused(404, "Not Found")
+    return call.state.runner_groups[id]
 
 
 def own_organization(call: Call, org: str) -> None:
@@ -143,7 +184,10 @@ def create_fork(call: Call) -> Answer:
 
 @route("GET /repos/{repo}/collaborators")
 def list_collaborators(call: Call) -> list[Json]:
-    return [{**call.state.account(login), "role_name": role} for login, role in call.repo.roles.items()]
+    """All, or those who may do what `permission` says."""
+    at_least = ROLES.index({"pull": "read", "push": "write"}.get(call.query.get("permission", "pull"), "admin"))
+    roles = {login: role for login, role in call.repo.roles.items() if ROLES.index(role) >= at_least}
+    return [{**call.state.account(login), "role_name": role} for login, role in roles.items()]
 
 
 @route("PUT /repos/{repo}/collaborators/{login}", grant="administration:write")
@@ -185,15 +229,17 @@ def create_ruleset(call: Call) -> Json:
     body = call.need("Ruleset", "name", "enforcement")
     if call.repo.rows("rulesets", name=body["name"]):
         raise Refused(422, "Validation Failed", "Name must be unique")
-    check_rules(call, body.get("rules", []))
+    check_rules(call, body.get("rules", []), body.get("target") or "branch")
     defaults = {"target": "branch", "conditions": {"ref_name": {"include": [], "exclude": []}}, "rules": []}
     source = {"source_type": "Repository", "source": call.repo.name, "bypass_actors": []}
     return call.state.new(call.repo, "rulesets", "rulesets/{id}", defaults | source | body, "rules/{id}")
 
 
-def check_rules(call: Call, rules: list[Json]) -> None:
+def check_rules(call: Call, rules: list[Json], target: str) -> None:
     """GitHub takes a rule with all of its required parameters only, and a merge queue only in an organisation."""
     for rule in rules:
+        if target == "tag" and rule["type"] in ("pull_request", "merge_queue"):
+            raise Refused(422, "Validation Failed", f"Invalid rule '{rule['type']}': ")
         if rule["type"] == "merge_queue" and call.state.account(call.repo.owner)["type"] != "Organization":
             raise Refused(422, "Validation Failed", "Invalid rule 'merge_queue': ")
         missing = RULE_PARAMETERS.get(rule["type"], set()) - rule.get("parameters", {}).keys()
@@ -226,9 +272,10 @@ RULE_PARAMETERS = {
 
 @route("PUT /repos/{repo}/rulesets/{id}", grant="administration:write")
 def update_ruleset(call: Call, id: int) -> Json:
-    check_rules(call, call.body.get("rules", []))
-    call.repo.row("rulesets", id).update(call.body)
-    return call.repo.row("rulesets", id)
+    row = call.repo.row("rulesets", id)
+    check_rules(call, call.body.get("rules", []), call.body.get("target") or row["target"])
+    row.update(call.body)
+    return row
 
 
 @route("GET /repos/{repo}/rules/branches/{branch*}")
@@ -244,6 +291,30 @@ def get_workflow_permissions(call: Call) -> Json:
 @route("PUT /repos/{repo}/actions/permissions/workflow", grant="administration:write")
 def set_workflow_permissions(call: Call) -> None:
     call.repo.workflow_permissions.update(call.body)
+
+
+@route("GET /repos/{repo}/actions/permissions/fork-pr-contributor-approval", grant="administration:read")
+def get_fork_approval(call: Call) -> Json:
+    if call.repo.info["private"]:
+        raise Refused(404, "Not Found")
+    return call.repo.fork_approval
+
+
+@route("PUT /repos/{repo}/actions/permissions/fork-pr-contributor-approval", grant="administration:write")
+def set_fork_approval(call: Call) -> None:
+    get_fork_approval(call).update(call.need("ForkApproval", "approval_policy"))
+
+
+@route("GET /repos/{repo}/actions/permissions/fork-pr-workflows-private-repos", grant="administration:read")
+def get_private_forks(call: Call) -> Json:
+    if not call.repo.info["private"]:
+        raise Refused(404, "Not Found")
+    return call.repo.private_forks
+
+
+@route("PUT /repos/{repo}/actions/permissions/fork-pr-workflows-private-repos", grant="administration:write")
+def set_private_forks(call: Call) -> None:
+    get_private_forks(call).update({"run_workflows_from_fork_pull_requests": None} | call.body)
 
 
 SETTING = "/repos/{repo}/immutable-releases"
@@ -303,7 +374,8 @@ def get_secret(call: Call, name: str) -> Json:
 
 @route("GET /repos/{repo}/actions/organization-secrets", grant="secrets:read")
 def list_organization_secrets(call: Call) -> Json:
-    return counted("secrets", [])
+    times = {"created_at": call.state.now(), "updated_at": call.state.now()}
+    return counted("secrets", [{"name": name, **times} for name in sorted(call.repo.organization_secrets)])
 
 
 @route("GET /repos/{repo}/actions/organization-variables", grant="actions_variables:read")

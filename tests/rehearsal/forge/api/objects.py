@@ -159,8 +159,7 @@ def list_matching_refs(call: Call, ref: str) -> list[Json]:
 
 def move(call: Call, ref: str, sha: str | None) -> None:
     """Point a ref elsewhere, unless a rule protects it or it would change workflows without the permission."""
-    if ref in rules.protected(call.state, call.repo, call.actor):
-        message = "Changes must be made through a pull request."
+    if message := rules.refusal(call.state, call.repo, call.actor, ref, sha):
         raise Refused(422, f"Repository rule violations found\n\n{message}\n\n")
     if sha and not call.actor.writes_workflows and call.repo.git.changes_workflows(sha):
         raise Refused(403, "Resource not accessible by integration")
@@ -308,8 +307,7 @@ def change_contents(call: Call, path: str) -> Answer:
     tip = git.resolve(f"refs/heads/{branch}")
     if not tip:
         raise Refused(404, f"Branch {branch} not found")
-    if f"refs/heads/{branch}" in rules.protected(call.state, call.repo, call.actor):
-        message = "Changes must be made through a pull request."
+    if message := rules.refusal(call.state, call.repo, call.actor, f"refs/heads/{branch}", tip):
         raise Refused(409, f"Repository rule violations found\n\n{message}\n\n")
     old = find(call.repo, tip, path)
     if old and "sha" not in body:

@@ -38,7 +38,10 @@ def create_status(call: Call, sha: str) -> Json:
         raise invalid("Status", "state", "invalid")
     fields = {"context": "default", "description": None, "target_url": None, **body, "sha": sha}
     creator = {"creator": call.user(), "avatar_url": call.user()["avatar_url"]}
-    return call.state.new(call.repo, "statuses", f"statuses/{sha}", fields | creator)
+    status = call.state.new(call.repo, "statuses", f"statuses/{sha}", fields | creator)
+    if call.actor.app:
+        call.repo.status_apps[status["id"]] = call.actor.app
+    return status
 
 
 @route("GET /repos/{repo}/commits/{ref*}/check-runs", grant="checks:read")
