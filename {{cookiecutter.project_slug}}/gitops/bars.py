@@ -15,7 +15,7 @@ import yaml
 from gitops import facts
 from pipeline.params import BadInput
 from pipeline.policy import JUDGES, Judge, load, read
-from pipeline.policy.bars import POLICIES
+from pipeline.policy.bars import POLICIES, Aliased, parsed
 
 MEASURED_BY = "measure"  # the job in which the base's code measures
 PARAMS = Path("params.yaml")
@@ -135,11 +135,11 @@ def changes(head: Mapping[str, str | None]) -> list[Change]:
 
 def between(file: str, before: str, after: str | None) -> Iterator[Change]:
     """The bars of one file that differ; words and comments are no bars."""
-    old = flat(bars_of(file, before))
+    old = flat(bars_of(file, yaml.safe_load(before)))
     try:
-        new = {} if after is None else flat(bars_of(file, after))
-    except (yaml.YAMLError, RecursionError, KeyError, TypeError):
-        yield Change(file, "all", "bars", "no YAML", "removed")
+        new = {} if after is None else flat(bars_of(file, parsed(after)))
+    except (yaml.YAMLError, RecursionError, KeyError, TypeError) as error:
+        yield Change(file, "all", "bars", str(error) if isinstance(error, Aliased) else "no YAML", "removed")
         return
     for key in old | new:
         if key not in new:
@@ -150,9 +150,8 @@ def between(file: str, before: str, after: str | None) -> Iterator[Change]:
             yield Change(file, key, short(old[key]), short(new[key]), how(key, old[key], new[key]))
 
 
-def bars_of(file: str, text: str) -> Any:
+def bars_of(file: str, tree: Any) -> Any:
     """What of a file is bars: all of a policy; of the knobs where the rows come from. Raises KeyError, TypeError."""
-    tree = yaml.safe_load(text)
     if file != str(PARAMS):
         return tree
     source, pinned = tree["data"]["source"], tree["data"].get("snapshot")

@@ -3,6 +3,7 @@
 import html
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,16 @@ def test_bars_that_change_are_found_and_words_are_not(
     change: dict[str, Any] | str | None, found: list[tuple[str, str, str, str]]
 ) -> None:
     assert moved(change) == found
+
+
+def test_aliases_are_refused_before_they_grow() -> None:
+    """Ten lines that stand for some 10 ** 9 bars."""
+    ten = "{a: *x, b: *x, c: *x, d: *x, e: *x, f: *x, g: *x, h: *x, i: *x, j: *x}"
+    levels = [f"l{level}: &l{level} {ten.replace('*x', f'*l{level - 1}')}\n" for level in range(1, 10)]
+    laughs = "l0: &l0 {minimum: 1}\n" + "".join(levels)
+    began = time.monotonic()
+    assert moved(laughs) == [("all", "bars", "the alias *l0, in line 2: write out what it stands for", "removed")]
+    assert time.monotonic() - began < 1
 
 
 def test_a_policy_that_is_removed_takes_every_bar_with_it() -> None:

@@ -48,7 +48,7 @@ def load(name: str, folder: Path = POLICIES) -> dict[str, Any]:
     path = folder / f"{name}.yaml"
     try:
         schema = json.loads((folder / "schemas" / f"{name}.schema.json").read_text())
-        policy = yaml.safe_load(path.read_text())
+        policy = parsed(path.read_text())
     except (OSError, yaml.YAMLError) as error:
         raise BadInput(
             f"{path}: cannot be read ({' '.join(str(error).split())}); mend it, or restore it from git"
@@ -57,6 +57,26 @@ def load(name: str, folder: Path = POLICIES) -> dict[str, Any]:
     if problems := [f"{path}: {problem}" for error in found for problem in problems_of(error)]:
         raise BadInput("\n".join(problems))
     return dict(policy)
+
+
+class Aliased(yaml.YAMLError):
+    """A file names a part of itself."""
+
+
+class Plain(yaml.SafeLoader):
+    """YAML without aliases: ten lines of them stand for more than fits into memory."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Raises Aliased."""
+        if self.check_event(yaml.AliasEvent):
+            alias, line = self.peek_event().anchor, self.peek_event().start_mark.line + 1
+            raise Aliased(f"the alias *{alias}, in line {line}: write out what it stands for")
+        return super().compose_node(parent, index)
+
+
+def parsed(text: str) -> Any:
+    """What a policy's text says. Raises YAMLError."""
+    return yaml.load(text, Loader=Plain)
 
 
 def problems_of(error: ValidationError) -> Iterator[str]:
