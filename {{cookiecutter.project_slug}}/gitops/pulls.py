@@ -10,6 +10,7 @@ import os
 import subprocess
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -34,6 +35,8 @@ TRIES = 6
 LONGEST = 120.0  # seconds that a fault is waited for: a job ends after minutes
 PAUSE = 1.0  # seconds before the second try, doubled before each further one
 PASSING = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+LARGEST = 2 * 1024**3  # bytes of an artifact, packed and unpacked: as many as GitHub takes in a Release's asset
+MEMBERS = 1000  # files in it
 UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"  # in a connection error that lasts
 DUPLICATE = "The same as #{}."
 
@@ -206,12 +209,29 @@ def artifact(here: Repository, run: int, name: str) -> Json | None:
 
 
 def unpacked(here: Repository, run: int, name: str) -> dict[str, bytes] | None:
-    """The files of a run's artifact, or None where it is gone."""
+    """The files of a run's artifact, or None where it is gone. Raises BadAnswer where it is larger than any of ours.
+
+    Whoever runs in a job may upload what they like, a small zip that fills the memory too.
+    """
     if (listed := artifact(here, run, name)) is None:
         return None
+    if (size := listed["size_in_bytes"]) > LARGEST:
+        raise BadAnswer(TOO_LARGE.format(name, run, f"{size:,} bytes, at most {LARGEST:,}"))
     answer = checked(here.session.get(listed["archive_download_url"]))
-    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
-        return {member: archive.read(member) for member in archive.namelist()}
+    try:
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+            members = archive.infolist()
+            if len(members) > MEMBERS:
+                raise BadAnswer(TOO_LARGE.format(name, run, f"{len(members):,} files, at most {MEMBERS:,}"))
+            if (size := sum(member.file_size for member in members)) > LARGEST:
+                raise BadAnswer(TOO_LARGE.format(name, run, f"{size:,} bytes unpacked, at most {LARGEST:,}"))
+            # No more is unpacked of any than it says.
+            return {member.filename: archive.open(member).read(member.file_size) for member in members}
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
+        raise BadAnswer(f"the artifact {name} of run {run} is no whole zip: {error}") from None
+
+
+TOO_LARGE = "the artifact {} of run {} has {}, as none of ours has: look at what that run did before you trust it"
 
 
 def download(here: Repository, asset: Json) -> bytes:

@@ -1,7 +1,9 @@
 """What GitHub's answers have to hold, and which faults are waited for."""
 
+import io
 import json
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +154,49 @@ def test_a_command_ends_with_a_sentence(
     forge.answers = [LASTING[fault]]
     with pytest.raises(SystemExit, match=r"^GitHub: .+"):
         gitops.main()
+
+
+# --- artifacts ---
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, each in files.items():
+            archive.writestr(name, each)
+    return content.getvalue()
+
+
+BOMB = zipped({"metrics.json": bytes(50_000_000)})
+LIAR = BOMB.replace((50_000_000).to_bytes(4, "little"), (1000).to_bytes(4, "little"))
+
+
+@pytest.mark.parametrize(
+    ("content", "size", "said"),
+    [
+        (BOMB, None, "has 50,000,000 bytes unpacked, at most 1,000,000, as none of ours has"),
+        (LIAR, None, "is no whole zip"),
+        (zipped({str(number): b"" for number in range(1001)}), None, "has 1,001 files, at most 1,000"),
+        (b"", 1_000_001, "has 1,000,001 bytes, at most 1,000,000"),
+        (b"no zip", None, "is no whole zip"),
+        (zipped({"a": b"1"})[:-30], None, "is no whole zip"),
+    ],
+    ids=["bomb", "liar", "many", "large", "none", "cut"],
+)
+def test_an_artifact_that_would_fill_the_memory_is_not_unpacked(
+    forge: Forge, monkeypatch: pytest.MonkeyPatch, content: bytes, size: int | None, said: str
+) -> None:
+    monkeypatch.setattr(pulls, "LARGEST", 1_000_000)
+    listed = {"expired": False, "size_in_bytes": size or len(content), "archive_download_url": "https://forge/zip"}
+    forge.answers = [(200, {}, READ), (200, {}, {"artifacts": [listed]}), (200, {}, content)]
+    with pytest.raises(pulls.BadAnswer, match=f"^the artifact facts-train of run 5 {said}"):
+        pulls.unpacked(pulls.repository(ADDRESS), 5, "facts-train")
+    assert ("GET https://forge/zip" in forge.calls) is (size is None)
+
+
+def test_an_artifact_is_unpacked(forge: Forge) -> None:
+    content = zipped({"metrics.json": b"{}", "production/dvc.lock": b"x"})
+    listed = {"expired": False, "size_in_bytes": len(content), "archive_download_url": "https://forge/zip"}
+    forge.answers = [(200, {}, READ), (200, {}, {"artifacts": [listed]}), (200, {}, content)]
+    found = pulls.unpacked(pulls.repository(ADDRESS), 5, "facts-train")
+    assert found == {"metrics.json": b"{}", "production/dvc.lock": b"x"}
