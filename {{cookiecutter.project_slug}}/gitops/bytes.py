@@ -34,6 +34,7 @@ PACKED = (
 
 def restore() -> None:
     """Puts in place what an earlier job, or a release on main, handed over, where there is something; removes it."""
+    remote = dvc_remote()
     if BUNDLE.exists():
         from pipeline.dvc import whole  # where nothing is restored, DVC need not be there
 
@@ -44,7 +45,7 @@ def restore() -> None:
     if not LOCK.exists():
         print("Nothing to restore: the pipeline starts from its inputs")
         return
-    if remote := dvc_remote():
+    if remote:
         name_remote(remote)
         dvc("pull", "--quiet")  # what the lock names and the remote lacks is an error: never a silent training
     else:

@@ -80,7 +80,7 @@ def test_a_folder_in_the_cache_that_reaches_outside_is_refused(repository: Path,
 
 def packed() -> None:
     """Hands the cache and the lock over, and removes what a fresh checkout lacks."""
-    handover.bundle()
+    handover.bundle(handover.BUNDLE)
     subprocess.run(["rm", "-rf", ".dvc/cache", "dvc.lock", "model"], check=True)
 
 

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 from dvc_objects.fs import known_implementations as dvc_known
-from fsspec.implementations.memory import MemoryFileSystem
-from fsspec.registry import _registry as fsspec_there
 from fsspec.registry import known_implementations as fsspec_known
 
 from gitops import bytes as handover
@@ -56,7 +54,7 @@ def test_what_is_not_installed_is_named_with_its_locks(tmp_path: Path, monkeypat
 def test_bytes_end_with_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, words: str) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_REMOTE", address)
-    for command in (handover.restore, lambda: handover.bundle("a" * 32)):
+    for command in (handover.restore, lambda: handover.bundle(handover.BUNDLE)):
         with pytest.raises(SystemExit, match=re.escape(f"DVC_REMOTE is {address}: {words}")):
             command()
     assert list(tmp_path.iterdir()) == []
@@ -65,9 +63,3 @@ def test_bytes_end_with_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_the_prediction_log_ends_with_a_sentence() -> None:
     with pytest.raises(BadInput, match="PREDICTION_LOG is gs://b/log: gs:// needs the package gcsfs: add it to"):
         log.Folder.at("gs://b/log")
-
-
-def test_what_dvc_calls_azure_is_found_by_the_name_that_fsspec_has_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(fsspec_there, "az", MemoryFileSystem)
-    system, path = handover.locks("azure://container/dvc", "key/7")
-    assert isinstance(system, MemoryFileSystem) and path.endswith("/locks/key/7")
