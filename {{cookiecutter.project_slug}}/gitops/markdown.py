@@ -8,10 +8,11 @@ from typing import Any
 def text(value: object) -> str:
     """Any value as inert Markdown: no markup, no mention, no link, no line of its own.
 
-    Inside <code> GitHub makes no mention and no reference, but Markdown is still read: entities are not markup.
+    Inside <code> GitHub makes no mention and no reference, but Markdown is still read: entities are not markup. What
+    is not seen, such as a change of the writing's direction, could show other words than are there.
     """
-    flat = " ".join(str(value).split())
-    return f"<code>{''.join(c if c.isalnum() or c in ' -' else f'&#{ord(c)};' for c in flat)}</code>"
+    seen = (c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(str(value).split()))
+    return f"<code>{''.join(c if c.isalnum() or c in ' -' else f'&#{ord(c)};' for c in seen)}</code>"
 
 
 def part(row: Mapping[str, Any]) -> str:

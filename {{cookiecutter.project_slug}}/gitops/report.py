@@ -297,7 +297,8 @@ def costs(facts: Facts) -> Iterator[str]:
     yield from details(
         f"Durations: {minutes(total)} in all{on_gpu}",
         table(
-            ["job", "runner", "time"], ([job["name"], text(job["runner"]), minutes(job["seconds"])] for job in timed)
+            ["job", "runner", "time"],
+            ([text(job["name"]), text(job["runner"]), minutes(job["seconds"])] for job in timed),
         ),
     )
     yield f"\nContent key {text(facts['key'])}.{restored} [The run]({facts['run']['url']})"

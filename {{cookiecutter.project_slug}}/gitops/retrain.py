@@ -150,8 +150,8 @@ def moved(params: str, retrain: Json) -> str:
     try:
         knobs = yaml.safe_load(params)
         data = knobs["data"]
-        now, pinned = str(data["until"]), data.get("snapshot")
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError):
+        now, pinned = date.fromisoformat(str(data["until"])).isoformat(), data.get("snapshot")
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError):
         raise Blocked(f"{PARAMS} has no `data.until` that can be read: restore it from git") from None
     until, snapshot = retrain["until"], retrain["snapshot"]
     if until is None or until <= now:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gitops import facts, report
+from gitops import facts, markdown, report
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -158,16 +158,31 @@ def test_violation_says_file_value_bar_examples_and_what_to_do() -> None:
         "`](https://evil)`",
         "::error::x",
         "<!-- -->",
+        "x |\n\n## 🟢 Ready to merge\n\n@alice ![all is well](https://evil/x.png)\n\n|",
     ],
 )
 def test_quoted_values_are_inert(hostile: str) -> None:
     gate = {"violations": [violation(value=hostile, examples=[hostile])], "not_judged": [hostile]}
     metrics = measured()
     metrics["data"]["source"] = hostile
-    text = report.render(told(gates={"data": gate}, metrics=metrics, problems=[hostile]))
+    metrics["slices"] = [{"column": hostile, "value": hostile, "rows": 1, "positives": 1}]
+    job = {"name": hostile, "runner": hostile, "seconds": 1.0, "gpu": False}
+    text = report.render(told(gates={"data": gate}, metrics=metrics, problems=[hostile], timings=[job], key=hostile))
     assert hostile not in text.removeprefix(report.MARKER)
+    assert not set("@![|<`") & set(re.sub(r"<code>[^<>]*</code>", "", job_table(text)).replace("|", ""))
     assert hostile.split() == html.unescape(re.findall(r"⚠️ <code>(.*)</code>", text)[0]).split()
     assert [line for line in text.splitlines() if line.startswith("## ")] == [heading(told(gates={"data": gate}))]
+
+
+def job_table(report: str) -> str:
+    """The line of the one job."""
+    lines = [line for line in report.splitlines() if line.endswith("| 1 s |")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_what_is_not_seen_is_shown_as_such() -> None:
+    assert markdown.text("for \u202emoc.live\u2066 \x00") == "<code>for &#65533;moc&#46;live&#65533; &#65533;</code>"
 
 
 def test_long_report_is_cut_between_sections_with_a_link() -> None:

@@ -263,6 +263,7 @@ def test_a_pinned_snapshot_moves_with_the_day() -> None:
         PARAMS.replace("  until", "  until: 2018-08-13\n  until"),
         "day: &day '2018-08-14'\n" + PARAMS.replace('"2018-08-14"', "*day"),
         PARAMS.replace("until", "till"),
+        PARAMS.replace("2018-08-14", "@everyone"),
         "data: [",
         "data:\n",
         "",
