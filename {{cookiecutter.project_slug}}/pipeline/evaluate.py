@@ -371,7 +371,7 @@ def main() -> None:
     scorer = model.load(MODEL)
     fitted = tested.select(ID).join(pl.read_parquet(BASELINES), on=ID, how="left", maintain_order="left")
     scores = {"model": scorer.predict(tested)} | {
-        name: fitted[name].to_numpy() for name in fitted.columns if name != ID
+        name: fitted[name].to_numpy() for name in fitted.columns if name not in (ID, "model")
     }
     blocks = evaluate(with_groups(tested, knobs["evaluate"]["groups"]), scores, knobs["evaluate"])
     about = {

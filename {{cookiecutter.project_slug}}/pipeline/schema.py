@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+# What this repository predicts. Another name is another problem, which is judged by its own code and bars.
+PROBLEM = "card fraud"
+
 ID = "transaction_id"  # identifies a row, in the source, in a request and in the prediction log
 TIME = "tx_datetime"  # when the event happened; its day names the source's file
 LABEL = "tx_fraud"  # 0 or 1, known `features.delay` days later

@@ -1,0 +1,163 @@
+"""What another checkout has made, measured by this one: its bytes are data here, and none of them is run but the Bento.
+
+    python -m pipeline.candidate hand-over FOLDER    there: collects what is to be measured
+    python -m pipeline.candidate take FOLDER         here: puts it in place
+    python -m pipeline.candidate join                here: takes the rows' moments and labels from the source again
+
+`make measure CANDIDATE=FOLDER` takes it, reads the source again, joins, measures everything, and only then judges.
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+
+from pipeline import params, rows
+from pipeline.baselines import TARGET as BASELINES
+from pipeline.bento import BENTO
+from pipeline.evaluate import MODEL
+from pipeline.ingest import TRANSACTIONS, first_line, replacing
+from pipeline.model import MANIFEST
+from pipeline.params import BadInput, run_stage
+from pipeline.rows import FEATURES
+from pipeline.schema import ENTITY, ID, LABEL, TIME
+
+PARAMS = Path("params.yaml")
+LARGEST = {PARAMS: 2**20, FEATURES: 8 * 2**30, BASELINES: 2 * 2**30, BENTO: 2 * 2**30}
+"""What a candidate consists of, beside the model directory, and the bytes that each may have."""
+LARGEST_MODEL = 2 * 2**30  # bytes of each of its files
+IDENTITY = [name for name in (TIME, ENTITY, LABEL) if name]
+RESERVED = ("model", "champion", "label")  # no baseline's name: what the model itself and the rows are called
+
+
+def hand_over(folder: Path) -> None:
+    """Copy what is to be measured into the folder, in the place of what was there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for path in (*LARGEST, *(MODEL / name for name in model_files(Path()))):
+        if not path.is_file():
+            raise BadInput(f"{path} is not there to be handed over; make it with `make data model service`")
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / path)
+    print(f"{folder}: {sum(path.stat().st_size for path in folder.rglob('*')):,} bytes")
+
+
+def take(folder: Path) -> None:
+    """Put the folder's files in place. Raises BadInput for the first thing in it that is no candidate's."""
+    found = set(plain_files(folder))
+    if missing := LARGEST.keys() - found:
+        raise BadInput(f"{folder} is no candidate: {min(missing)} is missing; make it again with `hand-over`")
+    expected = {**LARGEST, **{MODEL / name: LARGEST_MODEL for name in model_files(folder)}}
+    if strange := found ^ expected.keys():
+        wrong = "is no part of it" if min(strange) in found else "is missing"
+        raise BadInput(f"{folder} is no candidate: {min(strange)} {wrong}; make it again with `hand-over`")
+    for path, most in expected.items():
+        if (size := (folder / path).stat().st_size) > most:
+            raise BadInput(f"{folder / path} has {size:,} bytes; at most {most:,} are taken")
+    shutil.rmtree(MODEL, ignore_errors=True)
+    for path in expected:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / path, path)
+    print(f"took {len(expected)} files from {folder}")
+
+
+def plain_files(folder: Path) -> Iterator[Path]:
+    """The files below the folder, relative to it. Raises BadInput for a link, or what is neither file nor folder."""
+    if folder.is_symlink() or not folder.is_dir():
+        raise BadInput(f"{folder} is no folder; name the one that `hand-over` has written")
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise BadInput(f"{path} is a link or no plain file; nothing of it is taken")
+        if path.is_file():
+            yield Path(path.name)
+        else:
+            yield from (Path(path.name) / inside for inside in plain_files(path))
+
+
+def model_files(folder: Path) -> list[str]:
+    """The names of the files in the folder's model directory, as its manifest says. Raises BadInput if it cannot."""
+    manifest = folder / MODEL / MANIFEST
+    try:
+        if manifest.stat().st_size > 2**20:
+            raise ValueError("it has more than a megabyte")
+        names = [MANIFEST, *json.loads(manifest.read_text())["files"]]
+        if strange := [name for name in names if Path(name).name != name]:
+            raise ValueError(f"it names {strange[0]!r}")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BadInput(f"{manifest} is no manifest of a model ({error}); make it with `make model`") from None
+    return names
+
+
+def join() -> None:
+    """Replace what the features say of who and when a row is, and of its label, by what the source says.
+
+    Raises BadInput where a row of the judged or the training days is missing, there twice, or not the source's: no row
+    may be left out of its own exam. The days between count too, as a fraud on them makes a card known.
+    """
+    days = params.days(params.load())
+    source = read(TRANSACTIONS).select(ID, *IDENTITY)
+    table = joined(read(FEATURES), source, (days.train[0], days.test[1]))
+    check_baselines(read(BASELINES), table.filter(pl.col(TIME).dt.date().is_between(*days.test)))
+    with replacing(FEATURES) as temporary:
+        table.write_parquet(temporary)
+    rows.remember(table, days.train)
+    print(f"{FEATURES}: {', '.join(IDENTITY)} of {len(table):,} rows are the source's")
+
+
+def joined(features: pl.DataFrame, source: pl.DataFrame, span: tuple[date, date]) -> pl.DataFrame:
+    """The features in the source's order, with the source's IDENTITY; every row of the span is there once."""
+    if features.schema.get(ID) != source.schema[ID]:
+        found = features.schema.get(ID, "not there")
+        raise BadInput(f"{FEATURES}: {ID} is {found}, and {source.schema[ID]} in {TRANSACTIONS}: the rows must keep it")
+    asked = source.filter(pl.col(TIME).dt.date().is_between(*span))
+    for problem, wrong in (
+        ("are there more than once", features.filter(pl.col(ID).is_duplicated()).unique(ID, maintain_order=True)),
+        (f"are not in {TRANSACTIONS}", features.join(source, on=ID, how="anti")),
+        (f"of {span[0]} to {span[1]} are missing", asked.join(features, on=ID, how="anti")),
+    ):
+        if len(wrong):
+            raise BadInput(
+                f"{FEATURES}: {len(wrong):,} rows {problem}, the first with {ID} {wrong[ID][0]}; each has to be there "
+                "once: no row may be left out of its own exam"
+            )
+    return asked.join(features.drop(IDENTITY, strict=False), on=ID, how="left", maintain_order="left")
+
+
+def check_baselines(scores: pl.DataFrame, tested: pl.DataFrame) -> None:
+    """Raises BadInput where baselines have no score of a test row, several, or a name that is not theirs to have."""
+    if scores.schema.get(ID) != tested.schema[ID] or scores[ID].is_duplicated().any():
+        raise BadInput(f"{BASELINES}: each {ID} has to be there once, with a score by each baseline")
+    for name in scores.columns:
+        if name in RESERVED or (name != ID and not scores.schema[name].is_float()):
+            raise BadInput(f"{BASELINES}: {name!r} is no column of a baseline's scores; make it with `make model`")
+    lost = tested.select(ID).join(scores.drop_nulls().drop_nans(), on=ID, how="anti")
+    if len(lost):
+        raise BadInput(f"{BASELINES}: {len(lost):,} test rows have no score, the first with {ID} {lost[ID][0]}")
+
+
+def read(path: Path) -> pl.DataFrame:
+    """A table. Raises BadInput where it is damaged, in whatever way."""
+    try:
+        return pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise BadInput(f"{path} cannot be read ({first_line(error)}); make it again") from None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m pipeline.candidate", description="Another checkout's model.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("hand-over", "take"):
+        commands.add_parser(name).add_argument("folder", type=Path)
+    commands.add_parser("join")
+    asked = parser.parse_args()
+    if asked.command == "join":
+        join()
+    else:
+        {"hand-over": hand_over, "take": take}[asked.command](asked.folder)
+
+
+if __name__ == "__main__":
+    run_stage(main)
