@@ -10,7 +10,8 @@ import json
 import re
 import tarfile
 import urllib.request
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from .small import small
 
 pytestmark = pytest.mark.slow
 PROMOTE = "promote/production"
+NOTHING = "def test_nothing() -> None:\n    pass\n"
+MANIFESTS = ("deployment.yaml", "disruption.yaml", "kustomization.yaml", "network.yaml", "service.yaml")
 TRAINS = "Running stage 'train'"
 
 
@@ -31,7 +34,8 @@ TRAINS = "Running stage 'train'"
 def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A small bake on the forge, where Actions may open pull requests, after the first push's runs."""
     with rehearsal() as github:
-        bake = small(template, tmp_path_factory.mktemp("small"), "pull-request.yml", "release.yml", "deploy.yml")
+        workflows = ("pull-request.yml", "train.yml", "release.yml", "deploy.yml")
+        bake = small(template, tmp_path_factory.mktemp("small"), *workflows)
         project = Project.start(github, bake, bots_may_open=True)
         github.wait()
         yield project
@@ -79,22 +83,35 @@ def change(project: Project, epochs: int, how: str) -> str:
     return str(digest)
 
 
+def rewrite(project: Project, run: int, name: str, file: str, change: Callable[[bytes], bytes]) -> None:
+    """Another content in a run's artifact, as a job of that run could have left it."""
+    repo = project.github.forge.repositories[project.repository]
+    (row,) = [row for row in repo.rows("artifacts", name=name) if row["workflow_run"]["id"] == run]
+    with zipfile.ZipFile(io.BytesIO(repo.bytes[row["id"]])) as archive:
+        files = {each: archive.read(each) for each in archive.namelist()}
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        for each, content in files.items():
+            archive.writestr(each, change(content) if each == file else content)
+    repo.bytes[row["id"]] = whole.getvalue()
+
+
 def deployments(project: Project) -> list[str]:
     """The models that were deployed, newest first."""
-    return [made["payload"]["model"] for made in project.call("GET", "deployments")]
+    return [made["payload"]["model"] for made in project.call("GET", "deployments?environment=production")]
 
 
 def test_first_model_goes_the_same_way(project: Project) -> None:
     run = newest(project, "Release")
     assert run.conclusion == "success", run.log
-    assert "Main trains" in run.jobs["plan"].log and TRAINS in run.jobs["model"].log
+    assert "Main trains" in run.jobs["plan"].log and TRAINS in run.jobs["make"].log
     assert newest(project, "Deploy").conclusion == "success"
     assert "Nothing is in production yet" in newest(project, "Deploy").log
     pull = project.opened(PROMOTE)
     names = {file["filename"] for file in project.call("GET", f"pulls/{pull['number']}/files")}
     assert names == {
         f"deploy/production/{name}"
-        for name in ("MODEL_CARD.md", "dvc.lock", "kustomization.yaml", "manifest.json", "metrics.json")
+        for name in ("MODEL_CARD.md", "dvc.lock", "manifest.json", "metrics.json", *MANIFESTS)
     }
     promoted = promote(project)
     assert manifest(project)["model"] in html.unescape(promoted["body"])
@@ -129,20 +146,22 @@ def test_what_is_shipped_is_what_was_tested(project: Project) -> None:
 def test_push_with_nothing_to_release_is_green_and_says_so(project: Project) -> None:
     run = newest(project, "Release")  # started by the promotion's merge
     assert run.conclusion == "success"
-    assert run.jobs["model"].conclusion == "skipped"
+    assert run.jobs["make"].conclusion == run.jobs["measure"].conclusion == "skipped"
     assert "in production already" in html.unescape(run.summary)
 
 
-@pytest.mark.parametrize("how", turn(["squash", "rebase", "merge"], 3))
-def test_merge_ships_what_the_pull_request_tested(project: Project, how: str) -> None:
-    """Nothing is trained again; the one promotion is refreshed, and its bytes are those of the pull request."""
+@pytest.mark.parametrize("how", turn(["squash", "merge"], 2))
+def test_merge_ships_what_the_pull_request_trained(project: Project, how: str) -> None:
+    """Main fits nothing again and makes all else; the model in the one promotion is the pull request's."""
     before = manifest(project)["model"]
     tested = change(project, 8, how)
     run = newest(project, "Release")
     assert run.conclusion == "success", run.log
-    assert "Main takes what was trained" in run.jobs["plan"].log
-    assert TRAINS not in run.jobs["model"].log and "Running stage 'probe'" not in run.jobs["model"].log
-    assert "policies/model.yaml: well done" in run.jobs["model"].log
+    assert "Main takes the fitted model" in run.jobs["plan"].log
+    stages = set(re.findall(r"Running stage '(\w+)'", run.jobs["make"].log))
+    assert stages >= {"ingest", "validate", "features", "baselines", "export", "evaluate", "bento"} - {"train"}
+    assert "train" not in stages
+    assert "policies/model.yaml: well done" in run.jobs["measure"].log
     pull = project.opened(PROMOTE)
     proposed = project.call("GET", f"contents/deploy/production/manifest.json?ref={pull['head']['sha']}")
     assert tested in html.unescape(pull["body"]) and before in html.unescape(pull["body"])
@@ -151,7 +170,7 @@ def test_merge_ships_what_the_pull_request_tested(project: Project, how: str) ->
 
 def test_promotion_with_a_registry_pins_the_image_and_mirrors_the_model(project: Project, tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    with project.variables(CONTAINER_REGISTRY="ghcr.io/acme/card-fraud", MLFLOW_TRACKING_URI=store):
+    with project.platform(container_registry="ghcr.io/acme/card-fraud", mlflow_tracking_uri=store):
         tested = change(project, 7, "squash")
         run = newest(project, "Release")
         assert run.conclusion == "success", run.log
@@ -190,7 +209,7 @@ def test_what_was_rolled_back_is_not_proposed_until_somebody_asks(project: Proje
     project.github.run_workflow("release.yml", again="true")
     run = newest(project, "Release")
     assert run.conclusion == "success", run.log
-    assert TRAINS not in run.jobs["model"].log
+    assert TRAINS not in run.jobs["make"].log
     promote(project)
 
 
@@ -199,7 +218,7 @@ def test_dispatch_puts_an_earlier_model_back(project: Project) -> None:
     project.github.run_workflow("release.yml", model=first)
     run = newest(project, "Release")
     assert run.conclusion == "success", run.log
-    assert run.jobs["model"].conclusion == "skipped"
+    assert run.jobs["make"].conclusion == "skipped"
     pull = project.opened("rollback/production")
     newest(project, "Pull request").approve()
     assert newest(project, "Pull request").conclusion == "success"
@@ -209,18 +228,35 @@ def test_dispatch_puts_an_earlier_model_back(project: Project) -> None:
     assert deployments(project)[0] == manifest(project)["model"] == first
 
 
-def test_bytes_come_from_the_remote_and_a_lost_one_is_an_error(project: Project, tmp_path: Path) -> None:
+def test_a_request_starts_from_what_main_put_into_the_remote(project: Project, tmp_path: Path) -> None:
+    """The lock is main's artifact; the remote has the bytes that it names, and one that is lost is an error."""
     remote = tmp_path / "remote"
-    with project.variables(DVC_REMOTE=str(remote)):
-        tested = change(project, 11, "squash")
+    with project.platform(dvc_remote=str(remote)):
+        change(project, 11, "squash")
         run = newest(project, "Release")
         assert run.conclusion == "success", run.log
-        assert TRAINS not in run.jobs["model"].log
-        assert tested in html.unescape(project.opened(PROMOTE)["body"])
-        project.call("PATCH", f"pulls/{project.opened(PROMOTE)['number']}", {"state": "closed"})
+        project.propose("again", {"tests/test_nothing.py": NOTHING}, "Test nothing")
+        run = newest(project, "Pull request")
+        assert run.conclusion == "success", run.log
+        assert "Running stage" not in run.jobs["data"].log + run.jobs["train"].log
         for path in remote.glob("files/md5/*/*"):
             path.unlink()
-        project.github.run_workflow("release.yml", again="true")
-        run = newest(project, "Release")
-    assert run.jobs["model"].conclusion == "failure"
-    assert TRAINS not in run.jobs["model"].log
+        project.propose("lost", {"tests/test_nothing.py": NOTHING + NOTHING}, "Test nothing twice")
+        run = newest(project, "Pull request")
+    assert run.jobs["data"].conclusion == "failure" and run.jobs["train"].conclusion == "skipped"
+
+
+def test_main_trains_where_the_fitted_model_is_not_what_was_reported(project: Project) -> None:
+    """No writer can stop releases: main says what disagrees, and fits the model itself."""
+    knobs = re.sub(r"epochs: \d+", "epochs: 9", project.read("params.yaml"))
+    number = project.propose("misreported", {"params.yaml": knobs}, "Train for 9 epochs")
+    run = newest(project, "Pull request")
+    assert run.conclusion == "success", run.log
+    name = f"fitted-{run.jobs['plan'].outputs['key']}"
+    rewrite(project, run.id, name, "metrics.json", lambda told: told.replace(b'"value": 0.', b'"value": 0.0'))
+    project.approve(number)
+    project.merge(number, "squash")
+    run = newest(project, "Release")
+    assert run.conclusion == "success", run.log
+    assert "Main takes the fitted model" in run.jobs["plan"].log and TRAINS in run.jobs["make"].log
+    assert "Main trained it itself" in html.unescape(project.opened(PROMOTE)["body"])

@@ -17,9 +17,8 @@ from pathlib import Path
 import polars as pl
 
 from pipeline import params, rows
-from pipeline.baselines import TARGET as BASELINES
 from pipeline.bento import BENTO
-from pipeline.evaluate import MODEL
+from pipeline.evaluate import BASELINES, MODEL
 from pipeline.ingest import TRANSACTIONS, first_line, replacing
 from pipeline.model import MANIFEST
 from pipeline.params import BadInput, run_stage

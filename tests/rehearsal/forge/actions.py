@@ -138,7 +138,9 @@ def update_check_run(state: State, check: Json, body: Json) -> Json:
     return updated(check, {name: value for name, value in body.items() if name not in ("output", "name")})
 
 
-def upload_artifact(state: State, repo: Repo, run: int, name: str, content: bytes, *, overwrite: bool = False) -> Json:
+def upload_artifact(
+    state: State, repo: Repo, run: int, name: str, content: bytes, *, overwrite: bool = False, days: int = 90
+) -> Json:
     """A zip under a name that is new in this attempt of the run, or 409, as actions/upload-artifact leaves it."""
     parent = repo.row("runs", run)
     key = (run, parent["run_attempt"], name)
@@ -151,7 +153,7 @@ def upload_artifact(state: State, repo: Repo, run: int, name: str, content: byte
     repo.uploaded.add(key)
     of = {"id": run, "repository_id": repo.info["id"], "head_repository_id": parent["head_repository_id"]}
     fields = {
-        **{"name": name, "size_in_bytes": len(content), "expired": False, "expires_at": later(state, days=90)},
+        **{"name": name, "size_in_bytes": len(content), "expired": False, "expires_at": later(state, days=days)},
         "workflow_run": {**of, "head_branch": parent["head_branch"], "head_sha": parent["head_sha"]},
         "digest": f"sha256:{hashlib.sha256(content).hexdigest()}",
     }

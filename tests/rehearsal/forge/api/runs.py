@@ -224,4 +224,6 @@ def stored(call: Call, owner: str, name: str, id: int, secret: str) -> Answer:
 def upload_artifact(call: Call, id: int, name: str) -> Answer:
     """Not GitHub's: where the stand-in of actions/upload-artifact sends its zip; any token of the repository does."""
     overwrite = call.query.get("overwrite") == "true"
-    return Answer(201, actions.upload_artifact(call.state, call.repo, id, name, call.content, overwrite=overwrite))
+    days = int(call.query.get("retention_days") or 90)
+    about = (call.state, call.repo, id, name, call.content)
+    return Answer(201, actions.upload_artifact(*about, overwrite=overwrite, days=days))

@@ -49,7 +49,7 @@ packed = io.BytesIO()
 with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=int(given["COMPRESSION-LEVEL"])) as archive:
     for file in files:
         archive.write(file, file.relative_to(root))
-query = "?overwrite=true" if given["OVERWRITE"] == "true" else ""
+query = f"?overwrite={given['OVERWRITE']}&retention_days={given.get('RETENTION-DAYS', '')}"
 repository, run = env["GITHUB_REPOSITORY"], env["GITHUB_RUN_ID"]
 url = f"{env['GITHUB_API_URL']}/repos/{repository}/actions/runs/{run}/artifacts/{quote(given['NAME'], safe='')}{query}"
 headers = {"Authorization": f"Bearer {env['ACTIONS_RUNTIME_TOKEN']}"}
