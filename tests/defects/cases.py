@@ -202,7 +202,7 @@ SERVICE = [
         "A service that does not start",
         "pipeline/service.py",
         ('        self.rows = Counter("', '        os.environ["LICENSE"]\n        self.rows = Counter("'),
-        by="service",
+        by="measure",
         words="did not start within",
     ),
     edit(
@@ -210,14 +210,14 @@ SERVICE = [
         "pipeline/service.py",
         ("        scores = model.predict(table)", "        time.sleep(0.3)\n        scores = model.predict(table)"),
         ("import os\n", "import os\nimport time\n"),
-        by="service",
+        by="measure",
         words="latency_ms.p99",
     ),
     edit(
         "A service that changed its contract",
         "pipeline/service.py",
         ('{schema.ID: i, "score": score}', '{schema.ID: i, "probability": score}'),
-        by="service",
+        by="measure",
         words="the service's scores are not those of the model that was tested",
     ),
 ]

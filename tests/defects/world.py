@@ -25,7 +25,7 @@ from tests.rehearsal.small import small
 
 UNTIL = date(2018, 8, 14)
 FIRST, LAST = UNTIL - timedelta(days=60), UNTIL + timedelta(days=10)  # days that the bank has delivered
-WORKFLOWS = ("pull-request.yml", "release.yml", "deploy.yml", "drift.yml")
+WORKFLOWS = ("pull-request.yml", "train.yml", "release.yml", "deploy.yml", "drift.yml", "verify.yml")
 PULL_REQUEST, DRIFT = "Pull request", "Drift"
 STRANGER = "dave"  # of the team, and no owner of the bars
 
@@ -117,7 +117,7 @@ class World:
             model.write_bytes(self.asset("model.tar"))
         command = ["-c", LOG.replace("ROWS", rows).replace("KEPT", kept), str(model), str(self.days), str(log)]
         subprocess.run([sys.executable, *command], cwd=self.project.folder, check=True)
-        with self.project.variables(PREDICTION_LOG=str(log)):
+        with self.project.platform(prediction_log=str(log)):
             self.project.github.run_workflow("drift.yml")
             run = self.newest(DRIFT)
         said = [*self.project.call("GET", "pulls?state=open"), *self.project.call("GET", "issues?state=open")]

@@ -146,7 +146,8 @@ class Project:
     @contextmanager
     def platform(self, **values: Any) -> Iterator[None]:
         """What the repository runs on, as main's platform.yaml says, for a while."""
-        before = self.settle({"platform.yaml": yaml.safe_dump(values)})
+        known = yaml.safe_load(self.read("platform.yaml")) or {}
+        before = self.settle({"platform.yaml": yaml.safe_dump(known | values)})
         yield
         self.settle(before)
 

@@ -552,7 +552,7 @@ class Drifting:
         if outcome in OUTCOMES:
             (self.found / "drift.json").write_text(json.dumps(OUTCOMES[outcome]))
         github = self.project.github
-        with self.project.variables(PREDICTION_LOG=str(self.found)):
+        with self.project.platform(prediction_log=str(self.found)):
             github.schedule("drift.yml")
             github.wait()
         return next(run for run in reversed(github.runs) if run.workflow.path.endswith("drift.yml"))
@@ -650,7 +650,7 @@ def test_with_an_app_they_start_at_once(bank: Drifting) -> None:
     github = bank.project.github
     app = github.forge.app("acme-gitops", {name.replace("-", "_"): level for name, level in MAY.items()})
     github.secret("GITOPS_APP_PRIVATE_KEY", app.private_key)
-    with bank.project.variables(GITOPS_APP_CLIENT_ID=app.client_id):
+    with bank.project.platform(app_client_id=app.client_id):
         for _ in range(2):
             run = bank.check("drifted")
             assert run.jobs["speak"].conclusion == "success", run.log
