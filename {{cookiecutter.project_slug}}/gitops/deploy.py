@@ -1,9 +1,11 @@
 """Deploy: what main has in production is verified, then recorded; and what is in production is fetched."""
 
+import hashlib
 import io
 import sys
 import tarfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,20 +55,64 @@ def alarm(entry: ledger.Entry, wrong: list[Json]) -> str:
 
 
 def release(here: Repository, entry: ledger.Entry, assets: Mapping[str, bytes]) -> None:
-    """The GitHub Release of a model, with its bytes, which do not expire; the tag is on the commit that promoted it."""
+    """The GitHub Release of a model, with its bytes, which do not expire; the tag is on the commit that promoted it.
+
+    A draft is filled and published last: a repository may make what is published immutable, its assets and its tag.
+    """
     assert entry.manifest is not None
-    tag = ledger.tag(entry.manifest)
-    kept = pulls.found(here, f"releases/tags/{tag}")
-    if kept is None:
-        said = {"tag_name": tag, "target_commitish": entry.commit, "name": promotion.title(entry.manifest)}
-        body = content.text(entry.commit, f"{PRODUCTION}MODEL_CARD.md")
-        kept = pulls.ask(here, "POST", "releases", {**said, "body": body})
-    there = {asset["name"]: asset for asset in kept["assets"]}
-    for name, whole in assets.items():
-        if name in there and there[name]["state"] != "uploaded":  # an upload that broke off
-            pulls.ask(here, "DELETE", f"releases/assets/{there.pop(name)['id']}")
-        if name not in there:
-            pulls.upload(here, kept["upload_url"], name, whole)
+    about = {
+        "tag_name": ledger.tag(entry.manifest),
+        "target_commitish": entry.commit,
+        "name": promotion.title(entry.manifest),
+        "body": content.text(entry.commit, f"{PRODUCTION}MODEL_CARD.md"),
+    }
+    kept = drafted(here, about)
+    fill(here, kept, assets)
+    if kept["draft"]:
+        pulls.ask(here, "PATCH", f"releases/{kept['id']}", {**about, "draft": False})
+
+
+def drafted(here: Repository, about: dict[str, str]) -> Json:
+    """The release of a tag, or the one draft of it, which an earlier run may have left."""
+    if not (ours := named(here, about["tag_name"])):
+        made = pulls.ask(here, "POST", "releases", {**about, "draft": True})
+        ours = named(here, about["tag_name"]) or [made]  # another run may have been as quick, and the listing slow
+    kept, *spare = ours
+    for draft in spare:
+        with suppress(pulls.NotFoundError):  # the other run took it away
+            pulls.ask(here, "DELETE", f"releases/{draft['id']}")
+    return kept
+
+
+def named(here: Repository, tag: str) -> list[Json]:
+    """What is released or drafted by the name of a tag, the release first; nothing but the listing shows drafts."""
+    ours = [each for each in pulls.pages(here, "releases") if each["tag_name"] == tag]
+    return sorted(ours, key=lambda each: (each["draft"], each["id"]))
+
+
+def fill(here: Repository, kept: Json, assets: Mapping[str, bytes]) -> None:
+    """Gives a release its assets: what broke off, or is not ours, makes way. Exits where it cannot change any more."""
+    right = {each["name"] for each in kept["assets"] if intact(each, assets)}
+    lacking = [name for name in assets if name not in right]
+    if lacking and kept.get("immutable"):
+        tag = kept["tag_name"]
+        sys.exit(f"Release {tag} is immutable and was published without {', '.join(lacking)}: {SPENT}")
+    for each in kept["assets"]:
+        if each["name"] not in right and (kept["draft"] or each["name"] in assets):
+            pulls.ask(here, "DELETE", f"releases/assets/{each['id']}")
+    for name in lacking:
+        pulls.upload(here, kept["upload_url"], name, assets[name])
+
+
+SPENT = "its tag can never be released again, so change the model or the service, and promote that"
+
+
+def intact(asset: Json, assets: Mapping[str, bytes]) -> bool:
+    """Whether an asset is there as a whole, with the bytes that it should have."""
+    whole = assets.get(asset["name"])
+    if whole is None or asset["state"] != "uploaded":
+        return False
+    return bool(asset.get("digest") == f"sha256:{hashlib.sha256(whole).hexdigest()}")
 
 
 def recorded(here: Repository, entry: ledger.Entry) -> bool:
