@@ -7,6 +7,7 @@ writes what is missing, and run again from its top it ends in the same state; `p
 import base64
 import io
 import os
+import re
 import subprocess
 import time
 import zipfile
@@ -14,6 +15,8 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import requests
@@ -34,6 +37,11 @@ LABEL = "gitops"  # of the issues that gitops keeps
 TRIES = 6
 LONGEST = 120.0  # seconds that a fault is waited for: a job ends after minutes
 PAUSE = 1.0  # seconds before the second try, doubled before each further one
+LIMITED = re.compile("rate limit|abuse detection", re.IGNORECASE)  # in a refusal that need not say how long it lasts
+UNTOLD = 60.0  # seconds that GitHub asks for where it does not say how long
+LOOKS = 6  # pauses before a merge that GitHub does not know of is none: a minute in all
+YOUNG = 600.0  # seconds since a commit was made, in which GitHub may not know yet what merged it
+GONE = 410
 PASSING = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 LARGEST = 2 * 1024**3  # bytes of an artifact, packed and unpacked: as many as GitHub takes in a Release's asset
 MEMBERS = 1000  # files in it
@@ -73,6 +81,7 @@ class Repository(NamedTuple):
     default_branch: str
     owner: Owner
     allow_auto_merge: bool | None  # None where the token may not see it
+    has_issues: bool
 
 
 class Proposal(NamedTuple):
@@ -97,6 +106,7 @@ def repository(environment: Mapping[str, str] = os.environ) -> Repository:
         **{field: told[field] for field in ("url", "html_url", "id", "full_name", "default_branch")},
         owner=Owner(told["owner"]["login"], told["owner"]["type"]),
         allow_auto_merge=told.get("allow_auto_merge"),
+        has_issues=told.get("has_issues", True),
     )
 
 
@@ -127,22 +137,30 @@ def pause(error: Exception, again: int) -> float | None:
     answer, own = getattr(error, "response", None), PAUSE * 2**again
     if answer is None:
         return own if isinstance(error, PASSING) and UNTRUSTED not in str(error) else None
-    if answer.status_code >= 500 or answer.status_code in (408, 409, 422):
-        return own
-    if answer.status_code in (403, 429):
-        if asked := seconds(answer.headers.get("Retry-After")):
-            return min(asked, LONGEST)
-        if answer.headers.get("X-RateLimit-Remaining") == "0":
-            until = seconds(answer.headers.get("X-RateLimit-Reset")) - datetime.now(UTC).timestamp()
-            return min(max(until, own), LONGEST)
-        limited = answer.status_code == 429 or "rate limit" in answer.text  # the secondary one need not say how long
-        return own if limited else None
-    return None
+    status, asked = answer.status_code, seconds(answer.headers.get("Retry-After"))
+    if status >= 500 or status in (408, 409, 422):
+        wait = asked or 0
+    elif status not in (403, 429):
+        return None
+    elif asked is not None:
+        wait = asked
+    elif answer.headers.get("X-RateLimit-Remaining") == "0":
+        wait = float(answer.headers.get("X-RateLimit-Reset") or 0) - datetime.now(UTC).timestamp()
+    elif status == 429 or LIMITED.search(answer.text):
+        wait = UNTOLD
+    else:
+        return None
+    return min(max(wait, own), LONGEST)
 
 
-def seconds(header: str | None) -> float:
-    """The number that a header holds; 0 where it holds none, as a proxy may send a date."""
-    return float(header) if header and header.isdecimal() else 0.0
+def seconds(header: str | None) -> float | None:
+    """The seconds that a Retry-After asks for, as a number or until a date; None where it holds neither."""
+    if not header or header.isdecimal():
+        return float(header) if header else None
+    try:
+        return parsedate_to_datetime(header).timestamp() - datetime.now(UTC).timestamp()
+    except ValueError:
+        return None
 
 
 def checked(answer: requests.Response) -> requests.Response:
@@ -190,11 +208,40 @@ def pages(here: Repository, path: str, field: str = "", **query: Any) -> Iterato
 
 def bundle(here: Repository, key: str) -> int | None:
     """The newest run of this repository, no fork, that handed over the bytes of a content key."""
-    for artifact in pages(here, "actions/artifacts", "artifacts", name=f"pipeline-{key}"):
-        made = artifact.get("workflow_run") or {}
-        if not artifact["expired"] and made.get("head_repository_id") == here.id:
-            return int(made["id"])
-    return None
+    return next((int(artifact["workflow_run"]["id"]) for artifact in artifacts(here, f"pipeline-{key}")), None)
+
+
+def artifacts(here: Repository, name: str) -> list[Json]:
+    """The artifacts of a name that runs of this repository left, no fork's, newest first; none that has expired."""
+    ours = [
+        each
+        for each in pages(here, "actions/artifacts", "artifacts", name=name)
+        if not each["expired"] and (each["workflow_run"] or {}).get("head_repository_id") == here.id
+    ]
+    return sorted(ours, key=lambda each: int(each["id"]), reverse=True)
+
+
+def run(here: Repository, number: int) -> Json | None:
+    """A run of a workflow; None where there is none of that number."""
+    answer: Json | None = found(here, f"actions/runs/{number}")
+    return answer
+
+
+def of_main(here: Repository, run: Json) -> bool:
+    """Whether main's own code was run: by release.yml, or by the checks of the merge queue that became main.
+
+    `head_branch` is the bare name of a tag too: that the commit is one of the first-parent line is what counts.
+    """
+    workflow = run["path"].partition("@")[0]  # GitHub adds the ref at times
+    if (run["head_repository"] or {}).get("id") != here.id or not first_parent(run["head_sha"]):
+        return False
+    if workflow == RELEASE:
+        return run["event"] in STARTED and run["head_branch"] == here.default_branch
+    return bool(workflow == CHECKS and run["event"] == "merge_group")
+
+
+RELEASE, CHECKS = ".github/workflows/release.yml", ".github/workflows/pull-request.yml"
+STARTED = ("push", "schedule", "workflow_dispatch")
 
 
 def jobs(here: Repository, run: int) -> list[Json]:
@@ -246,9 +293,67 @@ def upload(here: Repository, url: str, name: str, content: bytes) -> None:
 
 
 def merged_from(here: Repository, commit: str) -> Json | None:
-    """The merged pull request that put a commit on the default branch."""
-    listed: list[Json] = ask(here, "GET", f"commits/{commit}/pulls")
-    return next((pull for pull in listed if pull["merged_at"] and pull["base"]["ref"] == here.default_branch), None)
+    """The pull request whose merge put a commit on the first-parent line of the default branch.
+
+    For some seconds after a merge GitHub knows of none: a young commit is asked for again, for up to a minute.
+    """
+    if not first_parent(commit):
+        return None
+    for again in range(LOOKS + 1):
+        listed = pages(here, f"commits/{commit}/pulls")
+        if (pull := next((each for each in listed if brought(here, each, commit)), None)) or age(commit) > YOUNG:
+            return pull
+        if again < LOOKS:
+            time.sleep(PAUSE * 2**again)
+    return None
+
+
+def brought(here: Repository, pull: Json, commit: str) -> bool:
+    """Whether it was a pull request's merge that put a commit on main: as the merge, or rebased with others.
+
+    The commits behind a merge commit are of its request, and were never what main held.
+    """
+    base, merge = pull["base"], pull["merge_commit_sha"]
+    if not pull["merged_at"] or (base["ref"], base["repo"]["id"]) != (here.default_branch, here.id):
+        return False
+    if merge == commit or not first_parent(merge) or len(git("rev-list", "--parents", "-1", merge).split()) != 2:
+        return bool(merge == commit)
+    rebased = ask(here, "GET", f"pulls/{pull['number']}")["commits"]
+    return commit in git("rev-list", "--first-parent", f"--max-count={rebased}", merge).split()
+
+
+def first_parent(sha: str) -> bool:
+    """Whether a commit is on the first-parent line of the one checked out here: on main, one that main has held."""
+    return sha in git("rev-list", "--first-parent", "HEAD").split()
+
+
+def age(commit: str) -> float:
+    """The seconds since a commit was made."""
+    made = git("rev-list", "--timestamp", "--max-count=1", commit).split()[0]
+    return datetime.now(UTC).timestamp() - int(made)
+
+
+def alone(here: Repository, pull: Json) -> bool:
+    """Whether a pull request is the only one that its branch, one of this repository, ever had: into any base."""
+    head = pull["head"]
+    if (head["repo"] or {}).get("id") != here.id:
+        return False
+    listed = pages(here, "pulls", state="all", head=f"{here.owner.login}:{head['ref']}")
+    return [each["number"] for each in listed] == [pull["number"]]
+
+
+def base_changed(here: Repository, number: int) -> bool:
+    """Whether a pull request ever had another base, or its base was rewritten: its runs merged it into that."""
+    return any(each["event"] in BASE_CHANGES for each in pages(here, f"issues/{number}/timeline"))
+
+
+BASE_CHANGES = ("base_ref_changed", "automatic_base_change_succeeded", "base_ref_force_pushed")
+
+
+def contains(here: Repository, commit: str, head: str) -> bool:
+    """Whether a commit is `head` or one before it, neither of which need be in this clone."""
+    compared = found(here, f"compare/{commit}...{head}", per_page=1)
+    return compared is not None and compared["behind_by"] == 0
 
 
 def runs_of(here: Repository, pull: Json, workflow: str) -> list[int]:
@@ -499,10 +604,18 @@ def comments(here: Repository, number: int, marker: str) -> list[Json]:
 
 
 def issue(here: Repository, marker: str, title: str, body: str) -> str:
-    """Opens the one issue that carries the marker, or brings its words up to date; its address."""
+    """Opens the one issue that carries the marker, or brings its words up to date; its address.
+
+    Where issues are switched off this run says it; the run's address.
+    """
     body = f"{marker}\n{body}"
     if not (ours := issues(here, marker)):
-        made = ask(here, "POST", "issues", {"title": title, "body": body, "labels": [LABEL]})
+        try:
+            made = ask(here, "POST", "issues", {"title": title, "body": body, "labels": [LABEL]})
+        except GitHubError as error:
+            if error.code != GONE:
+                raise
+            return aside(here, title, body)
         ours = issues(here, marker) or [made]  # another run may have been as quick, and the listing slow
     kept, *spare = ours
     for other in spare:
@@ -525,9 +638,24 @@ def shut(here: Repository, number: int, reason: str) -> None:
 
 
 def issues(here: Repository, marker: str) -> list[Json]:
-    """The open issues of gitops that carry a marker, oldest first."""
+    """The open issues of gitops that carry a marker, oldest first; none where issues are switched off."""
     listed = pages(here, "issues", state="open", labels=LABEL, sort="created", direction="asc")
-    return [each for each in listed if carries(each, marker) and "pull_request" not in each]
+    try:
+        return [each for each in listed if carries(each, marker) and "pull_request" not in each]
+    except GitHubError as error:
+        if error.code != GONE:
+            raise
+        return []
+
+
+def aside(here: Repository, title: str, body: str) -> str:
+    """Says in the step summary and the log what an issue would have kept; the address of the run."""
+    print(f"::warning title=Issues are switched off::{title}: the summary of this run says more, no issue keeps it")
+    summary, whole = Path(os.environ["GITHUB_STEP_SUMMARY"]), f"\n## {title}\n\n{body}\n"
+    if not summary.exists() or whole not in summary.read_text():  # another try of the same run
+        with summary.open("a") as file:
+            file.write(whole)
+    return f"{here.html_url}/actions/runs/{os.environ['GITHUB_RUN_ID']}"
 
 
 def carries(each: Json, marker: str) -> bool:

@@ -394,7 +394,7 @@ def reconcile(here: Any, told: Facts, bars: Json) -> str:
             pulls.close_issue(here, ISSUES, gone)
             return "Every bar is met. What was open for drift is closed."
         case "tell":
-            return f"Kept in one issue: {pulls.issue(here, UNKNOWN, 'Drift: could not tell', untold(told))}"
+            return f"It is told in {pulls.issue(here, UNKNOWN, 'Drift: could not tell', untold(told))}"
         case "blocked":
             issue = pulls.issue(here, BLOCKED, "Drift, and no retrain request", blocked(told, decision.why))
             return f"No retrain request, for {decision.why}: {issue}"
@@ -440,6 +440,6 @@ def propose(here: Any, told: Facts, bars: Json, params: str) -> str:
     number, url = pulls.propose(here, BRANCH, title(told), request(told, bars, app), *names)
     pulls.close_issue(here, ISSUES, f"The drift check can tell again, and there is a retrain request: {url}")
     if number is None:
-        return f"The branch is pushed; an issue has the link that opens the request: {url}"
+        return f"The branch is pushed; the link that opens the request is in {url}"
     refused = pulls.auto_merge(here, number) if bars["auto_merge"] else None
     return f"Retrain request: {url}" + (f". GitHub will not merge it by itself: {text(refused)}" if refused else "")

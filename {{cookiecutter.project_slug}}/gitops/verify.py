@@ -135,7 +135,7 @@ def approved(here: Repository, entry: ledger.Entry, policy: Json) -> Iterator[Js
     if pulls.tree_of(here, pull["head"]["sha"], PRODUCTION) != entry.tree:  # as a rebase of a refreshed request may
         found = "the merge left another state than that of its head"
         yield violation("merge", f"#{pull['number']}", found, "what was verified and approved", REVERT)
-    if policy["mode"] == "on-merge" and pull["user"]["type"] == "Bot":  # the App's name is not known here
+    if policy["mode"] == "on-merge" and (pull["user"] or {}).get("type") == "Bot":  # the App's name is not known here
         return
     seen = pulls.approvals(here, pull["number"])
     fit = {login for login, head in seen.items() if pulls.tree_of(here, head, PRODUCTION) == entry.tree}

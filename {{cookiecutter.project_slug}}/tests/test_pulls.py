@@ -4,6 +4,8 @@ import io
 import json
 import sys
 import zipfile
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -95,15 +97,26 @@ def test_what_gitops_did_not_write_may_lack_an_author_and_words(forge: Forge) ->
     assert pulls.comments(pulls.repository(ADDRESS), 1, "x") == []
 
 
+def date(seconds: float) -> str:
+    """A moment from now, as HTTP writes it."""
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+
+
+TOO_FAST = {"message": "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."}
 PASSING: dict[str, Any] = {
-    "an outage": (502, {}, b"<html>"),
-    "a lost race": (409, {}, {}),
-    "too many": (429, {}, {}),
-    "as long as it says": (403, {"Retry-After": "7"}, {}),
-    "until a date, by a proxy": (503, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, {}),
-    "too many, until a date": (429, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, {}),
-    "the hour's calls are used up": (403, {"X-RateLimit-Remaining": "0"}, {}),
-    "too fast": (403, {}, {"message": "You have exceeded a secondary rate limit."}),
+    "an outage": (1, 502, {}, b"<html>"),
+    "a lost race": (1, 409, {}, {}),
+    "too many": (60, 429, {}, {}),
+    "as long as it says": (7, 403, {"Retry-After": "7"}, {}),
+    "an outage, as long as it says": (7, 503, {"Retry-After": "7"}, b"<html>"),
+    "longer than a job has": (pulls.LONGEST, 403, {"Retry-After": "3600"}, TOO_FAST),
+    "until a date": (30, 403, {"Retry-After": date(30)}, TOO_FAST),
+    "until a date, by a proxy": (30, 503, {"Retry-After": date(30)}, b"<html>"),
+    "until a date that is over": (1, 429, {"Retry-After": date(-9)}, {}),
+    "until nobody knows when": (60, 403, {"Retry-After": "soon"}, TOO_FAST),
+    "the hour's calls are used up": (1, 403, {"X-RateLimit-Remaining": "0"}, {}),
+    "too fast": (60, 403, {}, TOO_FAST),
+    "too fast, in older words": (60, 403, {}, {"message": "You have triggered an abuse detection mechanism."}),
 }
 LASTING: dict[str, Any] = {
     "refused": (403, {}, {"message": "Resource not accessible by integration"}),
@@ -116,9 +129,10 @@ LASTING: dict[str, Any] = {
 
 @pytest.mark.parametrize("fault", PASSING)
 def test_a_passing_fault_is_waited_for(forge: Forge, fault: str) -> None:
-    forge.answers = [PASSING[fault], (200, {}, READ)]
+    wait, *answer = PASSING[fault]
+    forge.answers = [answer, (200, {}, READ)]
     assert pulls.repository(ADDRESS).id == 7
-    assert forge.waits == [7 if "it says" in fault else pulls.PAUSE]
+    assert forge.waits == pytest.approx([wait], abs=5 if "date" in fault and wait > 1 else 0)
 
 
 @pytest.mark.parametrize("fault", LASTING)
