@@ -9,6 +9,7 @@ import hashlib
 import io
 import itertools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -109,13 +110,14 @@ class World:
     clone: Path
     patch: pytest.MonkeyPatch
     saved: dict[str, Any] = field(default_factory=dict)
+    main: str = "main"  # the default branch
 
     # What people do
 
-    def commit(self, branch: str, files: dict[str, str | None], message: str = "Change") -> str:
-        """A commit on a branch, straight into the repository."""
-        git, person = self.repo.git, self.forge.identity("alice")
-        parent = git.resolve(f"refs/heads/{branch}") or git.resolve("refs/heads/main")
+    def commit(self, branch: str, files: dict[str, str | None], message: str = "Change", date: str = "") -> str:
+        """A commit on a branch, straight into the repository, now or on a date."""
+        git, person = self.repo.git, self.forge.identity("alice") | ({"date": date} if date else {})
+        parent = git.resolve(f"refs/heads/{branch}") or git.resolve(f"refs/heads/{self.main}")
         changes = [
             {"path": path, "mode": "100644", "sha": None if text is None else git.blob(text.encode())}
             for path, text in files.items()
@@ -127,7 +129,7 @@ class World:
             self.call("POST", "git/refs", {"ref": f"refs/heads/{branch}", "sha": made})
         else:
             git.update(f"refs/heads/{branch}", made)
-        if branch == "main":
+        if branch == self.main:
             self.pull()
         return made
 
@@ -136,7 +138,7 @@ class World:
         if not self.clone.exists():
             git = ("git", "clone", "--quiet", str(self.repo.git.path), str(self.clone))
             subprocess.run(git, check=True, capture_output=True)
-        for command in (("fetch", "--quiet", "origin"), ("reset", "--quiet", "--hard", "origin/main")):
+        for command in (("fetch", "--quiet", "origin"), ("reset", "--quiet", "--hard", f"origin/{self.main}")):
             subprocess.run(["git", *command], cwd=self.clone, check=True, capture_output=True)
 
     def call(self, method: str, path: str, body: Any = None, login: str = "alice") -> Any:
@@ -147,7 +149,7 @@ class World:
 
     def request(self, branch: str, login: str = "alice") -> int:
         """Opens a pull request of a branch."""
-        return int(self.call("POST", "pulls", {"title": branch, "head": branch, "base": "main"}, login)["number"])
+        return int(self.call("POST", "pulls", {"title": branch, "head": branch, "base": self.main}, login)["number"])
 
     def approve(self, number: int, login: str = "bob") -> None:
         self.call("POST", f"pulls/{number}/reviews", {"event": "APPROVE"}, login)
@@ -186,11 +188,11 @@ class World:
 
     # What workflows do
 
-    def run(self, file: str, sha: str = "", branch: str = "main", event: str = "push", **more: Any) -> int:
+    def run(self, file: str, sha: str = "", branch: str = "", event: str = "push", **more: Any) -> int:
         """A run of a workflow, by default of the tip of main."""
-        sha = sha or self.repo.git.resolve("refs/heads/main") or ""
+        sha, branch = sha or self.repo.git.resolve(f"refs/heads/{self.main}") or "", branch or self.main
         about = {"path": RUN.format(file), "event": event, "sha": sha, "branch": branch, "actor": "alice"}
-        number = int(self.forge.start_run(self.repo.name, **about, **more)["id"])
+        number = int(self.forge.start_run(self.repo.name, **{**about, **more})["id"])
         self.patch.setenv("GITHUB_RUN_ID", str(number))
         return number
 
@@ -211,7 +213,7 @@ class World:
             made.append(run)
         return made
 
-    def key(self, revision: str = "main") -> str:
+    def key(self, revision: str) -> str:
         """The content key of a commit that the clone need not have."""
         return sha256((self.repo.git("ls-tree", "-r", "-z", revision, "--", *content.READ)).encode())[:32]
 
@@ -292,7 +294,7 @@ class World:
     @property
     def production(self) -> str | None:
         """The model that main has in production."""
-        manifest = self.text("main", ledger.MANIFEST)
+        manifest = self.text(self.main, ledger.MANIFEST)
         return json.loads(manifest)["model"] if manifest else None
 
     def writes(self, since: int) -> list[str]:
@@ -324,7 +326,12 @@ class World:
             },
             "tags": sorted(git.refs("refs/tags")),
             "releases": [
-                [row["tag_name"], row["body"], sorted((each["name"], each["digest"]) for each in row["assets"])]
+                [
+                    row["tag_name"],
+                    row["draft"],
+                    row["body"],
+                    sorted((each["name"], each["digest"]) for each in row["assets"]),
+                ]
                 for row in tables["releases"].values()
             ],
             "deployments": [
@@ -350,7 +357,8 @@ class World:
 
     def save(self) -> None:
         """Keeps all of this repository, for `restore`."""
-        kept = ("tables", "bytes", "numbers", "pushers", "auto_merges", "uploaded", "workflow_permissions")
+        kept = ["tables", "bytes", "numbers", "pushers", "auto_merges", "uploaded", "workflow_permissions"]
+        kept += ["immutable_releases", "spent_tags"]
         self.saved = {name: self.same(getattr(self.repo, name)) for name in kept}
         self.saved |= {"refs": self.repo.git.refs(), "info": dict(self.repo.info)}
 
@@ -404,10 +412,10 @@ def start(
 ) -> Start:
     """A repository at some stage, and the commands run in a clone of it with a workflow's token."""
 
-    def at(stage: str = "new", actions_may_create: bool = True, **asked: Any) -> World:
+    def at(stage: str = "new", actions_may_create: bool = True, main: str = "main", **asked: Any) -> World:
         forge.faults.clear()
-        known = str((stage, actions_may_create, asked))
-        world = worlds.get(known) or fresh(forge, tmp_path_factory.mktemp("bank"), monkeypatch, asked)
+        known = str((stage, actions_may_create, main, asked))
+        world = worlds.get(known) or fresh(forge, tmp_path_factory.mktemp("bank"), monkeypatch, asked, main)
         world.patch = monkeypatch
         world.repo.workflow_permissions["can_approve_pull_request_reviews"] = actions_may_create
         environment = {
@@ -415,6 +423,7 @@ def start(
             **{"GITHUB_GRAPHQL_URL": f"{forge.url}/api/graphql", "GITHUB_REPOSITORY": world.repo.name},
             **{"GITHUB_TOKEN": forge.token(world.repo.name, MAY), "GITOPS_BOT": ""},
             **{"IMAGE": "", "DVC_REMOTE": "", "TRAINED_BY": ""},
+            "GITHUB_STEP_SUMMARY": str(tmp_path_factory.mktemp("run") / "summary.md"),
         }
         for variable, value in environment.items():
             monkeypatch.setenv(variable, value)
@@ -431,12 +440,14 @@ def start(
     return at
 
 
-def fresh(forge: Forge, folder: Path, patch: pytest.MonkeyPatch, asked: dict[str, Any]) -> World:
+def fresh(forge: Forge, folder: Path, patch: pytest.MonkeyPatch, asked: dict[str, Any], main: str) -> World:
     """A repository with its first commit, and a clone."""
     name = f"acme/bank-{next(NUMBERS)}"
-    repo = forge.repository(name, private=False, roles={"alice": "admin", "bob": "write", "eve": "read"})
-    world = World(forge, repo, folder / "clone", patch)
-    world.commit("main", {**FILES, **policy(**asked)})
+    roles = {"alice": "admin", "bob": "write", "eve": "read"}
+    repo = forge.repository(name, private=False, roles=roles, default_branch=main)
+    repo.git("symbolic-ref", "HEAD", f"refs/heads/{main}")
+    world = World(forge, repo, folder / "clone", patch, main=main)
+    world.commit(main, {**FILES, **policy(**asked)})
     return world
 
 
@@ -1213,6 +1224,266 @@ def test_what_is_in_production_is_fetched(start: Start, tmp_path: Path) -> None:
         world.repo.bytes[row["id"]] = b"other"
     with pytest.raises(SystemExit, match="sha256"):
         deploy.fetch_production(here, tmp_path / "again")
+
+
+# --- GitHub as it comes ----------------------------------------------------------------------------------------------
+
+
+def merged(start: Start, **options: Any) -> World:
+    """A promotion that is approved and merged, and not deployed."""
+    world = start("proposed", **options)
+    world.approve(world.promotion["number"])
+    world.merge(world.promotion["number"])
+    return world
+
+
+def test_a_release_is_published_last_and_stays_as_it_is(start: Start) -> None:
+    world = merged(start)
+    world.repo.immutable_releases = True
+    since = len(world.forge.calls)
+    assert "Recorded" in world.deploy()
+    made = [call.removeprefix(f"POST /repos/{world.repo.name}/") for call in world.writes(since)]
+    assert [call.split()[0] for call in made if "releases" in call] == ["releases", *["POST"] * 4, "PATCH"]
+    (release,) = world.repo.rows("releases")
+    assert (release["immutable"], release["draft"], len(release["assets"])) == (True, False, len(promotion.ASSETS))
+    assert world.repo.git.resolve(f"refs/tags/{release['tag_name']}") == world.repo.git.resolve("main")
+
+
+def test_a_draft_that_a_broken_run_left_is_found_and_filled(start: Start) -> None:
+    """Somebody's words, bytes and asset in it are not published; a second draft goes."""
+    world = merged(start)
+    world.repo.immutable_releases = True
+    world.forge.fault("^POST /api/uploads", drop=True, times=None, after=1)
+    with pytest.raises(requests.RequestException):
+        world.deploy()
+    world.forge.faults.clear()
+    (draft,) = world.repo.rows("releases")
+    assert draft["draft"] and world.repo.git.refs("refs/tags") == {}
+    world.call("POST", "releases", {"tag_name": draft["tag_name"], "draft": True})
+    world.call("PATCH", f"releases/{draft['id']}", {"body": "x", "target_commitish": "main~1"})
+    draft["assets"][0]["digest"] = f"sha256:{sha256(b'other')}"
+    draft["assets"].append(draft["assets"][0] | {"id": 1, "name": "more"})
+    world.repo.tables["assets"][1] = draft["assets"][1]
+    assert "Recorded" in world.deploy()
+    (release,) = world.repo.rows("releases")
+    assert release["id"] == draft["id"] and "# Model card" in release["body"]
+    assert {each["name"]: each["digest"] for each in release["assets"]} == {
+        name: f"sha256:{sha256(packed('one')[name])}" for name in promotion.ASSETS
+    }
+    assert world.repo.git.resolve(f"refs/tags/{release['tag_name']}") == world.repo.git.resolve("main")
+
+
+def test_an_immutable_release_without_its_bytes_is_named(start: Start) -> None:
+    world = merged(start)
+    world.repo.immutable_releases = True
+    world.call("POST", "releases", {"tag_name": ledger.tag(ledger.manifest() or {})})
+    with pytest.raises(SystemExit, match="is immutable and was published without model.tar"):
+        world.deploy()
+    assert world.repo.rows("deployments") == []
+
+
+def waits(world: World) -> list[float]:
+    """What is waited for from now on."""
+    waited: list[float] = []
+    world.patch.setattr(pulls, "time", SimpleNamespace(sleep=waited.append))
+    return waited
+
+
+def test_a_merge_that_github_does_not_know_yet_is_asked_for_again(start: Start) -> None:
+    world = merged(start)
+    waited = waits(world)
+    world.forge.fault("GET .*/commits/[0-9a-f]+/pulls$", status=200, body=[], times=4)
+    assert "Recorded" in world.deploy() and waited == [1, 2, 4, 8]
+
+
+def test_what_was_pushed_past_pull_requests_is_waited_for_while_it_is_young(start: Start) -> None:
+    world = start()
+    waited = waits(world)
+    pushed = [world.commit("main", {"README.md": str(date)}, date=date) for date in ("2018-04-01T12:00:00Z", "")]
+    assert pulls.merged_from(pulls.repository(), pushed[0]) is None and waited == []
+    assert pulls.merged_from(pulls.repository(), pushed[1]) is None and sum(waited) == 63
+
+
+def test_only_a_merge_brings_commits_to_main(start: Start) -> None:
+    """Not what lay behind a merge commit, and not what was pushed onto a promotion."""
+    world = start()
+    here, git = pulls.repository(), world.repo.git
+    for branch in ("topic", promotion.BRANCH):
+        evil = world.commit(branch, {"pipeline/train.py": "evil()\n"})
+        head = world.commit(branch, {"pipeline/train.py": "learn()\n", f"{branch}.md": "words\n"})
+        world.merge(world.request(branch))
+        assert pulls.merged_from(here, evil) is None and pulls.merged_from(here, head) is None
+        assert pulls.in_history(evil) and not pulls.first_parent(evil)
+    for method in ("squash", "rebase"):
+        theirs = [world.commit(method, {f"{name}.md": "words\n"}) for name in (method, f"more-{method}")]
+        number, before = world.request(method), git.resolve("main")
+        world.merge(number, method)
+        new = git("rev-list", "--first-parent", f"{before}..main").split()
+        found = [pulls.merged_from(here, sha) for sha in new]
+        assert [each and each["number"] for each in found] == [number] * len(new)
+        assert len(new) == (2 if method == "rebase" else 1) and not any(map(pulls.first_parent, theirs))
+
+
+def test_whose_run_is_of_main(start: Start) -> None:
+    world = start()
+    here, git = pulls.repository(), world.repo.git
+    evil = world.commit("topic", {RUN.format("release"): "on: push # evil\n"})
+    world.commit("topic", {RUN.format("release"): FILES[RUN.format("release")], "README.md": "words\n"})
+    world.merge(world.request("topic"))
+    tip = git.resolve("main") or ""
+    queue, checks = "gh-readonly-queue/main/pr-1", "pull-request"
+    other: Any = {"head_repository": {"id": 1}, "head_repository_id": 1}
+
+    def of_main(file: str, sha: str = tip, branch: str = "main", event: str = "push", **more: Any) -> bool:
+        run = pulls.run(here, world.run(file, sha, branch, event, **more))
+        assert run
+        return pulls.of_main(here, run)
+
+    assert pulls.run(here, 10**9) is None
+    assert all(of_main("release", event=event) for event in ("push", "schedule", "workflow_dispatch"))
+    assert of_main("release", path=f"{RUN.format('release')}@refs/heads/main")
+    assert of_main(checks, branch=queue, event="merge_group")
+    assert not of_main("release", evil), "a tag named main on a commit that was taken back"
+    assert not of_main("release", event="pull_request") and not of_main("release", branch="topic")
+    assert not of_main(checks, event="pull_request") and not of_main(checks, evil, queue, "merge_group")
+    assert not of_main("release", event="merge_group") and not of_main("deploy")
+    assert not of_main("release", **other) and not of_main("release", head_repository=None)
+
+
+def test_whether_a_branch_had_one_request_and_one_base(start: Start) -> None:
+    world = start()
+    here = pulls.repository()
+
+    def opened(branch: str, base: str = "main") -> Any:
+        return world.call("POST", "pulls", {"title": branch, "head": branch, "base": base})
+
+    for branch in ("one", "two", "three"):
+        world.commit(branch, {f"{branch}.md": "words\n"})
+    one, two = opened("one"), opened("two")
+    assert pulls.alone(here, one) and not pulls.base_changed(here, one["number"])
+    second = opened("two", "one")
+    world.close(second["number"])
+    assert not pulls.alone(here, two) and not pulls.alone(here, second)
+    for base in ("one", "main"):
+        world.call("PATCH", f"pulls/{two['number']}", {"base": base})
+    assert pulls.base_changed(here, two["number"]) and not pulls.base_changed(here, one["number"])
+    three = opened("three")
+    assert not pulls.alone(here, three | {"head": three["head"] | {"repo": None}})
+    assert not pulls.alone(here, three | {"head": three["head"] | {"repo": {"id": 1}}})
+
+
+def test_whether_a_commit_is_in_a_head_that_is_not_here(start: Start) -> None:
+    world = start()
+    here, main = pulls.repository(), world.repo.git.resolve("main") or ""
+    head = world.commit("topic", {"README.md": "words\n"})
+    assert pulls.contains(here, main, head) and pulls.contains(here, head, head)
+    world.commit("main", {"other.md": "words\n"})
+    assert not pulls.contains(here, world.repo.git.resolve("main") or "", head)
+    assert not pulls.contains(here, "0" * 40, head)
+
+
+def test_artifacts_are_those_of_our_runs(start: Start) -> None:
+    world = start()
+    here = pulls.repository()
+    runs = [world.run("release") for _ in range(4)]
+    for run in runs:
+        world.keep(run, "network", {})
+    rows = world.repo.rows("artifacts")
+    rows[0]["expired"], rows[1]["workflow_run"] = True, None
+    world.keep(world.run("release", head_repository_id=1), "network", {})
+    assert [each["workflow_run"]["id"] for each in pulls.artifacts(here, "network")] == [runs[3], runs[2]]
+
+
+def test_the_loop_runs_where_accounts_are_gone(start: Start) -> None:
+    """Who opened the change, commented and reviewed; a run's actor; the run of an artifact."""
+    world = start()
+    world.forge.user("gone")
+    world.repo.roles["gone"] = "write"
+    world.commit("topic", {"params.yaml": "model: one\n"})
+    number = world.request("topic", "gone")
+    world.train(number, "one")
+    world.call("POST", f"issues/{number}/comments", {"body": "x"}, "gone")
+    world.approve(number)
+    world.merge(number)
+    world.forge.forget("gone")
+    world.keep(world.run("release"), f"pipeline-{content.key()}", {})
+    world.repo.rows("artifacts")[-1]["workflow_run"] = None
+    world.release("one")
+    request = world.promotion["number"]
+    world.forge.user("gone")
+    world.repo.roles["gone"] = "write"
+    world.approve(request, "gone")
+    world.call("POST", f"issues/{request}/comments", {"body": "x"}, "gone")
+    world.call("POST", "deployments", {"ref": "main"}, "gone")
+    world.forge.forget("gone")
+    world.repo.row("issues", request)["user"] = None
+    world.approve(request)
+    assert world.release("one").startswith("Proposed") and pulls.bundle(pulls.repository(), content.key())
+    world.merge(request)
+    assert "Recorded" in world.deploy()
+
+
+def test_the_merge_of_a_gone_account_is_no_bots(start: Start) -> None:
+    world = start("changed", mode="on-merge")
+    world.commit("main", {**policy(mode="review")})
+    world.release("one")
+    number = world.promotion["number"]
+    world.repo.row("issues", number)["user"] = None
+    world.merge(number)
+    world.commit("main", {**policy(mode="on-merge")})
+    with pytest.raises(SystemExit, match="0 approvals"):
+        world.deploy()
+
+
+def summary() -> str:
+    return Path(os.environ["GITHUB_STEP_SUMMARY"]).read_text()
+
+
+def test_where_issues_are_off_the_run_says_what_they_would(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    """Comments on requests go on: what is closed says why."""
+    world = start("promoted")
+    world.repo.info["has_issues"] = False
+    world.change("two")
+    world.release("two")
+    number = world.promotion["number"]
+    world.propose(None, "it was rolled back")
+    assert "rolled back" in world.call("GET", f"issues/{number}/comments")[0]["body"]
+    world.commit("main", {PRODUCTION + "kustomization.yaml": "images: []\n"})
+    world.forge.fault("^POST .*/issues$", status=502)
+    for _ in range(2):
+        with pytest.raises(SystemExit, match="approvals"):
+            world.deploy()
+    assert summary().count("## Production is not what was verified and approved") == 2, "each run's is its own"
+    assert "Issues are switched off" in capsys.readouterr().out
+
+
+def test_where_nobody_may_open_requests_or_issues_the_run_has_the_link(start: Start) -> None:
+    world = start("changed", actions_may_create=False)
+    world.repo.info["has_issues"] = False
+    said = world.release("one")
+    assert f"compare/main...{promotion.BRANCH}" in summary() and f"/actions/runs/{released(world)} asks" in said
+
+
+def test_another_default_branch_goes_the_same_way(start: Start) -> None:
+    world = start(main="trunk")
+    number = world.change("one")
+    assert "trained it" in world.plan()["why"] and "Proposed" in world.release("one")
+    request = world.promotion
+    assert request["base"]["ref"] == "trunk" and f"#{number}, approved by" in request["body"]
+    assert world.verify(request["number"]) == []
+    world.approve(request["number"])
+    world.merge(request["number"])
+    assert world.deploy().startswith("Recorded model-") and world.production == model("one")[1]
+    run = pulls.run(pulls.repository(), released(world))
+    assert run and pulls.of_main(pulls.repository(), run)
+    world.promote("two")
+    world.go_back(model("one")[1])
+    (back,) = world.open(promotion.BACK)
+    assert back["base"]["ref"] == "trunk" and world.verify(back["number"]) == []
+    world.patch.setenv("GITOPS_BOT", "")
+    started = len(world.forge.events)
+    release.start_deploy(pulls.repository())
+    assert world.forge.events[started].ref == "refs/heads/trunk"
 
 
 # --- whatever fails --------------------------------------------------------------------------------------------------

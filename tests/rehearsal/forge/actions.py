@@ -146,7 +146,7 @@ def upload_artifact(
     key = (run, parent["run_attempt"], name)
     if overwrite:
         for row in repo.rows("artifacts", name=name):
-            if row["workflow_run"]["id"] == run:
+            if (row["workflow_run"] or {}).get("id") == run:
                 del repo.tables["artifacts"][row["id"]]
     elif key in repo.uploaded:
         raise Refused(409, "Conflict: an artifact with this name already exists on the workflow run")

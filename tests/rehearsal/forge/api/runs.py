@@ -199,7 +199,7 @@ def list_artifacts(call: Call) -> Json:
 
 @route("GET /repos/{repo}/actions/runs/{id}/artifacts", grant="actions:read")
 def list_run_artifacts(call: Call, id: int) -> Json:
-    rows = [row for row in list_artifacts(call)["artifacts"] if row["workflow_run"]["id"] == id]
+    rows = [row for row in list_artifacts(call)["artifacts"] if (row["workflow_run"] or {}).get("id") == id]
     return counted("artifacts", rows)
 
 
