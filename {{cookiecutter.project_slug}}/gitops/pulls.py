@@ -333,7 +333,7 @@ def age(commit: str) -> float:
     return datetime.now(UTC).timestamp() - int(made)
 
 
-def alone(here: Repository, pull: Json) -> bool:
+def alone(here: Repository, pull: Mapping[str, Any]) -> bool:
     """Whether a pull request is the only one that its branch, one of this repository, ever had: into any base."""
     head = pull["head"]
     if (head["repo"] or {}).get("id") != here.id:
