@@ -83,11 +83,7 @@ def listed(base: Mapping[str, str]) -> Json:
         refuse(LIST, "`resources` is no list of files", "list every other file of the folder")
     for name in named:
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]*\.yaml", name) or name == LIST:
-            refuse(
-                LIST,
-                f"the resource {name!r} is no manifest in this folder",
-                "copy it here, as NAME.yaml, and review it",
-            )
+            refuse(LIST, f"the resource {name!r} is no manifest in this folder", "copy it here, as NAME.yaml")
         if name not in base or named.count(name) > 1:
             refuse(LIST, f"the resource {name!r} is missing or listed twice", "list each file of the folder once")
     for name in base.keys() - {LIST, *named}:
@@ -127,10 +123,8 @@ def filled(name: str, resource: Json, manifest: Mapping[str, Any], namespace: st
     annotated(name, template, manifest)
     pod = mapping(name, template, "spec")
     for field in ("containers", "initContainers", "ephemeralContainers"):
-        containers = pod.get(field, [])
-        if not isinstance(containers, list) or not all(
-            isinstance(each, dict) and "image" in each for each in containers
-        ):
+        found = pod.get(field, [])
+        if not isinstance(found, list) or not all(isinstance(each, dict) and "image" in each for each in found):
             refuse(name, f"`{field}` has something without an image", f"give each container `image: {IMAGE}`")
     if manifest["image"] is None:
         spec["replicas"] = 0
