@@ -1,40 +1,49 @@
 """What `make doctor` finds in a repository on GitHub, and what `make setup-github` does about it."""
 
 import json
+import re
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+import yaml
 
 from tests.baking import TEMPLATE
 
-from .forge import Forge, Repo
+from .forge import Actor, Forge, Repo
+from .forge.state import Environment, RunnerGroup
 
 sys.path.append(str(TEMPLATE))
-from gitops import doctor, pulls  # noqa: E402
+from gitops import doctor, platform, pulls, rulesets  # noqa: E402
 
 NAME = "acme/card-fraud"
 OPTIONS = {
-    "DVC_REMOTE": "s3://acme/dvc",
-    "CONTAINER_REGISTRY": "ghcr.io/acme/card-fraud",
-    "PREDICTION_LOG": "s3://acme/predictions",
-    "MLFLOW_TRACKING_URI": "https://mlflow.example.org",
-    "GPU_RUNNER": "gpu",
+    "dvc_remote": "s3://acme/dvc",
+    "container_registry": "ghcr.io/acme/card-fraud",
+    "prediction_log": "s3://acme/predictions",
+    "mlflow_tracking_uri": "https://mlflow.example.org",
+    "gpu_runner": "gpu",
 }
-RULESET = json.loads((TEMPLATE / "policies" / "ruleset.json").read_text())
+RULESET = json.loads((TEMPLATE / rulesets.MAIN).read_text())
+NAMES = [rulesets.name(TEMPLATE / path) for path in rulesets.OF_ALL]
+OF_APP = [rulesets.name(TEMPLATE / path) for path in rulesets.OF_APP]
+EDITOR = "${EDITOR:-vi}"
 
 
 @dataclass
 class Patient:
-    """A repository on the forge, and the commands run on it by its organisation's owner."""
+    """A repository on the forge, the folder of its clone, and the commands run there by its organisation's owner."""
 
     forge: Forge
     repo: Repo
+    folder: Path
     output: Callable[[], str]
 
     def run(self, command: Callable[[], None]) -> tuple[int, str]:
@@ -53,9 +62,12 @@ class Patient:
         for line in said.partition("\n\n")[0].splitlines():
             if not line.startswith(" "):
                 last = line[2:].partition(" is ")[0].partition(":")[0]
-                last = last.partition(" holds")[0]
             found[last] = found.get(last, "") + line + "\n"
         return found
+
+    def faults(self) -> list[str]:
+        """What is neither good nor off."""
+        return [text for text in self.findings().values() if text[0] not in (doctor.GOOD, doctor.OFF)]
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         answer = requests.request(
@@ -66,50 +78,89 @@ class Patient:
 
     def obey(self, finding: str) -> None:
         """Do as the commands below a finding say, as GitHub's own command line would."""
-        for line in finding.splitlines()[1:]:
-            command, options = parse(shlex.split(line))
-            match command:
-                case ["gh", "api", path]:
-                    body = json.loads((TEMPLATE / options["--input"]).read_text()) if "--input" in options else None
-                    fields = options.get("-F") or options.get("-f")
-                    self.call(options["-X"], path, body or fields and dict([typed(fields)]))
-                case ["gh", "variable", "set", name]:
-                    self.variable(name, options["--body"])
-                case ["gh", "variable", "delete", name]:
-                    del self.repo.variables[name]
-                case ["gh", "secret", "set", name, "<", _]:
-                    self.repo.secrets.add(name)
-                case ["gh", "workflow", "enable", name]:
-                    self.call("PUT", f"repos/{options['--repo']}/actions/workflows/{name}/enable")
-                case ["gh", "label", "create", name]:
-                    fields = {key: options[f"--{key}"] for key in ("color", "description")}
-                    self.call("POST", f"repos/{options['--repo']}/labels", {"name": name, **fields})
-                case _:
-                    raise AssertionError(line)
+        for line in finding.splitlines():
+            if line.startswith(" "):
+                self.do(line)
 
-    def variable(self, name: str, value: str) -> None:
-        self.repo.variables[name] = {"name": name, "value": value, "created_at": "", "updated_at": ""}
+    def do(self, line: str) -> None:
+        command, options, fields = parse(shlex.split(line, comments=True))
+        match command:
+            case ["gh", "api", path]:
+                self.call(options["-X"], path, fields or None)
+            case ["gh", "variable", "delete", name]:
+                del self.repo.variables[name]
+            case ["gh", "secret", "set", name, *_]:
+                self.repo.environments[options["--env"]].secrets.add(name)
+            case ["gh", "secret", "delete", name]:
+                (self.repo.organization_secrets if "--org" in options else self.repo.secrets).remove(name)
+            case ["gh", "workflow", "enable", name]:
+                self.call("PUT", f"repos/{options['--repo']}/actions/workflows/{name}/enable")
+            case ["gh", "label", "create", name]:
+                label = {key: options[f"--{key}"] for key in ("color", "description")}
+                self.call("POST", f"repos/{options['--repo']}/labels", {"name": name, **label})
+            case ["make", "setup-github", *given]:
+                sizes = [int(each.removeprefix("TEAM=")) for each in given if each.startswith("TEAM=")]
+                self.run(partial(doctor.setup, *sizes))
+            case [editor, platform.FILE] if editor == EDITOR and "#" in line:
+                self.platform(**yaml.safe_load(line.partition("#")[2]))
+            case _:
+                raise AssertionError(line)
+
+    def platform(self, **changes: str | None) -> None:
+        """Change keys of the clone's platform.yaml."""
+        file = self.folder / platform.FILE
+        file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | changes))
+
+    def ruleset(self, name: str = RULESET["name"]) -> dict[str, Any]:
+        (row,) = self.repo.rows("rulesets", name=name)
+        return row
+
+    def parameters(self, kind: str) -> dict[str, Any]:
+        """What a rule of main asks for."""
+        parameters: dict[str, Any] = next(rule for rule in self.ruleset()["rules"] if rule["type"] == kind)[
+            "parameters"
+        ]
+        return parameters
+
+    @property
+    def environment(self) -> Environment:
+        return self.repo.environments[doctor.ENVIRONMENT]
+
+    @property
+    def group(self) -> RunnerGroup:
+        (group,) = self.forge.runner_groups.values()
+        return group
 
 
-def parse(words: list[str]) -> tuple[list[str], dict[str, Any]]:
-    """A command's words, and its options."""
-    plain, options, rest = [], {}, iter(words)
+def parse(words: list[str]) -> tuple[list[str], dict[str, Any], dict[str, Any]]:
+    """A command's words, its options, and the fields that `gh api` sends."""
+    plain, options, fields = [], {}, {}
+    rest = iter(words)
     for word in rest:
-        if word.startswith("-"):
+        if word in ("-f", "-F"):
+            place, _, value = next(rest).partition("=")
+            name, inner = re.fullmatch(r"(\w+)(?:\[(\w*)\])?", place).groups()  # type: ignore[union-attr]
+            typed = json.loads(value) if word == "-F" else value
+            if inner is None:
+                fields[name] = typed
+            elif inner:
+                fields.setdefault(name, {})[inner] = typed
+            else:
+                fields.setdefault(name, []).append(typed)
+        elif word.startswith("-"):
             options[word] = next(rest)
         else:
             plain.append(word)
-    return plain, options
-
-
-def typed(field: str) -> tuple[str, Any]:
-    name, _, value = field.partition("=")
-    return name, {"true": True, "false": False}.get(value, value)
+    return plain, options, fields
 
 
 @pytest.fixture
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Patient]:
     """A repository as it was pushed, with GitHub's defaults."""
+    clone = tmp_path / "clone"
+    shutil.copytree(TEMPLATE / "policies", clone / "policies")
+    for path in ("params.yaml", platform.FILE, *(lock.name for lock in TEMPLATE.glob("requirements*.txt"))):
+        shutil.copy(TEMPLATE / path, clone)
     with Forge(tmp_path / "forge") as forge:
         repo = forge.repository(NAME, private=False, roles={"alice": "write"})
         for login in ("acme", "alice", "rita"):
@@ -119,21 +170,34 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         write(repo, {".github/CODEOWNERS": "* @acme/ml\n/policies/ @alice\n"})
         for name, value in (("API_URL", forge.api_url), ("REPOSITORY", NAME), ("TOKEN", "ghp_acme")):
             monkeypatch.setenv(f"GITHUB_{name}", value)
-        monkeypatch.chdir(TEMPLATE)
+        monkeypatch.chdir(clone)
         monkeypatch.setattr(pulls, "PAUSE", 0.01)
-        yield Patient(forge, repo, lambda: capsys.readouterr().out)
+        yield Patient(forge, repo, clone, lambda: capsys.readouterr().out)
 
 
 @pytest.fixture
 def healthy(bare: Patient) -> Patient:
     """A repository with everything set up."""
-    bare.run(doctor.setup)
     app = bare.forge.app("loop", doctor.APP_PERMISSIONS | {"metadata": "read"})
-    for name, value in {**OPTIONS, "GITOPS_APP_CLIENT_ID": app.client_id}.items():
-        bare.variable(name, value)
-    bare.repo.secrets.add("GITOPS_APP_PRIVATE_KEY")
-    bare.forge.runner(bare.repo, "gpu-1", "self-hosted", "gpu")
+    bare.platform(**OPTIONS, app_client_id=app.client_id)
+    group = bare.forge.runner_group("acme", "gpus")
+    training = [f"{NAME}/.github/workflows/{name}@refs/heads/main" for name in doctor.TRAINING]
+    group.info |= {"visibility": "selected", "restricted_to_workflows": True, "selected_workflows": training}
+    group.repositories.append(bare.repo.info["id"])
+    group.runners.append(bare.forge.runner(bare.repo, "gpu-1", "self-hosted", "gpu"))
+    bare.repo.tables["runners"].clear()  # it is the group's
+    assert bare.run(doctor.setup)[0] == 0
+    bare.environment.secrets.add(doctor.APP_KEY)
     return bare
+
+
+@pytest.fixture
+def person(healthy: Patient) -> Patient:
+    """The same, where a person owns it: without an organisation's groups, and what it shows of Apps."""
+    healthy.forge.account("acme")["type"] = "User"
+    healthy.forge.runner_groups.clear()
+    healthy.forge.runner(healthy.repo, "gpu-1", "self-hosted", "gpu")
+    return healthy
 
 
 def write(repo: Repo, files: dict[str, str | None]) -> None:
@@ -150,13 +214,15 @@ def write(repo: Repo, files: dict[str, str | None]) -> None:
 # A whole repository
 
 
-def test_a_bare_repository_needs_its_ruleset_and_the_rest_is_choice(bare: Patient) -> None:
-    code, said = bare.run(doctor.doctor)
-    broken = [line for line in said.partition("\n\n")[0].splitlines() if line.startswith(doctor.BROKEN)]
-    assert code == 1 and len(broken) == 1 and "deletion is missing" in broken[0]
-    assert {name for name, line in bare.findings().items() if line[0] == doctor.OFF} == {
-        *("Actions", "Labels", "App", "Runner", "DVC_REMOTE", "CONTAINER_REGISTRY", "PREDICTION_LOG"),
-        "MLFLOW_TRACKING_URI",
+def test_a_bare_repository_is_open_and_the_rest_is_choice(bare: Patient) -> None:
+    code, _ = bare.run(doctor.doctor)
+    found = bare.findings()
+    open_to_all = {*(f"Ruleset {path}" for path in rulesets.OF_ALL), f"Environment {doctor.ENVIRONMENT}", "Forks"}
+    assert code == 1
+    assert {name for name, text in found.items() if text[0] == doctor.BROKEN} == open_to_all
+    assert "heads/main without deletion, non_fast_forward" in found[f"Ruleset {rulesets.MAIN}"].replace("~", "heads/")
+    assert {name for name, text in found.items() if text[0] == doctor.OFF} == {
+        *("Actions", "Releases", "Labels", "App", "Runner", *doctor.OPTIONS)
     }
 
 
@@ -165,30 +231,43 @@ def test_after_the_setup_doctor_is_content(bare: Patient) -> None:
     assert bare.run(doctor.doctor)[0] == 0
     rules = bare.call("GET", f"repos/{NAME}/rules/branches/main")
     assert {rule["type"] for rule in rules} == {rule["type"] for rule in RULESET["rules"]}
+    assert [row["name"] for row in bare.repo.rows("rulesets")] == NAMES
     assert bare.call("GET", f"repos/{NAME}/actions/permissions/workflow")["can_approve_pull_request_reviews"]
+    policies = bare.call("GET", f"repos/{NAME}/environments/main-only/deployment-branch-policies")["branch_policies"]
+    assert [(row["name"], row["type"]) for row in policies] == [("main", "branch")]
 
 
-def test_the_setup_twice_changes_nothing(bare: Patient) -> None:
-    bare.run(doctor.setup)
-    made = len(bare.forge.calls)
-    code, said = bare.run(doctor.setup)
+def test_the_setup_twice_changes_nothing(healthy: Patient) -> None:
+    made = len(healthy.forge.calls)
+    code, said = healthy.run(doctor.setup)
     assert code == 0 and "already" in said
-    assert {call.method for call in bare.forge.calls[made:]} == {"GET"}
-    assert len(bare.call("GET", f"repos/{NAME}/rulesets")) == 1
+    assert {call.method for call in healthy.forge.calls[made:]} == {"GET"}
+    assert [row["name"] for row in healthy.repo.rows("rulesets")] == [*NAMES, *OF_APP]
 
 
 def test_the_mends_of_a_bare_repository_do_what_the_setup_does(bare: Patient) -> None:
     for finding in bare.findings().values():
         bare.obey(finding)
     found = bare.findings()
-    assert {name for name, line in found.items() if line[0] in (doctor.BROKEN, doctor.OFF)} == {"App"}
-    assert "CLIENT_ID" in found["App"]  # as the command said, for somebody to fill in
+    assert {name for name, text in found.items() if text[0] in (doctor.BROKEN, doctor.OFF)} == {"App"}
+    assert platform.KEYS["app_client_id"].example in found["App"]  # as the command said, for somebody to fill in
 
 
 def test_a_repository_that_has_everything(healthy: Patient) -> None:
     code, said = healthy.run(doctor.doctor)
     assert code == 0
     assert [line for line in said.partition("\n\n")[0].splitlines() if not line.startswith(doctor.GOOD)] == []
+
+
+def test_a_default_branch_of_another_name(bare: Patient) -> None:
+    other_default(bare)
+    bare.run(doctor.setup)
+    assert {name for name, text in bare.findings().items() if text[0] == doctor.BROKEN} <= {"Branch"}
+    assert [row["name"] for row in bare.environment.policies.values()] == ["trunk"]
+    for tag in ("main", "trunk", "production"):
+        with pytest.raises(requests.HTTPError, match="422"):
+            sha = bare.repo.git.resolve("trunk")
+            bare.call("POST", f"repos/{NAME}/git/refs", {"ref": f"refs/tags/{tag}", "sha": sha})
 
 
 # One thing wrong
@@ -205,28 +284,168 @@ def default_beside_main(patient: Patient) -> None:
 
 
 def no_ruleset(patient: Patient) -> None:
-    patient.repo.tables["rulesets"].clear()
+    del patient.repo.tables["rulesets"][patient.ruleset()["id"]]
 
 
 def weak_ruleset(patient: Patient) -> None:
-    (row,) = patient.repo.rows("rulesets")
-    rule = next(rule for rule in row["rules"] if rule["type"] == "pull_request")
-    rule["parameters"]["required_approving_review_count"] = 0
+    patient.parameters("pull_request")["required_approving_review_count"] = 0
+
+
+def own_approval(patient: Patient) -> None:
+    patient.parameters("pull_request")["require_last_push_approval"] = False
+
+
+def rebases(patient: Patient) -> None:
+    patient.parameters("pull_request")["allowed_merge_methods"].append("rebase")
 
 
 def no_required_check(patient: Patient) -> None:
-    (row,) = patient.repo.rows("rulesets")
-    rule = next(rule for rule in row["rules"] if rule["type"] == "required_status_checks")
-    rule["parameters"]["required_status_checks"] = [{"context": "Lint"}]
+    patient.parameters("required_status_checks")["required_status_checks"] = [{"context": "Lint"}]
+
+
+def anybodys_check(patient: Patient) -> None:
+    patient.parameters("required_status_checks")["required_status_checks"] = [{"context": "Required"}]
+
+
+def another_apps_check(patient: Patient) -> None:
+    check = {"context": "Required", "integration_id": 99999}
+    patient.parameters("required_status_checks")["required_status_checks"] = [check]
 
 
 def disabled_ruleset(patient: Patient) -> None:
-    patient.repo.rows("rulesets")[0]["enforcement"] = "disabled"
+    patient.ruleset()["enforcement"] = "disabled"
 
 
 def bypassed_ruleset(patient: Patient) -> None:
+    patient.ruleset()["bypass_actors"] = [{"actor_id": 5, "actor_type": "RepositoryRole", "bypass_mode": "always"}]
+
+
+def forgotten_tag(patient: Patient) -> None:
+    patient.ruleset("No tag named like a branch")["conditions"]["ref_name"]["include"].remove("refs/tags/main")
+
+
+def exempted_tag(patient: Patient) -> None:
+    patient.ruleset("Released models stay")["conditions"]["ref_name"]["exclude"].append("refs/tags/model-1*")
+
+
+def production_taken_back(patient: Patient) -> None:
+    del patient.ruleset("Production only moves on")["rules"][1]
+
+
+def production_moved_by_all(patient: Patient) -> None:
     by = {"actor_id": 5, "actor_type": "RepositoryRole", "bypass_mode": "always"}
-    patient.repo.rows("rulesets")[0]["bypass_actors"] = [by]
+    patient.ruleset(OF_APP[1])["bypass_actors"].append(by)
+
+
+def production_moved_by_none(patient: Patient) -> None:
+    patient.ruleset(OF_APP[1])["bypass_actors"].clear()
+
+
+def unverified(patient: Patient) -> None:
+    (rule,) = patient.ruleset(OF_APP[0])["rules"]
+    rule["parameters"]["required_status_checks"][0]["integration_id"] = 15368
+
+
+def alone(patient: Patient) -> None:
+    del patient.repo.roles["alice"]
+    patient.repo.roles["acme/ml"] = "none"
+    write(patient.repo, {".github/CODEOWNERS": "* @acme\n"})
+
+
+def no_environment(patient: Patient) -> None:
+    patient.call("DELETE", f"repos/{NAME}/environments/main-only")
+
+
+def sprung_up(patient: Patient) -> None:
+    """As an environment is that a job named before anybody made it."""
+    patient.environment.info["deployment_branch_policy"] = None
+
+
+def protected_branches(patient: Patient) -> None:
+    policy = {"protected_branches": True, "custom_branch_policies": False}
+    patient.environment.info["deployment_branch_policy"] = policy
+
+
+def for_other_branches(patient: Patient) -> None:
+    patient.call("POST", f"repos/{NAME}/environments/main-only/deployment-branch-policies", {"name": "ma*"})
+
+
+def for_a_tag(patient: Patient) -> None:
+    (policy,) = patient.environment.policies.values()
+    policy["type"] = "tag"
+
+
+def secret_of_the_repository(patient: Patient) -> None:
+    patient.repo.secrets.add("MLFLOW_TRACKING_TOKEN")
+
+
+def secret_of_the_organisation(patient: Patient) -> None:
+    patient.repo.organization_secrets.add("CONTAINER_REGISTRY_PASSWORD")
+
+
+def key_of_the_repository(patient: Patient) -> None:
+    patient.environment.secrets.remove(doctor.APP_KEY)
+    patient.repo.secrets.add(doctor.APP_KEY)
+
+
+def spare_secret(patient: Patient) -> None:
+    patient.repo.secrets.add("AWS_SECRET_ACCESS_KEY")
+
+
+def old_variable(patient: Patient) -> None:
+    for name in ("GPU_RUNNER", "GITOPS_APP_CLIENT_ID", "OURS"):
+        patient.repo.variables[name] = {"name": name, "value": "x", "created_at": "", "updated_at": ""}
+
+
+def writing_workflows(patient: Patient) -> None:
+    patient.repo.workflow_permissions["default_workflow_permissions"] = "write"
+
+
+def approving_workflows(patient: Patient) -> None:
+    patient.repo.workflow_permissions["can_approve_pull_request_reviews"] = True
+
+
+def outsiders(patient: Patient) -> None:
+    patient.repo.fork_approval["approval_policy"] = "first_time_contributors_new_to_github"
+
+
+def private_forks(patient: Patient) -> None:
+    patient.repo.info["private"] = True
+    patient.group.info["allows_public_repositories"] = False
+    patient.repo.private_forks |= dict.fromkeys(patient.repo.private_forks, True)
+
+
+def changeable_releases(patient: Patient) -> None:
+    patient.repo.immutable_releases = False
+
+
+def group_of_any_workflow(patient: Patient) -> None:
+    patient.group.info["restricted_to_workflows"] = False
+
+
+def group_of_other_workflows(patient: Patient) -> None:
+    patient.group.info["selected_workflows"] = [f"{NAME}/.github/workflows/train.yml@refs/heads/try"]
+
+
+def group_of_all(patient: Patient) -> None:
+    patient.group.info["visibility"] = "all"
+
+
+def group_of_others(patient: Patient) -> None:
+    patient.group.repositories.append(patient.forge.repository("acme/other").info["id"])
+
+
+def group_of_public_ones(patient: Patient) -> None:
+    patient.repo.info["private"] = True
+
+
+def runner_of_the_repository(patient: Patient) -> None:
+    patient.group.runners.clear()
+    patient.forge.runner(patient.repo, "gpu-1", "self-hosted", "gpu")
+
+
+def lasting_runner(patient: Patient) -> None:
+    patient.group.runners[0]["ephemeral"] = False
 
 
 def no_owners(patient: Patient) -> None:
@@ -257,24 +476,30 @@ def disabled_release(patient: Patient) -> None:
     patient.repo.workflow_states[".github/workflows/release.yml"] = "disabled_manually"
 
 
-def no_pull_requests_by_actions(patient: Patient) -> None:
-    patient.repo.workflow_permissions["can_approve_pull_request_reviews"] = False
-
-
 def no_label(patient: Patient) -> None:
     del patient.repo.tables["labels"][patient.repo.rows("labels", name="retrain")[0]["id"]]
 
 
 def no_key(patient: Patient) -> None:
-    patient.repo.secrets.clear()
+    patient.environment.secrets.clear()
 
 
 def no_client(patient: Patient) -> None:
-    del patient.repo.variables["GITOPS_APP_CLIENT_ID"]
+    """The App's rulesets go with it, else they would wait for it."""
+    patient.platform(app_client_id=None)
+    approving_workflows(patient)
+    for name in OF_APP:
+        del patient.repo.tables["rulesets"][patient.ruleset(name)["id"]]
+
+
+def rulesets_of_no_app(patient: Patient) -> None:
+    patient.platform(app_client_id=None)
+    patient.environment.secrets.clear()
+    approving_workflows(patient)
 
 
 def other_client(patient: Patient) -> None:
-    patient.variable("GITOPS_APP_CLIENT_ID", "Iv0")
+    patient.platform(app_client_id="Iv0")
 
 
 def weak_app(patient: Patient) -> None:
@@ -290,26 +515,68 @@ def strong_app(patient: Patient) -> None:
 
 
 def offline_runner(patient: Patient) -> None:
-    patient.repo.rows("runners")[0]["status"] = "offline"
+    patient.group.runners[0]["status"] = "offline"
 
 
 def other_runner(patient: Patient) -> None:
-    patient.variable("GPU_RUNNER", "gpus")
+    patient.platform(gpu_runner="gpus")
 
 
-def variable(name: str, value: str) -> Callable[[Patient], None]:
-    return lambda patient: patient.variable(name, value)
+def key(name: str, value: str) -> Callable[[Patient], None]:
+    return lambda patient: patient.platform(**{name: value})
 
 
-BROKEN, OFF, HIDDEN = doctor.BROKEN, doctor.OFF, doctor.HIDDEN
+BROKEN, OFF, WEAK, HIDDEN = doctor.BROKEN, doctor.OFF, doctor.WEAK, doctor.HIDDEN
+RULE, VERIFIED, PRODUCTION = (f"Ruleset {path}" for path in (rulesets.MAIN, *rulesets.OF_APP))
+TAGS, MODELS, LINE = (f"Ruleset policies/ruleset-{name}.json" for name in ("names", "releases", "production"))
+ENVIRONMENT, GROUP, SETUP = "Environment main-only", "Runner group gpus", "make setup-github"
 FAULTS = [
     (other_default, BROKEN, "Branch", "only start on main", "gh api -X POST"),
     (default_beside_main, BROKEN, "Branch", "only start on main", "gh api -X PATCH"),
-    (no_ruleset, BROKEN, "Ruleset", "pull_request is missing", "-X POST repos/acme/card-fraud/rulesets"),
-    (weak_ruleset, BROKEN, "Ruleset", "required_approving_review_count 0, not 1", "-X PUT"),
-    (no_required_check, BROKEN, "Ruleset", '{"context": "Required"}', "--input policies/ruleset.json"),
-    (disabled_ruleset, BROKEN, "Ruleset", "required_status_checks is missing", "-X PUT"),
-    (bypassed_ruleset, BROKEN, "Ruleset", "RepositoryRole 5 may pass", "-X PUT"),
+    (no_ruleset, BROKEN, RULE, "non_fast_forward, pull_request", SETUP),
+    (weak_ruleset, BROKEN, RULE, "required_approving_review_count 0, not 1", SETUP),
+    (own_approval, BROKEN, RULE, "require_last_push_approval false, not true", SETUP),
+    (rebases, BROKEN, RULE, 'allowed_merge_methods with "rebase"', SETUP),
+    (no_required_check, BROKEN, RULE, '{"context": "Required", "integration_id": 15368}', SETUP),
+    (anybodys_check, BROKEN, RULE, '{"context": "Required", "integration_id": 15368}', SETUP),
+    (another_apps_check, BROKEN, RULE, '{"context": "Required", "integration_id": 15368}', SETUP),
+    (disabled_ruleset, BROKEN, RULE, "required_status_checks", SETUP),
+    (bypassed_ruleset, BROKEN, RULE, "RepositoryRole 5 may pass", SETUP),
+    (forgotten_tag, BROKEN, TAGS, "tags/main without creation", SETUP),
+    (exempted_tag, BROKEN, MODELS, "tags/model-* without update", SETUP),
+    (production_taken_back, BROKEN, LINE, "heads/production without non_fast_forward", SETUP),
+    (production_moved_by_all, BROKEN, PRODUCTION, "RepositoryRole 5 may pass", SETUP),
+    (production_moved_by_none, BROKEN, PRODUCTION, "may not pass", SETUP),
+    (unverified, BROKEN, VERIFIED, '"Verified", "integration_id"', SETUP),
+    (alone, BROKEN, "Team", "acme alone may write", f"{SETUP} TEAM=1"),
+    (no_environment, BROKEN, ENVIRONMENT, "not there, not open to main", "-f name=main -f type=branch"),
+    (sprung_up, BROKEN, ENVIRONMENT, "open to every branch", "[custom_branch_policies]=true"),
+    (protected_branches, BROKEN, ENVIRONMENT, "open to protected branches", "[protected_branches]=false"),
+    (for_other_branches, BROKEN, ENVIRONMENT, "open to branch ma*", "gh api -X DELETE"),
+    (for_a_tag, BROKEN, ENVIRONMENT, "open to tag main", "-f type=branch"),
+    (
+        secret_of_the_repository,
+        BROKEN,
+        "Secret MLFLOW_TRACKING_TOKEN",
+        "any pushed workflow reads it",
+        "--env main-only",
+    ),
+    (secret_of_the_organisation, BROKEN, "Secret CONTAINER_REGISTRY_PASSWORD", "of the organisation", "--org acme"),
+    (key_of_the_repository, BROKEN, f"Secret {doctor.APP_KEY}", "any pushed workflow reads it", "gh secret delete"),
+    (spare_secret, WEAK, "Secret AWS_SECRET_ACCESS_KEY", "any pushed workflow reads it", "gh secret delete"),
+    (old_variable, WEAK, "Variables", "GPU_RUNNER, GITOPS_APP_CLIENT_ID: read by nothing", "gh variable delete"),
+    (writing_workflows, BROKEN, "Actions", "asks for nothing may write", "default_workflow_permissions=read"),
+    (approving_workflows, WEAK, "Actions", "may approve them", "can_approve_pull_request_reviews=false"),
+    (outsiders, BROKEN, "Forks", "first_time_contributors_new_to_github only", "all_external_contributors"),
+    (private_forks, BROKEN, "Forks", "send_secrets_and_variables true", "send_secrets_and_variables=false"),
+    (changeable_releases, OFF, "Releases", "changed after they are published", "immutable-releases"),
+    (group_of_any_workflow, BROKEN, GROUP, "any workflow may use it", "restricted_to_workflows=true"),
+    (group_of_other_workflows, BROKEN, GROUP, "train.yml@refs/heads/try", "release.yml@refs/heads/main"),
+    (group_of_all, BROKEN, GROUP, "other repositories may use it", "visibility=selected"),
+    (group_of_others, BROKEN, GROUP, "other repositories may use it", "selected_repository_ids[]"),
+    (group_of_public_ones, BROKEN, GROUP, "public repositories may use it", "allows_public_repositories=false"),
+    (runner_of_the_repository, BROKEN, "Runner", "no group keeps a pushed workflow from it", "/runner-groups"),
+    (lasting_runner, WEAK, "Runner", "gpu-1 not ephemeral", "--ephemeral"),
     (no_owners, BROKEN, "CODEOWNERS", "none on main", ".github/CODEOWNERS"),
     (unknown_team, BROKEN, "CODEOWNERS", "nothing: 1, 2", "orgs/acme/teams/gone/repos/acme/card-fraud"),
     (reader_as_owner, BROKEN, "CODEOWNERS", "@rita", "repos/acme/card-fraud/collaborators/rita"),
@@ -317,29 +584,19 @@ FAULTS = [
     (no_drift, BROKEN, "Workflow drift.yml", "not on main", "git push"),
     (silent_drift, BROKEN, "Workflow drift.yml", "60 days", "gh workflow enable drift.yml"),
     (disabled_release, BROKEN, "Workflow release.yml", "switched off", "gh workflow enable release.yml"),
-    (no_pull_requests_by_actions, OFF, "Actions", "may not create", "can_approve_pull_request_reviews=true"),
     (no_label, OFF, "Labels", "retrain not there", "gh label create"),
-    (no_key, BROKEN, "App", "GITOPS_APP_PRIVATE_KEY is not", "gh secret set GITOPS_APP_PRIVATE_KEY"),
-    (no_client, BROKEN, "App", "GITOPS_APP_CLIENT_ID is not", "gh variable set GITOPS_APP_CLIENT_ID"),
-    (other_client, BROKEN, "App", "Iv0 is installed", "gh variable set GITOPS_APP_CLIENT_ID"),
+    (no_key, BROKEN, "App", f"main-only has no secret {doctor.APP_KEY}", f"gh secret set {doctor.APP_KEY} --env"),
+    (no_client, BROKEN, "App", "platform.yaml names no app_client_id", "platform.yaml  # app_client_id: "),
+    (other_client, BROKEN, "App", "Iv0 is installed", EDITOR),
     (weak_app, BROKEN, "App loop", "issues is not write", "/settings/installations/"),
     (blind_app, BROKEN, "App loop", "actions is not read", "/settings/installations/"),
     (strong_app, BROKEN, "App loop", "workflows is granted", "/settings/installations/"),
-    (offline_runner, BROKEN, "Runner", "gpu-1 with the label gpu offline", "gh variable delete GPU_RUNNER"),
-    (other_runner, HIDDEN, "Runner", "none has the label gpus", "gh variable delete GPU_RUNNER"),
-    (variable("DVC_REMOTE", "bucket"), BROKEN, "DVC_REMOTE", "the form of s3://", "gh variable set DVC_REMOTE"),
-    (variable("CONTAINER_REGISTRY", "https://ghcr.io"), BROKEN, "CONTAINER_REGISTRY", "form", "--body ghcr.io/"),
-    (variable("DVC_REMOTE", "azure://acme/dvc"), BROKEN, "DVC_REMOTE", "needs the package dvc-azure: add", "s3://"),
-    (variable("PREDICTION_LOG", "gs://acme/log"), BROKEN, "PREDICTION_LOG", "needs the package gcsfs: add", "s3://"),
-    (variable("MLFLOW_TRACKING_URI", "databricks"), BROKEN, "MLFLOW_TRACKING_URI", "DATABRICKS_TOKEN", "--body https"),
-    (variable("PREDICTION_LOG", "s3://a b"), BROKEN, "PREDICTION_LOG", "form", "--body s3://"),
-    (
-        variable("MLFLOW_TRACKING_URI", "https://me:pw@host"),
-        BROKEN,
-        "MLFLOW_TRACKING_URI",
-        "credential",
-        "--body https",
-    ),
+    (offline_runner, BROKEN, "Runner", "gpu-1 with the label gpu offline", EDITOR),
+    (other_runner, HIDDEN, "Runner", "none has the label gpus", EDITOR),
+    (key("dvc_remote", "bucket"), BROKEN, platform.FILE, "the form of s3://", EDITOR),
+    (key("dvc_remote", "azure://acme/dvc"), BROKEN, "dvc_remote", "needs the package dvc-azure: add", EDITOR),
+    (key("prediction_log", "gs://acme/log"), BROKEN, "prediction_log", "needs the package gcsfs: add", EDITOR),
+    (key("gpu", "a100"), BROKEN, platform.FILE, "'gpu' is no key", EDITOR),
 ]
 
 
@@ -357,10 +614,13 @@ def test_what_is_wrong_is_named_with_its_mend(
     assert code == (mark == BROKEN)
 
 
-BY_HAND = (no_owners, unknown_team, no_owner, no_drift, no_client, other_client, weak_app, blind_app, strong_app)
+BY_HAND = (
+    *(no_owners, unknown_team, no_owner, no_drift, no_client, weak_app, blind_app, strong_app),
+    *(runner_of_the_repository, lasting_runner),
+)
 
 
-@pytest.mark.parametrize("fault", [fault[0] for fault in FAULTS if fault[0] not in BY_HAND])
+@pytest.mark.parametrize("fault", [fault[0] for fault in FAULTS if fault[0] not in BY_HAND and fault[4] != EDITOR])
 def test_the_mend_mends(healthy: Patient, fault: Callable[[Patient], None]) -> None:
     fault(healthy)
     (ill,) = [text for text in healthy.findings().values() if text[0] != doctor.GOOD]
@@ -372,7 +632,7 @@ def test_the_setup_brings_a_weakened_ruleset_back(healthy: Patient) -> None:
     weak_ruleset(healthy)
     assert "again" in healthy.run(doctor.setup)[1]
     assert healthy.run(doctor.doctor)[0] == 0
-    assert len(healthy.repo.rows("rulesets")) == 1
+    assert [row["name"] for row in healthy.repo.rows("rulesets")] == [*NAMES, *OF_APP]
 
 
 def test_stricter_rules_from_elsewhere_will_do(bare: Patient) -> None:
@@ -380,23 +640,156 @@ def test_stricter_rules_from_elsewhere_will_do(bare: Patient) -> None:
     asked = next(rule["parameters"] for rule in rules if rule["type"] == "pull_request")
     asked |= {"required_approving_review_count": 2, "allowed_merge_methods": ["squash"]}
     bare.call("POST", f"repos/{NAME}/rulesets", RULESET | {"name": "Ours", "rules": rules})
-    assert bare.findings()["Ruleset"].startswith(doctor.GOOD)
+    tags = {"name": "Tags", "target": "tag", "enforcement": "active"}
+    tags["conditions"] = {"ref_name": {"include": ["refs/tags/*"], "exclude": []}}
+    tags["rules"] = [{"type": kind} for kind in ("creation", "update", "deletion")]
+    bare.call("POST", f"repos/{NAME}/rulesets", tags)
+    assert {name for name in bare.findings() if name.startswith("Ruleset")} == {LINE}
     bare.run(doctor.setup)
-    assert [row["name"] for row in bare.repo.rows("rulesets")] == ["Ours"]
+    assert [row["name"] for row in bare.repo.rows("rulesets")] == ["Ours", "Tags", "Production only moves on"]
 
 
 @pytest.mark.parametrize("policy", ["promotion: {mode: on-merge}", "drift: {retrain: {auto_merge: true}}"])
-def test_auto_merge_is_looked_at_where_a_policy_asks(
-    healthy: Patient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
-) -> None:
+def test_auto_merge_is_looked_at_where_a_policy_asks(healthy: Patient, policy: str) -> None:
     name, _, text = policy.partition(": ")
-    (tmp_path / "policies").mkdir()
-    (tmp_path / "policies" / f"{name}.yaml").write_text(text)
-    (tmp_path / "policies" / "ruleset.json").write_text(json.dumps(RULESET))
-    monkeypatch.chdir(tmp_path)
+    (healthy.folder / "policies" / f"{name}.yaml").write_text(text)
     assert f"policies/{name}.yaml asks for it" in healthy.findings()["Auto-merge"]
     assert healthy.run(doctor.setup)[0] == 0
     assert healthy.findings()["Auto-merge"].startswith(doctor.GOOD)
+
+
+def test_an_app_that_is_gone_leaves_no_rule_that_waits_for_it(healthy: Patient) -> None:
+    rulesets_of_no_app(healthy)
+    found = healthy.findings()["App's rulesets"]
+    assert "waits for an App" in found and found.startswith(doctor.BROKEN)
+    healthy.obey(found)
+    assert [row["name"] for row in healthy.repo.rows("rulesets")] == NAMES
+
+
+def test_no_token_of_a_person_shows_their_apps_id_so_it_is_given(
+    person: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in OF_APP:
+        del person.repo.tables["rulesets"][person.ruleset(name)["id"]]
+    assert person.findings()["App's rulesets"].startswith(doctor.HIDDEN)
+    assert "APP_ID=" in person.run(doctor.setup)[1]
+    (number,) = person.forge.apps
+    monkeypatch.setenv("APP_ID", str(number))
+    assert person.run(doctor.setup)[0] == 0
+    assert person.ruleset(OF_APP[1])["bypass_actors"][0]["actor_id"] == number
+    assert {name: text[0] for name, text in person.findings().items() if text[0] != doctor.GOOD} == {
+        "App": doctor.HIDDEN,
+        "Runner's hook": doctor.HIDDEN,
+    }
+
+
+# A team of one, and of two
+
+
+def proposal(patient: Patient, files: dict[str, str], login: str) -> int:
+    """A pull request of somebody, whose checks are green."""
+    git, branch = patient.repo.git, f"try-{len(patient.repo.tables['pulls'])}"
+    changes = [{"path": path, "mode": "100644", "sha": git.blob(text.encode())} for path, text in files.items()]
+    main, who = git.resolve("main"), {"name": login, "email": f"{login}@example.org"}
+    assert main
+    git.update(f"refs/heads/{branch}", git.commit(git.tree_with(main, changes), [main], "Try", who, who))
+    number = send(patient, "POST", "pulls", login, title="Try", head=branch, base="main").json()["number"]
+    green(patient, number)
+    return int(number)
+
+
+def green(patient: Patient, number: int) -> None:
+    """The checks of a pull request's head pass: what Actions runs, and what the App says."""
+    head = patient.repo.tables["pulls"][number]["head"]
+    where = {"path": ".github/workflows/pull-request.yml", "sha": head["sha"], "branch": head["ref"], "actor": "alice"}
+    run = patient.forge.start_run(NAME, event="pull_request", **where)
+    patient.forge.set_job(NAME, run["id"], "Required", status="completed", conclusion="success")
+    send(patient, "POST", "check-runs", "loop[bot]", name="Verified", head_sha=head["sha"], conclusion="success")
+
+
+def send(patient: Patient, method: str, path: str, login: str, **body: Any) -> requests.Response:
+    """A call in somebody's name, the App's among them."""
+    (app,) = patient.forge.apps.values()
+    bot = login == "loop[bot]"
+    token = patient.forge.mint(Actor(login, app.permissions, app.id)) if bot else patient.forge.user(login)
+    url = f"{patient.forge.api_url}/repos/{NAME}/{path}"
+    return requests.request(method, url, json=body, headers={"Authorization": f"Bearer {token}"})
+
+
+def merged(patient: Patient, number: int, login: str, how: str = "squash") -> bool:
+    return send(patient, "PUT", f"pulls/{number}/merge", login, merge_method=how).ok
+
+
+def approve(patient: Patient, number: int, login: str) -> bool:
+    return send(patient, "POST", f"pulls/{number}/reviews", login, event="APPROVE").ok
+
+
+MODEL, PROMOTION = {"params.yaml": "train: {epochs: 9}\n"}, {"deploy/production/manifest.json": "{}\n"}
+
+
+def test_a_team_of_one_merges_what_it_made_and_what_the_bot_proposes(healthy: Patient) -> None:
+    alone(healthy)
+    change = proposal(healthy, MODEL, "acme")
+    assert not merged(healthy, change, "acme") and not approve(healthy, change, "acme")
+    healthy.obey(healthy.findings()["Team"])
+    assert healthy.run(doctor.doctor)[0] == 0
+    assert 'required_approving_review_count": 0' in (healthy.folder / rulesets.MAIN).read_text()
+    assert "\napprovals: 0 #" in (healthy.folder / doctor.PROMOTION).read_text()
+    assert not merged(healthy, change, "acme", "rebase") and merged(healthy, change, "acme")
+    assert merged(healthy, proposal(healthy, PROMOTION, "loop[bot]"), "acme", "merge")
+
+
+def test_what_a_team_of_one_set_is_taken_back_for_two(healthy: Patient) -> None:
+    before = {path: (healthy.folder / path).read_text() for path in (rulesets.MAIN, doctor.PROMOTION)}
+    healthy.run(partial(doctor.setup, 1))
+    found = healthy.findings()["Team"]
+    assert found.startswith(doctor.WEAK) and "2 may write by the rules of a team of one" in found
+    healthy.obey(found)
+    assert healthy.faults() == []
+    assert before == {path: (healthy.folder / path).read_text() for path in before}
+
+
+def test_of_a_team_of_two_the_other_one_approves(healthy: Patient) -> None:
+    write(healthy.repo, {".github/CODEOWNERS": "* @acme @alice\n"})
+    for one, other in (("acme", "alice"), ("alice", "acme")):
+        change = proposal(healthy, MODEL | {"by": one}, one)
+        assert not merged(healthy, change, one)
+        assert not approve(healthy, change, one) and approve(healthy, change, other)
+        assert merged(healthy, change, one)
+    promotion = proposal(healthy, PROMOTION, "loop[bot]")
+    assert not merged(healthy, promotion, "alice") and approve(healthy, promotion, "alice")
+    assert merged(healthy, promotion, "alice", "merge")
+
+
+def test_who_pushed_last_is_not_who_approves(healthy: Patient) -> None:
+    """Alice pushes to a request of the bot, or presses Update branch, and approves what she made."""
+    write(healthy.repo, {".github/CODEOWNERS": "* @acme @alice\n"})
+    promotion = proposal(healthy, PROMOTION, "loop[bot]")
+    write(healthy.repo, {"README.md": "Another merge came first\n"})
+    assert send(healthy, "PUT", f"pulls/{promotion}/update-branch", "alice").ok
+    green(healthy, promotion)
+    assert approve(healthy, promotion, "alice") and not merged(healthy, promotion, "alice")
+    assert approve(healthy, promotion, "acme") and merged(healthy, promotion, "alice")
+
+
+def test_nobody_but_the_app_says_verified_or_moves_production(healthy: Patient) -> None:
+    write(healthy.repo, {".github/CODEOWNERS": "* @acme @alice\n"})
+    change = proposal(healthy, MODEL, "alice")
+    approve(healthy, change, "acme")
+    for check in [row["id"] for row in healthy.repo.rows("check_runs", name="Verified")]:
+        del healthy.repo.tables["check_runs"][check]
+    head = healthy.repo.tables["pulls"][change]["head"]["sha"]
+    run = healthy.forge.token(NAME, {"checks": "write", "statuses": "write"})
+    for path, body in (
+        ("check-runs", {"name": "Verified", "head_sha": head, "conclusion": "success"}),
+        (f"statuses/{head}", {"context": "Verified", "state": "success"}),
+    ):
+        url = f"{healthy.forge.api_url}/repos/{NAME}/{path}"
+        assert requests.post(url, json=body, headers={"Authorization": f"Bearer {run}"}).ok
+    assert not merged(healthy, change, "alice")
+    production = {"ref": "refs/heads/production", "sha": healthy.repo.git.resolve("main")}
+    assert not send(healthy, "POST", "git/refs", "acme", **production).ok
+    assert send(healthy, "POST", "git/refs", "loop[bot]", **production).ok
 
 
 # Who asks
@@ -408,21 +801,29 @@ def test_what_a_token_may_not_see_is_said_and_is_no_fault(healthy: Patient, monk
     findings = healthy.findings()
     assert code == 0
     hidden = {name for name, text in findings.items() if "not visible to this token" in text}
-    assert hidden == {"Actions", "Variables, and so App, runner and addresses"}
-    assert findings["Ruleset"].startswith(doctor.GOOD)
+    assert hidden == {"App's rulesets", "Secrets", "Actions", "Forks", "Releases", "Variables", "App", "Runner"}
+    assert findings["Rulesets"].startswith(doctor.GOOD)
 
 
 def test_the_setup_says_what_a_token_may_not(bare: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_TOKEN", "ghp_alice")
     code, said = bare.run(doctor.setup)
-    assert code == 1 and "Ruleset: this token may not" in said and "Labels: made" in said
+    assert code == 1 and "Rulesets: this token may not" in said and "Labels: made" in said
     assert not bare.repo.rows("rulesets")
 
 
-def test_a_private_repository_of_a_free_plan_is_told_that_no_rule_holds(bare: Patient) -> None:
+def test_a_private_repository_of_a_free_plan_is_told_in_one_place_what_it_lacks(bare: Patient) -> None:
+    bare.repo.info["private"] = True
     message = "Upgrade to GitHub Pro or make this repository public to enable this feature."
-    bare.forge.fault("GET .*/rules/branches", status=403, message=message, times=None)
-    assert "enforces none" in bare.findings()["Ruleset"]
+    bare.forge.fault("(rules/branches|/rulesets)", status=403, message=message, times=None)
+    bare.forge.fault("/environments", status=404, message="Not Found", times=None)
+    found = bare.findings()
+    assert [name for name, text in found.items() if text[0] == doctor.BROKEN] == ["Plan"]
+    assert "no rulesets, no environments and no required reviewers" in found["Plan"]
+    assert "deploy.yml verifies a promotion before it moves `production`" in found["Plan"]
+    assert "make verify PR=N" in found["Plan"]
+    code, said = bare.run(doctor.setup)
+    assert code == 0 and "Plan: GitHub enforces no rulesets" in said and "Labels: made" in said
 
 
 def test_a_passing_fault_is_waited_for(healthy: Patient) -> None:

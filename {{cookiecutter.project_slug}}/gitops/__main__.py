@@ -226,7 +226,8 @@ def main() -> None:
     command("fetch-production", "put what is in production into a folder", "folder")
     command("drift", "open, refresh or close what a drift check asks for", "facts")
     command("doctor", "what of GitHub is not set up, and the command that mends it")
-    command("setup", "set up what the token may")
+    setup = command("setup", "set up what the token may")
+    setup.add_argument("--team", type=int, choices=(1, 2), help="how many work here: 1, or 2 and more")
     asked = parser.parse_args()
     try:
         run(asked)
@@ -289,7 +290,7 @@ def run(asked: argparse.Namespace) -> None:
         case "setup":
             from gitops import doctor
 
-            doctor.setup()
+            doctor.setup(asked.team)
 
 
 if __name__ == "__main__":

@@ -10,32 +10,53 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
 
 import yaml
 
-from gitops import pulls
+from gitops import platform, pulls, rulesets
 from gitops.pulls import ForbiddenError, NotFoundError, Repository, ask, found, pages
 from pipeline import places
 
-GOOD, OFF, BROKEN, HIDDEN = "✓", "·", "✗", "?"
-LEGEND = f"{GOOD} as it should be   {OFF} an option, off   {BROKEN} to be mended   {HIDDEN} cannot be told from here"
+GOOD, OFF, WEAK, BROKEN, HIDDEN = "✓", "·", "!", "✗", "?"
+LEGEND = (
+    f"{GOOD} as it should be   {OFF} an option, off   {WEAK} works, and could be safer   "
+    f"{BROKEN} to be mended   {HIDDEN} cannot be told from here"
+)
 MAIN = "main"  # as the workflows say
-RULESET = Path("policies/ruleset.json")
-PARAMS = Path("params.yaml")
-WORKFLOWS = ("pull-request.yml", "release.yml", "deploy.yml", "drift.yml")
+PARAMS, PROMOTION = Path("params.yaml"), Path("policies/promotion.yaml")
+SETUP = "make setup-github"
+EDIT = f"${{EDITOR:-vi}} {platform.FILE}"
+WORKFLOWS = ("pull-request.yml", "release.yml", "deploy.yml", "drift.yml", "verify.yml")
 LABELS = {
     "promotion": ("0e8a16", "Ships a model, or rolls one back"),
     "retrain": ("fbca04", "Trains on newer data"),
     "drift": ("d93f0b", "Live data is not what the model learned from"),
     pulls.LABEL: ("ededed", "Kept by gitops"),
 }
-APP, APP_KEY = "GITOPS_APP_CLIENT_ID", "GITOPS_APP_PRIVATE_KEY"
-APP_PERMISSIONS = {"contents": "write", "issues": "write", "pull_requests": "write", "actions": "read"}
+APP_KEY = "GITOPS_APP_PRIVATE_KEY"
+APP_PERMISSIONS = {
+    **{"contents": "write", "issues": "write", "pull_requests": "write"},
+    **{"actions": "read", "checks": "write"},
+}
+ENVIRONMENT = "main-only"  # whose secrets no other branch's workflow reads
+CUSTOM = {"protected_branches": False, "custom_branch_policies": True}
+SECRETS = (APP_KEY, "CONTAINER_REGISTRY_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+VARIABLES = {"GITOPS_APP_CLIENT_ID", *(name.upper() for name in platform.KEYS)}  # which the workflows once read
+OUTSIDERS = "all_external_contributors"
+FORKS = {
+    **{"send_write_tokens_to_workflows": False, "send_secrets_and_variables": False},
+    "require_approval_for_fork_pr_workflows": True,
+}
 HOSTED = re.compile(r"(ubuntu|windows|macos)-")  # labels of GitHub's own runners
+TRAINING = ("train.yml", "release.yml")  # the workflows that a GPU runner is for
+TEAMS = {
+    1: {"required_approving_review_count": 0, "require_code_owner_review": False, "require_last_push_approval": False},
+    2: {"required_approving_review_count": 1, "require_code_owner_review": True, "require_last_push_approval": True},
+}
 
 Json = Mapping[str, Any]
 T = TypeVar("T")
@@ -49,47 +70,18 @@ class Finding(NamedTuple):
     mends: tuple[str, ...] = ()
 
 
-class Option(NamedTuple):
-    """A variable that holds an address: an example, its form, what is so without it, and what can be wrong with it."""
-
-    example: str
-    form: str
-    without: str
-    problem: Callable[[str], str | None] = lambda value: None
-
-
 def unopened(packages: Mapping[str, str], address: str) -> str | None:
     """Why the jobs cannot open an address, by what the locks hold; None where they can."""
     return places.problem(address, packages, lambda package: places.locked(package, packages["s3"]))
 
 
-def databricks(address: str) -> str | None:
-    """Why nothing can be mirrored to an address; None where it can."""
-    wants = "needs DATABRICKS_HOST and DATABRICKS_TOKEN, which the workflows do not hand on"
-    return f"{wants}: name a server by its https:// address" if address.startswith("databricks") else None
-
-
-FOLDER = r"[a-z][a-z0-9+.-]*://\S+|/\S+"
-OPTIONS = {
-    "DVC_REMOTE": Option(
-        "s3://bucket/dvc",
-        FOLDER,
-        "bytes travel as artifacts, which expire, and as release assets",
-        partial(unopened, places.DVC),
-    ),
-    "CONTAINER_REGISTRY": Option(
-        "ghcr.io/owner/name", r"[a-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)+", "no image is pushed: the Bento alone is released"
-    ),
-    "PREDICTION_LOG": Option(
-        "s3://bucket/predictions",
-        FOLDER,
-        "the drift check passes and says that it is off",
-        partial(unopened, places.FSSPEC),
-    ),
-    "MLFLOW_TRACKING_URI": Option(
-        "https://mlflow.example.org", r"https?://\S+|databricks\S*", "no server mirrors what git holds", databricks
-    ),
+OPTIONS: Mapping[str, Callable[[str], str | None]] = {
+    "dvc_remote": partial(unopened, places.DVC),
+    "container_registry": lambda value: None,
+    "prediction_log": partial(unopened, places.FSSPEC),
+    "mlflow_tracking_uri": lambda value: None,
 }
+"""What has an address, and why the jobs cannot open it."""
 
 
 def doctor() -> None:
@@ -102,15 +94,23 @@ def doctor() -> None:
     sys.exit(any(finding.mark == BROKEN for finding in findings))
 
 
-def setup() -> None:
-    """Sets what the loop needs and is not set; exits 1 where this token may not."""
+def setup(team: int | None = None) -> None:
+    """Sets what the loop needs and is not set; exits 1 where this token may not. team: 1, or 2 and more."""
+    if team:
+        print(f"Team: {set_team(team)}")
+    platform.here()  # ends here where it is broken
     here, refused = repository(), False
+    limited = patiently(partial(unprotected, here))
+    if limited:
+        print(f"Plan: {UNPROTECTED}")
     for title, step in STEPS.items():
+        if limited and title in PAID:
+            continue
         try:
             print(f"{title}: {patiently(partial(step, here))}")
         except (ForbiddenError, NotFoundError) as error:  # GitHub hides what a token may not change
             refused = True
-            print(f"{title}: this token may not ({error.msg}); ask an administrator to run `make setup-github`")
+            print(f"{title}: this token may not ({error.msg}); ask an administrator to run `{SETUP}`")
     sys.exit(refused)
 
 
@@ -158,12 +158,12 @@ def token() -> str:
         sys.exit("There is no token: set GITHUB_TOKEN, or log in with `gh auth login`")
 
 
-def organisation(here: Repository, path: str, field: str) -> list[Json]:
+def organisation(here: Repository, path: str, field: str, **query: str) -> list[Json]:
     """A listing of the organisation that owns the repository; empty where a person owns it. Raises as `ask` does."""
     if here.owner.type != "Organization":
         return []
     url = here.session.build_url("orgs", here.owner.login, path)
-    listed: list[Json] = pulls.said(here.session.get(url, params={"per_page": 100}))[field]
+    listed: list[Json] = pulls.said(here.session.get(url, params={"per_page": 100, **query}))[field]
     return listed
 
 
@@ -172,10 +172,15 @@ def organisation(here: Repository, path: str, field: str) -> list[Json]:
 
 def examine(here: Repository) -> Iterator[Finding]:
     """Every check, those first that the loop cannot do without."""
+    limited = unprotected(here)
+    if limited:
+        yield Finding(BROKEN, f"Plan: {UNPROTECTED}", (f"open {here.html_url}/settings",))
+    unread = [*unreadable()]
+    yield from unread
     for title, check in CHECKS.items():
-        yield from seen(title, check, here)
+        if not (limited and title in PAID or unread and title in SWITCHED):
+            yield from seen(title, check, here)
     yield from source()
-    yield from seen("Variables, and so App, runner and addresses", configured, here)
 
 
 def seen(title: str, check: Callable[..., Iterable[Finding]], *arguments: Any) -> Iterator[Finding]:
@@ -190,13 +195,36 @@ def seen(title: str, check: Callable[..., Iterable[Finding]], *arguments: Any) -
         yield Finding(HIDDEN, f"{title}: {error}")
 
 
-def configured(here: Repository) -> Iterator[Finding]:
-    """What the variables switch on."""
-    known = variables(here)
-    yield from seen("App", app, here, known.get(APP))
-    yield from seen("Runner", runner, here, known.get("GPU_RUNNER"))
-    for name, option in OPTIONS.items():
-        yield address(here, name, option, known.get(name))
+def unprotected(here: Repository) -> bool:
+    """Whether the plan has no rules, as it has none for a private repository of a free one."""
+    try:
+        ask(here, "GET", f"rules/branches/{here.default_branch}")
+    except ForbiddenError as error:
+        return "Upgrade" in str(error.msg)
+    except NotFoundError:
+        pass
+    return False
+
+
+UNPROTECTED = (
+    "GitHub enforces no rulesets, no environments and no required reviewers in a private repository of a free plan. "
+    "Whoever may write may push to the default branch and to `production`, and reads each secret by a pushed workflow. "
+    "What holds is that deploy.yml verifies a promotion before it moves `production`, and that an owner of the bars "
+    "verifies one before merging it: make verify PR=N. Let those alone write whom you trust with production, keep no "
+    "secret here that opens more than this, and upgrade, or make it public"
+)
+PAID = ("Rulesets", "App's rulesets", "Team", "Environment", "Secrets")  # the checks and steps that such a plan lacks
+
+
+def unreadable() -> Iterator[Finding]:
+    """What is wrong with platform.yaml."""
+    try:
+        platform.here()
+    except SystemExit as error:
+        yield from (Finding(BROKEN, line, (EDIT,)) for line in str(error).splitlines())
+
+
+SWITCHED = ("App's rulesets", "Actions", "App", "Runner", platform.FILE)  # the checks that read platform.yaml
 
 
 def branch(here: Repository) -> Iterator[Finding]:
@@ -215,23 +243,123 @@ def branch(here: Repository) -> Iterator[Finding]:
 
 
 def ruleset(here: Repository) -> Iterator[Finding]:
-    """Whether main is protected as policies/ruleset.json says, or more strictly."""
-    branch, path = here.default_branch, f"repos/{here.full_name}/rulesets"
-    try:
-        lacking = differences(here)
-    except ForbiddenError as error:
-        if "Upgrade" not in str(error.msg):
-            raise
-        says = "Ruleset: GitHub enforces none on a private repository of a free plan: upgrade, or make it public"
-        yield Finding(BROKEN, says, (f"open {here.html_url}/settings",))
-        return
-    if lacking:
-        old = own_ruleset(here)
-        command = f"gh api -X PUT {path}/{old}" if old else f"gh api -X POST {path}"
-        says = f"Ruleset: {RULESET} is not in force on {branch}: {'; '.join(lacking)}"
-        yield Finding(BROKEN, says, (f"{command} --input {RULESET}",))
+    """Whether branches and tags are protected as policies/ruleset*.json say, or more strictly."""
+    yield from in_force(here, rulesets.OF_ALL)
+
+
+def app_rulesets(here: Repository) -> Iterator[Finding]:
+    """Whether what the App alone may do is kept from everybody else; and from nobody where there is no App."""
+    client = platform.here()["app_client_id"]
+    if not client:
+        waits = {rulesets.name(path): rulesets.own(here, rulesets.name(path)) for path in rulesets.OF_APP}
+        for title, number in waits.items():
+            if number:
+                says = f"App's rulesets: {title!r} waits for an App, and {platform.FILE} names none"
+                mend = f"gh api -X DELETE repos/{here.full_name}/rulesets/{number}"
+                yield Finding(BROKEN, says, (mend,))
+    elif app := app_id(here, client):
+        yield from in_force(here, rulesets.OF_APP, app)
+    elif here.owner.type != "Organization":  # else `installation` says that it is not installed
+        says = "App's rulesets: they name the App's id, which no token of a person shows: it is on the App's page"
+        yield Finding(HIDDEN, says, (f"{SETUP} APP_ID=123456", "make doctor APP_ID=123456"))
+
+
+def in_force(here: Repository, paths: Iterable[Path], app: int = 0) -> Iterator[Finding]:
+    """Whether rulesets are in force, or stricter ones are."""
+    lacks = {path: rulesets.differences(here, rulesets.wanted(here, path, app)) for path in paths}
+    mends = (SETUP if not os.environ.get("APP_ID") else f"{SETUP} APP_ID={app}",)
+    for path, wrong in lacks.items():
+        if wrong:
+            yield Finding(BROKEN, f"Ruleset {path} is not in force: {'; '.join(wrong)}", mends)
+    if not any(lacks.values()):
+        yield Finding(GOOD, f"Rulesets: in force, {', '.join(path.name for path in lacks)}")
+
+
+def team(here: Repository) -> Iterator[Finding]:
+    """Whether the people who may write can merge at all by the rules of policies/."""
+    rules = rulesets.wanted(here, rulesets.MAIN)["rules"]
+    asked = next(rule["parameters"] for rule in rules if rule["type"] == "pull_request")
+    alone = not asked["required_approving_review_count"]
+    writers = {row["login"] for row in pages(here, "collaborators", permission="push")}
+    if len(writers) == 1 and not alone:
+        says = (
+            f"Team: {', '.join(writers)} alone may write, and the rules ask for an approval that nobody else can give"
+        )
+        yield Finding(BROKEN, says, (f"{SETUP} TEAM=1",))
+    elif alone and len(writers) > 1:
+        says = f"Team: {len(writers)} may write by the rules of a team of one: each merges what nobody else has seen"
+        yield Finding(WEAK, says, (f"{SETUP} TEAM=2",))
+    elif alone:
+        yield Finding(GOOD, f"Team: of one: {ALONE}")
     else:
-        yield Finding(GOOD, f"Ruleset: {RULESET} is in force on {branch}")
+        yield Finding(GOOD, f"Team: {TOGETHER}")
+
+
+ALONE = "what you propose and what the bot proposes is merged once its checks are green, and nobody has to approve"
+TOGETHER = "an owner approves what somebody else pushed last, and pressing Update branch is a push"
+
+
+def environment(here: Repository) -> Iterator[Finding]:
+    """Whether the environment that holds the secrets is the default branch's alone."""
+    wrong, mends = [], []
+    path = f"repos/{here.full_name}/environments/{ENVIRONMENT}"
+    there = found(here, f"environments/{ENVIRONMENT}")
+    if not there or (there["deployment_branch_policy"] or {}) != CUSTOM:
+        policy = there and there["deployment_branch_policy"]
+        wrong = ["not there" if not there else f"open to {'protected branches' if policy else 'every branch'}"]
+        fields = " ".join(f"-F 'deployment_branch_policy[{name}]={json.dumps(on)}'" for name, on in CUSTOM.items())
+        mends = [f"gh api -X PUT {path} {fields}"]
+    named, others = branch_policies(here)
+    if not named:
+        wrong.append(f"not open to {here.default_branch}")
+        mends.append(f"gh api -X POST {path}/deployment-branch-policies -f name={here.default_branch} -f type=branch")
+    for row in others:
+        wrong.append(f"open to {row.get('type', 'branch')} {row['name']}")
+        mends.append(f"gh api -X DELETE {path}/deployment-branch-policies/{row['id']}")
+    if wrong:
+        yield Finding(BROKEN, f"Environment {ENVIRONMENT}: {', '.join(wrong)}", tuple(mends))
+    else:
+        yield Finding(GOOD, f"Environment {ENVIRONMENT}: open to {here.default_branch} alone")
+
+
+def secrets(here: Repository) -> Iterator[Finding]:
+    """Whether the secrets that the workflows use lie where only the default branch's workflows read them."""
+    open_to_all = {
+        name: home
+        for home, listing in (("org", "organization-secrets"), ("repo", "secrets"))
+        for name in names(here, f"actions/{listing}", "secrets")
+    }
+    for name, home in open_to_all.items():
+        where = {"repo": f"--repo {here.full_name}", "org": f"--org {here.owner.login}"}[home]
+        of = {"repo": "the repository", "org": "the organisation"}[home]
+        take = f"gh secret delete {name} {where}"
+        if name in SECRETS:
+            says = f"Secret {name}: a secret of {of}, so any pushed workflow reads it"
+            yield Finding(BROKEN, f"{says}: renew it, and keep it in {ENVIRONMENT}", (to_environment(here, name), take))
+        elif home == "repo":
+            says = f"Secret {name}: the loop uses it nowhere, and any pushed workflow reads it"
+            yield Finding(WEAK, says, (take,))
+    if not set(SECRETS) & set(open_to_all):
+        ours = [name for name in kept(here) if name in SECRETS]
+        yield Finding(GOOD, f"Secrets: {', '.join(ours) or 'none'} in {ENVIRONMENT}, and none outside of it")
+
+
+def to_environment(here: Repository, name: str) -> str:
+    """The command that keeps a secret where it belongs."""
+    return f"gh secret set {name} --env {ENVIRONMENT} --repo {here.full_name}"
+
+
+def names(here: Repository, path: str, field: str) -> list[str]:
+    """The names in a listing."""
+    return [row["name"] for row in pages(here, path, field)]
+
+
+def kept(here: Repository) -> list[str]:
+    """The secrets of the environment; none where it is not there."""
+    try:
+        return names(here, f"environments/{ENVIRONMENT}/secrets", "secrets")
+    except NotFoundError:
+        return []
 
 
 def owners(here: Repository) -> Iterator[Finding]:
@@ -277,13 +405,67 @@ def workflows(here: Repository) -> Iterator[Finding]:
 
 
 def actions(here: Repository) -> Iterator[Finding]:
-    """Whether a workflow's own token may open pull requests."""
-    if ask(here, "GET", "actions/permissions/workflow")["can_approve_pull_request_reviews"]:
-        yield Finding(GOOD, "Actions: may create pull requests")
+    """What a workflow's own token may do."""
+    path = f"repos/{here.full_name}/actions/permissions/workflow"
+    has, app = ask(here, "GET", "actions/permissions/workflow"), platform.here()["app_client_id"]
+    if has["default_workflow_permissions"] != "read":
+        says = "Actions: a workflow that asks for nothing may write"
+        yield Finding(BROKEN, says, (f"gh api -X PUT {path} -f default_workflow_permissions=read",))
+    switch = f"gh api -X PUT {path} -F can_approve_pull_request_reviews"
+    if has["can_approve_pull_request_reviews"] and app:
+        says = "Actions: may create pull requests, which the App does, and so may approve them, which nobody needs"
+        yield Finding(WEAK, says, (f"{switch}=false",))
+    elif has["can_approve_pull_request_reviews"]:
+        says = "Actions: may create pull requests; the same switch lets a workflow approve them: a code owner's review"
+        yield Finding(GOOD, f"{says} still holds, and with an App the switch can be off")
+    elif app:
+        yield Finding(GOOD, "Actions: may neither create nor approve pull requests: the App creates them")
     else:
-        path = f"repos/{here.full_name}/actions/permissions/workflow"
         says = "Actions: may not create pull requests: an issue carries the link that opens one"
-        yield Finding(OFF, says, (f"gh api -X PUT {path} -F can_approve_pull_request_reviews=true",))
+        yield Finding(OFF, says, (f"{switch}=true", EDIT))
+
+
+def forks(here: Repository) -> Iterator[Finding]:
+    """Whether what an outsider sends waits for somebody before it runs."""
+    if private(here):
+        path = "actions/permissions/fork-pr-workflows-private-repos"
+        has = ask(here, "GET", path)
+        runs = has["run_workflows_from_fork_pull_requests"]
+        wrong = [name for name, value in FORKS.items() if runs and has[name] != value]
+        fields = " ".join(f"-F {name}={json.dumps(value)}" for name, value in FORKS.items())
+        mend = f"gh api -X PUT repos/{here.full_name}/{path} -F run_workflows_from_fork_pull_requests=true {fields}"
+        if wrong:
+            shown = ", ".join(f"{name} {json.dumps(has[name])}" for name in wrong)
+            yield Finding(BROKEN, f"Forks: their workflows run with {shown}", (mend,))
+        else:
+            yield Finding(GOOD, f"Forks: their workflows {'wait for an approval' if runs else 'run nowhere here'}")
+        return
+    path = "actions/permissions/fork-pr-contributor-approval"
+    policy = ask(here, "GET", path)["approval_policy"]
+    if policy == OUTSIDERS:
+        yield Finding(GOOD, "Forks: what any outsider sends waits for an approval before it runs")
+    else:
+        says = f"Forks: approval is asked of {policy} only: whoever had one change merged runs what they like"
+        yield Finding(BROKEN, says, (f"gh api -X PUT repos/{here.full_name}/{path} -f approval_policy={OUTSIDERS}",))
+
+
+def private(here: Repository) -> bool:
+    """Whether the repository is not public; with GitHub Enterprise, an internal one too."""
+    return bool(pulls.said(here.session.get(here.url))["private"])
+
+
+def releases(here: Repository) -> Iterator[Finding]:
+    """Whether a release can be changed once it is published."""
+    if immutable(here):
+        yield Finding(GOOD, "Releases: immutable")
+    else:
+        says = "Releases: may be changed after they are published, which deploy.yml notices, and other readers do not"
+        yield Finding(OFF, says, (f"gh api -X PUT repos/{here.full_name}/immutable-releases",))
+
+
+def immutable(here: Repository) -> bool:
+    """Whether releases are immutable; GitHub answers 404 where they are not."""
+    return bool((found(here, "immutable-releases") or {}).get("enabled"))
 
 
 def auto_merge(here: Repository) -> Iterator[Finding]:
@@ -308,31 +490,44 @@ def labels(here: Repository) -> Iterator[Finding]:
         yield Finding(GOOD, f"Labels: {', '.join(LABELS)}")
 
 
-CHECKS: Mapping[str, Callable[[Repository], Iterator[Finding]]] = {
-    "Branch": branch,
-    "Ruleset": ruleset,
-    "CODEOWNERS": owners,
-    "Workflows": workflows,
-    "Actions": actions,
-    "Auto-merge": auto_merge,
-    "Labels": labels,
-}
+def variables(here: Repository) -> Iterator[Finding]:
+    """Whether repository variables are left that platform.yaml has taken the place of."""
+    left = [name for name in names(here, "actions/variables", "variables") if name in VARIABLES]
+    if left:
+        says = f"Variables: {', '.join(left)}: read by nothing now; move each value to {platform.FILE}"
+        yield Finding(WEAK, says, (EDIT, *(f"gh variable delete {name} --repo {here.full_name}" for name in left)))
 
 
-def app(here: Repository, client: str | None) -> Iterator[Finding]:
+def options(here: Repository) -> Iterator[Finding]:
+    """Whether the jobs can open the addresses of platform.yaml."""
+    known = platform.here()
+    for name, problem in OPTIONS.items():
+        value = known[name]
+        if not value:
+            key = platform.KEYS[name]
+            yield Finding(OFF, f"{name} is null: {key.without}", (f"{EDIT}  # {name}: {key.example}",))
+        elif said := problem(value):
+            yield Finding(BROKEN, f"{name} is {value}: {said}", (EDIT,))
+        else:
+            yield Finding(GOOD, f"{name} is {value}")
+
+
+def app(here: Repository) -> Iterator[Finding]:
     """Whether the App has its key and the permissions that gitops asks for, and no more power over workflows."""
-    key = found(here, f"actions/secrets/{APP_KEY}") or any(
-        row["name"] == APP_KEY for row in pages(here, "actions/organization-secrets", "secrets")
-    )
-    to_key = f"gh secret set {APP_KEY} --repo {here.full_name} < private-key.pem"
-    to_client = f"gh variable set {APP} --repo {here.full_name} --body CLIENT_ID"
+    client = platform.here()["app_client_id"]
+    homes = ("actions/secrets", "actions/organization-secrets")
+    key = APP_KEY in kept(here) or any(APP_KEY in names(here, home, "secrets") for home in homes)
+    to_key = f"{to_environment(here, APP_KEY)} < private-key.pem"
+    to_client = f"{EDIT}  # app_client_id: {platform.KEYS['app_client_id'].example}"
     if not client and not key:
-        says = "App: none: the checks of what gitops proposes wait for one click"
-        yield Finding(OFF, says, (to_client, to_key))
+        says = "App: none: the checks of what gitops proposes wait for one click, people verify a promotion before"
+        yield Finding(OFF, f"{says} it is merged, and whoever may write may move `production`", (to_client, to_key))
     elif not client:
-        yield Finding(BROKEN, f"App: the secret {APP_KEY} is set and the variable {APP} is not", (to_client,))
+        says = f"App: the secret {APP_KEY} is set, and {platform.FILE} names no app_client_id"
+        yield Finding(BROKEN, says, (to_client,))
     elif not key:
-        yield Finding(BROKEN, f"App: the variable {APP} is set and the secret {APP_KEY} is not", (to_key,))
+        says = f"App: {platform.FILE} names {client}, and {ENVIRONMENT} has no secret {APP_KEY}"
+        yield Finding(BROKEN, says, (to_key,))
     elif here.owner.type != "Organization":
         yield Finding(HIDDEN, "App: set; its permissions are not visible to this token: see Settings, Applications")
     else:
@@ -341,11 +536,10 @@ def app(here: Repository, client: str | None) -> Iterator[Finding]:
 
 def installation(here: Repository, client: str) -> Iterator[Finding]:
     """What the organisation lets the App do."""
-    installed = organisation(here, "installations", "installations")
-    mine = next((row for row in installed if row.get("client_id") == client), None)
+    mine = installed(here, client)
     if mine is None:
         says = f"App: none with the client id {client} is installed in {here.owner.login}"
-        yield Finding(BROKEN, says, (f"gh variable set {APP} --repo {here.full_name} --body CLIENT_ID",))
+        yield Finding(BROKEN, says, (EDIT,))
         return
     has = mine["permissions"]
     wrong = [
@@ -359,47 +553,103 @@ def installation(here: Repository, client: str) -> Iterator[Finding]:
         yield Finding(GOOD, f"App {mine['app_slug']}: may do what gitops asks for, and may not change workflows")
 
 
-def runner(here: Repository, label: str | None) -> Iterator[Finding]:
-    """Whether a machine waits for what GPU_RUNNER names."""
-    unset = f"gh variable delete GPU_RUNNER --repo {here.full_name}"
+def installed(here: Repository, client: str) -> Json | None:
+    """The installation of the App in the organisation; None where there is none, or no organisation."""
+    rows = organisation(here, "installations", "installations")
+    return next((row for row in rows if row.get("client_id") == client), None)
+
+
+def app_id(here: Repository, client: str) -> int:
+    """The App's id: APP_ID's, else that which the organisation knows by its client id; 0 where none is seen."""
+    if said := os.environ.get("APP_ID"):
+        return int(said)
+    return int((installed(here, client) or {}).get("app_id", 0))
+
+
+def runner(here: Repository) -> Iterator[Finding]:
+    """Whether a machine waits for what gpu_runner names, and whether strangers' code may reach it."""
+    label = platform.here()["gpu_runner"]
     if not label:
-        mend = f"gh variable set GPU_RUNNER --repo {here.full_name} --body LABEL"
-        yield Finding(OFF, "Runner: GPU_RUNNER is not set: a hosted CPU trains", (mend,))
+        key = platform.KEYS["gpu_runner"]
+        yield Finding(OFF, f"Runner: gpu_runner is null: {key.without}", (f"{EDIT}  # gpu_runner: {key.example}",))
         return
     if HOSTED.match(label):
         yield Finding(GOOD, f"Runner: {label} is GitHub's")
         return
-    states = labelled(pages(here, "actions/runners", "runners"), label)
-    if "online" not in states.values():
-        states |= labelled(organisation(here, "actions/runners", "runners"), label)
-    online = [name for name, state in states.items() if state == "online"]
+    own = labelled(pages(here, "actions/runners", "runners"), label)
+    grouped: dict[str, Json] = {}
+    for group in organisation(here, "actions/runner-groups", "runner_groups", visible_to_repository=name_of(here)):
+        rows = organisation(here, f"actions/runner-groups/{group['id']:.0f}/runners", "runners")
+        if there := labelled(rows, label):
+            yield from restricted(here, group)
+            grouped |= there
+    if own and here.owner.type == "Organization":
+        says = f"Runner {', '.join(own)}: the repository's own, so no group keeps a pushed workflow from it"
+        where = f"{here.html_url.removesuffix(here.full_name)}organizations/{here.owner.login}/settings/actions"
+        yield Finding(BROKEN, f"{says}: register it in a runner group", (f"open {where}/runner-groups",))
+    yield from waiting(label, own | grouped)
+    if here.owner.type != "Organization":
+        says = "Runner's hook: a person's account has no runner groups, so the hook that refuses other workflows"
+        yield Finding(HIDDEN, f"{says} (deploy/runners/) has to be on the machine, and cannot be seen from here")
+
+
+def name_of(here: Repository) -> str:
+    """The repository's name without its owner's."""
+    return here.full_name.rpartition("/")[2]
+
+
+def waiting(label: str, runners: Mapping[str, Json]) -> Iterator[Finding]:
+    """Whether one of the runners is online, and whether each starts every job afresh."""
+    online = [name for name, row in runners.items() if row["status"] == "online"]
     if online:
         yield Finding(GOOD, f"Runner: {', '.join(online)} online for the label {label}")
-    elif states:
-        says = f"Runner: {', '.join(states)} with the label {label} offline: training waits for it"
-        yield Finding(BROKEN, says, (unset,))
+    elif runners:
+        says = f"Runner: {', '.join(runners)} with the label {label} offline: training waits for it"
+        yield Finding(BROKEN, says, (EDIT,))
     else:
         says = f"Runner: none has the label {label}; an idle scale set or a larger runner of GitHub's shows none, else"
-        yield Finding(HIDDEN, f"{says} training waits", (unset,))
+        yield Finding(HIDDEN, f"{says} training waits", (EDIT,))
+    if lasting := [name for name, row in runners.items() if not row.get("ephemeral")]:
+        says = f"Runner {', '.join(lasting)}: not ephemeral: what one job leaves there, the next one meets"
+        yield Finding(WEAK, says, ("./config.sh remove && ./config.sh --ephemeral  # on that machine",))
 
 
-def labelled(runners: Iterable[Json], label: str) -> dict[str, str]:
-    """Name and status of the runners that carry a label."""
-    return {row["name"]: row["status"] for row in runners if label in {each["name"] for each in row["labels"]}}
+def restricted(here: Repository, group: Json) -> Iterator[Finding]:
+    """Whether a runner group serves this repository's training alone."""
+    path, wrong, mends = f"orgs/{here.owner.login}/actions/runner-groups/{group['id']:.0f}", [], []
+    ours = private(here)
+    workflows = [f"{here.full_name}/.github/workflows/{name}@refs/heads/{here.default_branch}" for name in TRAINING]
+    if not group.get("restricted_to_workflows"):
+        wrong.append("any workflow may use it")
+    elif set(group.get("selected_workflows") or []) != set(workflows):
+        wrong.append(f"its workflows are {', '.join(group.get('selected_workflows') or ['none'])}")
+    if ours and group["allows_public_repositories"]:
+        wrong.append("public repositories may use it")
+    fields = [f"-f 'selected_workflows[]={each}'" for each in workflows]
+    fields += ["-F restricted_to_workflows=true", f"-F allows_public_repositories={json.dumps(not ours)}"]
+    if wrong or group["visibility"] != "selected":
+        mends.append(f"gh api -X PATCH {path} -f name='{group['name']}' -f visibility=selected {' '.join(fields)}")
+    if others(here, group):
+        wrong.append("other repositories may use it")
+        mends.append(f"gh api -X PUT {path}/repositories -F 'selected_repository_ids[]={here.id}'")
+    title, purpose = f"Runner group {group['name']}", f"{' and '.join(TRAINING)} of {here.default_branch}"
+    if wrong:
+        yield Finding(BROKEN, f"{title}: {'; '.join(wrong)}; it should be for {purpose} alone", tuple(mends))
+    else:
+        yield Finding(GOOD, f"{title}: for {purpose} alone")
 
 
-def address(here: Repository, name: str, option: Option, value: str | None) -> Finding:
-    """Whether an address that a variable holds has the right form."""
-    mend = (f"gh variable set {name} --repo {here.full_name} --body {option.example}",)
-    if not value:
-        return Finding(OFF, f"{name} is not set: {option.without}", mend)
-    if "@" in urlsplit(value).netloc:
-        return Finding(BROKEN, f"{name} holds a credential, and a variable is no secret: revoke it", mend)
-    if not re.fullmatch(option.form, value):
-        return Finding(BROKEN, f"{name} is {value!r}, which has not the form of {option.example}", mend)
-    if problem := option.problem(value):
-        return Finding(BROKEN, f"{name} is {value}: {problem}", mend)
-    return Finding(GOOD, f"{name} is {value}")
+def others(here: Repository, group: Json) -> bool:
+    """Whether a runner group serves other repositories too."""
+    if group["visibility"] != "selected":
+        return True
+    rows = organisation(here, f"actions/runner-groups/{group['id']:.0f}/repositories", "repositories")
+    return any(row["id"] != here.id for row in rows)
+
+
+def labelled(runners: Iterable[Json], label: str) -> dict[str, Json]:
+    """The runners that carry a label, by name."""
+    return {row["name"]: row for row in runners if label in {each["name"] for each in row["labels"]}}
 
 
 def source() -> Iterator[Finding]:
@@ -410,63 +660,37 @@ def source() -> Iterator[Finding]:
         yield Finding(BROKEN, f"data.source is {there}: {problem}", ("${EDITOR:-vi} params.yaml",))
 
 
+CHECKS: Mapping[str, Callable[[Repository], Iterator[Finding]]] = {
+    "Branch": branch,
+    "Rulesets": ruleset,
+    "App's rulesets": app_rulesets,
+    "Team": team,
+    "Environment": environment,
+    "Secrets": secrets,
+    "CODEOWNERS": owners,
+    "Workflows": workflows,
+    "Actions": actions,
+    "Forks": forks,
+    "Releases": releases,
+    "Auto-merge": auto_merge,
+    "Labels": labels,
+    "Variables": variables,
+    "App": app,
+    "Runner": runner,
+    platform.FILE: options,
+}
+
+
 # --- what is there ---------------------------------------------------------------------------------------------------
 
 
-def variables(here: Repository) -> dict[str, str]:
-    """The repository's variables over its organisation's."""
-    listings = ("organization-variables", "variables") if here.owner.type == "Organization" else ("variables",)
-    rows = [row for listing in listings for row in pages(here, f"actions/{listing}", "variables")]
-    return {row["name"]: row["value"] for row in rows}
-
-
-def differences(here: Repository) -> list[str]:
-    """What policies/ruleset.json asks for and main's rules, of whatever ruleset, do not."""
-    wanted, branch = json.loads(RULESET.read_text()), here.default_branch
-    in_force: dict[str, list[Json]] = defaultdict(list)
-    for rule in pages(here, f"rules/branches/{branch}"):
-        in_force[rule["type"]].append(rule)
-    told = []
-    for rule in wanted["rules"]:
-        kind, asked, there = rule["type"], rule.get("parameters", {}), in_force[rule["type"]]
-        gaps = [[*lacking(asked, each.get("parameters", {}))] for each in there]
-        if not gaps:
-            told.append(f"{kind} is missing")
-        elif nearest := min(gaps, key=len):
-            told.append(f"{kind} has {', '.join(nearest)}")
-    rulesets = {rule["ruleset_id"] for rules in in_force.values() for rule in rules if "ruleset_id" in rule}
-    return [*told, *passes(here, rulesets, wanted)]
-
-
-def passes(here: Repository, rulesets: Iterable[int], wanted: Json) -> Iterator[str]:
-    """Who may pass the rules and should not, as far as the token may see it."""
-    for number in sorted(rulesets):
-        there = found(here, f"rulesets/{number}") or {}
-        for by in there.get("bypass_actors") or []:
-            if by not in wanted["bypass_actors"]:
-                yield f"{by['actor_type']} {by['actor_id']} may pass {there['name']!r}"
-
-
-def lacking(asked: Any, given: Any, name: str = "") -> Iterator[str]:
-    """Where `given` does not hold what is asked: each key, each item of a list, at least a number, else the same."""
-    if isinstance(asked, Mapping):
-        for key, value in asked.items():
-            yield from lacking(value, (given or {}).get(key), key)
-    elif name.startswith("allowed_"):  # a shorter list is stricter
-        yield from (f"{name} with {json.dumps(item)}" for item in given or [] if item not in asked)
-    elif isinstance(asked, list):
-        for item in asked:
-            if all([*lacking(item, other)] for other in given or []):
-                yield f"{name} without {json.dumps(item)}"
-    elif (given or 0) != asked and not (type(asked) is int and isinstance(given, int) and given >= asked):
-        yield f"{name} {json.dumps(given)}, not {json.dumps(asked)}"
-
-
-def own_ruleset(here: Repository) -> int | None:
-    """The repository's ruleset of the name in policies/ruleset.json."""
-    name = json.loads(RULESET.read_text())["name"]
-    rows = pages(here, "rulesets", includes_parents="false")
-    return next((row["id"] for row in rows if row["name"] == name), None)
+def branch_policies(here: Repository) -> tuple[list[Json], list[Json]]:
+    """The environment's policies: that of the default branch, and all others."""
+    rows: list[Json] = []
+    with suppress(NotFoundError):
+        rows += pages(here, f"environments/{ENVIRONMENT}/deployment-branch-policies", "branch_policies")
+    ours = [row for row in rows if (row["name"], row.get("type", "branch")) == (here.default_branch, "branch")]
+    return ours[:1], [row for row in rows if row not in ours[:1]]
 
 
 def missing_labels(here: Repository) -> list[str]:
@@ -490,25 +714,84 @@ def wants_auto_merge() -> str:
 # --- setting it up ---------------------------------------------------------------------------------------------------
 
 
-def set_ruleset(here: Repository) -> str:
-    """policies/ruleset.json, made or brought up to date, where main lacks something of it."""
-    if not differences(here):
-        return f"in force on {here.default_branch} already"
-    wanted, old = json.loads(RULESET.read_text()), own_ruleset(here)
-    if old:
-        ask(here, "PUT", f"rulesets/{old}", wanted)
-        return f"{wanted['name']!r} is as in {RULESET} again"
-    ask(here, "POST", "rulesets", wanted)
-    return f"{wanted['name']!r} protects {here.default_branch} now"
+def set_team(size: int) -> str:
+    """Writes into policies/ what a team of this size can work with."""
+    ruleset, promotion = rulesets.MAIN.read_text(), PROMOTION.read_text()
+    asked = TEAMS[min(size, 2)]
+    for name, value in asked.items():
+        ruleset = re.sub(rf'("{name}": )\w+', rf"\g<1>{json.dumps(value)}", ruleset)
+    approvals = asked["required_approving_review_count"]
+    promotion = re.sub(r"^(approvals: )\d+", rf"\g<1>{approvals}", promotion, flags=re.MULTILINE)
+    rulesets.MAIN.write_text(ruleset)
+    PROMOTION.write_text(promotion)
+    return f"{ALONE if size == 1 else TOGETHER}; {rulesets.MAIN} and {PROMOTION} say so: propose both"
+
+
+def set_rulesets(here: Repository) -> str:
+    """Makes the rulesets of policies/, or brings them up to date, where something of one lacks."""
+    return rulesets.make(here, rulesets.OF_ALL)
+
+
+def set_app_rulesets(here: Repository) -> str:
+    """Keeps for the App what it alone should do, where there is one."""
+    client = platform.here()["app_client_id"]
+    if not client:
+        return f"{platform.FILE} names no App"
+    if app := app_id(here, client):
+        return rulesets.make(here, rulesets.OF_APP, app)
+    return f"the App's id is not to be seen from here: {SETUP} APP_ID=123456, as the App's page has it"
+
+
+def set_environment(here: Repository) -> str:
+    """Makes the environment of the default branch alone."""
+    path = f"environments/{ENVIRONMENT}"
+    there = found(here, path)
+    right = there and (there["deployment_branch_policy"] or {}) == CUSTOM
+    if not right:
+        ask(here, "PUT", path, {"deployment_branch_policy": CUSTOM})
+    named, others = branch_policies(here)
+    if not named:
+        ask(here, "POST", f"{path}/deployment-branch-policies", {"name": here.default_branch, "type": "branch"})
+    for row in others:
+        ask(here, "DELETE", f"{path}/deployment-branch-policies/{row['id']}")
+    already = right and named and not others
+    return f"{ENVIRONMENT} is open to {here.default_branch} alone{' already' if already else ' now'}"
 
 
 def set_actions(here: Repository) -> str:
-    """Lets a workflow's own token open pull requests."""
-    path = "actions/permissions/workflow"
-    if ask(here, "GET", path)["can_approve_pull_request_reviews"]:
-        return "may create pull requests already"
-    ask(here, "PUT", path, {"can_approve_pull_request_reviews": True})
-    return "may create pull requests now"
+    """Has a workflow's own token read unless it asks; lets it open pull requests where no App does."""
+    path, app = "actions/permissions/workflow", platform.here()["app_client_id"]
+    asked = {"default_workflow_permissions": "read", "can_approve_pull_request_reviews": not app}
+    says = "the App creates pull requests, Actions may not" if app else "may create pull requests"
+    has = ask(here, "GET", path)
+    if all(has[name] == value for name, value in asked.items()):
+        return f"{says} already"
+    ask(here, "PUT", path, asked)
+    return f"{says} now"
+
+
+def set_forks(here: Repository) -> str:
+    """Has what outsiders send wait for an approval."""
+    if private(here):
+        path = "actions/permissions/fork-pr-workflows-private-repos"
+        has = ask(here, "GET", path)
+        if not has["run_workflows_from_fork_pull_requests"] or all(has[name] == FORKS[name] for name in FORKS):
+            return "wait for an approval already, or run nowhere"
+        ask(here, "PUT", path, {"run_workflows_from_fork_pull_requests": True, **FORKS})
+        return "wait for an approval now, and see no secret"
+    path = "actions/permissions/fork-pr-contributor-approval"
+    if ask(here, "GET", path)["approval_policy"] == OUTSIDERS:
+        return "wait for an approval already"
+    ask(here, "PUT", path, {"approval_policy": OUTSIDERS})
+    return "wait for an approval now, whoever sends them"
+
+
+def set_releases(here: Repository) -> str:
+    """Makes what is released immutable."""
+    if immutable(here):
+        return "immutable already"
+    ask(here, "PUT", "immutable-releases")
+    return "immutable from now on"
 
 
 def set_labels(here: Repository) -> str:
@@ -530,8 +813,12 @@ def set_auto_merge(here: Repository) -> str:
 
 
 STEPS: Mapping[str, Callable[[Repository], str]] = {
-    "Ruleset": set_ruleset,
+    "Rulesets": set_rulesets,
+    "App's rulesets": set_app_rulesets,
+    "Environment": set_environment,
     "Actions": set_actions,
+    "Forks": set_forks,
+    "Releases": set_releases,
     "Labels": set_labels,
     "Auto-merge": set_auto_merge,
 }

@@ -314,7 +314,7 @@ def get_private_forks(call: Call) -> Json:
 
 @route("PUT /repos/{repo}/actions/permissions/fork-pr-workflows-private-repos", grant="administration:write")
 def set_private_forks(call: Call) -> None:
-    get_private_forks(call).update({"run_workflows_from_fork_pull_requests": None} | call.body)
+    get_private_forks(call).update(call.body)
 
 
 SETTING = "/repos/{repo}/immutable-releases"
