@@ -8,6 +8,7 @@ import textwrap
 import urllib.request
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 import pytest
 
@@ -76,6 +77,14 @@ def test_commands_of_the_environment_are_found_without_one(bake: Path) -> None:
     commands = [body for language, _, body in blocks((bake / "README.md").read_text()) if language == "sh"]
     assert ".venv/bin/dvc" in "".join(commands)
     assert re.findall(r"(?:^|&& |\| )((?:python|dvc|bentoml|mlflow|pytest|uv)\b.*)", "\n".join(commands), re.M) == []
+
+
+def test_links_lead_somewhere(repository: Path) -> None:
+    """Those of every page to files beside it."""
+    pages = [repository / name for name in baking.tracked(repository) if name.endswith(".md")]
+    links = {page: re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()) for page in pages}
+    assert any(links.values())
+    assert [link for page in pages for link in links[page] if not (page.parent / unquote(link)).exists()] == []
 
 
 @pytest.mark.slow
