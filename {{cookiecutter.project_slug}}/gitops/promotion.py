@@ -140,8 +140,8 @@ def evidence(manifest: Json, facts: Json, run: str) -> Iterator[str]:
     """What was tested, and against whom."""
     yield "\n### Evidence\n"
     yield f"- All gates held on these very bytes: [the run]({run})"
-    if (said := facts.get("fitted")) and not said["taken"] and said["why"]:
-        yield f"- Main trained it itself: {text(said['why'])}"
+    if facts.get("disagreed"):
+        yield f"- Main trained it itself, and took nothing of the pull request's: {text(facts['disagreed'])}"
     yield from lineage(manifest)
     for section in (champion, slices, data):
         yield from section(facts)

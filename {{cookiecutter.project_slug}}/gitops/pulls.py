@@ -206,11 +206,6 @@ def pages(here: Repository, path: str, field: str = "", **query: Any) -> Iterato
 # --- runs and their artifacts ----------------------------------------------------------------------------------------
 
 
-def bundle(here: Repository, key: str) -> int | None:
-    """The newest run of this repository, no fork, that handed over the bytes of a content key."""
-    return next((int(artifact["workflow_run"]["id"]) for artifact in artifacts(here, f"pipeline-{key}")), None)
-
-
 def artifacts(here: Repository, name: str) -> list[Json]:
     """The artifacts of a name that runs of this repository left, no fork's, newest first; none that has expired."""
     ours = [
@@ -238,6 +233,15 @@ def of_main(here: Repository, run: Json) -> bool:
     if workflow == RELEASE:
         return run["event"] in STARTED and run["head_branch"] == here.default_branch
     return bool(workflow == CHECKS and run["event"] == "merge_group")
+
+
+def released(here: Repository, name: str) -> int | None:
+    """The newest run of main's own code that left an artifact of a name: anybody may give one that name."""
+    for each in artifacts(here, name):
+        number = int(each["workflow_run"]["id"])
+        if (made := run(here, number)) and of_main(here, made):
+            return number
+    return None
 
 
 RELEASE, CHECKS = ".github/workflows/release.yml", ".github/workflows/pull-request.yml"
@@ -363,7 +367,8 @@ def runs_of(here: Repository, pull: Json, workflow: str) -> list[int]:
     listed = pages(
         here, f"actions/workflows/{workflow}/runs", "workflow_runs", head_sha=pull["head"]["sha"], event="pull_request"
     )
-    ours = (run["id"] for run in listed if (run["head_repository"] or {}).get("id") == here.id)
+    own = (here.id, pull["head"]["ref"])  # a commit can be the head of several branches
+    ours = (run["id"] for run in listed if ((run["head_repository"] or {}).get("id"), run["head_branch"]) == own)
     return sorted(ours, reverse=True)
 
 

@@ -105,6 +105,8 @@ def write(here: Repository, folder: Path, measured: Path, into: Path) -> None:
     if broken := sum(len(gate["violations"]) for gate in gates):
         sys.exit(f"{broken} bars are not met: what failed its gates is not proposed")
     assets = {name: summed(folder / name) for name in promotion.ASSETS}
+    if os.environ.get("TRAINED_BY") and not told["fitted"]["taken"]:
+        told["disagreed"] = told["fitted"]["why"]
     made = verify.digest((folder / "model.tar").read_bytes()), assets["service.bento"]["sha256"]
     if made != (told["metrics"]["model"]["digest"], told["service"]["bento"]):
         sys.exit("What was measured is not what was made: start this run again")
@@ -112,7 +114,7 @@ def write(here: Repository, folder: Path, measured: Path, into: Path) -> None:
     manifest = promotion.entry(
         assets,
         told["metrics"],
-        lineage(here, taken=told["fitted"]["taken"]),
+        lineage(here, told["fitted"]["taken"]),
         content.key(),
         os.environ.get("IMAGE") or None,
         champion["model"] if champion else None,
