@@ -20,12 +20,8 @@ TRACKED = subprocess.run(
     capture_output=True,
     text=True,
 ).stdout.splitlines()
-LINES = [
-    words.split()
-    for line in (ROOT / ".github/CODEOWNERS").read_text().splitlines()
-    if (words := line.partition("#")[0])
-]
-OWNED = [(pathspec.PathSpec.from_lines("gitignore", words[:1]), words[0], words[1:]) for words in LINES]
+LINES = [line.partition("#")[0].split() for line in (ROOT / ".github/CODEOWNERS").read_text().splitlines()]
+OWNED = [(pathspec.PathSpec.from_lines("gitignore", words[:1]), words[0], words[1:]) for words in LINES if words]
 BAR_OWNERS = OWNED[0][2]
 KNOBS = "params.yaml"  # is read as data; what measures has its own knobs, in policies/
 MAKERS = {"pipeline.baselines", "pipeline.export", "pipeline.features", "pipeline.train"}
@@ -52,23 +48,31 @@ def imports(module: str) -> frozenset[str]:
         parents = [name.rsplit(".", at)[0] for at in range(1, name.count(".") + 1)]
         for path in (file for each in [name, *parents] if (file := file_of(each)) and file not in seen):
             seen.add(path)
-            queue += imported((ROOT / path).read_text())
+            queue += imported(path)
     return frozenset(seen)
 
 
-def imported(source: str) -> Iterator[str]:
-    """What the import statements of a source name."""
-    for node in ast.walk(ast.parse(source)):
+@cache
+def imported(path: str) -> tuple[str, ...]:
+    """What the import statements of a file name."""
+    found = []
+    for node in parsed(path):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return tuple(found)
+
+
+@cache
+def parsed(path: str) -> list[ast.AST]:
+    """All that a file's source is made of."""
+    return [*ast.walk(ast.parse((ROOT / path).read_text()))]
 
 
 def constants(path: str) -> Iterator[str]:
     """The texts in a source."""
-    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+    for node in parsed(path):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
 
