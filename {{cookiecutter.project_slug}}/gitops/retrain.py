@@ -214,8 +214,8 @@ TOO_EARLY = (
     "has not seen it yet. The longer this waits the more of it is in; to go back meanwhile, see deploy/ROLLBACK.md."
 )
 START = (
-    "Approve its checks: with no GitHub App set up (`GITOPS_APP_CLIENT_ID`) one approval, *Approve workflows to run* "
-    "below, starts them."
+    "Approve its checks: with no GitHub App set up (`app_client_id` in platform.yaml) one approval, "
+    "*Approve workflows to run* below, starts them."
 )
 
 
