@@ -31,12 +31,19 @@ def reasons(explanations: Mapping[str, Any], kind: str) -> Iterator[str]:
     yield from table(
         ["row", "label", "score", "input, its value: what it adds"],
         (
-            [text(row["id"]), str(row["label"]), number(row["score"]), ", ".join(map(reason, row["reasons"]))]
+            [who(row), str(row.get("label", "–")), number(row["score"]), ", ".join(map(reason, row["reasons"]))]
             for row in explanations[kind]
         ),
     )
 
 
+def who(row: Mapping[str, Any]) -> str:
+    """A row's identifier, or a dash: what is personal may have been left out."""
+    return text(row["id"]) if "id" in row else "–"
+
+
 def reason(why: Mapping[str, Any]) -> str:
-    """An input, its value and what it adds to the score."""
-    return text(f"{why['column']} {why['value']:,g}: {why['contribution']:+.3f}")
+    """An input, its value or pseudonym where it may be shown, and what it adds to the score."""
+    value = why.get("value", "")
+    shown = value if isinstance(value, str) else f"{value:,g}"
+    return text(f"{why['column']} {shown}".rstrip() + f": {why['contribution']:+.3f}")

@@ -17,6 +17,7 @@ from pipeline import model, params, rows
 from pipeline.evaluate import MODEL
 from pipeline.model import Model
 from pipeline.params import BadInput, run_stage
+from pipeline.personal import shown
 from pipeline.policy import load
 from pipeline.policy.bars import nearest
 from pipeline.schema import ID
@@ -26,6 +27,7 @@ BASE = Path("build/base/policies")  # where there is one, its cases are tried to
 PARTS = ("row", "where", "change")  # of a case, that name inputs
 ROWS = 2000  # that a case is tried on, at most
 EXAMPLES = 3
+BY_HAND = "by hand"
 
 Case = Mapping[str, Any]
 Scores = tuple[np.ndarray, np.ndarray]  # float64 [rows] each: as the rows are, and changed
@@ -72,7 +74,7 @@ def like(table: pl.DataFrame, where: Mapping[str, Any]) -> pl.DataFrame:
 
 def written(table: pl.DataFrame, row: Mapping[str, float]) -> pl.DataFrame:
     """A row written by hand; what it leaves out is as in the middle of the test rows, by the median."""
-    middle = table.drop(ID).median().with_columns(pl.lit("by hand").alias(ID))
+    middle = table.drop(ID).median().with_columns(pl.lit(BY_HAND).alias(ID))
     return middle.with_columns(pl.lit(float(value)).alias(name) for name, value in row.items())
 
 
@@ -123,10 +125,16 @@ def found(table: pl.DataFrame, scores: Scores, right: np.ndarray) -> Behaviour:
         "share": float(right.mean()),
         "moved": float((after - before).mean()),
         "examples": [
-            {"id": table[ID][row], "before": float(before[row]), "after": float(after[row])}
+            {**who(table[ID][row]), "before": float(before[row]), "after": float(after[row])}
             for row in np.flatnonzero(~right)[:EXAMPLES].tolist()
         ],
     }
+
+
+def who(identifier: Any) -> dict[str, Any]:
+    """A row's identifier, as it may be written; a row written by hand is nobody's."""
+    known = {ID: identifier} if identifier == BY_HAND else shown({ID: identifier})
+    return {"id": known[ID]} if ID in known else {}
 
 
 def relied(scorer: Model, table: pl.DataFrame, inputs: list[str]) -> Iterator[Behaviour]:

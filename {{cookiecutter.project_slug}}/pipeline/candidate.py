@@ -22,6 +22,7 @@ from pipeline.evaluate import BASELINES, MODEL
 from pipeline.ingest import TRANSACTIONS, first_line, replacing
 from pipeline.model import MANIFEST
 from pipeline.params import BadInput, run_stage
+from pipeline.personal import named
 from pipeline.rows import FEATURES
 from pipeline.schema import ENTITY, ID, LABEL, TIME
 
@@ -119,8 +120,8 @@ def joined(features: pl.DataFrame, source: pl.DataFrame, span: tuple[date, date]
     ):
         if len(wrong):
             raise BadInput(
-                f"{FEATURES}: {len(wrong):,} rows {problem}, the first with {ID} {wrong[ID][0]}; each has to be there "
-                "once: no row may be left out of its own exam"
+                f"{FEATURES}: {len(wrong):,} rows {problem}, the first with {named(ID, wrong[ID][0])}; each has to be "
+                "there once: no row may be left out of its own exam"
             )
     return asked.join(features.drop(IDENTITY, strict=False), on=ID, how="left", maintain_order="left")
 
@@ -134,7 +135,7 @@ def check_baselines(scores: pl.DataFrame, tested: pl.DataFrame) -> None:
             raise BadInput(f"{BASELINES}: {name!r} is no column of a baseline's scores; make it with `make model`")
     lost = tested.select(ID).join(scores.drop_nulls().drop_nans(), on=ID, how="anti")
     if len(lost):
-        raise BadInput(f"{BASELINES}: {len(lost):,} test rows have no score, the first with {ID} {lost[ID][0]}")
+        raise BadInput(f"{BASELINES}: {len(lost):,} test rows have no score, the first with {named(ID, lost[ID][0])}")
 
 
 def read(path: Path) -> pl.DataFrame:

@@ -17,6 +17,7 @@ from pipeline import evaluate, model, params, rows
 from pipeline.evaluate import MODEL, Judged
 from pipeline.model import BadModel, Model
 from pipeline.params import BadInput, run_stage
+from pipeline.personal import shown
 from pipeline.schema import ID, TIME
 
 PRODUCTION = Path("build/production")
@@ -68,7 +69,8 @@ def seen(table: pl.DataFrame, trained: np.ndarray, days: tuple[date, date] | Non
     rows_seen = np.isin(rows.hashes(table), trained)
     if days:
         rows_seen |= table[TIME].dt.date().is_between(*days).to_numpy()
-    return {"rows": int(rows_seen.sum()), "examples": table.filter(rows_seen)[ID].head(EXAMPLES).to_list()}
+    first = table.filter(rows_seen).select(ID).head(EXAMPLES).to_dicts()
+    return {"rows": int(rows_seen.sum()), "examples": [value for row in first for value in shown(row).values()]}
 
 
 def champion() -> tuple[dict[str, Any], Model] | None:

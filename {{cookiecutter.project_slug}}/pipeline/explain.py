@@ -1,10 +1,11 @@
 """Why the model says what it says: which inputs it relies on, and the reasons for single scores. On the exported graph.
 
-Reports show this; nothing is judged by it. An explanation is of the model, not of the world.
+Reports and model cards show this, what policies/log.yaml calls personal hashed or left out; nothing is judged by it. An
+explanation is of the model, not of the world.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pipeline import evaluate, model, params, rows
 from pipeline.evaluate import MODEL, Judged
 from pipeline.model import Model
 from pipeline.params import run_stage
+from pipeline.personal import policy, shown
 from pipeline.schema import ID, LABEL
 
 EXPLANATIONS = Path("reports/explanations.json")
@@ -64,18 +66,23 @@ def contributions(scorer: Model, table: Table, background: Table, draws: int, rn
 
 def reasons(table: pl.DataFrame, score: np.ndarray, added: np.ndarray, names: Sequence[str], most: int) -> list[dict]:
     """A row's score and label, and the `most` inputs that moved its score furthest, with their values."""
-    return [
-        {
-            "id": table[ID][row],
-            "label": int(table[LABEL][row]),
-            "score": float(score[row]),
-            "reasons": [
-                {"column": names[i], "value": float(table[names[i]][row]), "contribution": float(added[row, i])}
-                for i in np.argsort(-np.abs(added[row]), kind="stable")[:most]
-            ],
-        }
-        for row in range(len(table))
-    ]
+    found = []
+    for at, row in enumerate(table.iter_rows(named=True)):
+        known = shown(row)
+        furthest = np.argsort(-np.abs(added[at]), kind="stable")[:most]
+        found.append(
+            {key: known[name] for key, name in (("id", ID), ("label", LABEL)) if name in known}
+            | {"score": float(score[at]), "reasons": [reason(known, names[i], added[at, i]) for i in furthest]}
+        )
+    return found
+
+
+def reason(known: Mapping[str, Any], name: str, contribution: float) -> dict[str, Any]:
+    """What an input adds to a score, and its value where that may be written."""
+    said: dict[str, Any] = {"column": name}
+    if name in known:
+        said["value"] = known[name] if isinstance(known[name], str) else float(known[name])
+    return said | {"contribution": float(contribution)}
 
 
 def explain(scorer: Model, table: pl.DataFrame, knobs: dict[str, Any]) -> dict[str, Any]:
@@ -101,7 +108,9 @@ def main() -> None:
     days = params.days(knobs)
     table = rows.between(days.train[0], days.test[1])
     table = evaluate.judged(table, days.test, knobs["features"]["delay"], knobs["evaluate"]["known"])
-    said = explain(model.load(MODEL, threads=0), table, knobs["explain"])
+    scorer = model.load(MODEL, threads=0)
+    policy(scorer.inputs)  # a name that is none of theirs would hide nothing
+    said = explain(scorer, table, knobs["explain"])
     EXPLANATIONS.parent.mkdir(exist_ok=True)
     EXPLANATIONS.write_text(json.dumps(said, indent=2) + "\n")
     first = ", ".join(f"{name} {fall['value']:.3f}" for name, fall in list(said["importance"].items())[:3])

@@ -17,8 +17,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from difflib import get_close_matches
-from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -28,15 +26,15 @@ from uuid import uuid4
 
 import fsspec
 import polars as pl
-import yaml
 from fsspec.implementations.local import LocalFileSystem
 from prometheus_client import Counter
 
 from pipeline.params import BadInput, run_stage
+from pipeline.personal import HASH, OMIT, REQUEST, Policy, policy, pseudonym
 from pipeline.places import opened
 from pipeline.schema import ID, TIME, Column
 
-SCORE, MODEL, REQUEST, SCORED = "score", "model", "request_id", "scored_at"
+SCORE, MODEL, SCORED = "score", "model", "scored_at"
 ALWAYS: dict[str, pl.DataType] = {
     TIME: pl.Datetime("us"),
     SCORE: pl.Float64(),
@@ -47,8 +45,6 @@ ALWAYS: dict[str, pl.DataType] = {
 TYPES: dict[str, pl.DataType] = {"int64": pl.Int64(), "float64": pl.Float64()}
 
 ROOT = Path(__file__).absolute().parent.parent
-POLICY = ROOT / "policies" / "log.yaml"
-HASH, OMIT = "hash", "omit"
 
 SECONDS = 60.0  # between two writes, unless PREDICTION_LOG_SECONDS says another: what a crash loses at most
 PART = 20_000  # rows: so many are written at once, however early
@@ -59,54 +55,6 @@ PATIENCE = 120.0  # seconds of failing storage, after which rows are given up
 GOODBYE = 10.0  # seconds that a shutdown waits for storage
 
 logger = logging.getLogger(__name__)
-
-
-# --- the policy ---
-
-
-@dataclass(frozen=True)
-class Policy:
-    """policies/log.yaml, checked."""
-
-    personal: Mapping[str, str]  # column: HASH or OMIT
-    retention_days: int
-
-
-def policy(inputs: Sequence[Column] | None = None, path: Path = POLICY) -> Policy:
-    """The log's policy, read with nothing but YAML: the service has no JSON Schema.
-
-    Raises BadInput where it is malformed, and where it names a column that a log of `inputs` cannot hash or leave out.
-    """
-    try:
-        found = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise BadInput(f"{path}: cannot be read ({' '.join(str(error).split())}); restore it from git") from None
-    if not isinstance(found, dict) or set(found) != {"personal", "retention_days"}:
-        raise BadInput(f"{path}: has to hold `personal` and `retention_days`, and nothing else")
-    personal, retention = found["personal"], found["retention_days"]
-    if type(retention) is not int or retention < 1:
-        raise BadInput(f"{path}: retention_days is {retention!r}; write a whole number of days, 1 or more")
-    if not isinstance(personal, dict):
-        raise BadInput(f"{path}: personal is {personal!r}; write column: {HASH} or column: {OMIT}, or {{}} for none")
-    for name, how in personal.items():
-        if how not in (HASH, OMIT):
-            raise BadInput(f"{path}: personal.{name} is {how!r}; write {HASH} or {OMIT}")
-        known = [ID, REQUEST, *(column.name for column in inputs or ())]
-        if inputs is not None and name not in known:
-            near = get_close_matches(str(name), known, n=1, cutoff=0)[0]
-            raise BadInput(
-                f"{path}: personal.{name} is no column that can be hashed or left out; did you mean `{near}`?"
-            )
-    return Policy(personal, retention)
-
-
-def pseudonym(column: pl.Series) -> pl.Series:
-    """The column as `hash` writes it: 32 hex digits of each value's SHA-256, so that hashed columns still join.
-
-    Whoever knows the values that there may be can hash them all: this is a pseudonym, and does not make anonymous.
-    """
-    hashed = [None if value is None else sha256(str(value).encode()).hexdigest()[:32] for value in column]
-    return pl.Series(column.name, hashed, pl.String)
 
 
 # --- where it lies ---
@@ -341,8 +289,9 @@ def period() -> float:
 
 def parts(table: pl.DataFrame, model: str, rules: Policy) -> Iterator[tuple[str, pl.DataFrame]]:
     """The rows of each day, as the policy lets them be kept, with a name that no other part has."""
-    hashed = [pseudonym(table[name]) for name, how in rules.personal.items() if how == HASH]
-    omitted = [name for name, how in rules.personal.items() if how == OMIT]
+    ours = {name: how for name, how in rules.personal.items() if name in table.columns}
+    hashed = [pseudonym(table[name]) for name, how in ours.items() if how == HASH]
+    omitted = [name for name, how in ours.items() if how == OMIT]
     table = table.with_columns(*hashed, pl.lit(model).alias(MODEL)).drop(omitted)
     for (day,), rows in table.group_by(pl.col(TIME).dt.date().alias("day"), maintain_order=True):
         yield f"{day}/{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex}.parquet", rows

@@ -221,15 +221,22 @@ def explained(part: Part) -> dict[str, Any]:
     return {
         kind: [
             {
-                "id": row["id"],
-                "label": row["label"],
+                "id": row.get("id", "–"),
+                "label": row.get("label", "–"),
                 "score": number(row["score"]),
-                "reasons": [f"{why['column']} {why['value']:,g}: {why['contribution']:+.3f}" for why in row["reasons"]],
+                "reasons": [reason(why) for why in row["reasons"]],
             }
             for row in part.get(kind, ())
         ]
         for kind in ("suspicious", "wrong")
     }
+
+
+def reason(why: Part) -> str:
+    """An input, its value or pseudonym where it may be shown, and what it adds to a score."""
+    value = why.get("value", "")
+    shown = value if isinstance(value, str) else f"{value:,g}"
+    return f"{why['column']} {shown}".rstrip() + f": {why['contribution']:+.3f}"
 
 
 def ordered(names: Iterable[str]) -> list[str]:

@@ -29,6 +29,7 @@ from pipeline import model, rows, schema
 from pipeline.bento import BENTO
 from pipeline.ingest import first_line
 from pipeline.params import BadInput, days, load, run_stage
+from pipeline.personal import rules
 
 SERVICE = Path("reports/service.json")
 LOG = Path("build/probe.log")
@@ -162,7 +163,7 @@ def answers(port: int, served: model.Model, sample: Sequence[Row], scores: np.nd
     """Good rows get the scores of the model that was tested, with its digest."""
     status, answer = ask(port, "POST", "/predict", {"rows": sample})
     if status != 200 or set(answer) != {"predictions", "model"}:
-        yield f"{len(sample)} good rows got {status}: {str(answer)[:200]}"
+        yield f"{len(sample)} good rows got {status}: {quoted(answer)}"
         return
     got = [prediction.get("score") for prediction in answer["predictions"]]
     if [prediction.get(schema.ID) for prediction in answer["predictions"]] != [row[schema.ID] for row in sample]:
@@ -171,6 +172,11 @@ def answers(port: int, served: model.Model, sample: Sequence[Row], scores: np.nd
         yield "the service's scores are not those of the model that was tested"
     if answer["model"] != served.digest:
         yield f"the service answers for {answer['model']}, tested was {served.digest}"
+
+
+def quoted(answer: object) -> str:
+    """What was answered; not where it may quote a row with personal columns."""
+    return "an answer that is not shown, as policies/log.yaml has personal columns" if rules() else str(answer)[:200]
 
 
 def refuses(port: int, served: model.Model, sample: Sequence[Row], scores: np.ndarray) -> Iterator[str]:
@@ -187,7 +193,7 @@ def refuses(port: int, served: model.Model, sample: Sequence[Row], scores: np.nd
         for word, row in bad.items():
             status, answer = ask(port, "POST", "/predict", {"rows": [row]})
             if status not in (400, 422) or column.name not in json.dumps(answer):
-                yield f"{column.name} {word} got {status}: {str(answer)[:200]}"
+                yield f"{column.name} {word} got {status}: {quoted(answer)}"
 
 
 def operates(port: int, served: model.Model, sample: Sequence[Row], scores: np.ndarray) -> Iterator[str]:

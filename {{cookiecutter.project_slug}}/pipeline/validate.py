@@ -14,7 +14,8 @@ import polars as pl
 
 from pipeline.ingest import SIMULATE, TRANSACTIONS, first_line, replacing, source_of
 from pipeline.params import BadInput, Days, days, load, run_stage
-from pipeline.schema import ID, LABEL, SOURCE, TIME, Column
+from pipeline.personal import policy, shown
+from pipeline.schema import ID, LABEL, SOURCE, TIME, Column, feature_row
 
 VALIDATION = Path("reports/validation.json")
 EXAMPLES = 3
@@ -24,6 +25,7 @@ DTYPES = {"int64": pl.Int64(), "float64": pl.Float64(), "datetime": pl.Datetime(
 def main() -> None:
     """Write reports/validation.json. Raises BadInput where data/transactions.parquet cannot be read."""
     params = load()
+    policy(feature_row(params["features"]["windows"]))  # a name that is no column would hide nothing
     source, snapshot = source_of(params), params["data"].get("snapshot")
     try:
         found = measure(pl.scan_parquet(TRANSACTIONS), SOURCE, days(params))
@@ -105,7 +107,7 @@ def examples(faulty: pl.LazyFrame, name: str) -> list[dict[str, Any]]:
     """Identifier and value of the first faulty rows."""
     keys = [key for key in dict.fromkeys((ID, name)) if key in faulty.collect_schema()]
     rows = collect(faulty.select(keys).head(EXAMPLES)).to_dicts()
-    return [{key: jsonable(value) for key, value in row.items()} for row in rows]
+    return [{key: jsonable(value) for key, value in shown(row).items()} for row in rows]
 
 
 def jsonable(value: Any) -> Any:
@@ -118,7 +120,8 @@ def duplicates(table: pl.LazyFrame) -> dict[str, Any]:
     identifiers = pl.col(ID).sort()
     rows = collect(table.select((identifiers == identifiers.shift()).sum())).item()
     repeated = table.drop_nulls(ID).group_by(ID).agg(pl.len().alias("rows")).filter(pl.col("rows") > 1)
-    return {"rows": rows, "examples": collect(repeated.bottom_k(EXAMPLES, by=ID)).to_dicts() if rows else []}
+    first = collect(repeated.bottom_k(EXAMPLES, by=ID)).to_dicts() if rows else []
+    return {"rows": rows, "examples": [shown(each) for each in first]}
 
 
 def by_day(table: pl.LazyFrame, window: Days) -> dict[str, Any]:

@@ -39,7 +39,9 @@ def judge_cases(measured: Measured, policy: Bars) -> Iterator[Violation]:
                 value=f"so on {percent(tried['share'])} of the rows",
                 bar=f"at least {percent(case['share'])}: {words(kind, case)}",
                 rows=tried["rows"],
-                examples=tuple(f"{row['id']}: {row['before']:.3g} to {row['after']:.3g}" for row in tried["examples"]),
+                examples=tuple(
+                    f"{row.get('id', 'a row')}: {row['before']:.3g} to {row['after']:.3g}" for row in tried["examples"]
+                ),
                 next=ADVICE[kind],
             )
         sign = -1 if case.get("score") == "falls" else 1

@@ -51,7 +51,9 @@ def judge_rows(measured: Measured, policy: Bars) -> Iterator[Violation]:
             value=f"{duplicates['rows']:,} rows ({percent(duplicates['rows'] / rows)}) repeat an identifier",
             bar=f"at most {percent(policy['duplicates'])} of the rows",
             rows=duplicates["rows"],
-            examples=tuple(f"{ID} {example[ID]} in {example['rows']} rows" for example in duplicates["examples"]),
+            examples=tuple(
+                f"{ID} {example.get(ID, 'not shown')} in {example['rows']} rows" for example in duplicates["examples"]
+            ),
             next="find the delivery that was loaded twice, and remove the repeated rows from the source",
         )
 
@@ -80,7 +82,7 @@ def judge_values(measured: Measured, policy: Bars) -> Iterator[Violation]:
                     bar=f"at most {percent(most)}{range_of(found)}",
                     rows=found["rows"],
                     examples=tuple(
-                        ", ".join(f"{key} {value}" for key, value in example.items()) for example in found["examples"]
+                        ", ".join(f"{key} {value}" for key, value in row.items()) for row in found["examples"] if row
                     ),
                     next=f"correct these rows in the source; if they are right, {LOOSEN[fault]}",
                 )
