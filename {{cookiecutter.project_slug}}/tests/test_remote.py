@@ -3,6 +3,7 @@
 How it trains is nothing to DVC: two stages have stand-ins that follow from the same knobs, and need no torch.
 """
 
+import json
 import os
 import shutil
 import stat
@@ -51,7 +52,6 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "PATH", os.pathsep.join([str(python.parent), str(Path(sys.executable).parent), os.environ["PATH"]])
         )
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-        patch.setenv("PYTHONPATH", str(ROOT))  # the stand-ins' tests.tables; a repository's own `pipeline` comes first
         yield runs
 
 
@@ -60,17 +60,10 @@ STANDINS = {
     "train": """
 from pathlib import Path
 
-import polars as pl
+from pipeline import params
 
-from pipeline import params, rows
-
-knobs = params.load()
-for folder in ("build", "reports"):
-    Path(folder).mkdir(exist_ok=True)
-Path("build/network.safetensors").write_text(str(knobs["train"]["seed"]))
-Path("reports/training.json").write_text("{}")
-table = rows.between(*params.days(knobs).train)
-pl.DataFrame({"hash": rows.hashes(table)}).write_parquet("reports/trained.parquet")
+Path("build").mkdir(exist_ok=True)
+Path("build/network.safetensors").write_text(str(params.load()["train"]["seed"]))
 """,
     "export": """
 from pathlib import Path
@@ -80,6 +73,7 @@ from tests.tables import write_model
 
 inputs = schema.feature_row(params.load()["features"]["windows"])
 write_model(Path("model"), inputs, 220 + float(Path("build/network.safetensors").read_text()))
+Path("reports/training.json").write_text("{}")
 """,
 }
 
@@ -91,7 +85,10 @@ def trained(machine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "pipeline", repository / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
     for stage, code in STANDINS.items():
         (repository / "pipeline" / f"{stage}.py").write_text(code)
-    for name in ("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore", "policies/log.yaml"):
+    for name in (
+        *("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore", "policies/log.yaml"),
+        *("Makefile", "environment.mk", "tests/tables.py"),
+    ):
         (repository / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, repository / name)
     blocks = params.load(ROOT / "params.yaml")
@@ -151,7 +148,7 @@ def restored(trained: Path, clone: Path, machine: Path) -> dict[str, str]:
 
 def test_the_stages_of_the_trained_repository_ran(trained: Path, machine: Path) -> None:
     """Otherwise that none ran in a clone would say nothing."""
-    stages = set(yaml.safe_load((trained / "dvc.yaml").read_text())["stages"]) - {"probe"}
+    stages = set(yaml.safe_load((trained / "dvc.yaml").read_text())["stages"]) - {"bento"}
     assert sorted(machine.read_text().split("\n")[:-1]) == sorted(f"-m pipeline.{stage}" for stage in stages)
 
 
@@ -184,6 +181,53 @@ def test_another_knob_trains_again(trained: Path, machine: Path, tmp_path: Path)
     assert ran[:2] == ["-m pipeline.train", "-m pipeline.export"]
     assert sorted(ran[2:]) == [f"-m pipeline.{stage}" for stage in ("evaluate", "explain", "reference")]
     assert digests(clone)["model/manifest.json"] != digests(trained)["model/manifest.json"]
+
+
+def make_model(repository: Path, machine: Path, fitted: Path) -> dict[str, Any]:
+    """`make model` with what was handed over; what is said of it, with the stages that ran."""
+    machine.unlink(missing_ok=True)
+    run(repository, "make", "--old-file=setup", "model", f"FITTED={fitted}", f"VENV={machine.parent}", "CI=true")
+    ran = machine.read_text().split("\n")[:-1]
+    said = json.loads((repository / "reports/fitted.json").read_text())
+    return said | {"ran": [command.removeprefix("-m pipeline.") for command in ran]}
+
+
+def test_a_network_that_was_handed_over_is_taken_where_it_agrees_and_else_trained(
+    trained: Path, machine: Path, tmp_path: Path
+) -> None:
+    clone, fitted, made = tmp_path / "clone", tmp_path / "what was fitted", digests(trained)
+    run(trained, "git", "clone", "--quiet", str(trained), str(clone))
+    run(trained, "python", "-m", "pipeline.fitted", "hand-over", str(fitted))
+    shutil.copytree(trained / ".dvc/cache/files", clone / ".dvc/cache/files")
+    lock = yaml.safe_load((trained / "dvc.lock").read_text())
+    kept = {stage: lock["stages"][stage] for stage in ("ingest", "validate", "features", "baselines")}
+    (clone / "dvc.lock").write_text(yaml.safe_dump(lock | {"stages": kept}))
+    run(clone, "dvc", "checkout", "--quiet", "--allow-missing")
+    said = make_model(clone, machine, fitted)
+    stages = [stage for stage in said["ran"] if not stage.startswith("fitted")]
+    assert said["taken"] and sorted(stages) == ["evaluate", "explain", "export", "reference"]
+    assert digests(clone).items() >= made.items()
+
+    (fitted / "network.safetensors").write_text("7")  # suspects other amounts than its scores say
+    said = make_model(clone, machine, fitted)
+    assert not said["taken"] and "a score differs by" in said["why"] and said["ran"].count("train") == 1
+    assert digests(clone)["model/manifest.json"] == made["model/manifest.json"]
+    (clone / "dvc.lock").unlink()
+    run(clone, "dvc", "repro", "--quiet", "export")
+    assert digests(clone)["model/manifest.json"] == made["model/manifest.json"], "the run-cache believed it"
+
+    (fitted / "network.safetensors").write_text("no number")
+    said = make_model(clone, machine, fitted)
+    assert not said["taken"] and "could not be made" in said["why"] and said["ran"].count("train") == 1
+    assert digests(clone)["model/manifest.json"] == made["model/manifest.json"]
+
+
+def test_ci_takes_no_result_from_the_remote_and_a_laptop_does(trained: Path, tmp_path: Path) -> None:
+    run(trained, "dvc", "remote", "add", "--force", "--default", "storage", str(tmp_path / "a remote"))
+    dry = ["make", "--dry-run", "--old-file=setup", "model"]
+    for ci, pulls in (("", True), ("true", False)):
+        done = subprocess.run(dry, cwd=trained, env=os.environ | {"CI": ci}, capture_output=True, text=True)
+        assert ("dvc repro --pull" in done.stdout) is pulls
 
 
 def test_a_bucket_is_a_source(trained: Path, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,148 @@
+"""The fitted network of another run, taken instead of training where all that is measured of it agrees with that run.
+
+    python -m pipeline.fitted hand-over FOLDER    there: the network, its metrics and its scores, without identifiers
+    python -m pipeline.fitted take FOLDER         here: puts the network in place
+    python -m pipeline.fitted check FOLDER        here: once it was measured, whether that agrees
+    python -m pipeline.fitted none                here: says that nothing was handed over
+
+`make model FITTED=FOLDER` does all of it, and trains where something is wrong. What became of it is in
+reports/fitted.json. Nothing in the folder can stop a run: what cannot be read disagrees.
+"""
+
+import argparse
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from pipeline.candidate import plain_files
+from pipeline.evaluate import METRICS, PREDICTIONS
+from pipeline.ingest import first_line, replacing
+from pipeline.params import BadInput, run_stage
+from pipeline.schema import ID
+
+NETWORK = Path("build/network.safetensors")
+FITTED = Path("reports/fitted.json")
+SCORES = "scores.parquet"
+NAMES = {NETWORK.name, METRICS.name, SCORES}
+LARGEST = 100_000_000  # bytes of each
+TOLERANCE = 1e-5  # between scores; what rounds elsewhere otherwise moves them by less
+
+
+def hand_over(folder: Path) -> None:
+    """Write the three files into the folder, in the place of what was there. Raises BadInput where one is not made."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        for path in (NETWORK, METRICS):
+            shutil.copyfile(path, folder / path.name)
+        pl.DataFrame({"score": our_scores()}).write_parquet(folder / SCORES)
+    except FileNotFoundError as error:
+        raise BadInput(f"{error.filename} is not there to be handed over; make it with `make model`") from None
+    print(f"{folder}: {', '.join(sorted(NAMES))}")
+
+
+def our_scores() -> np.ndarray:
+    """The model's scores of the judged rows, by their identifier; float64 [rows]."""
+    return pl.read_parquet(PREDICTIONS).sort(ID)["model"].cast(pl.Float64).to_numpy()
+
+
+def take(folder: Path) -> None:
+    """Put the network in place. Raises BadInput where the folder is not what was handed over."""
+    found = {str(path) for path in plain_files(folder)}
+    if strange := found ^ NAMES:
+        wrong = "is no part of it" if min(strange) in found else "is missing"
+        raise BadInput(f"{folder} is nothing that was handed over: {min(strange)} {wrong}")
+    for name in sorted(NAMES):
+        if (size := (folder / name).stat().st_size) > LARGEST:
+            raise BadInput(f"{folder / name} has {size:,} bytes; at most {LARGEST:,} are taken")
+    content, expected = (folder / NETWORK.name).read_bytes(), os.environ.get("FITTED_SHA256")
+    if expected and sha256(content).hexdigest() != expected.lower():
+        raise BadInput(f"{folder / NETWORK.name} has another sha256 than FITTED_SHA256 says")
+    with replacing(NETWORK) as temporary:
+        temporary.write_bytes(content)
+    print(f"{NETWORK}: taken from {folder}")
+
+
+def check(folder: Path) -> None:
+    """Raises BadInput where what was reported of the network disagrees with what was measured here, or is unreadable.
+
+    Of latency nothing is said: it is the machine's.
+    """
+    ours, scores = json.loads(METRICS.read_text())["metrics"], our_scores()
+    try:
+        said = disagreement(ours, json.loads((folder / METRICS.name).read_text())["metrics"])
+        said = said or differing(scores, folder / SCORES)
+    except (Exception, pl.exceptions.PanicException) as error:  # a hostile file fails in its own way
+        said = f"what was reported cannot be read ({type(error).__name__}: {first_line(error)[:200]})"
+    if said:
+        raise BadInput(f"{folder} disagrees with what was measured here: {said}")
+
+
+def disagreement(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """The first metric whose reported value lies outside of ours' interval, the bootstrap's error; '' for none.
+
+    The interval reaches to the value itself: a metric's resamples may all lie above it, as those of an error do.
+    """
+    if lost := sorted(ours.keys() - theirs.keys()):
+        return f"{lost[0]} was not reported"
+    if more := theirs.keys() - ours.keys():
+        return f"{len(more)} metrics were reported that are not measured here"
+    for name, metric in ours.items():
+        low, high = min(metric["low"], metric["value"]), max(metric["high"], metric["value"])
+        value = float(theirs[name]["value"])
+        if not low - TOLERANCE <= value <= high + TOLERANCE:  # NaN too
+            return f"{name} was reported as {value:.4g}, and is {metric['value']:.4g} ({low:.4g} to {high:.4g})"
+    return ""
+
+
+def differing(ours: np.ndarray, path: Path) -> str:
+    """By how much the scores of a file differ from ours; '' where they agree."""
+    columns, rows = dict(pl.read_parquet_schema(path)), pl.scan_parquet(path).select(pl.len()).collect().item()
+    if columns != {"score": pl.Float64()}:
+        return f"{SCORES} holds more or other than one column `score` of floats"
+    if rows != len(ours):
+        return f"{rows:,} rows were scored, and {len(ours):,} are here"
+    gap = np.abs(pl.read_parquet(path)["score"].to_numpy() - ours)
+    if not gap.max() <= TOLERANCE:  # NaN too
+        return f"a score differs by {gap.max():.2g}, and at most {TOLERANCE:g} is allowed"
+    return ""
+
+
+def note(taken: bool, why: str) -> None:
+    """Write down what became of the network, for the release to say."""
+    FITTED.parent.mkdir(exist_ok=True)
+    FITTED.write_text(json.dumps({"taken": taken, "why": why}) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m pipeline.fitted", description="The fitted network of another run.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("hand-over", "take", "check"):
+        commands.add_parser(name).add_argument("folder", type=Path)
+    commands.add_parser("none")
+    asked = parser.parse_args()
+    if asked.command == "hand-over":
+        return hand_over(asked.folder)
+    if asked.command == "none":
+        return note(False, "nothing was handed over")
+    try:
+        if asked.command == "take":
+            take(asked.folder)
+            note(False, "what follows from the network that was handed over could not be made")  # until it is checked
+        else:
+            check(asked.folder)
+            note(True, "its metrics and scores agree with those that were reported")
+    except BadInput as error:
+        note(False, str(error))
+        raise
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,159 @@
+"""The network of another run is taken where all that was reported of it is what is measured here."""
+
+import json
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pipeline import fitted
+from pipeline.params import BadInput
+from pipeline.schema import ID
+
+METRICS = {
+    "roc_auc": {"value": 0.9, "low": 0.88, "high": 0.93},
+    "calibration_error": {"value": 0.01, "low": 0.012, "high": 0.02},  # of which each resample has more
+}
+
+
+@pytest.fixture
+def handed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What a run handed over, in a folder; the working directory is where the same was measured."""
+    monkeypatch.chdir(tmp_path)
+    for path in (fitted.NETWORK, fitted.PREDICTIONS):
+        path.parent.mkdir()
+    fitted.NETWORK.write_bytes(b"the weights")
+    fitted.METRICS.write_text(json.dumps({"metrics": METRICS, "model": {"digest": "sha256:0"}}))
+    scores = pl.DataFrame({ID: [3, 1, 2], "label": [0, 1, 0], "model": [0.3, 0.1, 0.2], "random_forest": [0.0] * 3})
+    scores.write_parquet(fitted.PREDICTIONS)
+    fitted.hand_over(Path("fitted"))
+    fitted.NETWORK.unlink()
+    return Path("fitted")
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *command: str) -> dict[str, Any]:
+    """What the command leaves in reports/fitted.json."""
+    monkeypatch.setattr("sys.argv", ["fitted", *command])
+    fitted.main()
+    return json.loads(fitted.FITTED.read_text())
+
+
+def test_scores_travel_without_identifiers_by_their_order(handed: Path) -> None:
+    assert sorted(path.name for path in handed.iterdir()) == sorted(fitted.NAMES)
+    table = pl.read_parquet(handed / "scores.parquet")
+    assert table.to_dict(as_series=False) == {"score": [0.1, 0.2, 0.3]} and table.schema == {"score": pl.Float64()}
+
+
+def test_what_agrees_is_taken(handed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FITTED_SHA256", sha256(b"the weights").hexdigest().upper())
+    assert not run(monkeypatch, "take", "fitted")["taken"]  # not yet
+    assert fitted.NETWORK.read_bytes() == b"the weights"
+    assert run(monkeypatch, "check", "fitted")["taken"]
+    assert run(monkeypatch, "none") == {"taken": False, "why": "nothing was handed over"}
+
+
+def test_what_was_not_made_cannot_be_handed_over(handed: Path) -> None:
+    with pytest.raises(BadInput, match="build/network.safetensors is not there to be handed over"):
+        fitted.hand_over(Path("another"))
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "sentence"),
+    [
+        ("pipeline.py", Path.touch, "pipeline.py is no part of it"),
+        ("metrics.json", Path.unlink, "metrics.json is missing"),
+        ("more", lambda path: path.symlink_to("/etc"), "more is a link"),
+        ("more", Path.mkdir, None),
+        ("network.safetensors", lambda path: path.write_bytes(b"other weights"), "another sha256 than FITTED_SHA256"),
+        ("network.safetensors", lambda path: path.open("wb").truncate(10**8 + 1), "at most 100,000,000 are taken"),
+        ("scores.parquet", lambda path: path.open("wb").truncate(10**8 + 1), "at most 100,000,000 are taken"),
+    ],
+)
+def test_anything_else_is_refused(
+    handed: Path, monkeypatch: pytest.MonkeyPatch, name: str, make: Callable[[Path], Any], sentence: str | None
+) -> None:
+    monkeypatch.setenv("FITTED_SHA256", sha256(b"the weights").hexdigest())
+    make(handed / name)
+    if sentence is None:  # an empty folder holds nothing to be refused
+        return fitted.take(handed)
+    with pytest.raises(BadInput, match=sentence):
+        run(monkeypatch, "take", "fitted")
+    assert not fitted.NETWORK.exists()
+    said = json.loads(fitted.FITTED.read_text())
+    assert not said["taken"] and sentence.split()[0] in said["why"]
+
+
+def reported(**values: Any) -> str:
+    """metrics.json, with these values of metrics."""
+    return json.dumps({"metrics": {name: {"value": value} for name, value in values.items()}})
+
+
+GOOD = {"roc_auc": 0.9, "calibration_error": 0.01}
+
+
+@pytest.mark.parametrize("values", [{}, {"roc_auc": 0.88}, {"roc_auc": 0.93}, {"calibration_error": 0.02}], ids=str)
+def test_a_metric_within_the_bootstraps_error_agrees(handed: Path, values: dict[str, float]) -> None:
+    (handed / "metrics.json").write_text(reported(**GOOD | values))
+    fitted.check(handed)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (reported(**GOOD | {"roc_auc": 0.95}), r"roc_auc was reported as 0.95, and is 0.9 \(0.88 to 0.93\)"),
+        (reported(**GOOD | {"calibration_error": 0.005}), "calibration_error was reported as 0.005, and is 0.01"),
+        (reported(**GOOD | {"roc_auc": float("nan")}), "roc_auc was reported as nan"),
+        (reported(roc_auc=0.9), "calibration_error was not reported"),
+        (reported(**GOOD | {"<script>": 1}), "1 metrics were reported that are not measured here"),
+        (reported(**GOOD | {"roc_auc": None}), "cannot be read"),
+        (reported(**GOOD | {"roc_auc": []}), "cannot be read"),
+        ("[]", "cannot be read"),
+        ("{", "cannot be read"),
+        ("[" * 200_000, "cannot be read"),
+        ('{"metrics": {"roc_auc": 3}}', "was not reported|cannot be read"),
+        ("\0", "cannot be read"),
+    ],
+)
+def test_other_metrics_disagree(handed: Path, text: str, sentence: str) -> None:
+    (handed / "metrics.json").write_text(text)
+    with pytest.raises(BadInput, match=f"^fitted disagrees with what was measured here: .*{sentence}"):
+        fitted.check(handed)
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        ({"score": [0.1, 0.2, 0.3 + 9e-6]}, ""),
+        ({"score": [0.1, 0.2, 0.3 + 2e-5]}, "a score differs by 2e-05, and at most 1e-05 is allowed"),
+        ({"score": [0.3, 0.2, 0.1]}, "a score differs by 0.2"),
+        ({"score": [0.1, 0.2, np.nan]}, "a score differs by nan"),
+        ({"score": [0.1, 0.2, None]}, "a score differs by nan"),
+        ({"score": [0.1, 0.2]}, "2 rows were scored, and 3 are here"),
+        ({"score": []}, "holds more or other|0 rows were scored"),
+        ({"score": ["0.1", "0.2", "0.3"]}, "holds more or other than one column `score`"),
+        ({"score": [0.1, 0.2, 0.3], ID: [1, 2, 3]}, "holds more or other than one column `score`"),
+    ],
+)
+def test_other_scores_disagree(handed: Path, table: dict[str, list[Any]], sentence: str) -> None:
+    pl.DataFrame(table).write_parquet(handed / "scores.parquet")
+    if not sentence:
+        return fitted.check(handed)
+    with pytest.raises(BadInput, match=f"^fitted disagrees with what was measured here: .*{sentence}"):
+        fitted.check(handed)
+
+
+def test_a_damaged_file_disagrees_wherever_it_is_damaged(handed: Path) -> None:
+    whole = (handed / "scores.parquet").read_bytes()
+    for place in range(4, len(whole) - 8, 7):
+        (handed / "scores.parquet").write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            fitted.check(handed)
+        except BadInput as error:
+            assert "disagrees with what was measured here" in str(error)
+    (handed / "scores.parquet").write_bytes(whole[:-40])
+    with pytest.raises(BadInput, match="cannot be read"):
+        fitted.check(handed)
