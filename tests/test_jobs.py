@@ -35,9 +35,14 @@ JOBS = jobs()
 
 @pytest.fixture(scope="module")
 def trained(bake: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A copy of the bake whose pipeline has run, and what that printed."""
+    """A copy of the bake whose pipeline has run, and what that printed; what jobs hand over is there."""
     repository = shutil.copytree(bake, tmp_path_factory.mktemp("trained") / "a copy")
-    return repository, make("pipeline", repository)
+    printed = make("pipeline", repository) + make("service", repository)
+    for what in ("candidate", "fitted"):
+        python = str(baking.VENV / "bin" / "python")
+        done = run(python, "-m", f"pipeline.{what}", "hand-over", f"build/{what}", cwd=repository)
+        assert done.returncode == 0, done.stdout
+    return repository, printed
 
 
 def environment(bake: Path, venv: Path, locks: str) -> Mapping[str, str]:

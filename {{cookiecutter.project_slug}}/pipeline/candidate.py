@@ -20,7 +20,7 @@ from pipeline import params, rows
 from pipeline.bento import BENTO
 from pipeline.evaluate import BASELINES, MODEL
 from pipeline.ingest import TRANSACTIONS, first_line, replacing
-from pipeline.model import MANIFEST
+from pipeline.model import MANIFEST, BadModel, load
 from pipeline.params import BadInput, run_stage
 from pipeline.personal import named
 from pipeline.rows import FEATURES
@@ -94,21 +94,29 @@ def model_files(folder: Path) -> list[str]:
 def join() -> None:
     """Replace what the features say of who and when a row is, and of its label, by what the source says.
 
-    Raises BadInput where a row of the judged or the training days is missing, there twice, or not the source's: no row
-    may be left out of its own exam. The days between count too, as a fraud on them makes a card known.
+    So is every other column of the source, but those that the model asks for. Raises BadInput where one of these is the
+    label or the identifier, and where a row from the first training day to the last test day is missing, there twice,
+    or not the source's. The days between count too, as a fraud on them makes a card known.
     """
     days = params.days(params.load())
-    source = read(TRANSACTIONS).select(ID, *IDENTITY)
-    table = joined(read(FEATURES), source, (days.train[0], days.test[1]))
+    try:
+        inputs = {column.name for column in load(MODEL).inputs}
+    except BadModel as error:
+        raise BadInput(str(error)) from None
+    if told := inputs & {ID, LABEL}:
+        raise BadInput(f"{MODEL} asks for {min(told)}, which is not known or says nothing when a row is scored")
+    features, source = read(FEATURES), read(TRANSACTIONS)
+    theirs = sorted({*IDENTITY, *(set(source.columns) & set(features.columns) - inputs - {ID})})
+    table = joined(features, source.select(ID, *theirs), (days.train[0], days.test[1]))
     check_baselines(read(BASELINES), table.filter(pl.col(TIME).dt.date().is_between(*days.test)))
     with replacing(FEATURES) as temporary:
         table.write_parquet(temporary)
     rows.remember(table, days.train)
-    print(f"{FEATURES}: {', '.join(IDENTITY)} of {len(table):,} rows are the source's")
+    print(f"{FEATURES}: {', '.join(theirs)} of {len(table):,} rows are the source's")
 
 
 def joined(features: pl.DataFrame, source: pl.DataFrame, span: tuple[date, date]) -> pl.DataFrame:
-    """The features in the source's order, with the source's IDENTITY; every row of the span is there once."""
+    """The features in the source's order, with the source's columns; every row of the span is there once."""
     if features.schema.get(ID) != source.schema[ID]:
         found = features.schema.get(ID, "not there")
         raise BadInput(f"{FEATURES}: {ID} is {found}, and {source.schema[ID]} in {TRANSACTIONS}: the rows must keep it")
@@ -123,7 +131,7 @@ def joined(features: pl.DataFrame, source: pl.DataFrame, span: tuple[date, date]
                 f"{FEATURES}: {len(wrong):,} rows {problem}, the first with {named(ID, wrong[ID][0])}; each has to be "
                 "there once: no row may be left out of its own exam"
             )
-    return asked.join(features.drop(IDENTITY, strict=False), on=ID, how="left", maintain_order="left")
+    return asked.join(features.drop(set(source.columns) - {ID}, strict=False), on=ID, how="left", maintain_order="left")
 
 
 def check_baselines(scores: pl.DataFrame, tested: pl.DataFrame) -> None:

@@ -20,25 +20,36 @@ from tests.tables import FIRST, ROOT, UNTIL, feature_rows, knobs, workspace, wri
 FURTHER = Column("customer_age_days", "int64", 0, None, "A feature that only the candidate knows")
 
 
-@pytest.fixture
-def handed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What a checkout handed over; the working directory is another one, in which nothing was made."""
-    there = workspace(tmp_path / "there", data={"until": str(UNTIL), "source": str(source(tmp_path / "days"))})
-    monkeypatch.chdir(there)
-    table = feature_rows().with_columns(pl.lit(7).alias(FURTHER.name))
-    table.write_parquet(rows.FEATURES)
-    write_model(Path("model"), (*feature_row((1, 7, 30)), FURTHER))
-    Path("build").mkdir()
-    scored = table.filter(pl.col(TIME).dt.date().is_between(*params.days(params.load()).test))
-    scored.select(ID, random_forest=pl.col("tx_amount") / 1e5).write_parquet(candidate.BASELINES)
-    candidate.BENTO.write_bytes(b"the service")
-    candidate.hand_over(tmp_path / "candidate")
-    here = workspace(tmp_path / "here", train={"hidden": [4]})
-    shutil.rmtree(here / "data")
+@pytest.fixture(scope="module")
+def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what a checkout handed over, and with another one, `here`, in which nothing was made."""
+    folder = tmp_path_factory.mktemp("checkouts")
+    data = {"until": str(UNTIL), "source": str(source(folder / "days"))}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(workspace(folder / "there", data=data))
+        table = feature_rows().with_columns(pl.lit(7).alias(FURTHER.name))
+        table.write_parquet(rows.FEATURES)
+        write_model(Path("model"), (*feature_row((1, 7, 30)), FURTHER))
+        Path("build").mkdir()
+        scored = table.filter(pl.col(TIME).dt.date().is_between(*params.days(params.load()).test))
+        scored.select(ID, random_forest=pl.col("tx_amount") / 1e5).write_parquet(candidate.BASELINES)
+        candidate.BENTO.write_bytes(b"the service")
+        candidate.hand_over(folder / "candidate")
+    here = workspace(folder / "here", train={"hidden": [4]})
+    for name in ("data", "pipeline"):
+        shutil.rmtree(here / name)
     for name in ("behaviour.yaml", "schemas/behaviour.schema.json"):
         (here / "policies" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "policies" / name, here / "policies" / name)
-    monkeypatch.chdir(here)
+    return folder
+
+
+@pytest.fixture
+def handed(checkouts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What a checkout handed over; the working directory is another one, in which nothing was made."""
+    for name in ("candidate", "here"):
+        shutil.copytree(checkouts / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path / "here")
     return tmp_path / "candidate"
 
 
@@ -215,6 +226,27 @@ def test_baselines_score_each_row_and_stand_in_for_nothing(
 ) -> None:
     change(candidate.BASELINES, how)
     with pytest.raises(BadInput, match=f"build/baselines.parquet: .*{sentence}"):
+        candidate.join()
+
+
+@pytest.mark.usefixtures("taken")
+def test_a_column_of_the_source_is_the_sources_where_the_model_does_not_ask_for_it() -> None:
+    """So that no group of people is another one."""
+    change(rows.FEATURES, lambda table: table.with_columns(terminal_id=pl.lit("7"), tx_amount=pl.col("tx_amount") / 2))
+    write_model(Path("model"), (*feature_row((1, 7, 30)), Column("customer_id", "int64", 0, None, "")))
+    change(rows.FEATURES, lambda table: table.with_columns(customer_id=pl.int_range(pl.len())))  # who it is, always
+    before = pl.read_parquet(rows.FEATURES)["tx_amount"].sum()
+    candidate.join()
+    table = pl.read_parquet(rows.FEATURES)
+    assert set(table["terminal_id"]) == {1} and table["customer_id"].n_unique() == 150
+    assert table["tx_amount"].sum() == pytest.approx(before)
+
+
+@pytest.mark.usefixtures("taken")
+@pytest.mark.parametrize("name", [ID, LABEL])
+def test_a_model_that_asks_for_what_nobody_knows_is_refused(name: str) -> None:
+    write_model(Path("model"), (*feature_row((1, 7, 30)), Column(name, "int64", 0, 1, "")))
+    with pytest.raises(BadInput, match=f"model asks for {name}, which is not known"):
         candidate.join()
 
 
