@@ -52,7 +52,7 @@ def report(facts_folder: Path) -> None:
 
     It runs on the base's tree: what the change's own judges said is shown, and is not all that counts.
     """
-    from gitops import bars, facts, pulls
+    from gitops import bars, facts, kustomization, pulls
     from gitops import report as pages
 
     here, started = pulls.repository(), event()
@@ -61,9 +61,10 @@ def report(facts_folder: Path) -> None:
     ours = {}
     if told["jobs"]["plan"] == "success":
         before = pulls.parent(here, head) if "pull_request" in started else event_base(started)
-        found = content.kind(pulls.files(here, before), pulls.files(here, head))
+        trees = pulls.files(here, before), pulls.files(here, head)
         names = [content.problem(pulls.text_of(here, commit, content.SCHEMA)) for commit in (before, head)]
-        ours = bars.plan(told, found, names, foreign_base(here, started))
+        ours = bars.plan(told, content.kind(*trees), names, foreign_base(here, started))
+        ours |= kustomization.judge(*trees, lambda path: pulls.text_of(here, head, path))
         told["gates"] |= ours
         told["problem"] = names if len(set(names)) > 1 else None
     if told["kind"] == "model":

@@ -5,9 +5,9 @@ Nothing in deploy/production refers to another folder: what runs is what the pro
 
 import json
 import re
-import sys
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 import yaml
 
@@ -33,27 +33,56 @@ NO_IMAGE = "# No image was pushed, because platform.yaml names no container_regi
 Json = dict[str, Any]
 
 
+class Refused(SystemExit):
+    """What deploy/base has that is not known to be safe: a process that does not heed it ends with the sentence."""
+
+    def __init__(self, name: str, found: str, todo: str) -> None:
+        """The name of the file, what is wrong there, and what to do."""
+        file = BASE + name
+        super().__init__(f"{file!r:.200}: {found}; {todo}")
+        bar = "plain manifests that run the image under test alone"
+        self.violation = {"rule": "deploy", "file": file, "value": found, "bar": bar, "next": todo}
+
+
 def base(revision: str = "HEAD") -> dict[str, str]:
-    """The texts of deploy/base at a revision, by the name of their file. Exits where one is no plain file of text."""
-    found = {
-        path.removeprefix(BASE): mode for path, (mode, _) in content.tree(revision).items() if path.startswith(BASE)
-    }
-    texts = {}
-    for name, mode in found.items():
+    """The texts of deploy/base at a revision, by the name of their file. Raises Refused."""
+    return texts(content.tree(revision), partial(content.text, revision))
+
+
+def texts(tree: content.Tree, read: Callable[[str], str | None]) -> dict[str, str]:
+    """The texts of deploy/base in a tree whose files can be read. Raises Refused where one is no plain file of text."""
+    found = {}
+    for path, (mode, _) in tree.items():
+        if not path.startswith(BASE):
+            continue
+        name = path.removeprefix(BASE)
         if mode != content.FILE:
-            refuse(name, "it is a link, a program or a submodule", "put a plain file there")
+            raise Refused(name, "it is a link, a program or a submodule", "put a plain file there")
         try:
-            texts[name] = content.text(revision, BASE + name)
+            found[name] = read(path) or ""
         except UnicodeDecodeError:
-            refuse(name, "it is not UTF-8", "save it as UTF-8, or remove it")
-    return texts
+            raise Refused(name, "it is not UTF-8", "save it as UTF-8, or remove it") from None
+    return found
+
+
+def judge(before: content.Tree, after: content.Tree, read: Callable[[str], str | None]) -> dict[str, Any]:
+    """A gate of the report, where deploy/base changes from one tree to another whose files can be read; else none."""
+    ours = [{path: file for path, file in tree.items() if path.startswith(BASE)} for tree in (before, after)]
+    if ours[0] == ours[1]:
+        return {}
+    violations = []
+    try:
+        files({"model": "", "key": "", "image": None}, texts(after, read))
+    except Refused as refused:
+        violations.append(refused.violation)
+    return {"deploy": {"violations": violations, "not_judged": []}}
 
 
 def files(manifest: Mapping[str, Any], base: Mapping[str, str]) -> dict[str, str]:
     """Every file of deploy/production that an agent applies, by its name: a pure function of the manifest and `base`.
 
-    The pods carry the model's digest, so that another model is a rollout, whatever image it comes in. Exits where
-    `base` has anything that is not known to be safe, with a sentence that says what.
+    The pods carry the model's digest, so that another model is a rollout, whatever image it comes in. Raises Refused
+    where `base` has anything that is not known to be safe.
     """
     asked = listed(base)
     whole = {
@@ -71,26 +100,30 @@ def files(manifest: Mapping[str, Any], base: Mapping[str, str]) -> dict[str, str
 def listed(base: Mapping[str, str]) -> Json:
     """The kustomization of deploy/base: a list of local files, and a namespace where there is one."""
     if LIST not in base:
-        refuse(LIST, "it is missing", "add it, with every other file of the folder in its `resources`")
+        raise Refused(LIST, "it is missing", "add it, with every other file of the folder in its `resources`")
     documents = parsed(LIST, base[LIST])
     if [document.get("kind") for document in documents] != ["Kustomization"]:
-        refuse(LIST, "it is not one Kustomization", "write one, with apiVersion, kind and resources")
+        raise Refused(LIST, "it is not one Kustomization", "write one, with apiVersion, kind and resources")
     (asked,) = documents
     for field in asked.keys() - {"apiVersion", "kind", "namespace", "resources"}:
-        refuse(LIST, f"{field!r} changes what is applied unseen", "write into the manifests what it would do to them")
+        raise Refused(
+            LIST, f"{field!r} changes what is applied unseen", "write into the manifests what it would do to them"
+        )
     named = asked.get("resources")
     if not isinstance(named, list) or not named or not all(isinstance(name, str) for name in named):
-        refuse(LIST, "`resources` is no list of files", "list every other file of the folder")
+        raise Refused(LIST, "`resources` is no list of files", "list every other file of the folder")
     for name in named:
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]*\.yaml", name) or name == LIST:
-            refuse(LIST, f"the resource {name!r} is no manifest in this folder", "copy it here, as NAME.yaml")
+            raise Refused(LIST, f"the resource {name!r} is no manifest in this folder", "copy it here, as NAME.yaml")
         if name not in base or named.count(name) > 1:
-            refuse(LIST, f"the resource {name!r} is missing or listed twice", "list each file of the folder once")
+            raise Refused(
+                LIST, f"the resource {name!r} is missing or listed twice", "list each file of the folder once"
+            )
     for name in base.keys() - {LIST, *named}:
-        refuse(name, f"{LIST} does not list it", "list it there, or remove it")
+        raise Refused(name, f"{LIST} does not list it", "list it there, or remove it")
     namespace = asked.get("namespace", "default")
     if not isinstance(namespace, str) or not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", namespace):
-        refuse(LIST, f"{namespace!r} is no name of a namespace", "use up to 63 small letters, digits and dashes")
+        raise Refused(LIST, f"{namespace!r} is no name of a namespace", "use up to 63 small letters, digits and dashes")
     return asked
 
 
@@ -98,12 +131,12 @@ def parsed(name: str, text: str) -> list[Json]:
     """The documents of a file, as plain JSON has them."""
     try:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
-            refuse(name, "it has an alias (`*name`)", "write out what it stands for")
+            raise Refused(name, "it has an alias (`*name`)", "write out what it stands for")
         documents: list[Json] = json.loads(json.dumps([*yaml.safe_load_all(text)], allow_nan=False))
     except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
-        refuse(name, f"it cannot be read as YAML with the types of JSON, {str(error)!r}", "mend it")
+        raise Refused(name, f"it cannot be read as YAML with the types of JSON, {str(error)!r}", "mend it") from None
     if not documents or not all(isinstance(document, dict) for document in documents):
-        refuse(name, "it holds something that is no manifest, or nothing", "remove that, or the file")
+        raise Refused(name, "it holds something that is no manifest, or nothing", "remove that, or the file")
     return documents
 
 
@@ -112,7 +145,7 @@ def filled(name: str, resource: Json, manifest: Mapping[str, Any], namespace: st
     kind = f"{resource.get('apiVersion')} {resource.get('kind')}"
     if kind not in KINDS:
         known = "one that runs no image and has a namespace can be added to KINDS in gitops/kustomization.py"
-        refuse(name, f"{kind!r} is no kind that is known to be safe", f"remove it; {known}")
+        raise Refused(name, f"{kind!r} is no kind that is known to be safe", f"remove it; {known}")
     about = annotated(name, resource, manifest)
     if namespace:
         about["namespace"] = namespace
@@ -125,7 +158,7 @@ def filled(name: str, resource: Json, manifest: Mapping[str, Any], namespace: st
     for field in ("containers", "initContainers", "ephemeralContainers"):
         found = pod.get(field, [])
         if not isinstance(found, list) or not all(isinstance(each, dict) and "image" in each for each in found):
-            refuse(name, f"`{field}` has something without an image", f"give each container `image: {IMAGE}`")
+            raise Refused(name, f"`{field}` has something without an image", f"give each container `image: {IMAGE}`")
     if manifest["image"] is None:
         spec["replicas"] = 0
     template["spec"] = pinned(name, pod, manifest["image"] or IMAGE)
@@ -147,7 +180,7 @@ def pinned(name: str, value: Any, image: str) -> Any:
         return value
     if value.get("image", IMAGE) != IMAGE:
         named = "a promotion puts the one that was tested in its place, and nothing else may run"
-        refuse(name, f"the image {value['image']!r} is not `{IMAGE}`", f"write `image: {IMAGE}`: {named}")
+        raise Refused(name, f"the image {value['image']!r} is not `{IMAGE}`", f"write `image: {IMAGE}`: {named}")
     return {key: image if key == "image" else pinned(name, each, image) for key, each in value.items()}
 
 
@@ -155,13 +188,8 @@ def mapping(name: str, holder: Json, field: str) -> Json:
     """A field that is a mapping; an empty one is put where there is none."""
     value = holder.setdefault(field, {})
     if not isinstance(value, dict):
-        refuse(name, f"`{field}` is no mapping", "write it as Kubernetes has it")
+        raise Refused(name, f"`{field}` is no mapping", "write it as Kubernetes has it")
     return value
-
-
-def refuse(name: str, found: str, todo: str) -> NoReturn:
-    """Exits and says which file of deploy/base has what, and what to do."""
-    sys.exit(f"{BASE + name!r:.200}: {found}; {todo}")
 
 
 class Dumper(yaml.SafeDumper):

@@ -37,7 +37,7 @@ def entry(files: Json, measured: Json, lineage: Json, key: str, image: str | Non
 def files(manifest: Json, lock: str, facts: Json, policy: Json, base: Mapping[str, str]) -> dict[str, str]:
     """Every file of deploy/production, by its name; `facts` are those of the report that this needs.
 
-    `base` has the texts of deploy/base. Exits where they cannot be rendered.
+    `base` has the texts of deploy/base. Raises kustomization.Refused.
     """
     return {
         "dvc.lock": lock,

@@ -224,6 +224,21 @@ def test_what_is_not_known_to_be_safe_is_refused_in_a_sentence(change: str) -> N
     assert said in sentence and sentence.startswith("'deploy/base/") and "; " in sentence and "\n" not in sentence
 
 
+def test_a_change_of_the_base_is_judged_by_the_report() -> None:
+    def tree(base: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+        return {f"deploy/base/{name}": (content.FILE, text) for name, text in base.items()}
+
+    def judged(base: Mapping[str, str]) -> Any:
+        return kustomization.judge(tree(texts()), tree(base), lambda path: base[path.removeprefix("deploy/base/")])
+
+    name, old, new, _ = CHANGES["another image"]
+    assert judged(texts()) == {}
+    assert judged(texts() | {name: texts()[name].replace("cpu: 500m", "cpu: 600m")})["deploy"]["violations"] == []
+    (violation,) = judged(texts() | {name: texts()[name].replace(old, new)})["deploy"]["violations"]
+    assert violation["file"] == "deploy/base/deployment.yaml" and EVIL in violation["value"]
+    assert {*violation} == {"rule", "file", "value", "bar", "next"}
+
+
 @pytest.mark.parametrize("whole", [CRON, KNATIVE, "- a list\n", "", "kind: [", "[" * 1000])
 def test_a_file_more_is_refused_listed_or_not(whole: str) -> None:
     base = texts()
@@ -250,5 +265,8 @@ def test_the_base_is_read_from_git_and_holds_plain_files(tmp_path: Path, monkeyp
     git("commit", "--quiet", "--all", "--message=link")
     with pytest.raises(SystemExit, match=r"deploy/base/service\.yaml.*link"):
         kustomization.base()
+    tree, before = content.tree("HEAD"), content.tree("HEAD^")
+    (gate,) = kustomization.judge(before, tree, lambda path: None).values()
+    assert [each["file"] for each in gate["violations"]] == ["deploy/base/service.yaml"]
     assert content.key() != key
     assert kustomization.base("HEAD^") == texts()
