@@ -340,6 +340,14 @@ def test_a_loosened_bar_does_not_pass_the_model_it_is_for(project: Project, firs
     assert str(10 * BYTES) in text.partition("### Bars that change")[2]
 
 
+def test_another_image_in_the_base_is_red(project: Project, first: tuple[int, Run]) -> None:
+    path = "deploy/base/deployment.yaml"
+    other = project.read(path).replace("image: service", "image: docker.io/evil/scorer")
+    run, text = judged(project, "image", {path: other})
+    assert conclusions(run) == GREEN | {"report": "failure", "required": "failure"}, run.log
+    assert f"deploy in {path}: the image 'docker.io/evil/scorer' is not" in re.sub("</?code>", "", text)
+
+
 def test_a_change_to_the_judge_does_not_judge_itself(project: Project, first: tuple[int, Run]) -> None:
     """All of its own jobs are green: the model learned nothing, the judge finds nothing, the tests ask nothing."""
     judge = project.read("pipeline/policy/judges.py").replace(
