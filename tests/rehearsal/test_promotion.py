@@ -1315,7 +1315,8 @@ def test_only_a_merge_brings_commits_to_main(start: Start) -> None:
         assert pulls.merged_from(here, evil) is None and pulls.merged_from(here, head) is None
         assert pulls.in_history(evil) and not pulls.first_parent(evil)
     for method in ("squash", "rebase"):
-        theirs = [world.commit(method, {f"{name}.md": "words\n"}) for name in (method, f"more-{method}")]
+        then = "2018-04-01T12:00:00Z"  # another second than that of the merge: else a rebase makes the same commits
+        theirs = [world.commit(method, {f"{name}.md": "words\n"}, date=then) for name in (method, f"more-{method}")]
         number, before = world.request(method), git.resolve("main")
         world.merge(number, method)
         new = git("rev-list", "--first-parent", f"{before}..main").split()
