@@ -274,13 +274,21 @@ def test_a_default_branch_of_another_name(bare: Patient) -> None:
 
 
 def other_default(patient: Patient) -> None:
-    patient.repo.git("branch", "--move", "main", "trunk")
-    patient.repo.info["default_branch"] = "trunk"
+    rename(patient, "develop")
+
+
+def rename(patient: Patient, name: str) -> None:
+    patient.repo.git("branch", "--move", "main", name)
+    patient.repo.info["default_branch"] = name
 
 
 def default_beside_main(patient: Patient) -> None:
-    patient.repo.git("branch", "trunk", "main")
-    patient.repo.info["default_branch"] = "trunk"
+    patient.repo.git("branch", "develop", "main")
+    patient.repo.info["default_branch"] = "develop"
+
+
+def no_issues(patient: Patient) -> None:
+    patient.repo.info["has_issues"] = False
 
 
 def no_ruleset(patient: Patient) -> None:
@@ -531,8 +539,9 @@ RULE, VERIFIED, PRODUCTION = (f"Ruleset {path}" for path in (rulesets.MAIN, *rul
 TAGS, MODELS, LINE = (f"Ruleset policies/ruleset-{name}.json" for name in ("names", "releases", "production"))
 ENVIRONMENT, GROUP, SETUP = "Environment main-only", "Runner group gpus", "make setup-github"
 FAULTS = [
-    (other_default, BROKEN, "Branch", "only start on main", "gh api -X POST"),
-    (default_beside_main, BROKEN, "Branch", "only start on main", "gh api -X PATCH"),
+    (other_default, OFF, "Branch", "up to six hours for their schedule", "gh api -X POST"),
+    (default_beside_main, OFF, "Branch", "name it under `push`", "gh api -X PATCH"),
+    (no_issues, OFF, "Issues", "nobody is told", "has_issues=true"),
     (no_ruleset, BROKEN, RULE, "non_fast_forward, pull_request", SETUP),
     (weak_ruleset, BROKEN, RULE, "required_approving_review_count 0, not 1", SETUP),
     (own_approval, BROKEN, RULE, "require_last_push_approval false, not true", SETUP),
@@ -626,6 +635,14 @@ def test_the_mend_mends(healthy: Patient, fault: Callable[[Patient], None]) -> N
     (ill,) = [text for text in healthy.findings().values() if text[0] != doctor.GOOD]
     healthy.obey(ill)
     assert [text for text in healthy.findings().values() if text[0] in (doctor.BROKEN, doctor.HIDDEN)] == []
+
+
+@pytest.mark.parametrize("name", ["master", "trunk"])
+def test_the_workflows_know_more_names_of_a_default_branch(healthy: Patient, name: str) -> None:
+    rename(healthy, name)
+    code, said = healthy.run(doctor.doctor)
+    assert code == 0 and f"{doctor.GOOD} Branch: {name} is the default branch" in said
+    assert f"is in force on {name}" in said
 
 
 def test_the_setup_brings_a_weakened_ruleset_back(healthy: Patient) -> None:
@@ -842,27 +859,96 @@ def test_a_repository_that_nobody_sees(bare: Patient, monkeypatch: pytest.Monkey
     assert "acme/gone cannot be seen" in bare.run(doctor.doctor)[1]
 
 
+def clone_of(address: str, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """A clone in the folder, where commands run from now on."""
+    patch.chdir(folder)
+    for command in (["init", "--quiet"], ["remote", "add", "origin", address]):
+        doctor.subprocess.run(["git", *command], check=True)
+
+
+HUB, TENANT, SERVER = "https://api.github.com", "https://api.acme.ghe.com", "https://git.acme.org/api/v3"
+
+
 @pytest.mark.parametrize(
-    "address",
+    ("address", "api"),
     [
-        "git@github.com:acme/card-fraud.git",
-        "https://github.com/acme/card-fraud",
-        "ssh://git@github.com/acme/card-fraud.git",
-        "https://x:token@github.com/acme/card-fraud.git/",
+        ("git@github.com:acme/card-fraud.git", HUB),
+        ("https://github.com/acme/card-fraud", HUB),
+        ("http://GitHub.com/acme/card-fraud", HUB),
+        ("ssh://git@github.com/acme/card-fraud.git", HUB),
+        ("ssh://git@ssh.github.com:443/acme/card-fraud.git", HUB),
+        ("https://x:token@github.com/acme/card-fraud.git/", HUB),
+        ("https://acme.ghe.com/acme/card-fraud.git", TENANT),
+        ("acme@acme.ghe.com:acme/card-fraud.git", TENANT),
+        ("git@git.acme.org:acme/card-fraud.git", SERVER),
+        ("git.acme.org:/acme/card-fraud.git", SERVER),
+        ("ssh://git@git.acme.org:2222/acme/card-fraud.git", SERVER),
+        ("https://me@git.acme.org/acme/card-fraud", SERVER),
+        ("https://git.acme.org:8443/acme/card-fraud.git", "https://git.acme.org:8443/api/v3"),
     ],
 )
 def test_the_repository_is_the_one_that_was_cloned(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, api: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    for command in (["init", "--quiet"], ["remote", "add", "origin", address]):
-        doctor.subprocess.run(["git", *command], check=True)
-    assert doctor.origin() == NAME
+    clone_of(address, tmp_path, monkeypatch)
+    assert doctor.origin() == (api, NAME)
 
 
-def test_without_a_token_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("address", ["/srv/acme/card-fraud.git", "../acme/card-fraud", "file:///acme/card-fraud"])
+def test_what_is_on_no_server_is_on_no_github(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    clone_of(address, tmp_path, monkeypatch)
+    with pytest.raises(SystemExit, match="no remote `origin` on GitHub"):
+        doctor.origin()
+
+
+def program(name: str, says: str, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """A program of that name, ahead of all others."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{says}\n")
+    (folder / name).chmod(0o755)
+    patch.setenv("PATH", str(folder), prepend=":")
+
+
+def test_a_name_of_sshs_configuration_is_the_host_that_it_stands_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(
+        "ssh", '[ "$*" = "-G -- work" ] && echo "user git" && echo "hostname github.com"', tmp_path / "bin", monkeypatch
+    )
+    clone_of("work:acme/card-fraud.git", tmp_path, monkeypatch)
+    assert doctor.origin() == (HUB, NAME)
+
+
+def test_a_clone_is_all_that_it_needs(bare: Patient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """On a server of one's own: the API's address and the token are those of its host."""
+    for name in ("API_URL", "REPOSITORY", "TOKEN"):
+        monkeypatch.delenv(f"GITHUB_{name}")
+    monkeypatch.delenv("GH_TOKEN", raising=False)
+    host = bare.forge.url.removeprefix("http://")
+    says = f'[ "$*" = "auth token --hostname {host}" ] && echo ghp_acme'
+    program("gh", says, tmp_path / "bin", monkeypatch)
+    clone_of(f"{bare.forge.url}/{NAME}.git", tmp_path, monkeypatch)
+    here = doctor.repository()
+    assert (here.full_name, here.session.base_url) == (NAME, bare.forge.api_url)
+    monkeypatch.chdir(TEMPLATE)
+    monkeypatch.setattr(doctor, "origin", lambda: doctor.Origin(bare.forge.api_url, NAME))
+    assert f"export GH_HOST={host}" in bare.run(doctor.doctor)[1]
+
+
+def test_a_host_that_is_not_there_is_named(bare: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_API_URL", "http://127.0.0.1:9/api/v3")
+    assert f"{NAME} cannot be seen at http://127.0.0.1:9/api/v3" in bare.run(doctor.doctor)[1]
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [(HUB, "github.com"), (TENANT, "acme.ghe.com"), ("https://api.acme.org/api/v3", "api.acme.org")],
+)
+def test_without_a_token_it_says_how_to_get_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str, host: str
+) -> None:
     for name in ("GITHUB_TOKEN", "GH_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SystemExit, match="gh auth login"):
-        doctor.token()
+    with pytest.raises(SystemExit, match=f"gh auth login --hostname {host}`"):
+        doctor.token(doctor.host(address))

@@ -26,7 +26,7 @@ LEGEND = (
     f"{GOOD} as it should be   {OFF} an option, off   {WEAK} works, and could be safer   "
     f"{BROKEN} to be mended   {HIDDEN} cannot be told from here"
 )
-MAIN = "main"  # as the workflows say
+MAINS = ("main", "master", "trunk")  # default branches on which the workflows start at once, as they say
 PARAMS, PROMOTION = Path("params.yaml"), Path("policies/promotion.yaml")
 SETUP = "make setup-github"
 EDIT = f"${{EDITOR:-vi}} {platform.FILE}"
@@ -91,6 +91,8 @@ def doctor() -> None:
     for finding in findings:
         print("\n    ".join([f"{finding.mark} {finding.says}", *finding.mends]))
     print(f"\n{LEGEND}")
+    if (name := host(here.session.base_url)) != "github.com" and any(finding.mends for finding in findings):
+        print(f"\nThe commands are for {name}: export GH_HOST={name}")
     sys.exit(any(finding.mark == BROKEN for finding in findings))
 
 
@@ -129,33 +131,80 @@ def patiently(action: Callable[[], T]) -> T:
 
 def repository() -> Repository:
     """The repository on GitHub that this clone came from. Ends with a sentence where there is none to be seen."""
-    name = os.environ.get("GITHUB_REPOSITORY") or origin()
-    address = os.environ.get("GITHUB_API_URL") or "https://api.github.com"
+    name, address = os.environ.get("GITHUB_REPOSITORY"), os.environ.get("GITHUB_API_URL")
+    if not name or not address:
+        there = origin()
+        name, address = name or there.name, address or there.api
     try:
-        return pulls.repository({"GITHUB_API_URL": address, "GITHUB_TOKEN": token(), "GITHUB_REPOSITORY": name})
-    except pulls.GitHubException as error:
-        sys.exit(f"{name} cannot be seen at {address}: {error}; check `git remote get-url origin` and the token")
+        asked = {"GITHUB_API_URL": address, "GITHUB_TOKEN": token(host(address)), "GITHUB_REPOSITORY": name}
+        return pulls.repository(asked)
+    except (pulls.GitHubException, pulls.requests.RequestException) as error:
+        check = "check `git remote get-url origin` and the token, or set GITHUB_API_URL"
+        sys.exit(f"{name} cannot be seen at {address}: {error}; {check}")
 
 
-def origin() -> str:
-    """owner/name of the remote `origin`."""
+class Origin(NamedTuple):
+    """Where a remote lies: the API's address of its GitHub, and owner/name there."""
+
+    api: str
+    name: str
+
+
+def origin() -> Origin:
+    """Of the remote `origin`. Ends with a sentence where there is none on a GitHub."""
     done = subprocess.run(["git", "remote", "get-url", "origin"], capture_output=True, text=True)
-    match = re.search(r"[/:]([\w.-]+/[\w.-]+?)(\.git)?/?$", done.stdout.strip())
+    match = ORIGIN.fullmatch(done.stdout.strip())
     if not match:
         why = f" (git: {' '.join(done.stderr.split())})" if done.returncode else ""
         sys.exit(f"This clone has no remote `origin` on GitHub{why}: push it, or set GITHUB_REPOSITORY=owner/name")
-    return match[1]
+    plain = match["scheme"] in ("http", "https")
+    place = match["host"] + (match["port"] or "") if plain else ssh_host(match["host"])
+    return Origin(api(place.lower(), "http" if match["scheme"] == "http" else "https"), match["name"])
 
 
-def token() -> str:
-    """The person's token."""
+ORIGIN = re.compile(
+    r"""
+    (?: (?P<scheme> https? | ssh ) :// )?
+    (?: [^@/]* @ )?
+    (?P<host> [\w.-]{2,} ) (?P<port> :\d+ (?=/) )?
+    (?(scheme) / | :/? ) (?P<name> [\w.-]+ / [\w.-]+? ) (?:\.git)? /?
+    """,
+    re.VERBOSE,
+)
+"""As git takes it: https://user@host:port/owner/name.git, ssh://git@host:22/owner/name.git, git@host:owner/name.git."""
+
+
+def ssh_host(name: str) -> str:
+    """The host that a name of ssh's configuration stands for: an alias, or GitHub's way around firewalls."""
+    with suppress(OSError):
+        told = subprocess.run(["ssh", "-G", "--", name], capture_output=True, text=True).stdout
+        name = next((line.split()[1] for line in told.splitlines() if line.startswith("hostname ")), name)
+    return name.removeprefix("ssh.") if name.startswith("ssh.github.") else name
+
+
+def api(host: str, scheme: str = "https") -> str:
+    """The address of the API of the GitHub at a host: GitHub's own, one of GHE.com's, or a server of somebody's."""
+    if host in ("github.com", "www.github.com"):
+        return "https://api.github.com"
+    return f"https://api.{host}" if host.endswith(".ghe.com") else f"{scheme}://{host}/api/v3"
+
+
+def host(address: str) -> str:
+    """The host of an API's address, as the command line `gh` calls it."""
+    netloc = urlsplit(address).netloc
+    return netloc.removeprefix("api.") if netloc.endswith(("github.com", ".ghe.com")) else netloc
+
+
+def token(hostname: str) -> str:
+    """The person's token for a GitHub."""
     for name in ("GITHUB_TOKEN", "GH_TOKEN"):
         if os.environ.get(name):
             return os.environ[name]
+    command = ["gh", "auth", "token", "--hostname", hostname]
     try:
-        return subprocess.run(["gh", "auth", "token"], check=True, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        sys.exit("There is no token: set GITHUB_TOKEN, or log in with `gh auth login`")
+        sys.exit(f"There is no token: set GITHUB_TOKEN, or log in with `gh auth login --hostname {hostname}`")
 
 
 def organisation(here: Repository, path: str, field: str, **query: str) -> list[Json]:
@@ -228,18 +277,20 @@ SWITCHED = ("App's rulesets", "Actions", "App", "Runner", platform.FILE)  # the 
 
 
 def branch(here: Repository) -> Iterator[Finding]:
-    """Whether the default branch is the one that the workflows start on."""
+    """Whether the default branch is one that the workflows start on when it is pushed to."""
     default, path = here.default_branch, f"repos/{here.full_name}"
-    if default == MAIN:
-        yield Finding(GOOD, f"Branch: {MAIN} is the default branch")
+    if default in MAINS:
+        yield Finding(GOOD, f"Branch: {default} is the default branch")
         return
-    there = found(here, f"branches/{MAIN}")
-    if there and there["name"] == MAIN:  # not what GitHub sends one to after a renaming
-        mend = f"gh api -X PATCH {path} -f default_branch={MAIN}"
+    known = ", ".join(MAINS)
+    says = f"Branch: {default} is the default branch, and pushes start release and deploy on {known} alone: what is"
+    says += " merged waits up to six hours for their schedule; rename it, or name it under `push` of both workflows"
+    main = MAINS[0]
+    there = found(here, f"branches/{main}")
+    if there and there["name"] == main:  # not what GitHub sends one to after a renaming
+        yield Finding(OFF, says, (f"gh api -X PATCH {path} -f default_branch={main}",))
     else:
-        mend = f"gh api -X POST {path}/branches/{default}/rename -f new_name={MAIN}"
-    says = f"Branch: {default} is the default branch: release, deploy and drift only start on {MAIN}, so nothing ships"
-    yield Finding(BROKEN, says, (mend,))
+        yield Finding(OFF, says, (f"gh api -X POST {path}/branches/{default}/rename -f new_name={main}",))
 
 
 def ruleset(here: Repository) -> Iterator[Finding]:
@@ -498,6 +549,15 @@ def variables(here: Repository) -> Iterator[Finding]:
         yield Finding(WEAK, says, (EDIT, *(f"gh variable delete {name} --repo {here.full_name}" for name in left)))
 
 
+def issues(here: Repository) -> Iterator[Finding]:
+    """Whether there are issues, in which gitops says what needs people."""
+    if here.has_issues:
+        yield Finding(GOOD, "Issues: switched on")
+    else:
+        says = "Issues: switched off: what needs people is said in a run's summary alone, and nobody is told"
+        yield Finding(OFF, says, (f"gh api -X PATCH repos/{here.full_name} -F has_issues=true",))
+
+
 def options(here: Repository) -> Iterator[Finding]:
     """Whether the jobs can open the addresses of platform.yaml."""
     known = platform.here()
@@ -673,6 +733,7 @@ CHECKS: Mapping[str, Callable[[Repository], Iterator[Finding]]] = {
     "Forks": forks,
     "Releases": releases,
     "Auto-merge": auto_merge,
+    "Issues": issues,
     "Labels": labels,
     "Variables": variables,
     "App": app,

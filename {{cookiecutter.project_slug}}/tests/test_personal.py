@@ -123,7 +123,8 @@ def validated() -> tuple[str, str]:
     table = sound().with_columns(pl.col(ID) + FIRST, pl.col("customer_id") + 777_000)
     odd = pl.col(ID) == FIRST
     table = table.with_columns(
-        tx_amount=pl.when(odd).then(-123.25).otherwise("tx_amount"), terminal_id=pl.when(odd).then(-1).otherwise("terminal_id")
+        tx_amount=pl.when(odd).then(-123.25).otherwise("tx_amount"),
+        terminal_id=pl.when(odd).then(-1).otherwise("terminal_id"),
     )
     table = pl.concat([table, table[:1]])
     found = validate.measure(table.lazy(), SOURCE, WINDOW)
