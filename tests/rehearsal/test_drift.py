@@ -213,6 +213,16 @@ def test_drift_opens_the_one_request(start: Start) -> None:
     assert world.issues == []
 
 
+def test_where_issues_are_off_the_summary_says_all(start: Start) -> None:
+    world = start(actions_may_create=False)
+    world.repo.info["has_issues"] = False
+    for outcome, heading in (("unknown", "## Drift: could not tell"), ("drifted", "## Retrain on data until")):
+        said = world.check(outcome, problem="no such bucket")
+        assert heading in said and "actions/runs/7" in said and said.count(heading) == 1
+    assert "compare/main...retrain/production" in said and world.repo.git.resolve("refs/heads/retrain/production")
+    assert "Every bar is met" in world.check("healthy")
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_one_line_changes_whatever_line_ends_git_and_the_checkout_have(start: Start, end: str) -> None:
     world = start()
