@@ -7,6 +7,7 @@ test_lint.py its own linters.
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -14,7 +15,7 @@ from tests import baking
 
 from .project import ANSWERS
 
-KNOBS = {
+KNOBS: dict[str, dict[str, Any]] = {
     "simulate": {"customers": 1000},
     "features": {"windows": [1, 7]},
     "split": {"train": 7, "test": 7},
