@@ -14,7 +14,7 @@ from pipeline import evaluate
 from pipeline.evaluate import Judged
 from pipeline.params import BadInput
 from pipeline.schema import ID, LABEL, TIME
-from tests.tables import UNTIL, feature_rows
+from tests.tables import UNTIL, feature_rows, knobs, write_knobs
 
 DAYS, WEEK = 3, timedelta(days=7)
 TEST = (UNTIL - timedelta(days=DAYS - 1), UNTIL)
@@ -211,6 +211,13 @@ def test_slices_by_value_and_by_range() -> None:
 def test_a_slice_of_an_unknown_column_is_a_sentence() -> None:
     with pytest.raises(BadInput, match=r"evaluate\.slices names the column 'amount'"):
         list(evaluate.slices(feature_rows(10), [{"column": "amount", "value": 1}]))
+
+
+def test_the_stage_names_a_typo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_knobs(tmp_path, knobs(evaluate={"resample": 20}))
+    with pytest.raises(BadInput, match=r"^policies/evaluation.yaml: evaluate.resample is .* did you mean `resamples`"):
+        evaluate.main()
 
 
 def test_curves_begin_and_end_where_they_should() -> None:
