@@ -256,5 +256,5 @@ def test_the_report_lists_bars_that_change_and_who_approves(base: Path) -> None:
     texts["policies/evaluation.yaml"] = measures.replace(NIGHT, "")
     assert "no longer measures" in "\n".join(report.bars({"bars": bars.changes(texts)}))
     texts["params.yaml"] = Path("params.yaml").read_text().replace("source: simulate", "source: days")
-    assert "no longer takes the rows" in "\n".join(report.bars({"bars": bars.changes(texts)}))
+    assert "no longer come from" in "\n".join(report.bars({"bars": bars.changes(texts)}))
     assert list(report.bars({"bars": []})) == list(report.bars({})) == []
