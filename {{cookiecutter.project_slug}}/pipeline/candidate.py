@@ -15,19 +15,20 @@ from datetime import date
 from pathlib import Path
 
 import polars as pl
+import yaml
 
 from pipeline import params, rows
 from pipeline.bento import BENTO
 from pipeline.evaluate import BASELINES, MODEL
 from pipeline.ingest import TRANSACTIONS, first_line, replacing
 from pipeline.model import MANIFEST, BadModel, load
-from pipeline.params import BadInput, run_stage
+from pipeline.params import EVALUATION, MEASURES, BadInput, run_stage
 from pipeline.personal import named
 from pipeline.rows import FEATURES
 from pipeline.schema import ENTITY, ID, LABEL, TIME
 
 PARAMS = Path("params.yaml")
-LARGEST = {PARAMS: 2**20, FEATURES: 8 * 2**30, BASELINES: 2 * 2**30, BENTO: 2 * 2**30}
+LARGEST = {PARAMS: 2**20, EVALUATION: 2**20, FEATURES: 8 * 2**30, BASELINES: 2 * 2**30, BENTO: 2 * 2**30}
 """What a candidate consists of, beside the model directory, and the bytes that each may have."""
 LARGEST_MODEL = 2 * 2**30  # bytes of each of its files
 IDENTITY = [name for name in (TIME, ENTITY, LABEL) if name]
@@ -58,10 +59,27 @@ def take(folder: Path) -> None:
         if (size := (folder / path).stat().st_size) > most:
             raise BadInput(f"{folder / path} has {size:,} bytes; at most {most:,} are taken")
     shutil.rmtree(MODEL, ignore_errors=True)
-    for path in expected:
+    for path in expected.keys() - {EVALUATION}:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / path, path)
+    learned(folder / EVALUATION)
     print(f"took {len(expected)} files from {folder}")
+
+
+def learned(theirs: Path) -> None:
+    """From how many days it learned is the candidate's to say; on which days it is tested, and how, is ours.
+
+    Raises BadInput where it is tested on fewer days than here: it may have learned from the others.
+    """
+    ours, said = params.blocks(EVALUATION, *MEASURES), params.blocks(theirs, "split")
+    asked, tested = params.count(ours, "test"), params.count(said, "test")
+    if tested < asked:
+        raise BadInput(
+            f"{EVALUATION}: the candidate leaves {tested} days to its test, and {asked} are tested here; leave at least "
+            "as many, or have an administrator merge fewer"
+        )
+    ours["split"]["train"] = params.count(said, "train")
+    EVALUATION.write_text(yaml.safe_dump(ours, sort_keys=False))
 
 
 def plain_files(folder: Path) -> Iterator[Path]:
@@ -95,8 +113,8 @@ def join() -> None:
     """Replace what the features say of who and when a row is, and of its label, by what the source says.
 
     So is every other column of the source, but those that the model asks for. Raises BadInput where one of these is the
-    label or the identifier, and where a row from the first training day to the last test day is missing, there twice,
-    or not the source's. The days between count too, as a fraud on them makes a card known.
+    label or the identifier, and where a row from the first training day to the last test day is missing or there twice.
+    The days between count too, as a fraud on them makes a card known. Rows that the source does not have go.
     """
     days = params.days(params.load())
     try:
@@ -123,7 +141,6 @@ def joined(features: pl.DataFrame, source: pl.DataFrame, span: tuple[date, date]
     asked = source.filter(pl.col(TIME).dt.date().is_between(*span))
     for problem, wrong in (
         ("are there more than once", features.filter(pl.col(ID).is_duplicated()).unique(ID, maintain_order=True)),
-        (f"are not in {TRANSACTIONS}", features.join(source, on=ID, how="anti")),
         (f"of {span[0]} to {span[1]} are missing", asked.join(features, on=ID, how="anti")),
     ):
         if len(wrong):

@@ -77,11 +77,39 @@ def test_the_files_arrive_as_they_are_and_the_knobs_are_theirs(handed: Path) -> 
     candidate.take(handed)
     names = {str(path.relative_to(handed)) for path in handed.rglob("*") if path.is_file()}
     assert names == {
-        *("params.yaml", "data/features.parquet", "build/baselines.parquet", "build/service.bento"),
+        *(
+            "params.yaml",
+            "policies/evaluation.yaml",
+            "data/features.parquet",
+            "build/baselines.parquet",
+            "build/service.bento",
+        ),
         *("model/manifest.json", "model/model.onnx"),
     }
-    assert all(Path(name).read_bytes() == (handed / name).read_bytes() for name in names)
+    assert all(Path(name).read_bytes() == (handed / name).read_bytes() for name in names - {str(params.EVALUATION)})
     assert params.load()["train"]["hidden"] == [8]
+
+
+def test_how_long_it_learned_is_the_candidates_to_say_and_how_it_is_tested_is_not(handed: Path) -> None:
+    theirs, before = yaml.safe_load((handed / params.EVALUATION).read_text()), params.load()
+    asked = before["split"]["test"]
+    theirs |= {"split": {"train": 3, "test": asked + 2}, "evaluate": {"slices": []}}
+    (handed / params.EVALUATION).write_text(yaml.safe_dump(theirs))
+    candidate.take(handed)
+    assert params.load()["split"] == {"train": 3, "test": asked}
+    assert params.load()["evaluate"] == before["evaluate"]
+    theirs["split"]["test"] = asked - 1
+    (handed / params.EVALUATION).write_text(yaml.safe_dump(theirs))
+    with pytest.raises(BadInput, match=f"leaves {asked - 1} days to its test, and {asked} are tested here"):
+        candidate.take(handed)
+
+
+def test_rows_that_the_source_does_not_have_go(taken: None) -> None:
+    before = len(pl.read_parquet(rows.FEATURES))
+    strange = pl.lit(-5, pl.Int64).alias(ID)
+    change(rows.FEATURES, lambda table: pl.concat([table, table[-1:].with_columns(strange)]))
+    candidate.join()
+    assert len(pl.read_parquet(rows.FEATURES)) == before
 
 
 def a_file(path: Path) -> None:
@@ -194,10 +222,6 @@ def day(number: int) -> pl.Expr:
         (lambda table: table.filter(~day(14)), "are missing"),  # between training and test: it makes cards known
         (lambda table: table[:-1], "1 rows of .* are missing"),
         (lambda table: pl.concat([table, table[-1:]]), "1 rows are there more than once"),
-        (
-            lambda table: pl.concat([table, table[-1:].with_columns(pl.lit(-5, pl.Int64).alias(ID))]),
-            "1 rows are not in data/",
-        ),
         (lambda table: table.with_columns(pl.col(ID).cast(pl.String)), "transaction_id is String, and Int64 in"),
         (lambda table: table.drop(ID), "transaction_id is not there"),
     ],
