@@ -75,8 +75,8 @@ def learned(theirs: Path) -> None:
     asked, tested = params.count(ours, "test"), params.count(said, "test")
     if tested < asked:
         raise BadInput(
-            f"{EVALUATION}: the candidate leaves {tested} days to its test, and {asked} are tested here; leave at least "
-            "as many, or have an administrator merge fewer"
+            f"{EVALUATION}: the candidate leaves {tested} days to its test, and {asked} are tested here; "
+            "leave at least as many, or have an administrator merge fewer"
         )
     ours["split"]["train"] = params.count(said, "train")
     EVALUATION.write_text(yaml.safe_dump(ours, sort_keys=False))
