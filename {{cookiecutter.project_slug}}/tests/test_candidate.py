@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +12,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-import yaml
 
 from pipeline import behaviour, candidate, compare, evaluate, ingest, model, params, rows, validate
 from pipeline.params import BadInput
@@ -289,7 +290,18 @@ def test_only_what_is_there_is_handed_over(tmp_path: Path, monkeypatch: pytest.M
         candidate.hand_over(tmp_path / "candidate")
 
 
+@pytest.mark.usefixtures("taken")
 def test_the_knobs_are_data() -> None:
-    """They are read by PyYAML's safe loader, which makes nothing but plain values."""
-    with pytest.raises(yaml.YAMLError):
-        yaml.safe_load("data: !!python/object/apply:os.system [exit]")
+    Path("params.yaml").write_text("data: !!python/object/apply:os.system [touch run]")
+    with pytest.raises(BadInput, match="^params.yaml: could not determine a constructor"):
+        candidate.join()
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("gates", ["data model behaviour service", "data model behaviour", "service"])
+def test_everything_is_measured_before_anything_is_judged(gates: str) -> None:
+    dry = ["make", "--dry-run", "--old-file=setup", "measure", f"GATES={gates}"]
+    done = subprocess.run(dry, cwd=ROOT, check=True, capture_output=True, text=True)
+    *measures, judges = re.findall(r"^python -m pipeline\.(.*)", done.stdout, re.MULTILINE)
+    assert judges == f"policy {gates}" and not any(each.startswith("policy") for each in measures)
+    assert ("probe" in measures) is ("service" in gates) and "candidate join" in measures
