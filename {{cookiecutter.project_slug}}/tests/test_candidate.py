@@ -304,4 +304,5 @@ def test_everything_is_measured_before_anything_is_judged(gates: str) -> None:
     done = subprocess.run(dry, cwd=ROOT, check=True, capture_output=True, text=True)
     *measures, judges = re.findall(r"^python -m pipeline\.(.*)", done.stdout, re.MULTILINE)
     assert judges == f"policy {gates}" and not any(each.startswith("policy") for each in measures)
-    assert ("probe" in measures) is ("service" in gates) and "candidate join" in measures
+    assert ("probe" in measures) is ("service" in gates), "the Bento is code, and may be kept apart"
+    assert ("candidate join" in measures) is ("model" in gates)

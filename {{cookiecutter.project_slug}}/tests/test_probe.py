@@ -113,8 +113,9 @@ def test_versions_that_cannot_be_installed_are_a_sentence(tmp_path: Path, monkey
 @pytest.mark.slow
 def test_what_is_measured_is_the_file_and_not_this_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = workspace(tmp_path / "a repository")
-    for name in ("policies", "bentofile.yaml", "requirements-service.txt"):
-        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, folder / name)
+    for name in ("policies/log.yaml", "bentofile.yaml", "requirements-service.txt"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("BENTOML_HOME", str(folder / "build/bentoml"))
     monkeypatch.setattr(probe, "SECONDS", 0.2)
