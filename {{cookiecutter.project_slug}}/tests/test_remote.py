@@ -230,6 +230,25 @@ def test_ci_takes_no_result_from_the_remote_and_a_laptop_does(trained: Path, tmp
         assert ("dvc repro --pull" in done.stdout) is pulls
 
 
+def test_a_column_that_becomes_personal_is_written_nowhere_and_nothing_trains(
+    trained: Path, machine: Path, tmp_path: Path
+) -> None:
+    clone = tmp_path / "clone"
+    run(trained, "git", "clone", "--quiet", str(trained), str(clone))
+    shutil.copytree(trained / ".dvc" / "cache", clone / ".dvc" / "cache")
+    policy = clone / "policies" / "log.yaml"
+    policy.write_text(policy.read_text().replace("personal: {}", "personal: {transaction_id: hash, tx_amount: omit}"))
+    machine.unlink(missing_ok=True)
+    run(clone, "dvc", "repro", *TARGETS)
+    assert set(machine.read_text().split("\n")[:-1]) == {
+        f"-m pipeline.{stage}" for stage in ("validate", "explain", "reference")
+    }
+    explained = json.loads((clone / "reports" / "explanations.json").read_text())
+    for row in explained["suspicious"] + explained["wrong"]:
+        assert len(row["id"]) == 32
+        assert not [why for why in row["reasons"] if why["column"] == "tx_amount" and "value" in why]
+
+
 def test_a_bucket_is_a_source(trained: Path, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
     fsspec.filesystem("s3").clear_instance_cache()
