@@ -14,8 +14,13 @@ from gitops.pulls import Repository, ask, found, pages
 Json = Mapping[str, Any]
 DEFAULT = "~DEFAULT_BRANCH"
 MAIN = Path("policies/ruleset.json")
-OF_ALL = (MAIN, *(Path(f"policies/ruleset-{name}.json") for name in ("releases", "names", "production")))
-OF_APP = tuple(Path(f"policies/ruleset-app-{name}.json") for name in ("verified", "production"))
+OF_ALL = (
+    MAIN,
+    Path("policies/ruleset-releases.json"),
+    Path("policies/ruleset-names.json"),
+    Path("policies/ruleset-production.json"),
+)
+OF_APP = (Path("policies/ruleset-app-verified.json"), Path("policies/ruleset-app-production.json"))
 
 
 def make(here: Repository, paths: Iterable[Path], app: int = 0) -> str:

@@ -87,7 +87,7 @@ def test_doctor_goes_on_where_an_answer_lacks_a_field(
     with pytest.raises(SystemExit):
         doctor.doctor()
     told = capsys.readouterr().out
-    assert "? Actions: an answer has no field `can_approve_pull_request_reviews`" in told
+    assert "? Actions: an answer has no field `default_workflow_permissions`" in told
     assert "? Workflows: an answer has no field `workflows`" in told
 
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -243,7 +244,7 @@ class State:
 
     def app(self, slug: str, permissions: Mapping[str, str]) -> Installed:
         """An App with a key of its own, installed on every repository."""
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        key = private_key(slug)
         pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
         )
@@ -325,6 +326,12 @@ class State:
             starts = "none"
         common = {"repository": repo.info, "sender": self.account(actor.login)}
         self.events.append(Event(name, action, repo.name, actor.login, ref, sha, starts, snapshot(payload | common)))
+
+
+@cache
+def private_key(slug: str) -> rsa.RSAPrivateKey:
+    """An App's key: to make one takes longer than all else that a forge does."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 def underscored(permissions: Mapping[str, str]) -> dict[str, str]:
