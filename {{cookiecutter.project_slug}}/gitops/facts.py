@@ -15,7 +15,8 @@ JOBS = ("promotion", "checks", "data", "train", "test", "measure")
 GOES_THROUGH = {"promotion": JOBS[:1], "words": ()}  # any other kind: all the others
 MEASURED = ("metrics", "comparison", "explanations", "curves", "training", "service")
 GATES = ("data", "model", "behaviour", "service")
-OWN, MEASURED_BY_MAIN = "facts-train", "facts-measure"  # artifacts: what a change says of itself, and what main finds
+OWN, MEASURED_BY_MAIN = "facts-train", ("facts-measure", "facts-service")
+"""Artifacts: what a change says of itself, and what main's code finds."""
 CHAMPION = Path("deploy/production/metrics.json")  # of the base branch: the report runs on its tree
 
 
@@ -54,12 +55,13 @@ def shown(kind: str | None) -> Iterator[str]:
 
 def found(folder: Path, name: str) -> Path:
     """A file by its name, wherever an artifact put it; what main measured before what the change says of itself."""
-    return next(iter([*(folder / MEASURED_BY_MAIN).rglob(name), *folder.rglob(name)]), folder / name)
+    places = [*(folder / artifact for artifact in MEASURED_BY_MAIN), folder]
+    return next((path for place in places for path in sorted(place.rglob(name))), folder / name)
 
 
 def verdict(folder: Path, gate: str) -> Path:
     """What the change's own judge wrote of a gate; of one that it has none for, what main's did."""
-    own = (path for path in sorted(folder.rglob(f"gate-{gate}.json")) if MEASURED_BY_MAIN not in path.parts)
+    own = (path for path in sorted(folder.rglob(f"gate-{gate}.json")) if not {*MEASURED_BY_MAIN} & {*path.parts})
     return next(own, found(folder, f"gate-{gate}.json"))
 
 
