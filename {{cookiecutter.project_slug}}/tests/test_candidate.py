@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import yaml
 
 from pipeline import behaviour, candidate, compare, evaluate, ingest, model, params, rows, validate
 from pipeline.params import BadInput
