@@ -85,7 +85,10 @@ def doubt(here: Repository, pull: Json, commit: str) -> str | None:
 
 def taken(here: Repository, name: str, runs: list[int], why: str) -> Found:
     """The one result of these runs, the newest first."""
-    results = [pulls.unpacked(here, run, name) or {} for run in runs]
+    try:
+        results = [pulls.unpacked(here, run, name) or {} for run in runs]
+    except pulls.BadAnswer as error:  # what a run's jobs have uploaded stops no release
+        return Found(str(error))
     if any(set(files) != FILES for files in results):
         return Found(f"{name} of run {runs[0]} holds other files than {', '.join(sorted(FILES))}")
     if len({files[NETWORK] for files in results}) > 1:
