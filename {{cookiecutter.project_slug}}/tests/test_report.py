@@ -55,6 +55,7 @@ def told(**changed: Any) -> dict[str, Any]:
         "curves": {"precision_recall": {"model": {"recall": [1.0, 0.5, 0.0], "precision": [0.1, 0.8, 1.0]}}},
         "training": {"epochs": [{"loss": 0.2}, {"loss": 0.1}]},
         "service": {
+            "bento": "0" * 64,
             "ready_seconds": 1.5,
             "contract": 64,
             "requests": 9000,
