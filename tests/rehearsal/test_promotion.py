@@ -18,6 +18,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -1368,6 +1369,9 @@ def test_whether_a_branch_had_one_request_and_one_base(start: Start) -> None:
     for base in ("one", "main"):
         world.call("PATCH", f"pulls/{two['number']}", {"base": base})
     assert pulls.base_changed(here, two["number"]) and not pulls.base_changed(here, one["number"])
+    world.close(two["number"])
+    world.forge.clock = lambda: datetime.now(UTC) + timedelta(seconds=2)
+    assert pulls.alone(here, opened("two")), "a standing branch, whose earlier requests are closed"
     three = opened("three")
     assert not pulls.alone(here, three | {"head": three["head"] | {"repo": None}})
     assert not pulls.alone(here, three | {"head": three["head"] | {"repo": {"id": 1}}})

@@ -338,12 +338,17 @@ def age(commit: str) -> float:
 
 
 def alone(here: Repository, pull: Mapping[str, Any]) -> bool:
-    """Whether a pull request is the only one that its branch, one of this repository, ever had: into any base."""
+    """Whether since it was opened a pull request's branch, one of this repository, had no other, into any base.
+
+    A standing branch has earlier ones. Those that were closed before left runs of an earlier time, see `runs_of`.
+    """
     head = pull["head"]
     if (head["repo"] or {}).get("id") != here.id:
         return False
-    listed = pages(here, "pulls", state="all", head=f"{here.owner.login}:{head['ref']}")
-    return [each["number"] for each in listed] == [pull["number"]]
+    listed = list(pages(here, "pulls", state="all", head=f"{here.owner.login}:{head['ref']}"))
+    others = [each for each in listed if each["number"] != pull["number"]]
+    before = all(each["closed_at"] and each["closed_at"] < pull["created_at"] for each in others)
+    return before and len(others) == len(listed) - 1
 
 
 def base_changed(here: Repository, number: int) -> bool:
@@ -361,14 +366,18 @@ def contains(here: Repository, commit: str, head: str) -> bool:
 
 
 def runs_of(here: Repository, pull: Json, workflow: str) -> list[int]:
-    """The runs that a workflow of this repository made for a pull request's head, newest first; none for a fork's."""
+    """The runs that a workflow of this repository made for a pull request's head since that was opened, newest first.
+
+    None for a fork's.
+    """
     if (pull["head"]["repo"] or {}).get("id") != here.id:
         return []
     listed = pages(
         here, f"actions/workflows/{workflow}/runs", "workflow_runs", head_sha=pull["head"]["sha"], event="pull_request"
     )
     own = (here.id, pull["head"]["ref"])  # a commit can be the head of several branches
-    ours = (run["id"] for run in listed if ((run["head_repository"] or {}).get("id"), run["head_branch"]) == own)
+    since = (run for run in listed if run["created_at"] >= pull["created_at"])
+    ours = (run["id"] for run in since if ((run["head_repository"] or {}).get("id"), run["head_branch"]) == own)
     return sorted(ours, reverse=True)
 
 
