@@ -7,6 +7,8 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -853,10 +855,16 @@ def test_a_private_repository_of_a_free_plan_is_told_in_one_place_what_it_lacks(
     assert code == 0 and "Plan: GitHub enforces no rulesets" in said and "Labels: made" in said
 
 
-def test_a_passing_fault_is_waited_for(healthy: Patient) -> None:
+def test_a_passing_fault_is_waited_for(healthy: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(pulls.time, "sleep", waited.append)
+    healthy.forge.fault("GET .*/codeowners", status=403, message="You have exceeded a secondary rate limit.")
+    healthy.forge.fault("GET .*/environments", retry_after=format_datetime(datetime.now(UTC) + timedelta(seconds=40)))
     healthy.forge.fault("GET .*/labels", status=502)
     healthy.forge.fault("GET .*/variables", retry_after=0)
     assert healthy.run(doctor.doctor)[0] == 0
+    assert sum(wait > 0 for wait in waited) == 4 and waited.count(pulls.UNTOLD) == 1
+    assert sum(30 < wait <= 40 for wait in waited) == 1, "until a date"
 
 
 def test_a_lasting_fault_ends_with_a_sentence(healthy: Patient) -> None:
