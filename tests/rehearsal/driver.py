@@ -18,6 +18,7 @@ from typing import Any, Self
 from .forge import Actor, Forge, Repo
 from .forge import Event as Happened
 from .forge import Refused as Forbidden
+from .forge.answers import ACTIONS
 from .runner import Context, Job, Runner
 from .workflow import Event, Refused, Result, Workflow
 
@@ -168,6 +169,8 @@ class Rehearsal:
                 self._steer(happened)
             elif happened.starts != "none":
                 self._start_runs(happened)
+            if target := self._target(happened):
+                self._start_runs(target)
         except Exception as error:  # raised by wait(), where the test is
             self._errors.append(error)
 
@@ -181,6 +184,18 @@ class Rehearsal:
         again = run.workflow.dependents(failed) if happened.action == "rerun-failed-jobs" else run.workflow.jobs
         run.attempt, run.conclusion, run.cancelled = row["run_attempt"], "", False
         self._begin(run, again)
+
+    def _target(self, happened: Happened) -> Happened | None:
+        """What a pull request is to `pull_request_target`: an event of the default branch, whatever it goes into.
+
+        It starts at once for a fork, and where git cannot merge; what a workflow's own token does starts nothing.
+        """
+        if happened.name != "pull_request" or happened.actor == ACTIONS:
+            return None
+        repo = self.forge.repositories[happened.repository]
+        ref = f"refs/heads/{repo.info['default_branch']}"
+        tip = repo.git.resolve(ref)
+        return replace(happened, name="pull_request_target", ref=ref, sha=tip, starts="run") if tip else None
 
     def _start_runs(self, happened: Happened) -> None:
         repo = self.forge.repositories[happened.repository]
@@ -203,7 +218,7 @@ class Rehearsal:
             **{"sha": at["sha"], "branch": at["ref"]},
             **{"head_repository": at["repo"], "head_repository_id": at["repo"]["id"]},
         )
-        fork = at["repo"]["full_name"] != repo.name
+        fork = at["repo"]["full_name"] != repo.name and event.name != "pull_request_target"
         run = Run(row["id"], repo.name, workflow, event, files, fork, row["run_number"], self)
         self.runs.append(run)
         if approval:
@@ -444,7 +459,7 @@ def seen(repo: Repo, happened: Happened) -> Event:
     """The event as workflows and their filters see it."""
     payload, branch = happened.payload, happened.ref.removeprefix("refs/heads/").removeprefix("refs/tags/")
     paths: list[str] = []
-    if happened.name == "pull_request":
+    if happened.name in ("pull_request", "pull_request_target"):
         base, head = payload["pull_request"]["base"], payload["pull_request"]["head"]
         branch, paths = base["ref"], changed(repo, f"{base['sha']}...{head['sha']}")
     elif happened.name == "merge_group":

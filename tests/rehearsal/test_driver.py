@@ -170,6 +170,29 @@ def test_a_push_and_a_pull_request_start_what_names_them(clone: Clone) -> None:
     ]
 
 
+def test_a_target_run_is_the_default_branchs_own_for_a_fork_too(clone: Clone, tmp_path: Path) -> None:
+    """Its file, its secrets and its token, whatever the request changes, and as often as it is edited."""
+    github, types = clone.github, ["opened", "edited"]
+    says = "echo; echo \"$(git rev-parse HEAD) ${{ github.ref }} <${{ secrets.KEY && 'known' }}>\""
+    jobs = {"a": job(steps=[{"uses": CHECKOUT}, {"run": says}], environment="main-only")}
+    clone.push({"a.yml": flow({"pull_request_target": {"types": types}}, {"contents": "write"}, jobs)})
+    environment(github, "main", name="main-only")
+    github.secret("KEY", "x", environment="main-only")
+    tip = clone.git("rev-parse", "HEAD")
+    clone.push({"a.yml": flow("push")}, "other-base")
+    github.call("POST", "/repos/o/r/forks", login="eve")
+    fork = Clone(github, tmp_path / "fork", "eve")
+    shutil.copytree(clone.folder, fork.folder)
+    fork.push({"a.yml": flow("pull_request")}, "theirs")
+    fork.open("theirs")
+    github.call("PATCH", "/repos/o/r/pulls/1", {"title": "Another"})
+    github.wait()
+    runs = [run for run in github.runs if run.event.name == "pull_request_target"]
+    assert [run.event.payload["action"] for run in runs] == types
+    assert all(f"\n{tip} refs/heads/main <known>\n" in run.log for run in runs)
+    assert all(run.jobs["a"].permissions == {"contents": "write"} for run in runs)
+
+
 def test_the_clock_and_a_person_start_a_workflow_of_the_default_branch(clone: Clone) -> None:
     inputs = {"day": {"default": "monday"}, "force": {"type": "boolean"}, "note": None}
     on = {"schedule": [{"cron": "0 0 * * *"}], "workflow_dispatch": {"inputs": inputs}}

@@ -6,6 +6,7 @@ files run in test_release.py.
 
 import copy
 import hashlib
+import html
 import io
 import itertools
 import json
@@ -34,11 +35,11 @@ from tests.turns import turn
 from .forge import Forge, Repo, actions
 
 sys.path.insert(0, str(TEMPLATE))
-from gitops import content, deploy, facts, ledger, promotion, pulls, release, verify  # noqa: E402
+from gitops import content, deploy, facts, ledger, promotion, pulls, release, verified, verify  # noqa: E402
 from gitops.content import PRODUCTION  # noqa: E402
 
 NUMBERS = itertools.count(1)
-WHOLE = {*verify.WHOLE, *(path.name for path in (TEMPLATE / "deploy" / "base").iterdir())}
+WHOLE = {*verify.TOLD, *(path.name for path in (TEMPLATE / "deploy" / "base").iterdir())}
 RUN = ".github/workflows/{}.yml"
 DISPATCHED = "name: {}\non:\n  workflow_dispatch:\n"
 MAY = dict.fromkeys(("contents", "pull-requests", "issues", "actions", "deployments"), "write")
@@ -91,15 +92,24 @@ def measured(digest: str) -> dict[str, Any]:
     }
 
 
-def packed(name: str) -> dict[str, bytes]:
-    """What `pack` leaves of a model."""
-    tar, digest = model(name)
-    gates = {f"gate-{gate}.json": b'{"violations": [], "not_judged": []}' for gate in facts.GATES}
+def packed(name: str, taken: bool = True) -> dict[str, bytes]:
+    """What `pack` leaves of a model; taken: fitted by a request's run."""
+    fitted = {"taken": taken, "why": "as the test says"}
     return {
         **{asset: f"{asset} {name}".encode() for asset in promotion.ASSETS},
-        "model.tar": tar,
-        **{"metrics.json": json.dumps(measured(digest)).encode(), "dvc.lock": f"lock: {name}\n".encode(), **gates},
+        "model.tar": model(name)[0],
+        **{"fitted.json": json.dumps(fitted).encode(), "dvc.lock": f"lock: {name}\n".encode()},
     }
+
+
+def judged(name: str) -> dict[str, bytes]:
+    """What main measures of a model, and its gates' verdicts."""
+    latency = {"p50": 1, "p95": 2, "p99": 3}
+    service = {"bento": sha256(packed(name)["service.bento"]), "ready_seconds": 1, "latency_ms": latency}
+    service |= {"contract": 1, "requests": 1, "connections": 1, "errors": 0}
+    told = {"metrics": measured(model(name)[1]), "service": service}
+    told |= {f"gate-{gate}": {"violations": [], "not_judged": []} for gate in facts.GATES}
+    return {f"{file}.json": json.dumps(value).encode() for file, value in told.items()}
 
 
 @dataclass
@@ -209,8 +219,9 @@ class World:
         for trained in times or (name,):
             run = self.run("pull-request", head["sha"], head["ref"], "pull_request", **more)
             key = key or self.key(head["sha"])
-            self.keep(run, f"pipeline-{key}", {"pipeline.tar": b""})
-            self.keep(run, "facts-train", {"metrics.json": json.dumps(measured(model(trained)[1])).encode()})
+            reported = json.dumps(measured(model(trained)[1])).encode()
+            fitted = {"network.safetensors": trained.encode(), "metrics.json": reported, "scores.parquet": b""}
+            self.keep(run, f"fitted-{key}", fitted)
             made.append(run)
         return made
 
@@ -221,7 +232,8 @@ class World:
     def plan(self, again: bool = False) -> dict[str, str]:
         """What release.yml would do."""
         here = pulls.repository()
-        return dict(pulls.persist(lambda: release.plan(here, again)))
+        folder = self.clone.parent / f"fitted-{next(NUMBERS)}"
+        return dict(pulls.persist(lambda: release.plan(here, again, train=False, folder=folder)))
 
     def release(self, name: str = "one", again: bool = False) -> str:
         """A whole run of release.yml; what it did."""
@@ -233,13 +245,14 @@ class World:
 
     def write(self, name: str, run: int, asked: dict[str, str]) -> Path:
         """What the jobs before the proposal leave: the bytes, and the files that are proposed."""
-        folder = self.clone.parent / f"release-{next(NUMBERS)}"
-        folder.mkdir()
-        for path, whole in packed(name).items():
-            (folder / path).write_bytes(whole)
+        folder, taken = self.clone.parent / f"release-{next(NUMBERS)}", asked["train"] == "false"
+        for place, files in (("packed", packed(name, taken)), ("measured", judged(name))):
+            (folder / place).mkdir(parents=True)
+            for path, whole in files.items():
+                (folder / place / path).write_bytes(whole)
         self.patch.setenv("TRAINED_BY", asked["run"])
         here, into = pulls.repository(), folder / "written"
-        pulls.persist(lambda: release.write(here, folder, into))
+        pulls.persist(lambda: release.write(here, folder / "packed", folder / "measured", into))
         self.keep(run, f"release-{asked['key']}", packed(name))
         self.keep(
             run, f"promotion-{asked['key']}", {path.name: path.read_bytes() for path in (into / "production").iterdir()}
@@ -267,6 +280,15 @@ class World:
         found = pulls.persist(lambda: verify.verify(here, "FETCH_HEAD", "HEAD"))["violations"]
         return sorted({f"{each['rule'].removeprefix('promotion.')} {each['file']}" for each in found})
 
+    def judge(self, number: int) -> tuple[str, list[str]]:
+        """The kind of a request, and the rules that it breaks, as main's own files find them."""
+        here = pulls.repository()
+        verdict = pulls.persist(lambda: verified.judged(here, number))
+        assert verdict.head == self.call("GET", f"pulls/{number}")["head"]["sha"]
+        return verdict.kind, sorted(
+            {f"{each['rule'].removeprefix('promotion.')} {each['file']}" for each in verdict.wrong}
+        )
+
     def promote(self, name: str, **change: Any) -> int:
         """A change, released, approved, merged and recorded; the promotion's number."""
         self.change(name, **change)
@@ -291,6 +313,11 @@ class World:
     @property
     def issues(self) -> list[dict[str, Any]]:
         return [each for each in self.call("GET", "issues?direction=asc") if "pull_request" not in each]
+
+    @property
+    def followed(self) -> str | None:
+        """The commit whose production the GitOps agent runs."""
+        return self.repo.git.resolve("refs/heads/production")
 
     @property
     def production(self) -> str | None:
@@ -492,17 +519,16 @@ def test_nothing_to_release_is_said_and_changes_nothing(start: Start) -> None:
 # --- whose bytes -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["merge", "squash", "rebase"])
+@pytest.mark.parametrize("method", ["merge", "squash"])
 def test_what_the_pull_request_trained_is_restored(start: Start, method: str) -> None:
     world = start()
     number = world.change("one", method=method)
     world.commit("main", {"README.md": "an unrelated commit\n"})
     (run,) = world.repo.rows("runs", path=RUN.format("pull-request"))
     plan = world.plan()
-    assert (plan["make"], plan["train"], plan["run"], plan["place"]) == (
-        *("true", "false", str(run["id"])),
-        f"{content.key()}/{run['id']}",
-    )
+    assert [plan[name] for name in ("make", "train", "run", "sha256")] == [
+        *("true", "false", str(run["id"]), sha256(b"one"))
+    ]
     world.release("one")
     assert json.loads(world.text(promotion.BRANCH, ledger.MANIFEST) or "")["lineage"] == {
         **{"commit": world.repo.git.resolve("main"), "pull_request": number, "approved_by": ["bob"]},
@@ -552,20 +578,6 @@ def test_what_was_pushed_past_pull_requests_is_trained(start: Start) -> None:
     world = start()
     world.commit("main", {"params.yaml": "seed: 2\n"})
     assert world.plan()["train"] == "true"
-
-
-def test_with_a_remote_only_the_lock_of_the_merged_run_counts(start: Start, tmp_path: Path) -> None:
-    """Another run's bytes of the same key, a fork's for one, lie in the remote too."""
-    world = start()
-    world.patch.setenv("DVC_REMOTE", str(tmp_path / "remote"))
-    world.change("one")
-    (run,) = world.repo.rows("runs", path=RUN.format("pull-request"))
-    (tmp_path / "dvc.lock").write_text("lock")
-    for number, train in ((run["id"] + 1, "true"), (run["id"], "false")):
-        folder = tmp_path / "remote" / "locks" / content.key() / str(number)
-        folder.mkdir(parents=True)
-        (folder / "dvc.lock").write_text("lock")
-        assert world.plan()["train"] == train
 
 
 # --- the proposal ----------------------------------------------------------------------------------------------------
@@ -764,12 +776,13 @@ def test_what_failed_its_gates_is_not_proposed(start: Start) -> None:
     run, asked = world.run("release"), world.plan()
     folder = world.write("one", run, asked).parent
     said = dict.fromkeys(("rule", "file", "value", "bar", "next"), "x")
-    (folder / "gate-model.json").write_text(json.dumps({"violations": [said], "not_judged": []}))
+    places = folder / "packed", folder / "measured", folder / "again"
+    (places[1] / "gate-model.json").write_text(json.dumps({"violations": [said], "not_judged": []}))
     with pytest.raises(SystemExit, match="1 bars are not met"):
-        release.write(pulls.repository(), folder, folder / "again")
-    (folder / "gate-model.json").unlink()
+        release.write(pulls.repository(), *places)
+    (places[1] / "gate-model.json").unlink()
     with pytest.raises(SystemExit, match="lacks"):
-        release.write(pulls.repository(), folder, folder / "again")
+        release.write(pulls.repository(), *places)
 
 
 # --- what Actions may not --------------------------------------------------------------------------------------------
@@ -827,6 +840,21 @@ def other_run(file: str, **more: Any) -> Callable[[World], dict[str, str | None]
     return change
 
 
+def off_line(world: World) -> dict[str, str | None]:
+    """A release of a commit that was merged and never was main's tip: a tag there with main's name is all it takes."""
+    commit = world.call("GET", "pulls?state=closed")[-1]["head"]["sha"]
+    assert pulls.in_history(commit) and content.key(commit) == content.key()
+    files = other_run("release", sha=commit)(world)
+    manifest = json.loads(files[ledger.MANIFEST] or "")
+    manifest["lineage"]["commit"] = commit
+    written = {path.name: path.read_bytes() for path in Path("deploy/production").iterdir()}
+    text = json.dumps(manifest)
+    world.keep(
+        manifest["lineage"]["released_by"], f"promotion-{manifest['key']}", written | {"manifest.json": text.encode()}
+    )
+    return {ledger.MANIFEST: text}
+
+
 def overwritten(name: str, world: World) -> dict[str, str | None]:
     return {PRODUCTION + name: "changed\n"}
 
@@ -863,6 +891,16 @@ EDITS: dict[str, tuple[Edit, str]] = {
     ),
     "a run of another workflow": (other_run("pull-request"), "lineage manifest.json"),
     "a run of another branch": (other_run("release", branch="evil"), "lineage manifest.json"),
+    "no run": (
+        lambda world: edited(world, lambda manifest: manifest["lineage"].update(released_by=0)),
+        "manifest manifest.json",
+    ),
+    "a run that a pull request started": (other_run("release", event="pull_request"), "lineage manifest.json"),
+    "a run of a tag with main's name": (off_line, "lineage manifest.json"),
+    "a run of another commit than it says": (
+        lambda world: edited(world, lambda manifest: manifest["lineage"].update(commit="0" * 40)),
+        "lineage manifest.json",
+    ),
     "a run of another event's fork": (
         other_run("release", head_repository={"id": 1}, head_repository_id=1),
         "lineage manifest.json",
@@ -887,7 +925,45 @@ def test_a_file_that_has_become_a_program_is_named(start: Start) -> None:
     person = world.forge.identity("alice")
     made = git.commit(git.tree_with(tip, [entry]), [str(tip)], "x", person, person)
     world.call("PATCH", f"git/refs/heads/{promotion.BRANCH}", {"sha": made})
-    assert f"proposal {path}" in world.verify(number)
+    assert f"file {path}" in world.verify(number)
+
+
+LINKS = {
+    "a link": ("deploy/production/more.yaml", "120000", "../base/deployment.yaml"),
+    "a link in a file's place": ("deploy/production/deployment.yaml", "120000", "../base/deployment.yaml"),
+    "a submodule": ("deploy/production/more", "160000", ""),
+    "the folder a link": ("deploy/production", "120000", "base"),
+    "the folder a submodule": ("deploy/production", "160000", ""),
+}
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_what_is_no_plain_file_is_named(start: Start, link: str) -> None:
+    """The agent would read something else than the promotion shows."""
+    world, number = proposed(start)
+    git, tip = world.repo.git, str(world.repo.git.resolve(promotion.BRANCH))
+    path, mode, target = LINKS[link]
+    gone = [{"path": each["path"], "mode": "", "sha": None} for each in git.tree(tip, "-r", path=path)]
+    entry = {"path": path, "mode": mode, "sha": git.blob(target.encode()) if target else tip}
+    person = world.forge.identity("alice")
+    made = git.commit(git.tree_with(git.tree_with(tip, gone), [entry]), [tip], "x", person, person)
+    world.call("PATCH", f"git/refs/heads/{promotion.BRANCH}", {"sha": made})
+    shown = path if path != "deploy/production" else "deploy/production/"
+    assert world.verify(number) == [f"file {shown}"]
+    kind, wrong = world.judge(number)
+    assert wrong and kind == ("promotion" if shown == path else "mixed")
+
+
+def test_manifests_that_the_manifest_does_not_make_are_named(start: Start) -> None:
+    """A release whose own files rendered something else, such as another image, wrote exactly what is proposed."""
+    world, number = proposed(start)
+    path = PRODUCTION + "deployment.yaml"
+    text = (world.text(promotion.BRANCH, path) or "").replace("replicas: 0", "replicas: 2")
+    listed = world.repo.git.tree(promotion.BRANCH, "-r", path=PRODUCTION)
+    written = {each["path"].removeprefix(PRODUCTION): world.repo.git.read(each["sha"]) for each in listed}
+    world.keep(released(world), f"promotion-{content.key()}", written | {"deployment.yaml": text.encode()})
+    world.commit(promotion.BRANCH, {path: text})
+    assert world.verify(number) == [f"rendered {path}"]
 
 
 @pytest.mark.parametrize("what", ["expired", "gone"])
@@ -915,13 +991,13 @@ def test_a_model_that_is_not_the_one_it_names_is_named(start: Start) -> None:
     world = start("changed")
     run, asked = world.run("release"), world.plan()
     tar = model("two")[0]
-    folder = world.write("one", run, asked).parent
-    (folder / "model.tar").write_bytes(tar)
-    here = pulls.repository()
-    release.write(here, folder, folder / "written")
+    into = world.write("one", run, asked)
+    manifest = json.loads((into / "production" / "manifest.json").read_text())
+    manifest["files"]["model.tar"] = {"sha256": sha256(tar), "bytes": len(tar)}
+    (into / "production" / "manifest.json").write_text(json.dumps(manifest))
     world.keep(run, f"release-{asked['key']}", packed("one") | {"model.tar": tar})
-    world.keep(run, f"promotion-{asked['key']}", contents(folder / "written" / "production"))
-    world.propose(folder / "written")
+    world.keep(run, f"promotion-{asked['key']}", contents(into / "production"))
+    world.propose(into)
     assert world.verify(world.promotion["number"]) == ["digest model.tar"]
 
 
@@ -944,6 +1020,68 @@ def test_another_champion_since_is_named_and_compared_with_again(start: Start) -
     assert world.verify(world.promotion["number"]) == []
     manifest = json.loads(world.text(promotion.BRANCH, ledger.MANIFEST) or "")
     assert manifest["champion"] == digest
+
+
+# --- what main's own files say of a request --------------------------------------------------------------------------
+
+
+def test_a_request_is_told_by_main_what_it_does_to_production(start: Start) -> None:
+    world, number = proposed(start)
+    world.commit("words", {"README.md": "hello\n"})
+    world.commit("main", {"docs/way.md": "a way\n"})
+    assert world.judge(world.request("words")) == ("words", [])
+    world.commit("inputs", {"params.yaml": "seed: 3\n"})
+    assert world.judge(world.request("inputs")) == ("model", [])
+    assert world.judge(number) == ("promotion", [])
+    world.commit(promotion.BRANCH, {"requests.py": "import os\n"})
+    assert world.judge(number) == ("mixed", ["mixed deploy/production/"])
+
+
+def test_a_request_into_another_branch_is_refused_until_it_goes_into_main(start: Start) -> None:
+    world = start("promoted")
+    world.commit("evil-base", {"gitops/verify.py": "def verify(*_): return {'violations': [], 'not_judged': []}\n"})
+    world.commit("evil", {ledger.MANIFEST: "{}"})
+    asked = {"title": "x", "head": "evil", "base": "evil-base"}
+    number = int(world.call("POST", "pulls", asked)["number"])
+    with pytest.raises(verified.Elsewhere, match="'evil-base': only what goes into main is verified"):
+        world.judge(number)
+    world.call("PATCH", f"pulls/{number}", {"base": "main"})
+    assert world.judge(number) == ("promotion", ["manifest manifest.json"])
+
+
+def test_production_that_both_sides_changed_is_no_promotion_that_somebody_saw(start: Start) -> None:
+    world = start("promoted")
+    tag = ledger.tag(ledger.entries()[0].manifest)
+    world.change("two")
+    world.release("two")
+    number, path = world.promotion["number"], PRODUCTION + "metrics.json"
+    assert world.judge(number) == ("promotion", [])
+    world.commit("main", {path: (world.text("main", path) or "") + "\n"})
+    kind, wrong = world.judge(number)
+    assert kind == "promotion" and f"merge {path}" in wrong and tag
+
+
+def test_an_owner_verifies_in_a_clone_at_mains_tip_and_nowhere_else(
+    start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world, number = proposed(start)
+    world.patch.setenv("GITHUB_TOKEN", "ghp_alice")
+    for variable in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "CHECKS_TOKEN"):
+        world.patch.delenv(variable, raising=False)
+    verified.request(number)
+    assert "promotion: Every byte is there, and is what was released" in capsys.readouterr().out
+    Path("policies/promotion.yaml").write_text("mode: on-merge\n")
+    with pytest.raises(SystemExit, match="policies/promotion.yaml"):
+        verified.request(number)
+    subprocess.run(["git", "switch", "--quiet", "--force-create", "mine", "HEAD^"], check=True)
+    with pytest.raises(SystemExit, match="git switch main && git pull"):
+        verified.request(number)
+    world.pull()
+    subprocess.run(["git", "reset", "--quiet", "--hard", "origin/main"], check=True)
+    world.commit(promotion.BRANCH, {PRODUCTION + "dvc.lock": "x\n"})
+    with pytest.raises(SystemExit, match="1 thing not as"):
+        verified.request(number)
+    assert "proposal (deploy/production/dvc.lock)" in capsys.readouterr().out.replace("promotion.", "")
 
 
 # --- the bot merges --------------------------------------------------------------------------------------------------
@@ -1085,7 +1223,101 @@ def test_on_merge_a_dispatch_is_all_that_going_back_takes(start: Start) -> None:
     assert "Recorded" in world.deploy() and world.production == model("one")[1]
 
 
+def test_a_state_that_was_merged_past_the_checks_is_none_to_go_back_to(start: Start) -> None:
+    """Main had it, and nothing has verified it: neither its place in history counts, nor what others say of it."""
+    world, path = start("promoted"), PRODUCTION + "deployment.yaml"
+    good = world.text("main", path)
+    world.commit("main", {path: "image: docker.io/evil/x\n"})
+    forged(world, "a person")
+    world.commit("main", {path: good})
+    world.commit("back", {path: "image: docker.io/evil/x\n"})
+    kind, wrong = world.judge(world.request("back"))
+    assert kind == "promotion" and {f"proposal {path}", f"rendered {path}"} <= {*wrong}
+
+
+def forged(world: World, by: str) -> None:
+    """Says, by somebody who is not deploy.yml, that main's tip was deployed."""
+    tip, login = world.repo.git.resolve("main"), "bob"
+    if by == "a workflow of a branch":
+        login = "workflow"
+        world.forge.tokens["ghp_workflow"] = world.forge.tokens[
+            world.forge.token(world.repo.name, {"deployments": "write"})
+        ]
+    asked = {"ref": tip, "environment": "production", "auto_merge": False, "required_contexts": []}
+    made = world.call("POST", "deployments", asked, login)
+    world.call("POST", f"deployments/{made['id']}/statuses", {"state": "success"}, login)
+
+
 # --- deploy ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["a person", "a workflow of a branch"])
+def test_a_promotion_by_hand_that_was_merged_never_reaches_the_agent(start: Start, by: str) -> None:
+    """The alarm is raised whatever others say of it, and the branch that the agent follows stays where it was."""
+    world = start("promoted")
+    good = world.followed
+    assert good == world.repo.git.resolve("main")
+    manifest = json.loads(world.text("main", ledger.MANIFEST) or "") | {"image": f"docker.io/evil/x@sha256:{'0' * 64}"}
+    world.commit("evil", {ledger.MANIFEST: json.dumps(manifest)})
+    number = world.request("evil")
+    world.approve(number)
+    world.merge(number)
+    forged(world, by)
+    for _ in range(2):
+        with pytest.raises(SystemExit, match=r"promotion\.\w+ in "):
+            world.deploy()
+    assert world.followed == good
+    (issue,) = world.issues
+    assert "still runs the last verified state" in issue["body"] and str(good) in issue["body"]
+    back = world.revert(number)
+    assert world.judge(back) == ("promotion", [])
+    world.approve(back)
+    world.merge(back)
+    assert "Recorded" in world.deploy() and world.issues == []
+    assert world.followed == world.repo.git.resolve("main")
+
+
+def test_the_agent_follows_what_was_verified_and_only_forward(start: Start) -> None:
+    world = start("promoted")
+    first = world.followed
+    number = world.promote("two")
+    second = world.followed
+    assert second == world.repo.git.resolve("main") != first
+    world.commit("main", {"README.md": "hello\n"})
+    assert "recorded already" in world.deploy() and world.followed == second
+    back = world.revert(number)
+    world.approve(back)
+    world.merge(back)
+    fault = world.forge.fault("^PATCH .*/git/refs/heads/production$", drop=True, times=None)
+    with pytest.raises(requests.RequestException):
+        world.deploy()
+    assert fault.hits and world.followed == second
+    world.forge.faults.clear()
+    assert "Recorded" in world.deploy() and world.followed == world.repo.git.resolve("main")
+
+
+def test_a_branch_that_somebody_else_moved_raises_the_alarm(start: Start) -> None:
+    world = start("promoted")
+    elsewhere = world.commit("elsewhere", {PRODUCTION + "deployment.yaml": "image: evil\n"})
+    world.call("PATCH", "git/refs/heads/production", {"sha": elsewhere})
+    with pytest.raises(SystemExit, match=f"branch production: at {elsewhere}"):
+        world.deploy()
+    (issue,) = world.issues
+    assert "delete the branch" in html.unescape(issue["body"]) and "still runs" not in issue["body"]
+    world.call("DELETE", "git/refs/heads/production")
+    assert "Recorded" in world.deploy() and world.issues == []
+    assert world.followed == world.repo.git.resolve("main")
+
+
+def test_an_app_moves_the_branch_where_there_is_one(start: Start) -> None:
+    world = start("proposed")
+    world.approve(world.promotion["number"])
+    world.merge(world.promotion["number"])
+    world.patch.setenv("FOLLOWED_TOKEN", world.forge.token(world.repo.name, {"contents": "write"}))
+    world.patch.setenv("GITHUB_TOKEN", world.forge.token(world.repo.name, MAY))
+    since = len(world.forge.calls)
+    assert "Recorded" in world.deploy()
+    assert f"POST /repos/{world.repo.name}/git/refs" in world.writes(since)
 
 
 def test_deploy_records_once(start: Start) -> None:
@@ -1423,7 +1655,8 @@ def test_the_loop_runs_where_accounts_are_gone(start: Start) -> None:
     world.forge.forget("gone")
     world.repo.row("issues", request)["user"] = None
     world.approve(request)
-    assert world.release("one").startswith("Proposed") and pulls.bundle(pulls.repository(), content.key())
+    assert world.release("one").startswith("Proposed")
+    assert pulls.artifacts(pulls.repository(), f"fitted-{content.key()}")
     world.merge(request)
     assert "Recorded" in world.deploy()
 

@@ -11,8 +11,8 @@ import yaml
 
 PROBE = "rehearsal-probe"
 NEEDS = "REHEARSAL_NEEDS"
-DEFAULT_TYPES = {"pull_request": ["opened", "synchronize", "reopened"]}
-FILTERED = {"push", "pull_request", "merge_group"}
+DEFAULT_TYPES = dict.fromkeys(("pull_request", "pull_request_target"), ["opened", "synchronize", "reopened"])
+FILTERED = {"push", "pull_request", "pull_request_target", "merge_group"}
 PLAIN = {"shell": "bash", "working-directory": "/"}  # a step that a workflow's `defaults:` do not reach
 UNSUPPORTED = ("strategy", "services", "container", "continue-on-error", "concurrency")
 

@@ -135,8 +135,9 @@ def propose(written: Path | None) -> None:
 
 def deploy() -> None:
     """Verifies and records what is in production."""
-    from gitops import deploy, pulls
+    from gitops import deploy, objects, pulls
 
+    objects.sign()
     here = pulls.repository()
     summary(pulls.persist(lambda: deploy.deploy(here)))
 
@@ -223,6 +224,8 @@ def main() -> None:
     )
     propose = command("release", "open or refresh the promotion request, or with BACK_TO the one that goes back")
     propose.add_argument("written", nargs="?", type=Path, help="the files that `promotion` wrote")
+    request = command("verify-request", "whether what a pull request would leave in production is what was released")
+    request.add_argument("number", type=int)
     command("deploy", "verify and record what is in production")
     command("fetch-production", "put what is in production into a folder", "folder")
     command("drift", "open, refresh or close what a drift check asks for", "facts")
@@ -276,6 +279,10 @@ def run(asked: argparse.Namespace) -> None:
             pulls.persist(lambda: release.write(here, asked.packed, asked.measured, asked.folder))
         case "release":
             propose(asked.written)
+        case "verify-request":
+            from gitops import verified
+
+            verified.request(asked.number)
         case "deploy":
             deploy()
         case "fetch-production":

@@ -1,10 +1,14 @@
-"""Deploy: what main has in production is verified, then recorded; and what is in production is fetched."""
+"""Deploy: what main has in production is verified, recorded, then followed; and what is in production is fetched.
+
+The GitOps agent follows a branch that nothing but this moves: what was merged past the checks never reaches it.
+"""
 
 import hashlib
 import io
+import os
 import sys
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,42 +19,79 @@ from gitops.markdown import text
 from gitops.pulls import Repository
 from gitops.release import policy
 
-ENVIRONMENT = "production"
+FOLLOWED = "production"  # the branch that the agent follows
 WRONG = "<!-- gitops:production -->"
 
 Json = Mapping[str, Any]
 
 
 def deploy(here: Repository) -> str:
-    """Verifies and records the newest state of the ledger; what was done. Run again it adds only what is missing.
+    """Verifies and records the newest state of the ledger, then has the agent follow it; what was done.
 
-    Where production is not what was verified and approved, it keeps one issue and exits.
+    Run again it adds only what is missing. Where production is not what was verified and approved, the agent is left
+    where it is; one issue says so, and this exits.
     """
     past = ledger.entries()
     if not past:
         return "Nothing is in production yet"
-    entry = past[0]
-    if entry.manifest and recorded(here, entry):
-        return f"{ledger.tag(entry.manifest)} is recorded already"
+    entry, at = past[0], pulls.ref(here, FOLLOWED)
+    done, now = "Production was emptied: nothing is deployed", "Production is empty again, as before the first model."
+    if entry.manifest:
+        tag, now = ledger.tag(entry.manifest), f"Production is {text(entry.manifest['model'])} now, verified."
+        done = f"{tag} is recorded already"
+    if not (entry.manifest and follows(at, entry) and verify.recorded(here, entry)):
+        refuse(here, entry, at, past)
+        if entry.manifest:
+            release(here, entry, verify.assets(here, entry.manifest))
+            record(here, entry)
+            done = f"Recorded {tag}"
+        follow(at, entry)
+    pulls.close_issue(here, WRONG, now)
+    return done
+
+
+def refuse(here: Repository, entry: ledger.Entry, at: Json | None, past: list[ledger.Entry]) -> None:
+    """Exits where something is wrong with an entry, after an issue that says what."""
     wrong = [*verify.violations(here, entry.commit, f"{entry.commit}^1"), *verify.approved(here, entry, policy())]
-    if wrong:
-        pulls.issue(here, WRONG, "Production is not what was verified and approved", alarm(entry, wrong))
+    if wrong := [*wrong, *stray(at, past)]:
+        pulls.issue(here, WRONG, "Production is not what was verified and approved", alarm(entry, at, wrong))
         sys.exit("\n".join(f"{each['rule']} in {each['file']}: {each['value']}, not {each['bar']}" for each in wrong))
-    if entry.manifest is None:
-        pulls.close_issue(here, WRONG, "Production is empty again, as it was before the first model.")
-        return "Production was emptied: nothing is deployed"
-    release(here, entry, verify.assets(here, entry.manifest))
-    pulls.close_issue(here, WRONG, f"Production is {text(entry.manifest['model'])} now, verified.")
-    record(here, entry)  # last: what is recorded is done
-    return f"Recorded {ledger.tag(entry.manifest)}"
 
 
-def alarm(entry: ledger.Entry, wrong: list[Json]) -> str:
-    """What is wrong with production, and what to do about it now."""
+def follows(at: Json | None, entry: ledger.Entry) -> bool:
+    """Whether the branch that the agent follows is at an entry."""
+    return at is not None and at["object"]["sha"] == entry.commit
+
+
+def stray(at: Json | None, past: list[ledger.Entry]) -> Iterator[Json]:
+    """A violation where the branch is at no state that main had in production: somebody else has moved it."""
+    if at is None or at["object"]["sha"] in {entry.commit for entry in past}:
+        return
+    mend = (
+        "have an administrator delete the branch, see who may push there (`make doctor`), and run the Deploy workflow"
+    )
+    yield verify.violation("followed", f"branch {FOLLOWED}", f"at {at['object']['sha']}", "a state that main had", mend)
+
+
+def follow(at: Json | None, entry: ledger.Entry) -> None:
+    """Moves the branch that the agent follows to what was verified, ever forward; as the App where there is one."""
+    token = os.environ.get("FOLLOWED_TOKEN") or os.environ["GITHUB_TOKEN"]
+    here = pulls.repository(os.environ | {"GITHUB_TOKEN": token})
+    if at is None:
+        pulls.ask(here, "POST", "git/refs", {"ref": f"refs/heads/{FOLLOWED}", "sha": entry.commit})
+    elif not follows(at, entry):
+        pulls.ask(here, "PATCH", f"git/refs/heads/{FOLLOWED}", {"sha": entry.commit, "force": False})
+
+
+def alarm(entry: ledger.Entry, at: Json | None, wrong: list[Json]) -> str:
+    """What is wrong with production, what runs meanwhile, and what to do about it now."""
     lines = [f"Commit {text(entry.commit)} changed `{PRODUCTION}`, and is not recorded:\n"]
     for each in wrong:
         rule, file, value, bar, next_ = (text(each[key]) for key in ("rule", "file", "value", "bar", "next"))
         lines.append(f"- {rule} in {file}: {value}, expected {bar}. What to do: {next_}")
+    where = f"the last verified state, commit {text(at['object']['sha'])}" if at else "nothing: none was verified yet"
+    if not any(each["rule"] == "promotion.followed" for each in wrong):
+        lines.append(f"\nThe GitOps agent follows the branch `{FOLLOWED}`, which did not move: it still runs {where}.")
     return "\n".join([*lines, f"\n[The run]({facts.run_url()})"])
 
 
@@ -115,29 +156,22 @@ def intact(asset: Json, assets: Mapping[str, bytes]) -> bool:
     return bool(asset.get("digest") == f"sha256:{hashlib.sha256(whole).hexdigest()}")
 
 
-def recorded(here: Repository, entry: ledger.Entry) -> bool:
-    """Whether a deployment of the commit has succeeded."""
-    return any(
-        status["state"] == "success"
-        for made in pulls.ask(here, "GET", "deployments", sha=entry.commit, environment=ENVIRONMENT)
-        for status in pulls.ask(here, "GET", f"deployments/{made['id']}/statuses")
-    )
-
-
 def record(here: Repository, entry: ledger.Entry) -> None:
     """The deployment of the commit and its success, which GitHub shows beside it."""
     assert entry.manifest is not None
+    if verify.recorded(here, entry):
+        return
     tag = ledger.tag(entry.manifest)
-    listed = pulls.ask(here, "GET", "deployments", sha=entry.commit, environment=ENVIRONMENT)
+    listed = verify.deployments(here, entry)
     if not listed:
-        about = {"ref": entry.commit, "environment": ENVIRONMENT, "auto_merge": False, "required_contexts": []}
+        about = {"ref": entry.commit, "environment": verify.ENVIRONMENT, "auto_merge": False, "required_contexts": []}
         pulls.ask(
             here,
             "POST",
             "deployments",
             {**about, "description": tag, "payload": {"model": entry.manifest["model"], "release": tag}},
         )
-        listed = pulls.ask(here, "GET", "deployments", sha=entry.commit, environment=ENVIRONMENT)
+        listed = verify.deployments(here, entry)
     made = min(listed, key=lambda deployment: deployment["id"])
     said = {"state": "success", "description": tag, "environment_url": f"{here.html_url}/releases/tag/{tag}"}
     pulls.ask(here, "POST", f"deployments/{made['id']}/statuses", {**said, "log_url": facts.run_url()})

@@ -46,6 +46,16 @@ def manifest(revision: str = "HEAD") -> Mapping[str, Any] | None:
     return None
 
 
+def files(revision: str) -> dict[str, str]:
+    """Mode, type and name of each thing below deploy/production, links and submodules among them, by its path there.
+
+    Where the folder itself is none, that one thing, by an empty path.
+    """
+    listed = git("ls-tree", "-r", "-z", "--full-tree", revision, "--", PRODUCTION.rstrip("/")).split("\0")[:-1]
+    pairs = (line.partition("\t") for line in listed)
+    return {path.removeprefix(PRODUCTION.rstrip("/")).removeprefix("/"): about for about, _, path in pairs}
+
+
 def folder(revision: str) -> str:
     """Git's name for the tree of deploy/production; empty where there is none."""
     listed = git("ls-tree", revision, "--", PRODUCTION.rstrip("/"))

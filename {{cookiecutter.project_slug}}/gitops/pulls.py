@@ -672,6 +672,11 @@ def aside(here: Repository, title: str, body: str) -> str:
     return f"{here.html_url}/actions/runs/{os.environ['GITHUB_RUN_ID']}"
 
 
+def ours(made: Mapping[str, Any]) -> bool:
+    """Whether gitops made a deployment, or a status of one."""
+    return (made.get("creator") or {}).get("login") in bots()
+
+
 def carries(each: Json, marker: str) -> bool:
     """Whether gitops wrote something that carries a marker: anybody can write one."""
     return author(each) in bots() and marker in (each.get("body") or "")

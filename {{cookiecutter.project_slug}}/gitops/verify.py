@@ -1,4 +1,7 @@
-"""Is a change of deploy/production what it says? The bytes exist, the digests agree, and nobody has touched them."""
+"""Is a change of deploy/production what it says? The bytes exist, the digests agree, and nobody has touched them.
+
+Nothing of the change is run, checked out or believed for its name: git's objects and GitHub's answers are compared.
+"""
 
 import hashlib
 import io
@@ -7,13 +10,15 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gitops import content, ledger, pulls
-from gitops.content import PRODUCTION, git
+from gitops import content, kustomization, ledger, pulls
+from gitops.content import FILE, PRODUCTION
 from gitops.facts import check
 from gitops.pulls import Repository
 
 RELEASE = ".github/workflows/release.yml"
-WHOLE = ("dvc.lock", "manifest.json", "metrics.json", "MODEL_CARD.md", "kustomization.yaml")
+ENVIRONMENT = "production"
+TOLD = ("dvc.lock", "manifest.json", "metrics.json", "MODEL_CARD.md")
+"""What lies in deploy/production beside the manifests that an agent applies."""
 
 Json = Mapping[str, Any]
 Bytes = Mapping[str, bytes]
@@ -25,14 +30,53 @@ def verify(here: Repository, proposed: str = "HEAD", base: str = "HEAD^1") -> di
 
 
 def violations(here: Repository, proposed: str, base: str) -> Iterator[Json]:
-    """Each thing that is wrong. Going back to a state that production was in before needs no run: git has it."""
-    manifest = ledger.manifest(proposed)
-    if ledger.folder(proposed) in {entry.tree for entry in ledger.entries(base)}:
+    """Each thing that is wrong. Going back to what was recorded before needs no run: git and its Release have it."""
+    if odd := list(irregular(proposed)):
+        yield from odd
+        return
+    manifest, before = ledger.manifest(proposed), earlier(here, proposed, base)
+    if before:
         yield from missing(manifest, assets(here, manifest)) if manifest else ()
-    elif found := problem(proposed):
+    elif (found := problem(proposed)) or manifest is None:
+        found = found or "not of a release: it names no run"
         yield violation("manifest", "manifest.json", found, "an entry as facts.schema.json says", AGAIN)
-    elif manifest:
+    else:
         yield from fresh(here, manifest, proposed, base)
+
+
+def irregular(proposed: str) -> Iterator[Json]:
+    """Links, programs and submodules: what an agent reads there is not what git shows."""
+    for name, about in ledger.files(proposed).items():
+        if not name or not about.startswith(f"{FILE} blob "):
+            found = "no plain file in a folder" if not name else f"git's mode {about.partition(' ')[0]}"
+            yield violation("file", PRODUCTION + name, found, "a plain file", f"remove it, or {AGAIN}")
+
+
+def earlier(here: Repository, proposed: str, base: str) -> ledger.Entry | None:
+    """The recorded entry that production goes back to, or the state before the first model; None where it is neither.
+
+    That a state was on main once says nothing: somebody may have merged it past the checks.
+    """
+    tree, past = ledger.folder(proposed), ledger.entries(base)
+    same = [entry for entry in past if tree and entry.tree == tree]
+    if same and same[-1] is past[-1] and same[-1].manifest is None:
+        return same[-1]
+    return next((entry for entry in same if entry.manifest and recorded(here, entry)), None)
+
+
+def recorded(here: Repository, entry: ledger.Entry) -> bool:
+    """Whether deploy.yml has recorded an entry: a success by gitops, of its own deployment of the commit."""
+    return any(
+        status["state"] == "success" and pulls.ours(status)
+        for made in deployments(here, entry)
+        for status in pulls.pages(here, f"deployments/{made['id']}/statuses")
+    )
+
+
+def deployments(here: Repository, entry: ledger.Entry) -> list[Json]:
+    """The deployments of an entry's commit that gitops made: anybody with write access can make others."""
+    listed = pulls.pages(here, "deployments", sha=entry.commit, environment=ENVIRONMENT)
+    return [made for made in listed if pulls.ours(made)]
 
 
 AGAIN = "run the Release workflow with `again`: it writes deploy/production/, and nobody else does"
@@ -40,22 +84,18 @@ AGAIN = "run the Release workflow with `again`: it writes deploy/production/, an
 
 def problem(proposed: str) -> str | None:
     """Why a manifest is none; None where it is one."""
-    if not git("ls-tree", proposed, "--", ledger.MANIFEST):
+    if "manifest.json" not in ledger.files(proposed):
         return "missing"
     try:
         return check(json.loads(content.text(proposed, ledger.MANIFEST)), "entry")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"it is not JSON: {error}"
 
 
 def fresh(here: Repository, manifest: Json, proposed: str, base: str) -> Iterator[Json]:
     """A model that was never in production: a release of main has to have proposed exactly this."""
     came = manifest["lineage"]
-    run = pulls.found(here, f"actions/runs/{came['released_by']}") or {}
-    path = run.get("path", "no workflow").partition("@")[0]  # GitHub adds the ref at times
-    by = (path, run.get("head_branch"), run.get("head_sha"), (run.get("head_repository") or {}).get("id"))
-    if by != (RELEASE, here.default_branch, came["commit"], here.id) or not pulls.in_history(came["commit"]):
-        found = f"run {came['released_by']} of {path} on {run.get('head_branch', 'no branch')}"
+    if found := stranger(here, came, pulls.found(here, f"actions/runs/{came['released_by']}")):
         yield violation("lineage", "manifest.json", found, f"a run of {RELEASE} on {here.default_branch}", AGAIN)
         return
     if content.key(came["commit"]) != manifest["key"]:
@@ -69,20 +109,50 @@ def fresh(here: Repository, manifest: Json, proposed: str, base: str) -> Iterato
         yield violation("proposal", PRODUCTION, "what the release wrote is gone", "kept until it is merged", AGAIN)
     else:
         yield from differences(written, proposed)
+    yield from rendered(manifest, proposed)
     yield from missing(manifest, assets(here, manifest))
+
+
+def stranger(here: Repository, came: Json, run: dict[str, Any] | None) -> str | None:
+    """What the run that wrote a promotion is instead of a release of main; None where it is one."""
+    if run is None:
+        return f"run {came['released_by']}, which is not there"
+    path, _, ref = run["path"].partition("@")  # GitHub adds the ref at times
+    of, at = run.get("head_branch") or "no branch", str(run.get("head_sha"))
+    found = f"run {came['released_by']} of {path} on {of} at {at[:12]}, by {run.get('event')}"
+    if path != RELEASE or ref.startswith("refs/tags/") or not pulls.of_main(here, run):
+        return found
+    return found if at != came["commit"] else None
 
 
 def differences(written: Bytes, proposed: str) -> Iterator[Json]:
     """Files that are not, byte for byte, what the release wrote."""
-    listed = git("ls-tree", "-r", "-z", proposed, "--", PRODUCTION).split("\0")[:-1]
-    there = {path: file for file, _, path in (line.partition("\t" + PRODUCTION) for line in listed)}
+    there = ledger.files(proposed)
     for name in sorted({*there, *written}):
         theirs, path = written.get(name), PRODUCTION + name
         if theirs is None:
             yield violation("proposal", path, "the release did not write it", "not there", f"remove it, or {AGAIN}")
-        elif there.get(name) != f"100644 blob {pulls.blob(theirs)}":
+        elif there.get(name) != f"{FILE} blob {pulls.blob(theirs)}":
             found = "other bytes than the release wrote" if name in there else "missing"
             yield violation("proposal", path, found, "untouched", f"take the change back, or {AGAIN}")
+
+
+def rendered(manifest: Json, proposed: str) -> Iterator[Json]:
+    """Files that are not what the manifest makes of deploy/base, as it was in the commit that was released."""
+    try:
+        made = kustomization.files(manifest, kustomization.base(manifest["lineage"]["commit"]))
+    except SystemExit as refused:  # what it refuses there, it says
+        yield violation("rendered", "deploy/base/", str(refused), "manifests that a promotion can show", AGAIN)
+        return
+    there = ledger.files(proposed)
+    for name in sorted({*there, *made} - {*TOLD}):
+        if name not in made:
+            found, bar = "nothing makes it", "not there"
+        elif there.get(name) == f"{FILE} blob {pulls.blob(made[name].encode())}":
+            continue
+        else:
+            found, bar = "other bytes" if name in there else "missing", "what manifest.json makes of deploy/base"
+        yield violation("rendered", PRODUCTION + name, found, bar, AGAIN)
 
 
 def missing(manifest: Json, have: Bytes) -> Iterator[Json]:
