@@ -320,18 +320,23 @@ def test_setup_says_which_machines_the_locks_are_for(
     assert done.stdout.startswith("" if taken else "The locks have no wheels for this machine")
 
 
-@pytest.mark.parametrize(("image", "brings"), [({}, ""), ({"VENV": "/opt/venv"}, "/opt/venv")])
+@pytest.mark.parametrize(
+    ("image", "brings", "made"), [({}, "", "VENV=/temporary/venv\n"), ({"VENV": "/opt/venv"}, "/opt/venv", "")]
+)
 def test_the_image_that_brings_its_environment_needs_no_python_of_github(
-    bake: Path, tmp_path: Path, image: dict[str, str], brings: str
+    bake: Path, tmp_path: Path, image: dict[str, str], brings: str, made: str
 ) -> None:
-    """And a user without a name, and without a home, gets both for the steps to come."""
+    """Without one it is made outside of the checkout.
+
+    And a user without a name, and without a home, gets both for the steps to come.
+    """
     first, python, *_ = yaml.safe_load((bake / ".github/actions/setup/action.yml").read_text())["runs"]["steps"]
     files = {name: str(tmp_path / name) for name in ("GITHUB_OUTPUT", "GITHUB_ENV")}
-    bare = {"PATH": os.environ["PATH"], "HOME": "/nowhere"} | files | image
+    bare = {"PATH": os.environ["PATH"], "HOME": "/nowhere", "RUNNER_TEMP": "/temporary"} | files | image
     ran = subprocess.run(["bash", "-euc", first["run"]], env=bare, cwd=tmp_path, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert (tmp_path / "GITHUB_OUTPUT").read_text() == f"venv={brings}\n"
-    assert (tmp_path / "GITHUB_ENV").read_text() == "USER=runner\nHOME=/tmp\n"
+    assert (tmp_path / "GITHUB_ENV").read_text() == f"{made}USER=runner\nHOME=/tmp\n"
     assert python["uses"].startswith("actions/setup-python@") and python["if"] == "steps.image.outputs.venv == ''"
 
 

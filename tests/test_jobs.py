@@ -17,16 +17,21 @@ from tests.turns import turn
 pytestmark = pytest.mark.slow
 
 
+OURS = re.compile(r"make |python -m pipeline|python -m gitops (restore|bundle|pack)\b")
+"""Commands that run without GitHub."""
+
+
 def jobs() -> dict[str, list[str]]:
-    """What the workflows' jobs run of the pipeline, by the locks that they install."""
+    """What the workflows' jobs run of the pipeline, by the locks that they install; a called workflow has its own."""
     found: dict[str, list[str]] = {}
     for path in sorted((baking.TEMPLATE / ".github" / "workflows").glob("*.yml")):
         workflow = yaml.safe_load(path.read_text())
         for job in workflow["jobs"].values():
-            locks = job.get("env", {}).get("LOCK", workflow["env"]["LOCK"])
-            found.setdefault(locks, []).extend(
-                run for step in job["steps"] if re.match(r"make |python -m pipeline", run := step.get("run", ""))
-            )
+            if "steps" in job:
+                locks = {**workflow.get("env", {}), **job.get("env", {})}["LOCK"]
+                found.setdefault(locks, []).extend(
+                    run for step in job["steps"] if OURS.match(run := step.get("run", ""))
+                )
     return found
 
 
@@ -66,13 +71,16 @@ def test_bake_runs_its_pipeline_as_it_comes(trained: tuple[Path, str]) -> None:
 @pytest.mark.parametrize("locks", turn(sorted(set(JOBS) - {"checks"}), len(JOBS) - 1))
 def test_a_job_runs_in_the_environment_of_its_locks(trained: tuple[Path, str], tmp_path: Path, locks: str) -> None:
     """One kind of job after the other, a kind each commit; what the pipeline has made already is not made again."""
-    repository, _ = trained
+    repository = shutil.copytree(trained[0], tmp_path / "a copy")
+    handed_over = {"FITTED": "build/fitted"}
     store = {"MLFLOW_TRACKING_URI": (tmp_path / "store").as_uri(), "MLFLOW_ALLOW_FILE_STORE": "true"}
     job = environment(repository, tmp_path / "an environment", locks)
     for command in JOBS[locks] or ["python -m gitops --help"]:
-        done = run("bash", "-ec", command, cwd=repository, **store, **job)
+        done = run("bash", "-ec", command, cwd=repository, **handed_over, **store, **job)
         assert done.returncode == 0, f"{command}\n{done.stdout[-5000:]}"
-    shutil.rmtree(tmp_path / "an environment")
+        assert "Running stage" not in done.stdout, f"{command}\n{done.stdout[-5000:]}"
+    for made in tmp_path.iterdir():
+        shutil.rmtree(made)
 
 
 def test_bake_passes_its_own_tests(bake: Path, tmp_path: Path) -> None:
