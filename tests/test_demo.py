@@ -46,7 +46,7 @@ def pull(**changed: Any) -> dict[str, Any]:
             **{"user": {"login": "alice"}, "base": side, "head": side | {"ref": "<b>branch</b>"}},
         },
         "files": [{"filename": "params.yaml", "additions": 1, "deletions": 1, "patch": "@@ -1 +1 @@\n-a: 1\n+a: <2>"}],
-        "checks": [check("Test", "failure", 70), check("Service", "skipped", 0)],
+        "checks": [check("Test", "failure", 70), check("Measure", "skipped", 0)],
         "comments": [{"user": {"login": "github-actions[bot]"}, "body": REPORT}],
         "reviews": [{"user": {"login": "bob"}, "state": "APPROVED"}],
         "refusal": 'Repository rule violations found\n\nRequired status check "Required" is failing.\n\n',
@@ -84,7 +84,7 @@ def html() -> str:
 
 def test_page_says_what_github_said(html: str) -> None:
     words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
-    for said in ("#7", "1 of 2 checks failed", "Test 70 s", "Service skipped", "bob approved these changes", "alice"):
+    for said in ("#7", "1 of 2 checks failed", "Test 70 s", "Measure skipped", "bob approved these changes", "alice"):
         assert said in words
     assert "Required status check &#34;Required&#34; is failing." in words
     assert '<div class="removed">-a: 1</div>' in html
