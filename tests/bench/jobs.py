@@ -6,10 +6,12 @@ environment's files.
 """
 
 import os
+import re
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,12 @@ import yaml
 
 from tests import baking
 from tests.bench import peers
-from tests.bench.rehearsal import quicker, run
-from tests.rehearsal.driver import Rehearsal
+from tests.bench.rehearsal import OLDER, quicker, released, run
+from tests.rehearsal.driver import Rehearsal, Run
 from tests.rehearsal.project import ANSWERS, Project
 
 WORKFLOW = Path(".github/workflows/pull-request.yml")
-SETUP = "./.github/actions/setup"
+SETUP = re.compile(r"\./(base/)?\.github/actions/setup")
 ALLOWED = {"Train": 7_000, "Checks": 2_500}  # megabytes; any other job 1,000
 ALL, WITHOUT_TRAINING = 10_500, 4_000  # megabytes: 30% of what it was when each job installed everything
 
@@ -43,28 +45,51 @@ def rows() -> Iterator[dict[str, Any]]:
         yield row("with a runner that has Train's environment", total - measured["Train"][0], "MB", WITHOUT_TRAINING)
         with Rehearsal(folder / "github", baking.VENV, at_once=1) as github:
             project = Project.start(github, quicker(bake))
-            first = run(project, "first", "NOTES.txt")
-            kept = project.call("GET", f"actions/runs/{first.id}/artifacts")["artifacts"]
-            words = run(project, "words", "README.md")
+            released(project)
+            path, old, new = OLDER
+            first = run(project, "first", {path: project.read(path).replace(old, new)})
+            kept = artifacts(project, first)
+            words = run(project, "words", {"README.md": "Other words.\n"})
         seconds = {name: first.jobs[name.lower()].seconds + cold for name, (_, cold, _) in measured.items()}
+        for name, megabytes, days in kept:
+            yield row(f"a pull request leaves {name}, for {days} day{'s' * (days > 1)}", megabytes, "MB", None)
+        after = sum(megabytes for _, megabytes, days in kept if days > 1)
+        yield row("a pull request leaves after a day", after, "MB", None)
         yield from peers.beside(
             {
                 "minutes": sum(ceil(each / 60) for each in seconds.values()) + 1,  # Required installs nothing
                 "installed": total,
-                "kept": sum(each["size_in_bytes"] for each in kept) / 1e6,
+                "kept": sum(megabytes for _, megabytes, _ in kept),
             }
         )
         yield row("a request of words: seconds of all jobs", sum(job.seconds for job in words.jobs.values()), "s", 30)
 
 
+def artifacts(project: Project, done: Run) -> list[tuple[str, float, int]]:
+    """What a run has left: an artifact's name without the content key, its megabytes, and for how many days."""
+    found = []
+    for each in project.call("GET", f"actions/runs/{done.id}/artifacts")["artifacts"]:
+        began, ends = (datetime.fromisoformat(each[at]) for at in ("created_at", "expires_at"))
+        name = each["name"].removesuffix(f"-{done.jobs['plan'].outputs['key']}")
+        found.append((name, each["size_in_bytes"] / 1e6, (ends - began).days))
+    return sorted(found, key=lambda artifact: (artifact[2], -artifact[1]))
+
+
 def jobs(bake: Path) -> dict[str, str]:
-    """The locks of each job that a change of the model goes through, by the job's name."""
+    """The locks of each job that a change of the model goes through, by the job's name; a called workflow's too."""
     workflow = yaml.safe_load((bake / WORKFLOW).read_text())
-    return {
-        job["name"]: job.get("env", {}).get("LOCK", workflow["env"]["LOCK"])
-        for job in workflow["jobs"].values()
-        if any(step.get("uses") == SETUP for step in job["steps"]) and "'promotion'" not in job.get("if", "")
-    }
+    found = {}
+    for job in workflow["jobs"].values():
+        if "uses" in job:
+            found |= {each["name"]: each["env"]["LOCK"] for each in called(bake / job["uses"])}
+        elif SETUP.search(str(job["steps"])) and "'promotion'" not in job.get("if", ""):
+            found[job["name"]] = job.get("env", {}).get("LOCK", workflow["env"]["LOCK"])
+    return found
+
+
+def called(workflow: Path) -> list[dict[str, Any]]:
+    """The jobs of a workflow that another one calls."""
+    return list(yaml.safe_load(workflow.read_text())["jobs"].values())
 
 
 def environment(bake: Path, locks: str, folder: Path) -> tuple[float, float, float]:
