@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,7 @@ def test_what_is_measured_is_the_file_and_not_this_checkout(tmp_path: Path, monk
     shutil.rmtree("build/bentoml")
     monkeypatch.setenv("MODEL", "nowhere")
     assert measured(probe.main) == [] and bento.BENTO.read_bytes() == built
+    assert json.loads(probe.SERVICE.read_text())["bento"] == sha256(built).hexdigest()
     write_model(Path("model"), large=100)  # another model than the one inside
     assert any(said.startswith("the service answers for") for said in measured(probe.main))
 
