@@ -151,12 +151,16 @@ def between(file: str, before: str, after: str | None) -> Iterator[Change]:
 
 
 def bars_of(file: str, tree: Any) -> Any:
-    """What of a file is bars: all of a policy; of the knobs where the rows come from. Raises KeyError, TypeError."""
+    """What of a file is bars: all of a policy; of the knobs where the rows come from, and when a label is known.
+
+    Raises KeyError, TypeError.
+    """
     if file != str(PARAMS):
         return tree
     source, pinned = tree["data"]["source"], tree["data"].get("snapshot")
     rows = {"source": source, "snapshot": "pinned" if pinned else "not pinned"}
-    return {"data": rows, "simulate": tree.get("simulate") or {}}  # whoever has real data deletes the simulator
+    known = {"delay": tree.get("features", {}).get("delay")}
+    return {"data": rows, "features": known, "simulate": tree.get("simulate") or {}}  # real data needs no simulator
 
 
 def flat(tree: Any, place: str = "") -> dict[str, Any]:

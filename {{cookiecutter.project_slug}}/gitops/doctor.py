@@ -41,7 +41,7 @@ LABELS = {
 APP_KEY = "GITOPS_APP_PRIVATE_KEY"
 APP_PERMISSIONS = {
     **{"contents": "write", "issues": "write", "pull_requests": "write"},
-    **{"actions": "read", "checks": "write"},
+    **{"actions": "read", "checks": "write", "deployments": "read"},
 }
 ENVIRONMENT = "main-only"  # whose secrets no other branch's workflow reads
 CUSTOM = {"protected_branches": False, "custom_branch_policies": True}

@@ -192,7 +192,7 @@ def test_messages_do_not_name_rows(hide: Hide) -> None:
     for how, word in ((HASH, str(personal.digest(FIRST))), (OMIT, "not shown")):
         hide(**{ID: how})
         with pytest.raises(BadInput, match=f"the first with {ID} {word};"):
-            candidate.joined(table, table[1:].select(ID, *candidate.IDENTITY), (date(2020, 1, 1), date(2020, 1, 20)))
+            candidate.joined(table[1:], table.select(ID, *candidate.IDENTITY), (date(2020, 1, 1), date(2020, 1, 20)))
 
 
 # --- the policy -------------------------------------------------------------------------------------------------------
