@@ -64,7 +64,7 @@ class Project:
         bots_may_open: bool = False,
         repository: str = f"{OWNER}/{NAME}",
     ) -> "Project":
-        """Push a bake's main to a new repository of the forge, then protect it with the bake's own ruleset.
+        """Push a bake's main to a new repository of the forge, then protect it with the bake's own rulesets.
 
         bots_may_open: Actions may create pull requests, which GitHub does not allow unless it is told to.
         """
@@ -79,8 +79,10 @@ class Project:
         project.age()
         project.push("main", login=OWNER)
         if protect:
-            ruleset = json.loads((bake / "policies" / "ruleset.json").read_text())
-            github.call("POST", f"/repos/{project.repository}/rulesets", ruleset, login=OWNER)
+            for path in sorted((bake / "policies").glob("ruleset*.json")):
+                if "-app-" not in path.name:  # those need one
+                    ruleset = json.loads(path.read_text().replace("refs/tags/DEFAULT_BRANCH", "refs/tags/main"))
+                    github.call("POST", f"/repos/{project.repository}/rulesets", ruleset, login=OWNER)
         return project
 
     def age(self) -> None:
