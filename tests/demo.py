@@ -346,7 +346,7 @@ def ship(tale: Story) -> str:
 
 def deployed(tale: Story, number: int) -> str:
     """The tag of what is deployed. Raises RuntimeError where it is not what the pull request merged."""
-    (newest, *_) = tale.project.call("GET", "deployments")
+    (newest, *_) = tale.project.call("GET", "deployments?environment=production")
     if newest["sha"] != tale.project.call("GET", f"pulls/{number}")["merge_commit_sha"]:
         raise RuntimeError(f"deploy.yml has not recorded #{number}")
     tag = str(newest["payload"]["release"])
