@@ -66,8 +66,8 @@ def test_dependabot_looks_wherever_an_action_or_a_lock_is_pinned(folder: Path) -
     """Of `/` it reads .github/workflows, of any other folder the files in it: .github/actions/setup has to be named."""
     asked = yaml.safe_load((folder / ".github" / "dependabot.yml").read_text())["updates"]
     looks = {each["package-ecosystem"]: {*each.get("directories", [each.get("directory")])} for each in asked}
-    pinned = {path.parent for path in folder.rglob(".github/**/*.yml") if "uses: actions/" in path.read_text()}
-    places = {f"/{path.relative_to(folder)}" for path in pinned}
+    ours = [name for name in tracked(folder) if re.search(r"(^|/)\.github/.*\.yml$", name)]
+    places = {f"/{Path(name).parent}" for name in ours if "uses: actions/" in (folder / name).read_text()}
     assert {"/.github/workflows" if place == "/" else place for place in looks["github-actions"]} == places
     locks = {path.parent for path in map(Path, tracked(folder)) if path.name.startswith("requirements")}
     assert looks["pip"] == {"/" if path == Path() else f"/{path}" for path in locks}

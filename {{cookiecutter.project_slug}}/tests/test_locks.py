@@ -183,8 +183,7 @@ def test_torch_is_installed_where_something_trains() -> None:
 @pytest.mark.parametrize("path", sorted(ROOT.glob("requirements-*.txt")), ids=lambda path: str(path.stem))
 def test_versions_agree(path: Path) -> None:
     """Compiled together: what two locks name is one version with its hashes, so that a job tests what another runs."""
-    if path.stem != "requirements-uv":
-        assert pins(path).items() <= pins(ROOT / "requirements-dev.txt").items()
+    assert pins(path).items() <= pins(ROOT / "requirements-dev.txt").items()
 
 
 def pins(path: Path) -> dict[str, frozenset[str]]:
