@@ -46,7 +46,7 @@ KEYS = {
     "dvc_remote": Key(
         "s3://bucket/dvc",
         FOLDER,
-        "bytes travel as artifacts, which expire, and as release assets",
+        "artifacts, which expire, keep what main made",
         unknown(places.DVC),
     ),
     "container_registry": Key(
