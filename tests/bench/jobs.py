@@ -78,7 +78,7 @@ def artifacts(project: Project, done: Run) -> list[tuple[str, float, int]]:
 def jobs(bake: Path) -> dict[str, str]:
     """The locks of each job that a change of the model goes through, by the job's name; a called workflow's too."""
     workflow = yaml.safe_load((bake / WORKFLOW).read_text())
-    found = {}
+    found: dict[str, str] = {}
     for job in workflow["jobs"].values():
         if "uses" in job:
             found |= {each["name"]: each["env"]["LOCK"] for each in called(bake / job["uses"])}

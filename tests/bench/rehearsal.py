@@ -99,7 +99,7 @@ def run(project: Project, branch: str, files: Mapping[str, str]) -> Run:
 
 def seconds_of(done: Run, jobs: Iterable[str] = ()) -> float:
     """What these jobs took, or all of them."""
-    return sum(done.jobs[job].seconds for job in jobs or done.jobs)
+    return sum((done.jobs[job].seconds for job in tuple(jobs) or tuple(done.jobs)), 0.0)
 
 
 def commands(done: Run) -> float:
