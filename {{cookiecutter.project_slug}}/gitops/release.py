@@ -38,7 +38,7 @@ def plan(here: Repository, again: bool, train: bool, folder: Path) -> dict[str, 
         return outputs | {"why": done.why, "overtaken": str(done.overtaken).lower()}
     if train:
         return outputs | {"make": "true", "train": "true", "why": "somebody asked for it"}
-    found = belief.fitted(here, key, requests=policy()["train"] == "request")
+    found = belief.fitted(here, key, requests=policy().get("train") != "main")
     if not found.files:
         return outputs | {"make": "true", "train": "true", "why": found.why}
     folder.mkdir(parents=True, exist_ok=True)
