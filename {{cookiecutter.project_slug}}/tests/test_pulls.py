@@ -110,9 +110,9 @@ PASSING: dict[str, Any] = {
     "as long as it says": (7, 403, {"Retry-After": "7"}, {}),
     "an outage, as long as it says": (7, 503, {"Retry-After": "7"}, b"<html>"),
     "longer than a job has": (pulls.LONGEST, 403, {"Retry-After": "3600"}, TOO_FAST),
-    "until a date": (30, 403, {"Retry-After": date(30)}, TOO_FAST),
-    "until a date, by a proxy": (30, 503, {"Retry-After": date(30)}, b"<html>"),
-    "until a date that is over": (1, 429, {"Retry-After": date(-9)}, {}),
+    "until a date": (30, 403, {"Retry-After": 30}, TOO_FAST),
+    "until a date, by a proxy": (30, 503, {"Retry-After": 30}, b"<html>"),
+    "until a date that is over": (1, 429, {"Retry-After": -9}, {}),
     "until nobody knows when": (60, 403, {"Retry-After": "soon"}, TOO_FAST),
     "the hour's calls are used up": (1, 403, {"X-RateLimit-Remaining": "0"}, {}),
     "too fast": (60, 403, {}, TOO_FAST),
@@ -129,8 +129,10 @@ LASTING: dict[str, Any] = {
 
 @pytest.mark.parametrize("fault", PASSING)
 def test_a_passing_fault_is_waited_for(forge: Forge, fault: str) -> None:
-    wait, *answer = PASSING[fault]
-    forge.answers = [answer, (200, {}, READ)]
+    wait, status, headers, body = PASSING[fault]
+    if isinstance(headers.get("Retry-After"), int):  # a date, of the moment of the answer
+        headers = {"Retry-After": date(headers["Retry-After"])}
+    forge.answers = [(status, headers, body), (200, {}, READ)]
     assert pulls.repository(ADDRESS).id == 7
     assert forge.waits == pytest.approx([wait], abs=5 if "date" in fault and wait > 1 else 0)
 
