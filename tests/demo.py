@@ -340,7 +340,7 @@ def untrained(tale: Story) -> None:
     release = next(run for run in reversed(tale.project.github.runs) if run.workflow.path.endswith("/release.yml"))
     if "Running stage 'train'" in release.log or "Running stage 'baselines'" not in release.log:
         raise RuntimeError("main did not take the fitted network, or did not make all the rest")
-    say(f"the summary says: {found(r'^(Main takes .*)$', release.summary)}")
+    say(f"the summary says: {found(r'(Main takes .*?)</code>', unescape(release.summary))}")
 
 
 def ship(tale: Story) -> str:
