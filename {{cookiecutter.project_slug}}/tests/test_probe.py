@@ -111,17 +111,41 @@ def test_versions_that_cannot_be_installed_are_a_sentence(tmp_path: Path, monkey
         probe.uv("pip", "sync", "--offline", "no such file")
 
 
-@pytest.mark.slow
-def test_what_is_measured_is_the_file_and_not_this_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with a model and its Bento."""
     folder = workspace(tmp_path / "a repository")
     for name in ("policies/log.yaml", "bentofile.yaml", "requirements-service.txt"):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("BENTOML_HOME", str(folder / "build/bentoml"))
-    monkeypatch.setattr(probe, "SECONDS", 0.2)
     write_model(Path("model"))
-    bento.main()
+    bento.build(bento.BENTO)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_bento_that_this_checkout_does_not_build_is_refused(folder: Path) -> None:
+    bento.same()
+    for name in ("src/pipeline/service.py", "env/docker/Dockerfile", "bento.yaml", "src/sitecustomize.py"):
+        built = bento.BENTO.read_bytes()
+        with tarfile.open(bento.BENTO) as tar:
+            tar.extractall("unpacked", filter="data")
+        with Path("unpacked", name).open("a") as file:
+            file.write("# a line of somebody else\n")
+        bento.BENTO.unlink()
+        with tarfile.open(bento.BENTO, "w") as tar:
+            tar.add("unpacked", ".")
+        with pytest.raises(BadInput, match=f"service.bento is not what this checkout builds, as {name} tells"):
+            bento.same()
+        shutil.rmtree("unpacked")
+        bento.BENTO.write_bytes(built)
+
+
+@pytest.mark.slow
+def test_what_is_measured_is_the_file_and_not_this_checkout(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "SECONDS", 0.2)
     built = bento.BENTO.read_bytes()
     (folder / "pipeline/service.py").write_text("raise SystemExit('the code of this checkout')")
     (folder / "policies/log.yaml").unlink()
