@@ -1529,6 +1529,20 @@ def test_a_merge_that_github_does_not_know_yet_is_asked_for_again(start: Start) 
     assert "Recorded" in world.deploy() and waited == [1, 2, 4, 8]
 
 
+def test_another_request_with_the_same_commits_stops_no_deployment(start: Start) -> None:
+    """GitHub takes it for merged too, by the same commit; nobody has approved it."""
+    world = start("proposed")
+    number = world.promotion["number"]
+    world.repo.git("update-ref", "refs/heads/aside", promotion.BRANCH)
+    other = world.call("POST", "pulls", {"title": "aside", "head": "aside", "base": "main"})["number"]
+    world.approve(number)
+    world.merge(number)
+    both = [world.call("GET", f"pulls/{each}") for each in (other, number)]
+    assert {each["merge_commit_sha"] for each in both} == {world.repo.git.resolve("main")}
+    world.forge.fault("GET .*/commits/[0-9a-f]+/pulls$", status=200, body=both)
+    assert "Recorded" in world.deploy()
+
+
 def test_what_was_pushed_past_pull_requests_is_waited_for_while_it_is_young(start: Start) -> None:
     world = start()
     waited = waits(world)

@@ -45,10 +45,10 @@ def fitted(here: Repository, key: str, requests: bool = True) -> Found:
     believed: dict[int, int] = {}  # the request of each run
     doubts = []
     for commit in commits(key):
-        pull = pulls.merged_from(here, commit)
-        if pull and (why := doubt(here, pull, commit)):
-            doubts.append(why)
-        elif pull:
+        for pull in pulls.merged_by(here, commit):
+            if why := doubt(here, pull, commit):
+                doubts.append(why)
+                continue
             believed |= {run: pull["number"] for run in pulls.runs_of(here, pull, PULL_REQUEST) if run in kept}
     if not believed:
         return Found("; ".join(doubts) or "no run of a merged pull request left the fitted model of these inputs")

@@ -297,19 +297,24 @@ def upload(here: Repository, url: str, name: str, content: bytes) -> None:
 
 
 def merged_from(here: Repository, commit: str) -> Json | None:
-    """The pull request whose merge put a commit on the first-parent line of the default branch.
+    """The pull request whose merge put a commit on the first-parent line of the default branch."""
+    return next(iter(merged_by(here, commit)), None)
+
+
+def merged_by(here: Repository, commit: str) -> list[Json]:
+    """Each pull request of which GitHub says so: another with the same commits, which nobody looked at, is merged too.
 
     For some seconds after a merge GitHub knows of none: a young commit is asked for again, for up to a minute.
     """
     if not first_parent(commit):
-        return None
+        return []
     for again in range(LOOKS + 1):
         listed = pages(here, f"commits/{commit}/pulls")
-        if (pull := next((each for each in listed if brought(here, each, commit)), None)) or age(commit) > YOUNG:
-            return pull
+        if (found := [each for each in listed if brought(here, each, commit)]) or age(commit) > YOUNG:
+            return found
         if again < LOOKS:
             time.sleep(PAUSE * 2**again)
-    return None
+    return []
 
 
 def brought(here: Repository, pull: Json, commit: str) -> bool:

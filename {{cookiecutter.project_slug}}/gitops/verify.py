@@ -198,10 +198,15 @@ def violation(rule: str, file: str, value: str, bar: str, next_: str) -> Json:
 
 def approved(here: Repository, entry: ledger.Entry, policy: Json) -> Iterator[Json]:
     """Whether people approved what a merge put into production: that digest, not an earlier one of the same request."""
-    pull = pulls.merged_from(here, entry.commit)
-    if pull is None:
+    found = [list(unapproved(here, pull, entry, policy)) for pull in pulls.merged_by(here, entry.commit)]
+    if not found:
         yield violation("approvals", entry.commit, "no pull request", "a pull request", REVERT)
-        return
+    elif all(found):
+        yield from found[0]
+
+
+def unapproved(here: Repository, pull: Json, entry: ledger.Entry, policy: Json) -> Iterator[Json]:
+    """What is wrong with a request that was merged as an entry."""
     if pulls.tree_of(here, pull["head"]["sha"], PRODUCTION) != entry.tree:  # as a rebase of a refreshed request may
         found = "the merge left another state than that of its head"
         yield violation("merge", f"#{pull['number']}", found, "what was verified and approved", REVERT)
