@@ -1611,13 +1611,20 @@ def test_whether_a_branch_had_one_request_and_one_base(start: Start) -> None:
     assert pulls.alone(here, one) and not pulls.base_changed(here, one["number"])
     second = opened("two", "one")
     world.close(second["number"])
-    assert not pulls.alone(here, two) and not pulls.alone(here, second)
+    assert not pulls.alone(here, two), "a second request, whose base judges"
     for base in ("one", "main"):
         world.call("PATCH", f"pulls/{two['number']}", {"base": base})
     assert pulls.base_changed(here, two["number"]) and not pulls.base_changed(here, one["number"])
     world.close(two["number"])
-    world.forge.clock = lambda: datetime.now(UTC) + timedelta(seconds=2)
-    assert pulls.alone(here, opened("two")), "a standing branch, whose earlier requests are closed"
+    world.forge.clock = lambda: datetime.now(UTC) + timedelta(minutes=5)
+    third = opened("two")
+    assert not pulls.alone(here, third), "a run of the second may start only now"
+    world.close(third["number"])
+    world.forge.clock = lambda: datetime.now(UTC) + timedelta(hours=7)
+    fourth = opened("two")
+    assert pulls.alone(here, fourth), "a standing branch, whose earlier requests are closed"
+    world.close(fourth["number"])
+    assert pulls.alone(here, opened("two")), "closed and opened again, into the same base"
     three = opened("three")
     assert not pulls.alone(here, three | {"head": three["head"] | {"repo": None}})
     assert not pulls.alone(here, three | {"head": three["head"] | {"repo": {"id": 1}}})

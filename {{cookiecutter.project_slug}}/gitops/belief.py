@@ -70,7 +70,7 @@ def doubt(here: Repository, pull: Json, commit: str) -> str | None:
     if (head["repo"] or {}).get("id") != here.id:
         return f"{number} came from a fork, whose bytes are never taken"
     if not pulls.alone(here, pull):
-        return f"the branch of {number} had another pull request at the time, and a run does not say whose it was"
+        return f"the branch of {number} had a request into another base, and a run does not say whose it was"
     if pulls.base_changed(here, pull["number"]):
         return f"{number} has had another base, whose judges are not main's"
     if not pulls.contains(here, git("rev-parse", f"{commit}^1"), head["sha"]):

@@ -41,6 +41,7 @@ LIMITED = re.compile("rate limit|abuse detection", re.IGNORECASE)  # in a refusa
 UNTOLD = 60.0  # seconds that GitHub asks for where it does not say how long
 LOOKS = 6  # pauses before a merge that GitHub does not know of is none: a minute in all
 YOUNG = 600.0  # seconds since a commit was made, in which GitHub may not know yet what merged it
+LATE = 6 * 3600.0  # seconds after its event in which a run may yet start, in an outage of GitHub's
 GONE = 410
 PASSING = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 LARGEST = 2 * 1024**3  # bytes of an artifact, packed and unpacked: as many as GitHub takes in a Release's asset
@@ -343,17 +344,25 @@ def age(commit: str) -> float:
 
 
 def alone(here: Repository, pull: Mapping[str, Any]) -> bool:
-    """Whether since it was opened a pull request's branch, one of this repository, had no other, into any base.
+    """Whether no run of a pull request's branch, one of this repository, can have merged it into another base.
 
-    A standing branch has earlier ones. Those that were closed before left runs of an earlier time, see `runs_of`.
+    A standing branch has earlier requests. Of those that were closed long before, `runs_of` leaves the runs out; of one
+    that was closed a moment ago a run could start only now, on the base that it has or had.
     """
     head = pull["head"]
     if (head["repo"] or {}).get("id") != here.id:
         return False
     listed = list(pages(here, "pulls", state="all", head=f"{here.owner.login}:{head['ref']}"))
     others = [each for each in listed if each["number"] != pull["number"]]
-    before = all(each["closed_at"] and each["closed_at"] < pull["created_at"] for each in others)
-    return before and len(others) == len(listed) - 1
+    opened = datetime.fromisoformat(pull["created_at"])
+    near = [each for each in others if (opened - ended(each, opened)).total_seconds() <= LATE]
+    elsewhere = any(each["base"]["ref"] != here.default_branch or base_changed(here, each["number"]) for each in near)
+    return len(others) == len(listed) - 1 and not elsewhere
+
+
+def ended(pull: Mapping[str, Any], else_: datetime) -> datetime:
+    """When a pull request was closed; where it is open, `else_`."""
+    return datetime.fromisoformat(pull["closed_at"]) if pull["closed_at"] else else_
 
 
 def base_changed(here: Repository, number: int) -> bool:
