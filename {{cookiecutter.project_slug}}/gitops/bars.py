@@ -151,7 +151,8 @@ def between(file: str, before: str, after: str | None) -> Iterator[Change]:
 
 
 def bars_of(file: str, tree: Any) -> Any:
-    """What of a file is bars: all of a policy; of the knobs where the rows come from, and when a label is known.
+    """What of a file is bars: all of a policy; of the knobs where the rows come from, when a label is known, and what
+    the model has to beat.
 
     Raises KeyError, TypeError.
     """
@@ -160,7 +161,8 @@ def bars_of(file: str, tree: Any) -> Any:
     source, pinned = tree["data"]["source"], tree["data"].get("snapshot")
     rows = {"source": source, "snapshot": "pinned" if pinned else "not pinned"}
     known = {"delay": tree.get("features", {}).get("delay")}
-    return {"data": rows, "features": known, "simulate": tree.get("simulate") or {}}  # real data needs no simulator
+    beaten, simulated = tree.get("baselines") or {}, tree.get("simulate") or {}  # real data needs no simulator
+    return {"data": rows, "features": known, "simulate": simulated, "baselines": beaten}
 
 
 def flat(tree: Any, place: str = "") -> dict[str, Any]:

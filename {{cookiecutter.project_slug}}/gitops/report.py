@@ -134,7 +134,11 @@ def bars(facts: Facts) -> Iterator[str]:
     if any(each.file == "policies/evaluation.yaml" for each in moved):
         yield "\nNo bar holds for what `policies/evaluation.yaml` no longer measures: whoever approves this approves"
         yield "that."
-    if any(each.file == "params.yaml" for each in moved):
+    knobs = [each.key for each in moved if each.file == "params.yaml"]
+    if any(key.startswith("baselines") for key in knobs):
+        yield "\nThe model no longer has to beat the base's baselines, see `params.yaml`: whoever approves this"
+        yield "approves that."
+    if any(not key.startswith("baselines") for key in knobs):
         yield "\nThe rows no longer come from where the base's come from, see `params.yaml`: whoever approves this"
         yield "approves that the model is measured on them."
 

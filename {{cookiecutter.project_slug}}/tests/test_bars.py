@@ -208,6 +208,7 @@ def test_a_slice_that_is_measured_no_more_is_a_bar_that_is_gone(base: Path) -> N
 PARAMS = """\
 data: {source: simulate, until: "2018-08-14", snapshot: null}
 simulate: {seed: 0, drift: null}
+baselines: {logistic_regression: {max_iter: 1000}, boosted_trees: {max_depth: 4}}
 train: {epochs: 3}
 """
 
@@ -220,6 +221,8 @@ train: {epochs: 3}
         ("source: simulate", "source: days", [("data.source", "simulate", "days", "changed")]),
         ("snapshot: null", "snapshot: 'sha256:0'", [("data.snapshot", "not pinned", "pinned", "changed")]),
         ("seed: 0", "seed: 1", [("simulate.seed", "0", "1", "changed")]),
+        (", boosted_trees: {max_depth: 4}", "", [("baselines.boosted_trees.max_depth", "4", "–", "removed")]),
+        ("max_iter: 1000", "max_iter: 1", [("baselines.logistic_regression.max_iter", "1000", "1", "changed")]),
         (
             "simulate: {seed: 0, drift: null}\n",
             "",
@@ -227,7 +230,7 @@ train: {epochs: 3}
         ),
     ],
 )
-def test_of_the_knobs_it_counts_where_the_rows_come_from(
+def test_of_the_knobs_it_counts_where_the_rows_come_from_and_what_is_to_be_beaten(
     old: str, new: str, found: list[tuple[str, str, str, str]]
 ) -> None:
     assert [each[1:] for each in bars.between("params.yaml", PARAMS, PARAMS.replace(old, new))] == found
@@ -257,4 +260,8 @@ def test_the_report_lists_bars_that_change_and_who_approves(base: Path) -> None:
     assert "no longer measures" in "\n".join(report.bars({"bars": bars.changes(texts)}))
     texts["params.yaml"] = Path("params.yaml").read_text().replace("source: simulate", "source: days")
     assert "no longer come from" in "\n".join(report.bars({"bars": bars.changes(texts)}))
+    knobs = Path("params.yaml").read_text()
+    texts["params.yaml"] = knobs.replace("max_depth: 4", "max_depth: 1")
+    text = "\n".join(report.bars({"bars": bars.changes(texts)}))
+    assert "no longer has to beat" in text and "no longer come from" not in text
     assert list(report.bars({"bars": []})) == list(report.bars({})) == []
