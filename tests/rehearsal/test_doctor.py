@@ -643,6 +643,12 @@ def test_an_environment_that_is_gone_takes_its_secrets_along(healthy: Patient) -
     assert healthy.faults() == []
 
 
+@pytest.mark.parametrize("name", ["release", "deploy"])
+def test_a_push_to_each_name_that_doctor_knows_starts_a_workflow(name: str) -> None:
+    text = (TEMPLATE / f".github/workflows/{name}.yml").read_text()
+    assert yaml.load(text, yaml.BaseLoader)["on"]["push"]["branches"] == list(doctor.MAINS)
+
+
 @pytest.mark.parametrize("name", ["master", "trunk"])
 def test_the_workflows_know_more_names_of_a_default_branch(bare: Patient, name: str) -> None:
     rename(bare, name)
