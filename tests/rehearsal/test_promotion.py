@@ -1652,6 +1652,21 @@ def test_artifacts_are_those_of_our_runs(start: Start) -> None:
     assert [each["workflow_run"]["id"] for each in pulls.artifacts(here, "network")] == [runs[3], runs[2]]
 
 
+def test_artifacts_of_other_commits_cost_no_call(start: Start) -> None:
+    """Who may write can leave a thousand of any name, and a token may ask a thousand times an hour."""
+    world = start()
+    here = pulls.repository()
+    main = world.run("release", world.repo.git.resolve("main") or "")
+    world.keep(main, "network", {})
+    head = world.commit("topic", {"README.md": "words\n"})
+    for _ in range(3):
+        world.keep(world.run("release", head, "main"), "network", {})
+        world.keep(world.run("release", world.repo.git.resolve("main") or "", "topic"), "network", {})
+    since = len(world.forge.calls)
+    assert pulls.released(here, "network") == main
+    assert len(world.forge.calls) == since + 2
+
+
 def test_the_loop_runs_where_accounts_are_gone(start: Start) -> None:
     """Who opened the change, commented and reviewed; a run's actor; the run of an artifact."""
     world = start()

@@ -36,12 +36,11 @@ class Found(NamedTuple):
 def fitted(here: Repository, key: str, requests: bool = True) -> Found:
     """The fitted model of a content key: of main's own runs, else of the merged request's where `requests` may."""
     name = f"fitted-{key}"
-    kept = [(artifact["workflow_run"] or {}).get("id") for artifact in pulls.artifacts(here, name)]
-    for run in filter(None, kept):
-        if (said := pulls.run(here, run)) and pulls.of_main(here, said):
-            return taken(here, name, [run], f"run {run} of main trained it")
+    if run := pulls.released(here, name):
+        return taken(here, name, [run], f"run {run} of main trained it")
     if not requests:
         return Found("policies/promotion.yaml says that main trains")
+    kept = {artifact["workflow_run"]["id"] for artifact in pulls.artifacts(here, name)}
     believed: dict[int, int] = {}  # the request of each run
     doubts = []
     for commit in commits(key):

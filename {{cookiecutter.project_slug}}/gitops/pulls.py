@@ -237,15 +237,20 @@ def of_main(here: Repository, run: Json) -> bool:
 
 
 def released(here: Repository, name: str) -> int | None:
-    """The newest run of main's own code that left an artifact of a name: anybody may give one that name."""
+    """The newest run of main's own code that left an artifact of a name: anybody may give one that name.
+
+    Only runs that could be main's are asked for: a thousand others would use up what a token may ask in an hour.
+    """
     for each in artifacts(here, name):
-        number = int(each["workflow_run"]["id"])
-        if (made := run(here, number)) and of_main(here, made):
-            return number
+        by = each["workflow_run"]
+        mains = by["head_branch"] == here.default_branch or str(by["head_branch"]).startswith(QUEUE)
+        if mains and first_parent(by["head_sha"]) and (made := run(here, by["id"])) and of_main(here, made):
+            return int(by["id"])
     return None
 
 
 RELEASE, CHECKS = ".github/workflows/release.yml", ".github/workflows/pull-request.yml"
+QUEUE = "gh-readonly-queue/"  # how the branches of a merge queue begin
 STARTED = ("push", "schedule", "workflow_dispatch")
 
 
