@@ -159,8 +159,10 @@ class Project:
         """What the repository runs on, as main's platform.yaml says, for a while."""
         known = yaml.safe_load(self.read("platform.yaml")) or {}
         before = self.settle({"platform.yaml": yaml.safe_dump(known | values)})
-        yield
-        self.settle(before)
+        try:
+            yield
+        finally:
+            self.settle(before)
 
     def settle(self, files: Mapping[str, str | None]) -> dict[str, str | None]:
         """Put files on main past its rules, and start nothing; what was there before."""

@@ -188,7 +188,8 @@ def test_promotion_with_a_registry_pins_the_image_and_mirrors_the_model(project:
 def test_revert_puts_the_previous_bytes_back_without_training(project: Project) -> None:
     ledger = deployments(project)
     project.git("switch", "--quiet", "--create", "revert")
-    project.git("revert", "--no-edit", "--mainline=1", "main")
+    promoted = project.git("rev-list", "--first-parent", "--max-count=1", "main", "--", "deploy/production")
+    project.git("revert", "--no-edit", "--mainline=1", promoted)
     project.push("revert")
     number = project.open("revert", "Revert the promotion")
     run = newest(project, "Pull request")

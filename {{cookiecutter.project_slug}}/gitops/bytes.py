@@ -33,21 +33,26 @@ PACKED = (
 
 
 def restore() -> None:
-    """Puts in place what an earlier job, or a release on main, handed over, where there is something; removes it."""
-    remote = dvc_remote()
+    """Puts in place what an earlier job, or a release on main, handed over, where there is something; removes it.
+
+    A bundle of the lock alone was handed over beside a remote: what the lock names and the remote lacks is an error
+    then, never a silent training.
+    """
+    remote, brought = dvc_remote(), False
     if BUNDLE.exists():
         from pipeline.dvc import whole  # where nothing is restored, DVC need not be there
 
         with tarfile.open(BUNDLE) as tar:
+            brought = any(member.isfile() and member.name != str(LOCK) for member in tar)
             tar.extractall(".", members=filter(carried, tar), filter="data")
         BUNDLE.unlink()
         whole(CACHE)
     if not LOCK.exists():
         print("Nothing to restore: the pipeline starts from its inputs")
         return
-    if remote:
+    if remote and not brought:
         name_remote(remote)
-        dvc("pull", "--quiet")  # what the lock names and the remote lacks is an error: never a silent training
+        dvc("pull")
     else:
         dvc("checkout", "--quiet", "--allow-missing")
     print(f"Restored what {LOCK} names")

@@ -231,6 +231,22 @@ def test_bytes_travel_to_another_clone(
 
 
 @pytest.mark.slow
+def test_a_bundle_of_a_time_without_a_remote_needs_none(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it leaves out is made again, and looked for nowhere."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delenv("DVC_REMOTE", raising=False)
+    commit(**DVC)
+    handover.dvc("repro")
+    handover.bundle(handover.BUNDLE, rows=False)
+    subprocess.run(["rm", "-rf", ".dvc/cache", "out", "data/rows", "dvc.lock"], check=True)
+    monkeypatch.setenv("DVC_REMOTE", str(tmp_path / "remote"))
+    handover.restore()
+    assert Path("out").exists() and not Path("data/rows").exists()
+
+
+@pytest.mark.slow
 def test_object_that_the_remote_lost_is_an_error(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
