@@ -1243,7 +1243,7 @@ def forged(world: World, by: str) -> None:
         world.forge.tokens["ghp_workflow"] = world.forge.tokens[
             world.forge.token(world.repo.name, {"deployments": "write"})
         ]
-    asked = {"ref": tip, "environment": "production", "auto_merge": False, "required_contexts": []}
+    asked: dict[str, Any] = {"ref": tip, "environment": "production", "auto_merge": False, "required_contexts": []}
     made = world.call("POST", "deployments", asked, login)
     world.call("POST", f"deployments/{made['id']}/statuses", {"state": "success"}, login)
 
