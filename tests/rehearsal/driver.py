@@ -24,6 +24,7 @@ from .workflow import Event, Refused, Result, Workflow
 
 NOTHING = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # git's empty tree
 SIX_HOURS = "360"  # the limit of a job that names none, in minutes
+SKIP = re.compile(r"\[(skip ci|ci skip|no ci|skip actions|actions skip)\]")  # in the head commit's message
 HEEDS_CANCELLING = re.compile(r"\b(always|cancelled)\(\)")
 
 
@@ -199,6 +200,8 @@ class Rehearsal:
 
     def _start_runs(self, happened: Happened) -> None:
         repo = self.forge.repositories[happened.repository]
+        if happened.name in ("push", "pull_request") and SKIP.search(message(repo, happened)):
+            return
         files = github_files(repo, happened.sha)
         event = seen(repo, happened)
         only = happened.payload.get("workflow") if happened.name in ("workflow_dispatch", "schedule") else None
@@ -453,6 +456,12 @@ def github_files(repo: Repo, sha: str) -> dict[str, str]:
         for entry in found
         if entry["path"].startswith(".github/") and entry["path"].endswith((".yml", ".yaml"))
     }
+
+
+def message(repo: Repo, happened: Happened) -> str:
+    """What the commit says that a push or a pull request brings."""
+    head = happened.payload["pull_request"]["head"]["sha"] if happened.name == "pull_request" else happened.sha
+    return repo.git("show", "--no-patch", "--format=%B", head)
 
 
 def seen(repo: Repo, happened: Happened) -> Event:

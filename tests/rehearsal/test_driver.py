@@ -262,6 +262,34 @@ def test_a_fork_gets_no_secret_no_variable_and_a_token_that_only_reads(clone: Cl
     assert "<> <>\n403\n" in run.log and run.jobs["a"].labels == ["ubuntu-latest"]
 
 
+def test_runs_of_outsiders_wait_where_the_owner_asks_for_it(clone: Clone, tmp_path: Path) -> None:
+    github, asked = clone.github, "/repos/o/r/actions/permissions/fork-pr-contributor-approval"
+    clone.push({"a.yml": flow("pull_request", jobs={"a": job("true")})})
+    github.call("PUT", asked, {"approval_policy": "all_external_contributors"})
+    clone.push({"file": "1"}, "own")
+    assert clone.open("own").conclusion == "success"
+    github.call("POST", "/repos/o/r/forks", login="eve")
+    fork = Clone(github, tmp_path / "fork", "eve")
+    shutil.copytree(clone.folder, fork.folder)
+    fork.push({"file": "2"}, "theirs")
+    run = fork.open("theirs")
+    assert run.conclusion == "action_required" and not run.jobs
+    run.approve()
+    github.wait()
+    assert run.conclusion == "success"
+
+
+def test_a_commit_that_says_so_starts_nothing(clone: Clone) -> None:
+    clone.push({"a.yml": flow("[push, pull_request]", jobs={"a": job("true")})})
+    clone.commit({"file": "1"}, "quiet")
+    clone.git("commit", "--quiet", "--amend", "--message", "Words [skip ci]")
+    before = len(clone.github.runs)
+    clone.send("quiet")
+    clone.github.call("POST", "/repos/o/r/pulls", {"title": "Quiet", "head": "quiet", "base": "main"})
+    clone.github.wait()
+    assert len(clone.github.runs) == before
+
+
 def test_an_output_with_a_secret_in_it_is_dropped(clone: Clone) -> None:
     clone.github.secret("KEY", "hush-hush")
     outputs = {name: f"${{{{ steps.s.outputs.{name} }}}}" for name in ("kept", "lost")}

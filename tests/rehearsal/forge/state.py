@@ -322,10 +322,18 @@ class State:
             # https://docs.github.com/actions/concepts/security/github_token
             asks = name == "pull_request" and action in ("opened", "synchronize", "reopened")
             starts = "approval" if asks else "none"
+        if name == "pull_request" and self.outside(repo, actor, payload["pull_request"]["head"]["repo"]):
+            starts = "approval"
         if name == "pull_request" and action != "closed" and payload["pull_request"]["mergeable"] is False:
             starts = "none"
         common = {"repository": repo.info, "sender": self.account(actor.login)}
         self.events.append(Event(name, action, repo.name, actor.login, ref, sha, starts, snapshot(payload | common)))
+
+    def outside(self, repo: Repo, actor: Actor, head: Json | None) -> bool:
+        """Whether the runs of a fork's pull request wait for an approval; who has had something merged is not asked."""
+        may_write = repo.roles.get(actor.login, "read") in ("write", "maintain", "admin")
+        strict = repo.fork_approval["approval_policy"] == "all_external_contributors"
+        return strict and not may_write and head is not None and head["full_name"] != repo.name
 
 
 @cache
