@@ -43,7 +43,7 @@ lint: setup ## The linters alone
 bench: setup ## Time ours beside theirs: a table, and build/bench.json
 	python -m tests.bench
 
-defects: setup ## Seed defects and controls through the real workflow: a table, build/defects.json and .md
+defects: setup ## Defects, controls and attacks through the real workflow: tables, build/defects.json and .md
 	python -m tests.defects
 
 lock: setup ## Compile all locks again

@@ -1,7 +1,7 @@
-"""Runs the cases: `python -m tests.defects [WORD ...]` prints a table, and writes build/defects.{json,md}.
+"""Runs the cases: `python -m tests.defects [WORD ...]` prints a table a block, and writes build/defects.{json,md}.
 
 Words choose the cases whose names hold one of them. Ends with status 1 where a defect is not caught by the check that
-is meant to, with the words that it has to say, or where a control is not green.
+is meant to, with the words that it has to say, where a control is not green, or where an attack is not stopped so.
 """
 
 import json
@@ -10,32 +10,47 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.defects.cases import CASES, CONTROLS, Case
-from tests.defects.world import World, timed, world
+from tests.defects.attacks import ATTACKS
+from tests.defects.case import Case
+from tests.defects.cases import CONTROLS, DEFECTS
+from tests.defects.world import Outcome, World, timed, world
 
 RESULT = Path("build/defects.json")
 TABLE = Path("build/defects.md")
-LINE = "{:<48} {:<8} {:<10} {:>8}"
-NAMES = {"owner": "owner's review", "measure": "Drift"}
-"""Checks that are no jobs of the pull request's workflow."""
+LINE = "{:<48} {:<8} {:<24} {:>8}"
+BLOCKS = {"defects": DEFECTS, "controls": CONTROLS, "attacks": ATTACKS}
+HEADS = {"defects": ("caught", "by which check"), "controls": ("is", ""), "attacks": ("stopped", "by what")}
+NAMES = {
+    "owner": "owner's review",
+    "settings": "GitHub's settings",
+    "dvc": "what guards DVC",
+    "checkout": "sparse checkout",
+    "hook": "the machine's hook",
+    "limits": "what is unpacked at most",
+    "markdown": "quoting",
+    "log": "the log's own limits",
+}
+"""What stops a case and is no job of a workflow."""
 
 
 def main() -> None:
     """The command line."""
-    chosen = [case for case in CASES if not sys.argv[1:] or any(word in case.name for word in sys.argv[1:])]
-    rows: list[dict[str, Any]] = []
-    print(LINE.format("case", "caught", "by", "seconds"))
+    words, rows = sys.argv[1:], list[dict[str, Any]]()
     with world() as made:
-        for row in played(made, chosen):
-            print(LINE.format(row["case"], row["caught"], row["by"], f"{row['seconds']:.0f}"), flush=True)
-            rows.append(row)
+        for block, cases in BLOCKS.items():
+            chosen = [case for case in cases if not words or any(word in case.name for word in words)]
+            if chosen:
+                print(LINE.format(block, *HEADS[block], "seconds"), flush=True)
+            for row in played(made, block, chosen):
+                print(LINE.format(row["case"], row["caught"], row["by"], f"{row['seconds']:.0f}"), flush=True)
+                rows.append(row)
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(rows, indent=2) + "\n")
-    TABLE.write_text("\n".join(table(rows)) + "\n")
+    TABLE.write_text("\n".join(tables(rows)) + "\n")
     sys.exit(not all(row["holds"] for row in rows))
 
 
-def played(made: World, cases: Iterable[Case]) -> Iterator[dict[str, Any]]:
+def played(made: World, block: str, cases: Iterable[Case]) -> Iterator[dict[str, Any]]:
     """A row a case, as they are done."""
     for case in cases:
         found, seconds = timed(lambda: case.play(made))  # noqa: B023, called at once
@@ -44,25 +59,37 @@ def played(made: World, cases: Iterable[Case]) -> Iterator[dict[str, Any]]:
             print(found.said[-20_000:], file=sys.stderr)
         yield {
             "case": case.name,
-            "control": case in CONTROLS,
+            "block": block,
             "holds": holds,
-            "caught": caught(case, holds),
-            "by": " ".join(NAMES.get(name, name.capitalize()) for name in ([case.by] if holds else found.red) if name),
+            "caught": caught(block, found, holds),
+            "by": " ".join(named(name) for name in ([case.by] if holds else found.red) if name),
             "seconds": round(seconds, 1),
         }
 
 
-def caught(case: Case, holds: bool) -> str:
-    """A cell."""
-    return ("yes" if holds else "NO") if case.by else ("green" if holds else "RED")
+def named(by: str) -> str:
+    """What stops a case, as people call it."""
+    return NAMES.get(by, by.capitalize())
 
 
-def table(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """The table in Markdown."""
-    yield "| | caught | by which check | seconds |"
-    yield "| --- | --- | --- | ---: |"
-    for row in rows:
-        yield f"| {row['case']} | {row['caught']} | {row['by'] or '–'} | {row['seconds']:.0f} |"
+def caught(block: str, found: Outcome, holds: bool) -> str:
+    """A cell. An attack that nothing has stopped is one that reached what it wanted."""
+    if block == "controls":
+        return "green" if holds else "RED"
+    return "yes" if holds else "REACHED" if block == "attacks" and not found.red else "NO"
+
+
+def tables(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """The tables in Markdown, one a block."""
+    kept = list(rows)
+    for block in BLOCKS:
+        if there := [row for row in kept if row["block"] == block]:
+            first, second = HEADS[block]
+            yield from (f"| {block} | {first} | {second} | seconds |", "| --- | --- | --- | ---: |")
+            yield from (
+                f"| {row['case']} | {row['caught']} | {row['by'] or '–'} | {row['seconds']:.0f} |" for row in there
+            )
+            yield ""
 
 
 if __name__ == "__main__":

@@ -1,45 +1,19 @@
-"""The cases: each is one small change on a good repository, and the check that has to turn red; controls stay green."""
+"""The cases: each is one small change on a good repository, and the check that has to turn red; controls stay green.
+
+The attacks, which are more than one change, have a module of their own.
+"""
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import polars as pl
 import yaml
 
-from tests.defects.world import UNTIL, Days, Files, Outcome, World
-
-
-@dataclass(frozen=True)
-class Case:
-    """What is tried, and what has to come of it."""
-
-    name: str
-    play: Callable[[World], Outcome]
-    by: str = ""  # the check that turns red: a job, or the owner's review; none for a control
-    words: str = ""  # that its message holds, as a regular expression
-    given: str = ""  # what has to be said for the case to be what its name says, where chance has a hand in it
-
-    def holds(self, found: Outcome) -> bool:
-        """Whether it was caught, in the right place and with the right words; a control: whether all was green."""
-        right = self.by in found.red if self.by else not found.red
-        return right and self.so(found) and said(self.words, found)
-
-    def so(self, found: Outcome) -> bool:
-        """Whether the case was what its name says."""
-        return said(self.given, found)
-
-
-def said(words: str, found: Outcome) -> bool:
-    """Whether the words stand in what was said, however it is broken into lines."""
-    return bool(re.search(words, " ".join(found.said.split())))
-
-
-def change(name: str, files: Callable[[World], Files], by: str = "", words: str = "", branch: str = "") -> Case:
-    """A case that is a pull request."""
-    return Case(name, lambda world: world.pull_request(files(world), branch), by, words)
+from tests.defects.attacks import ATTACKS
+from tests.defects.case import Case, change
+from tests.defects.world import UNTIL, Days, Files, World
 
 
 def edit(name: str, file: str, *changes: tuple[str, str], by: str = "", words: str = "") -> Case:
@@ -306,13 +280,13 @@ WORLD = [
     Case(
         "A drifted batch",
         lambda world: world.drift('rows.with_columns(tx_amount=pl.col("tx_amount") * (1 + new.cast(pl.Float64)))'),
-        "measure",
+        "drift",
         "tx_amount is",
     ),
     Case(
         "A prediction log that lost half of its rows",
         lambda world: world.drift(kept="logged.gather_every(2)"),
-        "measure",
+        "drift",
         "could not tell: the log holds",
     ),
 ]
@@ -378,4 +352,4 @@ CONTROLS = [
     ),
 ]
 
-CASES = [*DEFECTS, *CONTROLS]
+CASES = [*DEFECTS, *CONTROLS, *ATTACKS]

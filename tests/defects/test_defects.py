@@ -6,12 +6,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.baking import ROOT
-from tests.defects.__main__ import NAMES, table
-from tests.defects.cases import CASES, CONTROLS, DEFECTS, Case
+from tests.defects.__main__ import BLOCKS, caught, named, tables
+from tests.defects.attacks import ATTACKS
+from tests.defects.case import Case
+from tests.defects.cases import CASES, CONTROLS, DEFECTS
 from tests.defects.world import Outcome, World, world
 from tests.turns import turn
 
-PARTS = 8  # an eighth of the cases takes some three minutes
+PARTS = 12  # a twelfth of the cases takes some three minutes
 
 
 @pytest.fixture(scope="module")
@@ -42,17 +44,29 @@ def test_a_case_holds_where_the_right_check_says_the_right_words() -> None:
     assert control.holds(Outcome((), "")) and not control.holds(Outcome(("checks",), ""))
 
 
-def test_every_defect_names_a_check_and_words_and_no_control_does() -> None:
-    assert all(case.by and case.words for case in DEFECTS)
+def test_every_defect_and_attack_names_what_stops_it_and_words_and_no_control_does() -> None:
+    assert all(case.by and case.words for case in (*DEFECTS, *ATTACKS))
     assert not any(case.by for case in CONTROLS)
 
 
-def test_the_table_is_markdown() -> None:
-    row = {"case": "Nulls", "caught": "yes", "by": "Data", "seconds": 12.3}
-    assert re.fullmatch(r"\| Nulls \| yes \| Data \| 12 \|", list(table([row]))[-1])
+def test_what_nothing_has_stopped_has_reached_what_it_wanted() -> None:
+    assert caught("attacks", Outcome((), ""), holds=False) == "REACHED"
+    assert caught("attacks", Outcome(("checks",), ""), holds=False) == "NO"
+    assert caught("attacks", Outcome(("deploy",), ""), holds=True) == "yes"
 
 
-def test_the_readme_has_these_cases_and_the_checks_that_are_to_catch_them() -> None:
+def test_the_tables_are_markdown_and_one_a_block() -> None:
+    row = {"case": "Nulls", "block": "defects", "caught": "yes", "by": "Data", "seconds": 12.3}
+    lines = list(tables([row, {**row, "case": "A tag", "block": "attacks"}]))
+    assert re.fullmatch(r"\| Nulls \| yes \| Data \| 12 \|", lines[2])
+    assert [line.split(" ")[1] for line in lines if "seconds" in line] == ["defects", "attacks"]
+
+
+def test_the_readme_has_these_cases_and_what_is_to_stop_them() -> None:
     shown = re.findall(r"^\| ([^|]+) \| (yes|green) \| ([^|]+) \| \d+ \|$", (ROOT / "README.md").read_text(), re.M)
-    checks = [NAMES.get(case.by, case.by.capitalize()) or "–" for case in CASES]
-    assert shown == [(case.name, "yes" if case.by else "green", by) for case, by in zip(CASES, checks, strict=True)]
+    wanted = [
+        (case.name, "green" if block == "controls" else "yes", named(case.by) or "–")
+        for block, cases in BLOCKS.items()
+        for case in cases
+    ]
+    assert shown == wanted

@@ -1,11 +1,14 @@
 """A small bank with a model in production, from which every case starts: a pull request that is closed afterwards."""
 
 import html
+import io
+import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +23,7 @@ import yaml
 
 from tests import baking
 from tests.rehearsal.driver import Run
-from tests.rehearsal.project import Project, rehearsal
+from tests.rehearsal.project import OWNER, Project, rehearsal
 from tests.rehearsal.small import small
 
 UNTIL = date(2018, 8, 14)
@@ -85,16 +88,28 @@ class World:
 
     def pull_request(self, files: Files, branch: str = "") -> Outcome:
         """Propose the change, let its run end, close it."""
-        self.cases += 1
-        number = self.project.propose(branch or f"case-{self.cases}", files, "A change")
+        number = self.propose(files, branch)
         run = self.newest(PULL_REQUEST)
         self.close(number)
         return outcome(run)
 
+    def propose(self, files: Files, branch: str = "", login: str = "alice", base: str = "main") -> int:
+        """Open a pull request of a change of main; its number. Its run goes on."""
+        branch = self.branch(files, branch, login)
+        return self.project.open(branch, "A change", login=login, base=base)
+
+    def branch(self, files: Files, branch: str = "", login: str = "alice") -> str:
+        """Push a branch that changes main; its name."""
+        self.cases += 1
+        branch = branch or f"case-{self.cases}"
+        self.project.git("switch", "--quiet", "main")
+        self.project.commit(branch, files, "A change", login=login)
+        self.project.push(branch, login=login)
+        return branch
+
     def without_owner(self, files: Files) -> Outcome:
         """Propose the change, have somebody approve it who owns no bars, and try to merge it."""
-        self.cases += 1
-        number = self.project.propose(f"case-{self.cases}", files, "A change")
+        number = self.propose(files)
         found = outcome(self.newest(PULL_REQUEST))
         self.project.approve(number, login=STRANGER)
         try:
@@ -122,7 +137,8 @@ class World:
             run = self.newest(DRIFT)
         said = [*self.project.call("GET", "pulls?state=open"), *self.project.call("GET", "issues?state=open")]
         found = outcome(run)
-        return Outcome(found.red, "\n".join([found.said, *(each["title"] for each in said)]), run)
+        red = (DRIFT.lower(),) if found.red else ()
+        return Outcome(red, "\n".join([found.said, *(each["title"] for each in said)]), run)
 
     def close(self, number: int) -> None:
         """Close a pull request."""
@@ -132,6 +148,43 @@ class World:
         """The newest run of a workflow, ended."""
         self.project.github.wait()
         return next(run for run in reversed(self.project.github.runs) if run.workflow.name == workflow)
+
+    def artifact(self, run: Run, name: str) -> dict[str, bytes]:
+        """The files of an artifact that a run left."""
+        repo = self.project.github.forge.repositories[self.project.repository]
+        (row,) = [row for row in repo.rows("artifacts", name=name) if row["workflow_run"]["id"] == run.id]
+        with zipfile.ZipFile(io.BytesIO(repo.bytes[row["id"]])) as archive:
+            return {member: archive.read(member) for member in archive.namelist()}
+
+    @property
+    def bare(self) -> Path:
+        """The repository on the forge."""
+        return self.project.github.forge.repositories[self.project.repository].git.path
+
+    def clone(self) -> Path:
+        """A fresh clone of main."""
+        self.cases += 1
+        folder = self.folder / f"clone-{self.cases}"
+        subprocess.run(["git", "clone", "--quiet", "--branch=main", str(self.bare), str(folder)], check=True)
+        return folder
+
+    def python(
+        self, *command: str, folder: Path | None = None, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Python in a fresh clone of main, or in a folder, as the repository's owner; what it printed is one text."""
+        github = self.project.github
+        asks = {
+            **{"GITHUB_API_URL": github.forge.api_url, "GITHUB_SERVER_URL": github.forge.url},
+            **{"GITHUB_REPOSITORY": self.project.repository, "GITHUB_TOKEN": github.forge.user(OWNER)},
+        }
+        return subprocess.run(
+            [sys.executable, *command],
+            cwd=folder or self.clone(),
+            env={**os.environ, **asks, **(environment or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def asset(self, name: str) -> bytes:
         """A file of the release of what is in production."""
@@ -206,10 +259,12 @@ def world() -> Iterator[World]:
         rehearsal() as github,
     ):
         bake = bank(Path(folder))
-        project = Project.start(github, bake, bots_may_open=True)
+        project = Project.start(github, bake, protect=False)
         github.forge.team("acme/ml", "alice", "bob", STRANGER)
         github.forge.repositories[project.repository].roles[STRANGER] = "write"
         made = World(project, Path(folder))
+        done = made.python("-m", "gitops", "setup", folder=bake)  # as `make setup-github` does
+        assert done.returncode == 0, done.stdout
         promote(made)
         yield made
 
@@ -251,7 +306,7 @@ for number in range((last - first).days + 1):
 def promote(made: World) -> None:
     """The first model, as its people let it into production."""
     project = made.project
-    project.github.wait()
+    assert made.newest("Release").conclusion == "success", made.newest("Release").log
     number = project.opened("promote/production")["number"]
     made.newest(PULL_REQUEST).approve()
     assert made.newest(PULL_REQUEST).conclusion == "success", made.newest(PULL_REQUEST).log
