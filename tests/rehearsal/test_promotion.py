@@ -1144,6 +1144,39 @@ def test_on_merge_a_rule_that_forbids_it_leaves_it_to_people(start: Start, allow
     assert world.state() == before
 
 
+def beside(world: World, text: str, *onto: str) -> None:
+    """Somebody forces a commit onto the branch: what the bot proposes, and another text of one thing more."""
+    tip = world.promotion["head"]["sha"]
+    changed = {"path": "pipeline/train.py", "mode": "100644", "type": "blob", "content": text}
+    tree = world.call("POST", "git/trees", {"base_tree": tip, "tree": [changed]})["sha"]
+    sha = world.call("POST", "git/commits", {"message": "x", "tree": tree, "parents": onto})["sha"]
+    world.call("PATCH", f"git/refs/heads/{promotion.BRANCH}", {"sha": sha, "force": True})
+
+
+def test_what_somebody_pushes_beside_a_promotion_is_taken_out(start: Start) -> None:
+    world, number = proposed(start)
+    beside(world, "evil()\n", world.repo.git.resolve("main") or "")
+    assert world.judge(number)[0] == "mixed"
+    assert "Proposed" in world.release("one") and world.judge(number) == ("promotion", [])
+
+
+@pytest.mark.parametrize("earlier", [False, True], ids=["beside it", "as main had it earlier"])
+def test_on_merge_nothing_is_merged_that_somebody_pushed(start: Start, earlier: bool) -> None:
+    world = start(mode="on-merge")
+    git = world.repo.git
+    before = git.resolve("main") or ""
+    old = world.text("main", "pipeline/train.py") or ""
+    world.commit("main", {"pipeline/train.py": "learn_more()\n"})
+    world.pull()
+    world.change("one")
+    world.forge.fault("PUT .*/merge$", status=405, body={"message": "a check is expected"}, times=1)
+    assert "Proposed" in world.release("one")
+    tip = git.resolve("main") or ""
+    beside(world, *((old, before, tip) if earlier else ("evil()\n", tip)))
+    assert "Merged" in world.release("one")
+    assert world.text("main", "pipeline/train.py") == "learn_more()\n" and world.production == model("one")[1]
+
+
 def test_on_merge_nothing_is_merged_that_is_not_verified(start: Start) -> None:
     world = start("changed", mode="on-merge")
     run, asked = world.run("release"), world.plan()

@@ -30,7 +30,7 @@ from github3.exceptions import (
 )
 from github3.session import GitHubSession
 
-from gitops.content import Tree, git
+from gitops.content import FILE, Tree, git, tree
 
 BOT = "github-actions[bot]"  # who acts with a workflow's own token
 LABEL = "gitops"  # of the issues that gitops keeps
@@ -445,24 +445,31 @@ def text_of(here: Repository, commit: str, path: str) -> str | None:
     return base64.b64decode(listed["content"]).decode() if listed else None
 
 
-def commit(here: Repository, branch: str, files: Mapping[str, str | None], message: str, head: Json | None) -> str:
+def commit(
+    here: Repository,
+    branch: str,
+    files: Mapping[str, str | None],
+    message: str,
+    head: Json | None,
+    others: bool = False,
+) -> str:
     """The branch's head, whose tree is that of the commit checked out here, with `files` (None removes one).
 
     `head` is the branch's ref as it was read, or None: what somebody else has pushed since makes this fail, and
-    nothing is ever forced. Where the branch holds the files already, on what main still has of them, nothing is done.
-    GitHub signs what is committed so.
+    nothing is ever forced. Where the branch holds the files already, on what main still has of them, nothing is done:
+    with `others`, whatever people have changed there beside them. GitHub signs what is committed so.
     """
     tip = head["object"]["sha"] if head else None
-    if tip and holds(here, tip, files):
+    if tip and holds(here, tip, files, others):
         return str(tip)
     entries = [
         {"path": path, "mode": "100644", "type": "blob"} | ({"sha": None} if text is None else {"content": text})
         for path, text in files.items()
         if text is not None or git("ls-tree", "HEAD", "--", path)
     ]
-    tree = ask(here, "POST", "git/trees", {"base_tree": git("rev-parse", "HEAD^{tree}"), "tree": entries})
+    grown = ask(here, "POST", "git/trees", {"base_tree": git("rev-parse", "HEAD^{tree}"), "tree": entries})
     parents = [*([tip] if tip else []), git("rev-parse", "HEAD")]
-    made = ask(here, "POST", "git/commits", {"message": message, "tree": tree["sha"], "parents": parents})["sha"]
+    made = ask(here, "POST", "git/commits", {"message": message, "tree": grown["sha"], "parents": parents})["sha"]
     if tip:
         ask(here, "PATCH", f"git/refs/heads/{branch}", {"sha": made, "force": False})
     else:
@@ -476,14 +483,25 @@ def ref(here: Repository, branch: str) -> Json | None:
     return answer
 
 
-def holds(here: Repository, tip: str, files: Mapping[str, str | None]) -> bool:
-    """Whether merging a branch's head leaves main with exactly `files`: it has them, on what main has of them now."""
-    made = ask(here, "GET", f"git/commits/{tip}")
-    bases = [parent["sha"] for parent in made["parents"] if in_history(parent["sha"])]
-    if in_history(tip) or not any(not git("diff", "--name-only", base, "HEAD", "--", *files) for base in bases):
+def holds(here: Repository, tip: str, files: Mapping[str, str | None], others: bool) -> bool:
+    """Whether merging a branch's head leaves main with `files`, on what main has of them now.
+
+    And with nothing else than main had, but where `others` may be.
+    """
+    if in_history(tip):
         return False
-    there = {entry["path"]: entry["sha"] for entry in ask(here, "GET", f"git/trees/{tip}", recursive=1)["tree"]}
-    return all(there.get(path) == (None if text is None else blob(text.encode())) for path, text in files.items())
+    # Where they part: the head's own tree says nothing of what a merge leaves, it may be an earlier main's.
+    compared = found(here, f"compare/{git('rev-parse', 'HEAD')}...{tip}", per_page=1)
+    base = compared["merge_base_commit"]["sha"] if compared else ""
+    if not in_history(base) or git("diff", "--name-only", base, "HEAD", "--", *files):
+        return False
+    listed = ask(here, "GET", f"git/trees/{tip}", recursive=1)["tree"]
+    there = {entry["path"]: (entry["mode"], entry["sha"]) for entry in listed if entry["type"] != "tree"}
+    wanted = {path: (FILE, blob(text.encode())) for path, text in files.items() if text is not None}
+    if {path: about for path, about in there.items() if path in files} != wanted:
+        return False
+    ours, theirs = ({path: about for path, about in held.items() if path not in files} for held in (tree(base), there))
+    return others or ours == theirs
 
 
 def in_history(sha: str) -> bool:

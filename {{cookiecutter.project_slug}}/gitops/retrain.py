@@ -435,7 +435,7 @@ def propose(here: Any, told: Facts, bars: Json, params: str) -> str:
 
     app = bool(os.environ.get("GITOPS_BOT"))
     head = pulls.ref(here, BRANCH)
-    pulls.commit(here, BRANCH, {str(PARAMS): params}, title(told), head)
+    pulls.commit(here, BRANCH, {str(PARAMS): params}, title(told), head, others=True)  # people may push there
     names = (bars["labels"], bars["reviewers"], bars["team_reviewers"])
     number, url = pulls.propose(here, BRANCH, title(told), request(told, bars, app), *names)
     pulls.close_issue(here, ISSUES, f"The drift check can tell again, and there is a retrain request: {url}")
