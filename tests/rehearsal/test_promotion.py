@@ -1685,19 +1685,23 @@ def test_artifacts_are_those_of_our_runs(start: Start) -> None:
     assert [each["workflow_run"]["id"] for each in pulls.artifacts(here, "network")] == [runs[3], runs[2]]
 
 
-def test_artifacts_of_other_commits_cost_no_call(start: Start) -> None:
-    """Who may write can leave a thousand of any name, and a token may ask a thousand times an hour."""
+def test_only_mains_runs_are_believed_and_for_their_own_inputs(start: Start) -> None:
+    """Who may write can leave a thousand artifacts of any name, and a token may ask a thousand times an hour."""
     world = start()
-    here = pulls.repository()
-    main = world.run("release", world.repo.git.resolve("main") or "")
-    world.keep(main, "network", {})
+    here, key = pulls.repository(), content.key()
+    before = world.run("release", world.repo.git.resolve("main") or "")
+    world.keep(before, f"network-{key}", {})
     head = world.commit("topic", {"README.md": "words\n"})
     for _ in range(3):
-        world.keep(world.run("release", head, "main"), "network", {})
-        world.keep(world.run("release", world.repo.git.resolve("main") or "", "topic"), "network", {})
+        world.keep(world.run("release", head, "main"), f"network-{key}", {})
+        world.keep(world.run("release", world.repo.git.resolve("main") or "", "topic"), f"network-{key}", {})
+    world.commit("main", {"params.yaml": "model: evil\n"})
+    world.pull()
+    world.keep(world.run("release"), f"network-{key}", {})  # by code that will be reverted
     since = len(world.forge.calls)
-    assert pulls.released(here, "network") == main
+    assert pulls.released(here, "network", key) == before
     assert len(world.forge.calls) == since + 2
+    assert pulls.released(here, "network", content.key()) is None
 
 
 def test_the_loop_runs_where_accounts_are_gone(start: Start) -> None:

@@ -40,7 +40,7 @@ def plan() -> None:
         output(**{"dvc-remote": runs_on["dvc_remote"], "gpu-runner": runs_on["gpu_runner"]})
     # A release of the same inputs, else of what main holds: DVC repeats only what differs from it.
     for key in keys:
-        if run := pulls.released(here, f"pipeline-{key}"):
+        if run := pulls.released(here, "pipeline", key):
             output(**{"bundle-key": key, "bundle-run": str(run)})
             print(f"Starting from what release run {run} made on main for content key {key}")
             return

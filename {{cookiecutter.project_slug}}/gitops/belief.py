@@ -36,7 +36,7 @@ class Found(NamedTuple):
 def fitted(here: Repository, key: str, requests: bool = True) -> Found:
     """The fitted model of a content key: of main's own runs, else of the merged request's where `requests` may."""
     name = f"fitted-{key}"
-    if run := pulls.released(here, name):
+    if run := pulls.released(here, "fitted", key):
         return taken(here, name, [run], f"run {run} of main trained it")
     if not requests:
         return Found("policies/promotion.yaml says that main trains")

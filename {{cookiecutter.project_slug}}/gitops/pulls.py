@@ -31,6 +31,7 @@ from github3.exceptions import (
 from github3.session import GitHubSession
 
 from gitops.content import FILE, Tree, git, tree
+from gitops.content import key as content_key
 
 BOT = "github-actions[bot]"  # who acts with a workflow's own token
 LABEL = "gitops"  # of the issues that gitops keeps
@@ -236,15 +237,18 @@ def of_main(here: Repository, run: Json) -> bool:
     return bool(workflow == CHECKS and run["event"] == "merge_group")
 
 
-def released(here: Repository, name: str) -> int | None:
-    """The newest run of main's own code that left an artifact of a name: anybody may give one that name.
+def released(here: Repository, kind: str, key: str) -> int | None:
+    """The newest run of main's own code that left what it made of the inputs of a content key.
 
+    Anybody may name an artifact so, and code that main held once another key's: the run's commit has to have that key.
     Only runs that could be main's are asked for: a thousand others would use up what a token may ask in an hour.
     """
-    for each in artifacts(here, name):
+    for each in artifacts(here, f"{kind}-{key}"):
         by = each["workflow_run"]
         mains = by["head_branch"] == here.default_branch or str(by["head_branch"]).startswith(QUEUE)
-        if mains and first_parent(by["head_sha"]) and (made := run(here, by["id"])) and of_main(here, made):
+        if not mains or not first_parent(by["head_sha"]) or content_key(by["head_sha"]) != key:
+            continue
+        if (made := run(here, by["id"])) and of_main(here, made):
             return int(by["id"])
     return None
 
