@@ -63,6 +63,26 @@ def plan(told: Mapping[str, Any], kind: str, problems: Sequence[str], foreign: s
     return {"plan": {"violations": violations, "not_judged": []}} if violations else {}
 
 
+def replaced(needs: Mapping[str, Any], kept: Mapping[str, str | None]) -> dict[str, Gate]:
+    """A gate where an artifact is not the one that Measure has left: every job of a run may put another in its place.
+
+    `kept` has the digest of each as GitHub lists it.
+    """
+    said = (needs.get(MEASURED_BY) or {}).get("outputs") or {}
+    violations = [
+        {
+            "rule": "measured",
+            "file": name,
+            "value": "another artifact than the job Measure has left",
+            "bar": "what main's code measured",
+            "next": "look at what the other jobs of this run did, and start them all again",
+        }
+        for name, digest in kept.items()
+        if said.get(name) and digest != f"sha256:{said[name]}"
+    ]
+    return {"measure": {"violations": violations, "not_judged": []}} if violations else {}
+
+
 def judge(folder: Path, results: Mapping[str, str]) -> dict[str, Gate]:
     """What the base's judges say of what its code measured, by the gate's name; `results` of the jobs by their name."""
     gates, passed = {}, results.get(MEASURED_BY) == "success"

@@ -6,6 +6,7 @@ writes what is missing, and run again from its top it ends in the same state; `p
 
 import base64
 import io
+import lzma
 import os
 import re
 import subprocess
@@ -288,7 +289,7 @@ def unpacked(here: Repository, run: int, name: str) -> dict[str, bytes] | None:
                 raise BadAnswer(TOO_LARGE.format(name, run, f"{size:,} bytes unpacked, at most {LARGEST:,}"))
             # No more is unpacked of any than it says.
             return {member.filename: archive.open(member).read(member.file_size) for member in members}
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError, OSError) as error:
         raise BadAnswer(f"the artifact {name} of run {run} is no whole zip: {error}") from None
 
 
