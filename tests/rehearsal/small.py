@@ -54,6 +54,8 @@ def small(template: Path, into: Path, *workflows: str) -> Path:
         bars = re.sub(rf"({name}: {{minimum: )[0-9.]+", rf"\g<1>{bar}", bars)
     bars = bars.replace("bytes: 5_000_000", f"bytes: {BYTES}")  # so that a model too large need not be a slow one
     (repository / "policies" / "model.yaml").write_text(bars)
+    probe = (repository / "pipeline" / "probe.py").read_text()
+    (repository / "pipeline" / "probe.py").write_text(probe.replace("SECONDS = 3.0", "SECONDS = 0.5"))  # of load
     for path in (repository / "tests").iterdir():
         if path.name not in TESTS:
             path.unlink()

@@ -295,11 +295,7 @@ def costs(facts: Facts) -> Iterator[str]:
     total = sum(job["seconds"] for job in timed)
     money = f", about {gpu / 3600 * price:.2f} at {price:g} an hour" if price else ""
     on_gpu = f", {minutes(gpu)} on the GPU runner{money}" if gpu else ""
-    restored = (
-        " The model was restored, not trained: its inputs are those of an earlier release of main."
-        if facts["restored"]
-        else ""
-    )
+    restored = " The model was restored, not trained: a release of main had these inputs." if facts["restored"] else ""
     yield from details(
         f"Durations: {minutes(total)} in all{on_gpu}",
         table(
