@@ -82,10 +82,13 @@ def learned(theirs: Path) -> None:
     EVALUATION.write_text(yaml.safe_dump(ours, sort_keys=False))
 
 
-def plain_files(folder: Path) -> Iterator[Path]:
-    """The files below the folder, relative to it. Raises BadInput for a link, or what is neither file nor folder."""
+def plain_files(folder: Path, by: str = "pipeline.candidate") -> Iterator[Path]:
+    """The files below a folder that a module has handed over, relative to it.
+
+    Raises BadInput for a link, or what is neither file nor folder.
+    """
     if folder.is_symlink() or not folder.is_dir():
-        raise BadInput(f"{folder} is no folder; name the one that `hand-over` has written")
+        raise BadInput(f"{folder} is no folder; name the one that `python -m {by} hand-over FOLDER` has written")
     for path in sorted(folder.iterdir()):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise BadInput(f"{path} is a link or no plain file; nothing of it is taken")

@@ -55,7 +55,7 @@ def our_scores() -> np.ndarray:
 
 def take(folder: Path) -> None:
     """Put the network in place. Raises BadInput where the folder is not what was handed over."""
-    found = {str(path) for path in plain_files(folder)}
+    found = {str(path) for path in plain_files(folder, "pipeline.fitted")}
     if strange := found ^ NAMES:
         wrong = "is no part of it" if min(strange) in found else "is missing"
         raise BadInput(f"{folder} is nothing that was handed over: {min(strange)} {wrong}")

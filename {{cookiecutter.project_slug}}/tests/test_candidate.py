@@ -173,7 +173,7 @@ def test_a_file_too_large_is_refused(handed: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("folder", ["nowhere", "params.yaml", "link"])
 def test_what_is_no_folder_is_refused(handed: Path, folder: str) -> None:
     Path("link").symlink_to(handed)
-    with pytest.raises(BadInput, match=f"{folder} is no folder"):
+    with pytest.raises(BadInput, match=f"{folder} is no folder; name the one that `python -m pipeline.candidate hand-over"):
         candidate.take(Path(folder))
 
 
@@ -294,7 +294,7 @@ def test_only_what_is_there_is_handed_over(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.usefixtures("taken")
 def test_the_knobs_are_data() -> None:
     Path("params.yaml").write_text("data: !!python/object/apply:os.system [touch run]")
-    with pytest.raises(BadInput, match="^params.yaml: could not determine a constructor"):
+    with pytest.raises(BadInput, match="^params.yaml: cannot be read .*could not determine a constructor"):
         candidate.join()
     assert not Path("run").exists()
 
