@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from gitops import content
+from pipeline.params import in_a_line
 
 BASE = "deploy/base/"
 LIST = "kustomization.yaml"
@@ -134,7 +135,7 @@ def parsed(name: str, text: str) -> list[Json]:
             raise Refused(name, "it has an alias (`*name`)", "write out what it stands for")
         documents: list[Json] = json.loads(json.dumps([*yaml.safe_load_all(text)], allow_nan=False))
     except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
-        raise Refused(name, f"it cannot be read as YAML with the types of JSON, {str(error)!r}", "mend it") from None
+        raise Refused(name, f"it is no YAML with the types of JSON ({in_a_line(error)})", "mend it") from None
     if not documents or not all(isinstance(document, dict) for document in documents):
         raise Refused(name, "it holds something that is no manifest, or nothing", "remove that, or the file")
     return documents

@@ -14,6 +14,7 @@ import yaml
 
 from gitops import content
 from pipeline import places
+from pipeline.params import Once, in_a_line
 
 FILE = "platform.yaml"
 
@@ -94,9 +95,9 @@ def here() -> dict[str, str]:
 def read(text: str) -> dict[str, str]:
     """Each key's value, '' for null. Raises SystemExit with a sentence for every key that is unknown or wrong."""
     try:
-        known = yaml.safe_load(text)
+        known = yaml.load(text, Once)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: of a date that is none
-        raise SystemExit(f"{FILE}: no YAML ({' '.join(str(error).split())}); mend it, or restore it from git") from None
+        raise SystemExit(f"{FILE}: no YAML ({in_a_line(error)}); mend it, or restore it from git") from None
     if known is None:
         known = {}
     if not isinstance(known, dict):
@@ -110,7 +111,7 @@ def problem(name: Any, value: Any) -> str | None:
     """What is wrong with a key and its value, and what to write instead; None where nothing is."""
     key = KEYS.get(name) if isinstance(name, str) else None
     if key is None:
-        near = get_close_matches(str(name), list(KEYS), n=1, cutoff=0)[0]
+        near = get_close_matches(str(name).lower(), list(KEYS), n=1, cutoff=0)[0]
         return f"{str(name)[:100]!r} is no key here; did you mean `{near}`?"
     if value is None:
         return None

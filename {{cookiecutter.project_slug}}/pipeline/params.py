@@ -82,15 +82,36 @@ def load(path: Path | str = "params.yaml") -> dict[str, Any]:
     return knobs | measures
 
 
+class Once(yaml.SafeLoader):
+    """YAML whose keys stand once in their block: of two, one would count unseen."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Raises ConstructorError."""
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                twice, there = f"`{key.value}` stands twice", key.start_mark
+                raise yaml.constructor.ConstructorError(problem=twice, problem_mark=there)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def in_a_line(error: BaseException) -> str:
+    """What is wrong with a file; where it is no YAML, the place too."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem and (mark := error.problem_mark):
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+    return " ".join(str(error).split())
+
+
 def blocks(path: Path, *needed: str) -> dict[str, Any]:
     """The blocks of a file of knobs. Raises BadInput where it cannot be read, or lacks one that is needed."""
     try:
-        found = yaml.safe_load(path.read_text())
+        found = yaml.load(path.read_text(), Once)
     except FileNotFoundError:
         listed = " and ".join(f"`{name}:`" for name in needed)
         raise BadInput(f"{path}: is not there, and {listed} have to stand in it; restore it from git") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadInput(f"{path}: {error}") from None
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or a date that is none
+        raise BadInput(f"{path}: cannot be read ({in_a_line(error)}); mend it, or restore it from git") from None
     known = found if isinstance(found, dict) else {}
     if lost := [name for name in needed if not isinstance(known.get(name), dict)]:
         raise BadInput(f"{path}: there is no block `{lost[0]}:` with knobs in it; restore it from git")
@@ -100,11 +121,11 @@ def blocks(path: Path, *needed: str) -> dict[str, Any]:
 def days(params: dict[str, Any]) -> Days:
     """The protocol's days: train, then the label delay, then test, the last on `data.until`."""
     until = day(params["data"]["until"], "data.until")
-    delay = timedelta(days=params["features"]["delay"])
+    delay = timedelta(days=whole(params["features"], "delay"))
     test_first = until - timedelta(days=count(params, "test") - 1)
     train_last = test_first - delay - timedelta(days=1)
     train_first = train_last - timedelta(days=count(params, "train") - 1)
-    since = train_first - timedelta(days=max(params["features"]["windows"], default=0)) - delay
+    since = train_first - timedelta(days=max(windows(params["features"]), default=0)) - delay
     return Days(since, (train_first, train_last), (test_first, until))
 
 
@@ -114,6 +135,22 @@ def day(value: Any, knob: str) -> date:
         return date.fromisoformat(str(value))
     except ValueError:
         raise BadInput(f'params.yaml: {knob} is {value!r}; write a day such as "2018-08-14"') from None
+
+
+def whole(features: dict[str, Any], knob: str) -> int:
+    """A number of days. Raises BadInput with its name."""
+    value = features.get(knob)
+    if type(value) is not int or value < 0:
+        raise BadInput(f"params.yaml: features.{knob} is {value!r}; write whole days, 0 for none")
+    return value
+
+
+def windows(features: dict[str, Any]) -> list[int]:
+    """The days that the features look back. Raises BadInput."""
+    value = features.get("windows")
+    if not isinstance(value, list) or not all(type(each) is int and each > 0 for each in value):
+        raise BadInput(f"params.yaml: features.windows is {value!r}; write a list of whole days such as [1, 7], or []")
+    return value
 
 
 def count(params: dict[str, Any], part: str) -> int:

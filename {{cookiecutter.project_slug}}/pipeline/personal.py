@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from pipeline.params import BadInput
+from pipeline.params import BadInput, Once, in_a_line
 from pipeline.schema import SOURCE, TIME, Column
 
 POLICY = Path(__file__).absolute().parent.parent / "policies" / "log.yaml"
@@ -38,9 +38,9 @@ def policy(inputs: Sequence[Column] | None = None, path: Path = POLICY) -> Polic
     Raises BadInput where it is malformed, and where it names a column that is none of the source's or the `inputs`.
     """
     try:
-        found = yaml.safe_load(path.read_text())
+        found = yaml.load(path.read_text(), Once)
     except (OSError, yaml.YAMLError) as error:
-        raise BadInput(f"{path}: cannot be read ({' '.join(str(error).split())}); restore it from git") from None
+        raise BadInput(f"{path}: cannot be read ({in_a_line(error)}); restore it from git") from None
     if not isinstance(found, dict) or set(found) != {"personal", "retention_days"}:
         raise BadInput(f"{path}: has to hold `personal` and `retention_days`, and nothing else")
     personal, retention = found["personal"], found["retention_days"]

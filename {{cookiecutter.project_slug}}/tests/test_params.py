@@ -76,6 +76,40 @@ def test_a_split_without_days_is_named(split: dict[str, Any]) -> None:
         params.days(KNOBS | {"split": split})
 
 
+@pytest.mark.parametrize(
+    ("features", "words"),
+    [
+        ({"delay": "none", "windows": []}, "features.delay is 'none'; write whole days, 0 for none"),
+        ({"windows": [1]}, "features.delay is None; write"),
+        ({"delay": 0, "windows": 7}, "features.windows is 7; write a list of whole days such as [1, 7], or []"),
+        ({"delay": 0}, "features.windows is None; write"),
+    ],
+)
+def test_features_without_days_are_named(features: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        params.days(KNOBS | MEASURES | {"features": features})
+    assert str(refused.value).startswith(f"params.yaml: {words}")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("data: {}\nfeatures: {}\ndata: {}\n", "line 3, column 1: `data` stands twice"),
+        ("data:\n  until: 2024-02-30\n", "day "),
+        ("data:\n\tuntil: 1\n", "line 2, column 1: found character"),
+        ("[a]: 1\n[b]: 1\n", "line 1, column 1: found unhashable key"),
+    ],
+)
+def test_what_is_no_yaml_is_said_in_a_line(tmp_path: Path, text: str, words: str) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(text)
+    with pytest.raises(BadInput) as refused:
+        params.blocks(file, "data")
+    said = str(refused.value)
+    assert said.startswith(f"{file}: cannot be read ({words}") and said.endswith("; mend it, or restore it from git")
+    assert len(said.splitlines()) == 1
+
+
 def test_every_stage_that_reads_knobs_follows_both_files() -> None:
     """Otherwise DVC would keep what was made with another split."""
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]

@@ -105,14 +105,21 @@ def test_the_schema_and_the_code_know_the_same_keys_and_forms() -> None:
 
 def test_every_problem_is_told_and_an_unknown_key_with_the_nearest() -> None:
     with pytest.raises(SystemExit) as ended:
-        platform.read("gpu_runer: gpu\ndvc_remote: 1\n7: null\n")
-    first, second, third = str(ended.value).splitlines()
+        platform.read("gpu_runer: gpu\ndvc_remote: 1\n7: null\nDVC_REMOTE: null\n")
+    first, second, third, old = str(ended.value).splitlines()
     assert first == "platform.yaml: 'gpu_runer' is no key here; did you mean `gpu_runner`?"
     assert "dvc_remote" in second and "'7' is no key here" in third
+    assert old == "platform.yaml: 'DVC_REMOTE' is no key here; did you mean `dvc_remote`?"
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("- a\n", "holds no keys"), ("a: [", "no YAML"), ("a: 2024-99-99", "no YAML")]
+    ("text", "words"),
+    [
+        ("- a\n", "holds no keys"),
+        ("a: [", "no YAML"),
+        ("a: 2024-99-99", "no YAML"),
+        ("gpu_runner: gpu\ngpu_runner: null\n", "line 2, column 1: `gpu_runner` stands twice"),
+    ],
 )
 def test_what_is_no_mapping_is_refused(text: str, words: str) -> None:
     with pytest.raises(SystemExit, match=words):

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
-from pipeline.params import BadInput
+from pipeline.params import BadInput, Once, in_a_line
 
 POLICIES = Path("policies")
 EXAMPLES = 3
@@ -50,9 +50,7 @@ def load(name: str, folder: Path = POLICIES) -> dict[str, Any]:
         schema = json.loads((folder / "schemas" / f"{name}.schema.json").read_text())
         policy = parsed(path.read_text())
     except (OSError, yaml.YAMLError) as error:
-        raise BadInput(
-            f"{path}: cannot be read ({' '.join(str(error).split())}); mend it, or restore it from git"
-        ) from None
+        raise BadInput(f"{path}: cannot be read ({in_a_line(error)}); mend it, or restore it from git") from None
     found = sorted(Draft202012Validator(schema).iter_errors(policy), key=lambda error: error.json_path)
     if problems := [f"{path}: {problem}" for error in found for problem in problems_of(error)]:
         raise BadInput("\n".join(problems))
@@ -63,7 +61,7 @@ class Aliased(yaml.YAMLError):
     """A file names a part of itself."""
 
 
-class Plain(yaml.SafeLoader):
+class Plain(Once):
     """YAML without aliases: ten lines of them stand for more than fits into memory."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
