@@ -91,7 +91,7 @@ def hashes(path: Path) -> np.ndarray:
     try:
         return pl.read_parquet(path)["hash"].to_numpy()
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise BadInput(f"{path}: {error}; make it with `dvc repro features`") from None
+        raise BadInput(f"{path}: {error}; make it with `make model`") from None
 
 
 def measured(table: pl.DataFrame, ours: Model, knobs: dict[str, Any]) -> dict[str, Any]:

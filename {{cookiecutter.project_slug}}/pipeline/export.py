@@ -34,11 +34,11 @@ def fitted() -> tuple[dict[str, Tensor], dict[str, Any]]:
             about = json.loads((file.metadata() or {})[TRAINING])
     except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as error:
         said = " ".join(str(error).split())[:200]
-        raise BadInput(f"{NETWORK} is no network of the stage `train` ({said}); run `dvc repro train`") from None
+        raise BadInput(f"{NETWORK} is no network of the stage `train` ({said}); run `make model`") from None
     if not is_training(about):
         raise BadInput(
             f"{NETWORK}: what its metadata says of the training is not as the stage `train` writes it: 1 to {EPOCHS} "
-            "epochs with their number and loss; run `dvc repro train`"
+            "epochs with their number and loss; run `make model`"
         )
     return weights, about
 
@@ -68,7 +68,7 @@ def rebuilt(weights: Mapping[str, Tensor], inputs: Sequence[Column], knobs: Mapp
         network.load_state_dict(dict(weights))
     except (KeyError, TypeError, RuntimeError) as error:
         said = " ".join(str(error).split())[:200]
-        raise BadInput(f"{NETWORK} does not fit params.yaml ({said}); run `dvc repro train`") from None
+        raise BadInput(f"{NETWORK} does not fit params.yaml ({said}); run `make model`") from None
     return network.eval()
 
 

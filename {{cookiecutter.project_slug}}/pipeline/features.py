@@ -139,7 +139,7 @@ def main() -> None:
     try:
         transactions = pl.read_parquet(SOURCE)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise BadInput(f"{SOURCE}: {error}; make it with `dvc repro ingest`") from None
+        raise BadInput(f"{SOURCE}: {error}; make it with `make data`") from None
     table = compute(transactions, blocks["windows"], blocks["delay"])
     table = table.filter(pl.col(TIME).dt.date().is_between(days.train[0], days.test[1]))
     temporary = TARGET.with_suffix(".partial")

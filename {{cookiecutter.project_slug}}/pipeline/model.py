@@ -134,7 +134,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise BadModel(f"{path} cannot be read ({error.strerror}); make the model with `dvc repro`") from None
+        raise BadModel(f"{path} cannot be read ({error.strerror}); make it with `make model`") from None
 
 
 def _digest(manifest: bytes) -> str:

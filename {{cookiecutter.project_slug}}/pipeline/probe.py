@@ -49,7 +49,10 @@ Row = dict[str, Any]
 
 def main() -> None:
     """Unpack the Bento, start it, measure it, stop it."""
-    served = model.load("model")
+    try:
+        served = model.load("model")
+    except model.BadModel as error:
+        raise BadInput(str(error)) from None
     table = rows.between(*days(load()).test).head(ROWS)
     columns = [schema.ID, *(column.name for column in served.inputs)]
     sample, scores = table.select(columns).to_dicts(), served.predict(table)

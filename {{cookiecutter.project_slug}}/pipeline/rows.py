@@ -20,7 +20,7 @@ def between(first: date, last: date) -> pl.DataFrame:
     try:
         rows = pl.read_parquet(FEATURES).filter(pl.col(TIME).dt.date().is_between(first, last))
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise BadInput(f"{FEATURES}: {error}; make it with `dvc repro features`") from None
+        raise BadInput(f"{FEATURES}: {error}; make it with `make model`") from None
     if rows.is_empty():
         raise BadInput(
             f"{FEATURES} holds no row from {first} to {last}; "

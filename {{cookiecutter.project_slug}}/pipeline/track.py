@@ -146,7 +146,7 @@ def read(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise BadInput(f"{error}; make what is to be tracked with `dvc repro`") from None
+        raise BadInput(f"{error}; make what is to be tracked with `make model`") from None
 
 
 if __name__ == "__main__":

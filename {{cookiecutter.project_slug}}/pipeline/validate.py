@@ -30,9 +30,7 @@ def main() -> None:
     try:
         found = measure(pl.scan_parquet(TRANSACTIONS), SOURCE, days(params))
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise BadInput(
-            f"{TRANSACTIONS}: cannot be read ({first_line(error)}); make it with `dvc repro ingest`"
-        ) from None
+        raise BadInput(f"{TRANSACTIONS}: cannot be read ({first_line(error)}); make it with `make data`") from None
     measured = {
         "file": str(TRANSACTIONS),
         "source": source,

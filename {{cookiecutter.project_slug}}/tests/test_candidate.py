@@ -173,7 +173,9 @@ def test_a_file_too_large_is_refused(handed: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("folder", ["nowhere", "params.yaml", "link"])
 def test_what_is_no_folder_is_refused(handed: Path, folder: str) -> None:
     Path("link").symlink_to(handed)
-    with pytest.raises(BadInput, match=f"{folder} is no folder; name the one that `python -m pipeline.candidate hand-over"):
+    with pytest.raises(
+        BadInput, match=f"{folder} is no folder; name the one that `python -m pipeline.candidate hand-over"
+    ):
         candidate.take(Path(folder))
 
 

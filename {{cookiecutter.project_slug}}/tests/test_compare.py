@@ -152,5 +152,5 @@ def test_hashes_are_the_same_on_every_machine() -> None:
 
 def test_no_hashes_are_a_sentence(table: pl.DataFrame) -> None:
     rows.TRAINED.unlink()
-    with pytest.raises(BadInput, match="dvc repro features"):
+    with pytest.raises(BadInput, match="make model"):
         measured(table)

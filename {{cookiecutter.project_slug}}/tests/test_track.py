@@ -25,7 +25,7 @@ def test_flattens_blocks() -> None:
 
 def test_nothing_to_track_is_a_sentence(tmp_path: Path) -> None:
     done = run(workspace(tmp_path / "repo"))
-    assert done.returncode == 1 and "make what is to be tracked with `dvc repro`" in done.stderr
+    assert done.returncode == 1 and "make what is to be tracked with `make model`" in done.stderr
     assert "Traceback" not in done.stderr
 
 

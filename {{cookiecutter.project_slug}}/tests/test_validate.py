@@ -170,7 +170,7 @@ def test_a_table_that_cannot_be_read_is_named(
     if content is not None:
         ingest.TRANSACTIONS.parent.mkdir()
         ingest.TRANSACTIONS.write_bytes(content)
-    with pytest.raises(BadInput, match="^data/transactions.parquet: cannot be read .*`dvc repro ingest`$"):
+    with pytest.raises(BadInput, match="^data/transactions.parquet: cannot be read .*`make data`$"):
         validate.main()
     assert not validate.VALIDATION.exists()
 

@@ -45,10 +45,10 @@ class Judge:
 
 
 JUDGES = {
-    "data": Judge(Path("reports/validation.json"), "dvc repro validate", judge_data, unjudged_data),
+    "data": Judge(Path("reports/validation.json"), "make data", judge_data, unjudged_data),
     "model": Judge(
         Path("metrics.json"),
-        "dvc repro evaluate",
+        "make model",
         judge_model,
         unjudged_model,
         beside={"comparison": (Path("reports/comparison.json"), "python -m pipeline.compare")},
