@@ -23,7 +23,6 @@ from pipeline.policy.bars import nearest
 from pipeline.schema import ID
 
 BEHAVIOUR = Path("reports/behaviour.json")
-BASE = Path("build/base/policies")  # where there is one, its cases are tried too, as the base's judge asks for them
 PARTS = ("row", "where", "change")  # of a case, that name inputs
 ROWS = 2000  # that a case is tried on, at most
 EXAMPLES = 3
@@ -59,7 +58,8 @@ def known(case: Case, part: str, inputs: list[str]) -> None:
         if name not in inputs:
             raise BadInput(
                 f'policies/behaviour.yaml: the case "{case["case"]}" names {name} under {part}, no input of the model; '
-                f"did you mean {nearest(name, inputs)}?"
+                f"did you mean {nearest(name, inputs)}? A case of an input that goes has to go first, by a request of "
+                "its own: main's cases are tried on each model"
             )
 
 
@@ -145,23 +145,8 @@ def relied(scorer: Model, table: pl.DataFrame, inputs: list[str]) -> Iterator[Be
         yield {"kind": "reliance", "column": name, "rows": len(table), "moved": float(np.abs(after - before).mean())}
 
 
-def union(policy: Mapping[str, Any], base: Mapping[str, Any], inputs: set[str]) -> dict[str, Any]:
-    """The policy, with the base's cases that differ from its own; less those of inputs that are gone."""
-    further = {
-        kind: [
-            case
-            for case in base[kind]
-            if case not in policy[kind] and all(inputs.issuperset(case.get(part, {})) for part in PARTS)
-        ]
-        for kind in KINDS
-    }
-    return {**policy} | {kind: [*policy[kind], *further[kind]] for kind in KINDS}
-
-
 def main() -> None:
     knobs, scorer, policy = params.load(), model.load(MODEL, threads=0), load("behaviour")
-    if (BASE / "behaviour.yaml").exists():
-        policy = union(policy, load("behaviour", BASE), {column.name for column in scorer.inputs})
     cases = list(behave(scorer, rows.between(*params.days(knobs).test), policy))
     BEHAVIOUR.parent.mkdir(exist_ok=True)
     BEHAVIOUR.write_text(json.dumps({"model": scorer.digest, "cases": cases}, indent=2) + "\n")
