@@ -12,6 +12,7 @@ from email.utils import format_datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import requests
@@ -106,6 +107,9 @@ class Patient:
                 self.run(partial(doctor.setup, *sizes))
             case [editor, platform.FILE] if editor == EDITOR:  # what to write there, where it is said
                 self.platform(**(yaml.safe_load(line.partition("#")[2]) or {}))
+            case ["open", page] if "/settings/apps/new?" in page:  # for a person to press the button there
+                asked = dict(parse_qsl(urlsplit(page).query))
+                assert {name: asked.get(name) for name in doctor.APP_PERMISSIONS} == doctor.APP_PERMISSIONS
             case _:
                 raise AssertionError(line)
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import yaml
 
@@ -582,7 +582,8 @@ def app(here: Repository) -> Iterator[Finding]:
     to_client = f"{EDIT}  # app_client_id: {platform.KEYS['app_client_id'].example}"
     if not client and not key:
         says = "App: none: the checks of what gitops proposes wait for one click, people verify a promotion before"
-        yield Finding(OFF, f"{says} it is merged, and whoever may write may move `production`", (to_client, to_key))
+        mends = (f"open '{registration(here)}'", to_client, to_key)
+        yield Finding(OFF, f"{says} it is merged, and whoever may write may move `production`", mends)
     elif not client:
         says = f"App: the secret {APP_KEY} is set, and {platform.FILE} names no app_client_id"
         yield Finding(BROKEN, says, (to_client,))
@@ -593,6 +594,14 @@ def app(here: Repository) -> Iterator[Finding]:
         yield Finding(HIDDEN, "App: set; its permissions are not visible to this token: see Settings, Applications")
     else:
         yield from installation(here, client)
+
+
+def registration(here: Repository) -> str:
+    """The page that makes an App, its permissions filled in; the App's own page has client id, key and *Install*."""
+    owner = f"organizations/{here.owner.login}/" if here.owner.type == "Organization" else ""
+    page = f"{here.html_url.removesuffix(here.full_name)}{owner}settings/apps/new"
+    asked = {"url": here.html_url, "public": "false", "webhook_active": "false", **APP_PERMISSIONS}
+    return f"{page}?{urlencode(asked)}"
 
 
 def installation(here: Repository, client: str) -> Iterator[Finding]:
