@@ -68,7 +68,8 @@ def replaced(needs: Mapping[str, Any], kept: Mapping[str, str | None]) -> dict[s
 
     `kept` has the digest of each as GitHub lists it.
     """
-    said = (needs.get(MEASURED_BY) or {}).get("outputs") or {}
+    job = needs.get(MEASURED_BY) or {}
+    said = (job.get("outputs") or {}) if job.get("result") in ("success", "failure") else {}
     violations = [
         {
             "rule": "measured",

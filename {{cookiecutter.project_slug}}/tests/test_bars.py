@@ -124,9 +124,11 @@ def test_what_both_find_is_said_once_and_the_bar_of_the_base_is_named() -> None:
 
 
 def test_an_artifact_that_another_job_put_in_the_place_of_what_was_measured_is_red() -> None:
-    needs = {"measure": {"outputs": {"facts-measure": "a" * 64, "facts-service": ""}}}
+    job = {"result": "success", "outputs": {"facts-measure": "a" * 64, "facts-service": ""}}
+    needs = {"measure": job}
     kept = {"facts-measure": "sha256:" + "a" * 64, "facts-service": None}
     assert bars.replaced(needs, kept) == bars.replaced({}, kept) == {}
+    assert bars.replaced({"measure": job | {"result": "skipped"}}, dict.fromkeys(kept)) == {}
     for digest in ("sha256:" + "b" * 64, None):
         (violation,) = bars.replaced(needs, kept | {"facts-measure": digest})["measure"]["violations"]
         assert violation["file"] == "facts-measure"
