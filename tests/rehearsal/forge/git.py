@@ -50,8 +50,10 @@ def pushed(content: bytes) -> Iterable[tuple[str, str | None]]:
     """What a push asks for: each ref and what it is to point at, None where it is to go."""
     at = 0
     while size := int(content[at : at + 4] or b"0", 16):
-        _, new, ref = content[at + 4 : at + size].partition(b"\0")[0].decode().rstrip("\n").split(" ", 2)
-        yield ref, None if new == NOBODY else new
+        line = content[at + 4 : at + size].partition(b"\0")[0].decode().rstrip("\n")
+        if not line.startswith("shallow "):  # where the history of the pushing clone ends
+            _, new, ref = line.split(" ", 2)
+            yield ref, None if new == NOBODY else new
         at += size
 
 
