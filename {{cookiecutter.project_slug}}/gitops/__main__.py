@@ -55,8 +55,8 @@ def report(facts_folder: Path) -> None:
     from gitops import bars, facts, kustomization, pulls
     from gitops import report as pages
 
-    here, started = pulls.repository(), event()
-    told = facts.gather(facts_folder, started, json.loads(os.environ["NEEDS"]), pulls.jobs(here, run_id()))
+    here, started, needs = pulls.repository(), event(), json.loads(os.environ["NEEDS"])
+    told = facts.gather(facts_folder, started, needs, pulls.jobs(here, run_id()))
     head = os.environ["GITHUB_SHA"]
     ours = {}
     if told["jobs"]["plan"] == "success":
@@ -67,10 +67,11 @@ def report(facts_folder: Path) -> None:
         ours |= kustomization.judge(*trees, lambda path: pulls.text_of(here, head, path))
         told["gates"] |= ours
         told["problem"] = names if len(set(names)) > 1 else None
-        kept = {name: (pulls.artifact(here, run_id(), name) or {}).get("digest") for name in facts.MEASURED_BY_MAIN}
-        ours = bars.together(ours, bars.replaced(json.loads(os.environ["NEEDS"]), kept))
-        told["gates"] |= ours
     if told["kind"] == "model":
+        kept = {name: (pulls.artifact(here, run_id(), name) or {}).get("digest") for name in facts.MEASURED_BY_MAIN}
+        swapped = bars.replaced(needs, kept)
+        told["gates"] |= swapped
+        ours |= swapped
         judged = {} if told.get("problem") else bars.judge(facts_folder, told["jobs"])
         told["gates"] = bars.together(told["gates"], judged)
         told["bars"] = bars.changes({path: pulls.text_of(here, head, path) for path in bars.files()})

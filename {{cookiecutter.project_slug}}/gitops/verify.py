@@ -13,9 +13,8 @@ from typing import Any
 from gitops import content, kustomization, ledger, pulls
 from gitops.content import FILE, PRODUCTION
 from gitops.facts import check
-from gitops.pulls import Repository
+from gitops.pulls import RELEASE, Repository
 
-RELEASE = ".github/workflows/release.yml"
 ENVIRONMENT = "production"
 TOLD = ("dvc.lock", "manifest.json", "metrics.json", "MODEL_CARD.md")
 """What lies in deploy/production beside the manifests that an agent applies."""
