@@ -13,79 +13,130 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipeline import model, params, rows
+from pipeline import contract, model, params, rows
+from pipeline.contract import Contract
 from pipeline.evaluate import MODEL
-from pipeline.model import Model
+from pipeline.model import Input, Model
 from pipeline.params import BadInput, run_stage
 from pipeline.personal import shown
 from pipeline.policy import load
-from pipeline.policy.bars import nearest
-from pipeline.schema import ID
+from pipeline.reading import nearest
 
 BEHAVIOUR = Path("reports/behaviour.json")
+POLICY = "policies/behaviour.yaml"
 PARTS = ("row", "where", "change")  # of a case, that name inputs
 ROWS = 2000  # that a case is tried on, at most
 EXAMPLES = 3
-BY_HAND = "by hand"
+ID, BY_HAND = "_id", "by hand"
 
 Case = Mapping[str, Any]
 Scores = tuple[np.ndarray, np.ndarray]  # float64 [rows] each: as the rows are, and changed
 Behaviour = dict[str, Any]
 
 
-def behave(scorer: Model, table: pl.DataFrame, policy: Mapping[str, Any]) -> Iterator[Behaviour]:
+def behave(scorer: Model, table: pl.DataFrame, ours: Contract, policy: Mapping[str, Any]) -> Iterator[Behaviour]:
     """Each case, on how many rows it was tried, and the share of them on which the model does as asked.
 
-    Raises BadInput for a case that names a column which is no input of the model.
+    Raises BadInput for a case that names a column which is no input of the model, or a value that it cannot have.
     """
-    inputs = [column.name for column in scorer.inputs]
-    table = table.select(ID, pl.col(inputs).cast(pl.Float64))
+    inputs = {column.name: column for column in scorer.inputs}
+    table = table.select(pl.col(ours.id).alias(ID), *(as_tried(column) for column in scorer.inputs))
     for kind, judge in KINDS.items():
         for case in policy[kind]:
-            for part in PARTS:
-                known(case, part, inputs)
+            check(case, inputs)
             chosen = written(table, case["row"]) if "row" in case else like(table, case.get("where", {}))
             after = changed(chosen, case.get("change", {}))
             scores = scorer.predict(chosen), scorer.predict(after)
             right = judge(scores, case) if len(chosen) else np.array([], dtype=bool)
-            yield {"kind": kind, "asked": case, "rows": len(chosen)} | found(chosen, scores, right)
-    yield from relied(scorer, like(table, {}), inputs)
+            yield {"kind": kind, "asked": case, "rows": len(chosen)} | found(chosen, scores, right, ours)
+    yield from relied(scorer, like(table, {}), list(inputs))
 
 
-def known(case: Case, part: str, inputs: list[str]) -> None:
-    """Raises BadInput for a column that the model does not have."""
-    for name in case.get(part, {}):
-        if name not in inputs:
-            raise BadInput(
-                f'policies/behaviour.yaml: the case "{case["case"]}" names {name} under {part}, no input of the model; '
-                f"did you mean {nearest(name, inputs)}? A case of an input that goes has to go first, by a request of "
-                "its own: main's cases are tried on each model"
-            )
+def as_tried(column: Input) -> pl.Expr:
+    """An input as a case writes it: text, true and false, or a number."""
+    asked = pl.String() if column.text else pl.Boolean() if column.type == "boolean" else pl.Float64()
+    return pl.col(column.name).cast(asked)
+
+
+# --- what a case may say ---
+
+
+def check(case: Case, inputs: Mapping[str, Input]) -> None:
+    """Raises BadInput for a column that the model does not have, and for a value that the column cannot have."""
+    for part in PARTS:
+        for name, how in case.get(part, {}).items():
+            place = f'{POLICY}: the case "{case["case"]}" names {name} under {part}'
+            if name not in inputs:
+                raise BadInput(
+                    f"{place}, no input of the model; did you mean {nearest(name, inputs)}? A case of an input that "
+                    "goes has to go first, by a request of its own: main's cases are tried on each model"
+                )
+            ways = how if isinstance(how, Mapping) else {"is": how}
+            for way, value in ways.items():
+                if said := misfit(inputs[name], way, value, part):
+                    raise BadInput(f"{place}: {said}")
+
+
+def misfit(column: Input, way: str, value: Any, part: str) -> str:
+    """What is wrong with a value of a case; nothing where it fits its column."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if way != "is":
+        if column.text or column.type == "boolean":
+            return f"`{way}` is for numbers, and it is of type {column.type}; write the value itself"
+        return ""
+    if value is None:
+        return "" if column.missing or part == "where" else "it may not be missing; write a value for null"
+    if column.text and not isinstance(value, str):
+        return f"{value!r} is no text, and it is of type category; quote the value"
+    if column.type == "boolean" and not isinstance(value, bool):
+        return f"{value!r} is neither true nor false, and it is of type boolean"
+    if not column.text and column.type != "boolean" and not number:
+        return f"{value!r} is no number, and it is of type {column.type}"
+    if column.categories is not None and value not in column.categories:
+        return f"{value!r} is none of its categories; did you mean {nearest(value, column.categories)}?"
+    return ""
+
+
+# --- the rows, and what a case makes of them ---
 
 
 def like(table: pl.DataFrame, where: Mapping[str, Any]) -> pl.DataFrame:
     """The rows in which each column has the value, or is from (inclusive) to (exclusive) the values; ROWS at most."""
     for name, wanted in where.items():
         column, ends = pl.col(name), wanted if isinstance(wanted, Mapping) else {"is": wanted}
-        tests = {"is": column.__eq__, "from": column.__ge__, "to": column.__lt__}
+        tests = {"is": column.eq_missing, "from": column.__ge__, "to": column.__lt__}
         table = table.filter(tests[end](value) for end, value in ends.items())
     return table.sample(ROWS, seed=0) if len(table) > ROWS else table
 
 
-def written(table: pl.DataFrame, row: Mapping[str, float]) -> pl.DataFrame:
-    """A row written by hand; what it leaves out is as in the middle of the test rows, by the median."""
-    middle = table.drop(ID).median().with_columns(pl.lit(BY_HAND).alias(ID))
-    return middle.with_columns(pl.lit(float(value)).alias(name) for name, value in row.items())
+def written(table: pl.DataFrame, row: Mapping[str, Any]) -> pl.DataFrame:
+    """A row written by hand; what it leaves out is as in the middle of the test rows."""
+    middle = {name: [middle_of(table[name])] for name in table.columns if name != ID}
+    said = {
+        name: [float(value) if table.schema[name] == pl.Float64 and value is not None else value]
+        for name, value in row.items()
+    }
+    return pl.DataFrame({ID: [BY_HAND], **middle, **said}, schema={**table.schema, ID: pl.String()})
+
+
+def middle_of(values: pl.Series) -> Any:
+    """The median of numbers; the most frequent of other values, of several the first; None where all are missing."""
+    if values.dtype == pl.Float64:
+        return values.median()
+    known = values.drop_nulls()
+    return None if known.is_empty() else known.mode().sort()[0]
 
 
 def changed(table: pl.DataFrame, change: Mapping[str, Any]) -> pl.DataFrame:
-    """The rows with each column set to a value, times one, or plus one."""
+    """The rows with each column set to a value, which may be a missing one; or times one, or plus one."""
     result = []
     for name, how in change.items():
         column, ways = pl.col(name), how if isinstance(how, Mapping) else {"is": how}
-        done = {"is": lambda _, value: pl.lit(float(value)), "times": lambda c, v: c * v, "plus": lambda c, v: c + v}
         for way, value in ways.items():
-            column = done[way](column, value)
+            if way == "is":
+                column = pl.lit(value, table.schema[name])
+            else:
+                column = column * value if way == "times" else column + value
         result.append(column.alias(name))
     return table.with_columns(result)
 
@@ -116,7 +167,7 @@ KINDS: dict[str, Callable[[Scores, Case], np.ndarray]] = {
 }
 
 
-def found(table: pl.DataFrame, scores: Scores, right: np.ndarray) -> Behaviour:
+def found(table: pl.DataFrame, scores: Scores, right: np.ndarray, ours: Contract) -> Behaviour:
     """The share of rows on which the model does as asked, by how much the mean score moved, and rows that it fails."""
     if not len(right):
         return {"share": None, "moved": None, "examples": []}
@@ -125,29 +176,37 @@ def found(table: pl.DataFrame, scores: Scores, right: np.ndarray) -> Behaviour:
         "share": float(right.mean()),
         "moved": float((after - before).mean()),
         "examples": [
-            {**who(table[ID][row]), "before": float(before[row]), "after": float(after[row])}
+            {**who(table[ID][row], ours), "before": float(before[row]), "after": float(after[row])}
             for row in np.flatnonzero(~right)[:EXAMPLES].tolist()
         ],
     }
 
 
-def who(identifier: Any) -> dict[str, Any]:
+def who(identifier: Any, ours: Contract) -> dict[str, Any]:
     """A row's identifier, as it may be written; a row written by hand is nobody's."""
-    known = {ID: identifier} if identifier == BY_HAND else shown({ID: identifier})
-    return {"id": known[ID]} if ID in known else {}
+    known = {ours.id: identifier} if identifier == BY_HAND else shown({ours.id: identifier})
+    return {"id": known[ours.id]} if ours.id in known else {}
 
 
 def relied(scorer: Model, table: pl.DataFrame, inputs: list[str]) -> Iterator[Behaviour]:
-    """By how much scores move, on average, when an input is shuffled among the rows: 0 for one that is ignored."""
+    """By how much scores move, on average, when an input is shuffled among the rows: 0 for one that is ignored.
+
+    `values` is how many it has, a missing one included: what is the same in all rows cannot be shuffled.
+    """
     draw, before = np.random.default_rng(0), scorer.predict(table)
     for name in inputs:
-        after = scorer.predict(table.with_columns(pl.Series(name, draw.permutation(table[name].to_numpy()))))
-        yield {"kind": "reliance", "column": name, "rows": len(table), "moved": float(np.abs(after - before).mean())}
+        after = scorer.predict(table.with_columns(table[name].gather(draw.permutation(len(table)))))
+        yield {
+            **{"kind": "reliance", "column": name, "rows": len(table), "values": table[name].n_unique()},
+            "moved": float(np.abs(after - before).mean()),
+        }
 
 
 def main() -> None:
-    knobs, scorer, policy = params.load(), model.load(MODEL, threads=0), load("behaviour")
-    cases = list(behave(scorer, rows.between(*params.days(knobs).test), policy))
+    knobs, ours = params.load(), contract.load()
+    scorer, policy = model.load(MODEL, threads=0), load("behaviour")
+    days = params.days(knobs, ours.label.delay)
+    cases = list(behave(scorer, rows.between(*days.test, ours), ours, policy))
     BEHAVIOUR.parent.mkdir(exist_ok=True)
     BEHAVIOUR.write_text(json.dumps({"model": scorer.digest, "cases": cases}, indent=2) + "\n")
     print(f"{BEHAVIOUR}: tried {len(cases)} cases; `python -m pipeline.policy behaviour` judges")

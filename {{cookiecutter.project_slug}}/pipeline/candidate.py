@@ -2,7 +2,7 @@
 
     python -m pipeline.candidate hand-over FOLDER    there: collects what is to be measured
     python -m pipeline.candidate take FOLDER         here: puts it in place
-    python -m pipeline.candidate join                here: takes the rows' moments and labels from the source again
+    python -m pipeline.candidate join                here: takes who the rows are, and their labels, from the source
 
 `make measure CANDIDATE=FOLDER` takes it, reads the source again, joins, measures everything, and only then judges.
 """
@@ -17,22 +17,20 @@ from pathlib import Path
 import polars as pl
 import yaml
 
-from pipeline import params, rows
+from pipeline import contract, params, rows
 from pipeline.bento import BENTO
+from pipeline.contract import Contract
 from pipeline.evaluate import BASELINES, MODEL
-from pipeline.ingest import TRANSACTIONS, first_line, replacing
 from pipeline.model import MANIFEST, BadModel, load
-from pipeline.params import EVALUATION, MEASURES, BadInput, run_stage
+from pipeline.params import EVALUATION, MEASURES, PARAMS, BadInput, run_stage
 from pipeline.personal import named
-from pipeline.rows import FEATURES
-from pipeline.schema import ENTITY, ID, LABEL, TIME
+from pipeline.places import first_line, replacing
+from pipeline.rows import FEATURES, SOURCE
 
-PARAMS = Path("params.yaml")
 LARGEST = {PARAMS: 2**20, EVALUATION: 2**20, FEATURES: 8 * 2**30, BASELINES: 2 * 2**30, BENTO: 2 * 2**30}
 """What a candidate consists of, beside the model directory, and the bytes that each may have."""
 LARGEST_MODEL = 2 * 2**30  # bytes of each of its files
-IDENTITY = [name for name in (TIME, ENTITY, LABEL) if name]
-RESERVED = ("model", "champion", "label")  # no baseline's name: what the model itself and the rows are called
+RESERVED = ("model", "champion")  # no baseline's name: what the model itself is called, and what it is compared with
 
 
 def hand_over(folder: Path) -> None:
@@ -113,57 +111,71 @@ def model_files(folder: Path) -> list[str]:
 
 
 def join() -> None:
-    """Replace what the features say of who and when a row is, and of its label, by what the source says.
+    """Replace what the features say of who and when a row is, of its label and its weight, by what the source says.
 
-    So is every other column of the source, but those that the model asks for. Raises BadInput where one of these is the
-    label or the identifier, and where a row from the first training day to the last test day is missing or there twice.
-    The days between count too, as a fraud on them makes a card known. Rows that the source does not have go.
+    So is every other column of the source, but those that the model asks for. The contract is this checkout's. Raises
+    BadInput where the model asks for the label or the identifier, and where a row from the first training day to the
+    last test day is missing or there twice. The days between count too, as a positive on them makes an entity known.
+    Rows that the source does not have go.
     """
-    days = params.days(params.load())
+    ours = contract.load()
+    days = params.days(params.load(), ours.label.delay)
     try:
         inputs = {column.name for column in load(MODEL).inputs}
     except BadModel as error:
         raise BadInput(str(error)) from None
-    if told := inputs & {ID, LABEL}:
-        raise BadInput(f"{MODEL} asks for {min(told)}, which is not known or says nothing when a row is scored")
-    features, source = read(FEATURES), read(TRANSACTIONS)
-    theirs = sorted({*IDENTITY, *(set(source.columns) & set(features.columns) - inputs - {ID})})
-    table = joined(features, source.select(ID, *theirs), (days.train[0], days.test[1]))
-    check_baselines(read(BASELINES), table.filter(pl.col(TIME).dt.date().is_between(*days.test)))
+    if told := sorted(name for name in inputs if name in (ours.id, ours.label.column) or name.startswith("_")):
+        raise BadInput(f"{MODEL} asks for {told[0]}, which is not known or says nothing when a row is scored")
+    features, source = read(FEATURES), read(SOURCE)
+    who = rows.identified(source, ours)
+    further = sorted(set(source.columns) & set(features.columns) - inputs - set(who.columns))
+    theirs = who.join(source.select(ours.id, *further), on=ours.id, maintain_order="left")
+    table = joined(features, theirs, (days.train[0], days.test[1]), ours)
+    tested = table.filter(pl.col(ours.time).dt.date().is_between(*days.test)).drop_nulls(rows.LABEL)
+    check_baselines(read(BASELINES), tested.select(pl.col(ours.id).alias(rows.ID)), ours.id)
     with replacing(FEATURES) as temporary:
         table.write_parquet(temporary)
-    rows.remember(table, days.train)
-    print(f"{FEATURES}: {', '.join(theirs)} of {len(table):,} rows are the source's")
+    rows.remember(table, days.train, ours)
+    replaced = ", ".join(name for name in theirs.columns if name != ours.id)
+    print(f"{FEATURES}: {replaced} of {len(table):,} rows are the source's")
 
 
-def joined(features: pl.DataFrame, source: pl.DataFrame, span: tuple[date, date]) -> pl.DataFrame:
+def joined(features: pl.DataFrame, source: pl.DataFrame, span: tuple[date, date], ours: Contract) -> pl.DataFrame:
     """The features in the source's order, with the source's columns; every row of the span is there once."""
-    if features.schema.get(ID) != source.schema[ID]:
-        found = features.schema.get(ID, "not there")
-        raise BadInput(f"{FEATURES}: {ID} is {found}, and {source.schema[ID]} in {TRANSACTIONS}: the rows must keep it")
-    asked = source.filter(pl.col(TIME).dt.date().is_between(*span))
+    name = ours.id
+    if features.schema.get(name) != source.schema[name]:
+        found = features.schema.get(name, "not there")
+        raise BadInput(f"{FEATURES}: {name} is {found}, and {source.schema[name]} in {SOURCE}: the rows must keep it")
+    asked = source.filter(pl.col(ours.time).dt.date().is_between(*span)).sort(ours.time, name)
     for problem, wrong in (
-        ("are there more than once", features.filter(pl.col(ID).is_duplicated()).unique(ID, maintain_order=True)),
-        (f"of {span[0]} to {span[1]} are missing", asked.join(features, on=ID, how="anti")),
+        ("are there more than once", features.filter(pl.col(name).is_duplicated()).unique(name, maintain_order=True)),
+        (f"of {span[0]} to {span[1]} are missing", asked.join(features, on=name, how="anti")),
     ):
         if len(wrong):
             raise BadInput(
-                f"{FEATURES}: {len(wrong):,} rows {problem}, the first with {named(ID, wrong[ID][0])}; each has to be "
-                "there once: no row may be left out of its own exam"
+                f"{FEATURES}: {len(wrong):,} rows {problem}, the first with {named(name, wrong[name][0])}; each has to "
+                "be there once: no row may be left out of its own exam"
             )
-    return asked.join(features.drop(set(source.columns) - {ID}, strict=False), on=ID, how="left", maintain_order="left")
+    replaced = [column for column in features.columns if column in source.columns or column.startswith("_")]
+    said = features.drop(set(replaced) - {name})
+    return asked.join(said, on=name, how="left", maintain_order="left")
 
 
-def check_baselines(scores: pl.DataFrame, tested: pl.DataFrame) -> None:
-    """Raises BadInput where baselines have no score of a test row, several, or a name that is not theirs to have."""
-    if scores.schema.get(ID) != tested.schema[ID] or scores[ID].is_duplicated().any():
-        raise BadInput(f"{BASELINES}: each {ID} has to be there once, with a score by each baseline")
-    for name in scores.columns:
-        if name in RESERVED or (name != ID and not scores.schema[name].is_float()):
-            raise BadInput(f"{BASELINES}: {name!r} is no column of a baseline's scores; make it with `make model`")
-    lost = tested.select(ID).join(scores.drop_nulls().drop_nans(), on=ID, how="anti")
+def check_baselines(scores: pl.DataFrame, tested: pl.DataFrame, name: str) -> None:
+    """Raises BadInput where baselines have no score of a test row, several, or a name that is not theirs to have.
+
+    `tested` holds the rows' identifiers as `_id`; in messages they are called by their `name`.
+    """
+    if scores.schema.get(rows.ID) != tested.schema[rows.ID] or scores[rows.ID].is_duplicated().any():
+        raise BadInput(f"{BASELINES}: each {name} has to be there once, as {rows.ID}, with a score by each baseline")
+    for column, dtype in scores.schema.items():
+        if column != rows.ID and (column.startswith("_") or column in RESERVED or not dtype.is_float()):
+            raise BadInput(f"{BASELINES}: {column!r} is no column of a baseline's scores; make it with `make model`")
+    lost = tested.join(scores.drop_nulls().drop_nans(), on=rows.ID, how="anti")
     if len(lost):
-        raise BadInput(f"{BASELINES}: {len(lost):,} test rows have no score, the first with {named(ID, lost[ID][0])}")
+        raise BadInput(
+            f"{BASELINES}: {len(lost):,} test rows have no score, the first with {named(name, lost[rows.ID][0])}"
+        )
 
 
 def read(path: Path) -> pl.DataFrame:

@@ -6,23 +6,26 @@ Not a stage, as what is in production is no input of the model: `make gates` run
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from pipeline import evaluate, model, params, rows
+from pipeline import contract, evaluate, model, params, rows
+from pipeline.contract import Contract
 from pipeline.evaluate import MODEL, Judged
-from pipeline.model import BadModel, Model
+from pipeline.model import BadModel, Model, Problem
 from pipeline.params import BadInput, run_stage
 from pipeline.personal import shown
-from pipeline.schema import ID, TIME
 
 PRODUCTION = Path("build/production")
 COMPARISON = Path("reports/comparison.json")
 EXAMPLES = 3
+NOTHING = "nothing of this problem is in production yet"
 
 Values = dict[str, np.ndarray]  # by the metric's name, float64 [1 + resamples]
 
@@ -64,71 +67,116 @@ def paired(ours: Values, theirs: Values, confidence: float) -> dict[str, dict[st
     }
 
 
-def seen(table: pl.DataFrame, trained: np.ndarray, days: tuple[date, date] | None = None) -> dict[str, Any]:
-    """How many rows are among the hashes that a model was trained on, or of its training days; the first of them."""
-    rows_seen = np.isin(rows.hashes(table), trained)
-    if days:
-        rows_seen |= table[TIME].dt.date().is_between(*days).to_numpy()
-    first = table.filter(rows_seen).select(ID).head(EXAMPLES).to_dicts()
-    return {"rows": int(rows_seen.sum()), "examples": [value for row in first for value in shown(row).values()]}
+# --- what is in production ---
 
 
-def champion() -> tuple[dict[str, Any], Model] | None:
-    """The manifest and the model of what is in production; None where nothing is. Raises BadInput if damaged."""
-    path = PRODUCTION / "manifest.json"
+@dataclass(frozen=True)
+class Champion:
+    """What is in production."""
+
+    digest: str
+    data: dict[str, Any]  # of its release: `train`, two days, and `until`
+    model: Model | None  # None where this code cannot run it
+    problem: str  # why not
+
+
+def champion(ours: Model) -> Champion | None:
+    """What is in production; None where nothing is, or a model of another problem. Raises BadInput where damaged."""
+    path, directory = PRODUCTION / "manifest.json", PRODUCTION / "model"
     if not path.exists():
         return None
     try:
-        manifest = json.loads(path.read_text())
-        params.day(manifest["data"]["until"], "data.until")
-        return manifest, model.load(PRODUCTION / "model", threads=0)
-    except (BadModel, ValueError, KeyError, TypeError) as error:
+        data = json.loads(path.read_text())["data"]
+        params.day(data["until"], "data.until")
+        text = (directory / model.MANIFEST).read_bytes()
+        if (version := json.loads(text)["format"]) != model.FORMAT:
+            said = f"the champion is of format {version!r}, and this code runs format {model.FORMAT} alone"
+            return Champion(f"sha256:{sha256(text).hexdigest()}", data, None, said)
+        theirs = model.load(directory, threads=0)
+    except (BadModel, OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{PRODUCTION} cannot be read ({error}); remove it and run fetch-production again") from None
+    return None if another(theirs.problem, ours.problem) else Champion(theirs.digest, data, theirs, "")
+
+
+def another(theirs: Problem, ours: Problem) -> bool:
+    """Whether it is another problem: by its name *and* by what it is, as a new name alone escapes no bar."""
+    return theirs.name != ours.name and theirs.identity != ours.identity
+
+
+def scored(theirs: Model, table: pl.DataFrame) -> np.ndarray:
+    """What the champion says of the rows; float64 [rows]. Raises BadModel where it asks for other columns or types."""
+    for column in theirs.inputs:
+        if column.name in table.columns and column.text != (table[column.name].dtype == pl.String):
+            raise BadModel(f"it takes {column.name} for a {column.type}, and here it is {table[column.name].dtype}")
+    return theirs.predict(table)
+
+
+# --- which rows a model has seen ---
+
+
+def seen(
+    table: pl.DataFrame, ours: Contract, trained: np.ndarray, days: tuple[date, date] | None = None
+) -> dict[str, Any]:
+    """How many rows are among the hashes that a model was trained on, or of its training days; the first of them."""
+    rows_seen = np.isin(rows.hashes(table, ours), trained)
+    if days:
+        rows_seen |= table[ours.time].dt.date().is_between(*days).to_numpy()
+    first = table.filter(rows_seen).select(ours.id).head(EXAMPLES).to_dicts()
+    return {"rows": int(rows_seen.sum()), "examples": [value for row in first for value in shown(row).values()]}
 
 
 def hashes(path: Path) -> np.ndarray:
-    """The hashes of the rows that a model was trained on, as the stage `features` wrote them."""
+    """The hashes of the rows that a model was trained on, as the stage `rows` wrote them."""
     try:
         return pl.read_parquet(path)["hash"].to_numpy()
     except (OSError, pl.exceptions.PolarsError) as error:
         raise BadInput(f"{path}: {error}; make it with `make model`") from None
 
 
-def measured(table: pl.DataFrame, ours: Model, knobs: dict[str, Any]) -> dict[str, Any]:
+# --- the report ---
+
+
+def measured(table: pl.DataFrame, scorer: Model, ours: Contract, knobs: dict[str, Any]) -> dict[str, Any]:
     """reports/comparison.json, of the judged rows."""
-    test = evaluate.as_test(table, knobs["alerts"])
+    test = evaluate.as_test(table, ours, knobs["alerts"])
     said: dict[str, Any] = {
-        "model": ours.digest,
+        "model": scorer.digest,
         "champion": None,
         "problem": None,
         **evaluate.size(test, np.full(len(table), True)),
-        "seen": {"model": seen(table, hashes(rows.TRAINED))},
+        "seen": {"model": seen(table, ours, hashes(rows.TRAINED))},
         "metrics": {},
         "slices": [],
     }
-    found = champion()
+    found = champion(scorer)
     if found is None:
         return said
-    data, theirs = found[0]["data"], found[1]
-    trained, days = PRODUCTION / rows.TRAINED.name, [params.day(day, "data.train") for day in data["train"]]
-    said["champion"] = {"digest": theirs.digest, "train": data["train"], "until": data["until"]}
-    known = hashes(trained) if trained.exists() else np.array([], np.uint64)
-    said["seen"]["champion"] = seen(table, known, (days[0], days[-1])) | {"hashed": trained.exists()}
+    said["champion"] = {"digest": found.digest, "train": found.data["train"], "until": found.data["until"]}
+    said["seen"]["champion"] = seen_by(found, table, ours)
+    if found.model is None:
+        return said | {"problem": found.problem}
     try:
-        return said | compare(test, table, {"model": ours.predict(table), "champion": theirs.predict(table)}, knobs)
+        scores = {"model": scorer.predict(table), "champion": scored(found.model, table)}
     except BadModel as error:
         return said | {"problem": f"the champion cannot score these rows: {error}"}
+    return said | compare(test, evaluate.with_columns(table, knobs, ours), scores, knobs)
+
+
+def seen_by(found: Champion, table: pl.DataFrame, ours: Contract) -> dict[str, Any]:
+    """The rows that the champion has seen; `hashed` where it came with the hashes of what it was trained on."""
+    trained, days = PRODUCTION / rows.TRAINED.name, [params.day(day, "data.train") for day in found.data["train"]]
+    hashed = trained.exists() and found.model is not None  # another format's may be of other columns
+    known = hashes(trained) if hashed else np.array([], np.uint64)
+    return seen(table, ours, known, (days[0], days[-1])) | {"hashed": hashed}
 
 
 def main() -> None:
-    knobs = params.load()
-    days = params.days(knobs)
-    table = rows.between(days.train[0], days.test[1])
-    table = evaluate.judged(table, days.test, knobs["features"]["delay"], knobs["evaluate"]["known"])
-    said = measured(table, model.load(MODEL, threads=0), knobs["evaluate"])
+    knobs, ours = params.load(), contract.load()
+    table = evaluate.tested(ours, knobs)
+    said = measured(table, model.load(MODEL, threads=0), ours, knobs["evaluate"])
     COMPARISON.parent.mkdir(exist_ok=True)
     COMPARISON.write_text(json.dumps(said, indent=2) + "\n")
-    compared = f"compared with {said['champion']['digest']}" if said["champion"] else "nothing is in production yet"
+    compared = f"compared with {said['champion']['digest']}" if said["champion"] else NOTHING
     print(f"{COMPARISON}: {said['problem'] or compared}")
 
 

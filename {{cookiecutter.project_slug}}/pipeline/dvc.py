@@ -13,12 +13,17 @@ from hashlib import file_digest, md5
 from pathlib import Path
 from typing import Any
 
+import yaml
 from dvc.cli import main
 from dvc.data_cloud import Remote
 from dvc_data.hashfile.tree import Tree
 
+from pipeline import params
 from pipeline.params import BadInput
 
+ALONE = {"cache", "completion", "config", "doctor", "help", "init", "install", "remote", "version"}
+"""Commands that do not look at stages."""
+STAGES = Path("dvc.yaml")
 NEXT = "remove it from the cache and from the remote, find out who put it there, and make again what it held"
 
 
@@ -72,6 +77,37 @@ def inside(where: str, entries: Any) -> None:
             raise BadInput(f"{where}: the path {path!r} is none inside of the folder, and nothing is written; {NEXT}")
 
 
+# --- what the stages follow ---
+
+
+def check() -> None:
+    """Hold contract.yaml and params.yaml, which dvc.yaml names, against their schemas: DVC would say it in a traceback.
+
+    Raises BadInput with all that is wrong with them. A folder without the schemas is no whole checkout: there DVC alone
+    speaks.
+    """
+    if params.SCHEMA.exists():
+        from pipeline import contract
+
+        params.check()
+        contract.check()
+        if STAGES.exists():
+            lost(yaml.safe_load(STAGES.read_text())["stages"], params.load())
+
+
+def lost(stages: Mapping[str, Any], knobs: Mapping[str, Any]) -> None:
+    """Raises BadInput where stages name a block that params.yaml lacks, of which DVC would say that parameters miss."""
+    parts = [stage.get("do", stage).get("params", []) for stage in stages.values()]
+    named = dict.fromkeys(str(knob).split(".")[0] for part in parts for knob in part if isinstance(knob, str))
+    if gone := [block for block in named if block not in knobs]:
+        raise BadInput(
+            f"{STAGES}: stages follow `{gone[0]}`, a block that {params.PARAMS} lacks; write it there, if only as "
+            f"`{gone[0]}: {{}}`, or take it out of the stages too, as README.md does where it takes the example out"
+        )
+
+
 if __name__ == "__main__":
+    if not ALONE & set(sys.argv[1:2]):
+        check()
     guard()
     sys.exit(main(sys.argv[1:]))

@@ -1,11 +1,11 @@
 """Measure the model and the baselines on the test days, each metric with a bootstrap interval.
 
-The published protocol: labels are late, so cards that are known to be compromised leave the test (*Reproducible
-Machine Learning for Credit Card Fraud Detection*, Le Borgne et al., 2022, chapters 3 and 4). Policies judge elsewhere.
+A published protocol: labels are late, so entities that are known to have a positive leave the test (the handbook of
+Le Borgne et al., 2022, chapters 3 and 4). Policies judge elsewhere.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import combinations
@@ -15,18 +15,21 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipeline import model, params, rows
+from pipeline import contract, model, params, rows
+from pipeline.contract import Contract
 from pipeline.params import BadInput, run_stage
 from pipeline.policy.bars import load
-from pipeline.schema import ENTITY, ID, LABEL, TIME
+from pipeline.reading import nearest
+from pipeline.rows import ENTITY, FEATURES, ID, LABEL, SOURCE
 
-SOURCE = Path("data/transactions.parquet")
 BASELINES = Path("build/baselines.parquet")
 MODEL = Path("model")
 METRICS = Path("metrics.json")
 PREDICTIONS = Path("reports/predictions.parquet")
+"""`_id`, `_label`, and a score by `model` and by each family that is not shipped, of each judged row."""
 CURVES = Path("reports/curves.json")
 
+HEADLINE = "average_precision"
 CHUNK = 50  # resamples at a time: memory is CHUNK x rows
 POINTS = 200  # of a curve, at most
 BINS = 20  # of equal mass, for calibration
@@ -35,21 +38,23 @@ BINS = 20  # of equal mass, for calibration
 # Which rows are judged
 
 
-def judged(table: pl.DataFrame, test: tuple[date, date], delay: int, known: int) -> pl.DataFrame:
-    """The rows of the test days, less those of cards that are known to be compromised on their day.
+def judged(table: pl.DataFrame, test: tuple[date, date], ours: Contract, known: int | None) -> pl.DataFrame:
+    """The rows of the test days, less those of entities that are known to have a positive on their day.
 
-    A card is known on day d once it had a fraud on day d - delay - 1 or before, counted from `known` days before
-    the first test day's delay: `get_train_test_set` of the book (chapter 3) with a training period of `known` days.
-    Without a schema.ENTITY every row is judged.
+    An entity is known on day d once it had a positive on day d - delay - 1 or before, counted from `known` days before
+    the first test day's delay: `get_train_test_set` of the book, chapter 3, with a training period of `known` days.
+    Every row is judged where `known` is None, or the contract names no entity.
     """
-    day = pl.col(TIME).dt.date()
+    day = pl.col(ours.time).dt.date()
     tested = table.filter(day.is_between(*test))
-    if ENTITY is None:
+    if known is None or ours.entity is None:
         return tested
+    delay = ours.label.delay
     first = test[0] - timedelta(days=delay + known)
-    fraud = table.filter((day >= first) & (pl.col(LABEL) == 1)).group_by(ENTITY).agg(day.min().alias("first_fraud"))
-    unknown = (pl.col("first_fraud") >= day - timedelta(days=delay)).fill_null(True)
-    return tested.join(fraud, on=ENTITY, how="left", maintain_order="left").filter(unknown).drop("first_fraud")
+    positive = table.filter((day >= first) & (pl.col(LABEL) == 1))
+    positive = positive.group_by(ENTITY).agg(day.min().alias("_first"))
+    unknown = (pl.col("_first") >= day - timedelta(days=delay)).fill_null(True)
+    return tested.join(positive, on=ENTITY, how="left", maintain_order="left").filter(unknown).drop("_first")
 
 
 # Metrics, of many resamples at once
@@ -57,17 +62,19 @@ def judged(table: pl.DataFrame, test: tuple[date, date], delay: int, known: int)
 
 @dataclass(frozen=True)
 class Judged:
-    """The judged rows as arrays [rows]; a unit is what a resample draws: a card, or a row where there are no cards."""
+    """The judged rows as arrays [rows]; a unit is what a resample draws: an entity, or a row where there are none."""
 
     label: np.ndarray  # float64, 0 or 1
     unit: np.ndarray  # int64, 0..units-1
     day: np.ndarray  # int64
     alerts: float = 0.01  # share of the rows that raise one
+    weight: np.ndarray | None = None  # float64, how much a row counts; None where all count alike
+    entities: bool = True  # whether the units are entities
 
     def __post_init__(self) -> None:
         if not 0 < self.label.sum() < len(self.label):
             raise BadInput(
-                f"the test days hold {len(self.label)} judged rows, {int(self.label.sum())} of them with {LABEL} 1: "
+                f"the test days hold {len(self.label)} judged rows, {int(self.label.sum())} of them positive: "
                 "nothing can be measured; move data.until in params.yaml, or lengthen split.test in "
                 f"{params.EVALUATION}"
             )
@@ -76,9 +83,17 @@ class Judged:
     def units(self) -> int:
         return int(self.unit.max()) + 1
 
+    @property
+    def weights(self) -> np.ndarray:
+        """How much each row counts, float64 [rows]."""
+        return np.ones(len(self.label)) if self.weight is None else self.weight
+
 
 def measure(test: Judged, score: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Every metric of `score` [rows] for each resample: weights [resamples, units] -> name: float64 [resamples]."""
+    """Every metric of `score` [rows] for each resample: weights [resamples, units] -> name: float64 [resamples].
+
+    A row counts as often as its unit was drawn, times its own weight: scikit-learn's sample_weight.
+    """
     parts = [_measure(test, score, weights[i : i + CHUNK]) for i in range(0, len(weights), CHUNK)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -92,8 +107,8 @@ def _measure(test: Judged, score: np.ndarray, weights: np.ndarray) -> dict[str, 
         "calibration_error": calibration_error(test, score, weights),
         "accuracy": share(test, raised(test, score) == test.label, weights),
     }
-    if ENTITY is not None:
-        metrics["card_precision_100"] = card_precision(test, score, weights, 100)
+    if test.entities:
+        metrics["entity_precision_100"] = entity_precision(test, score, weights, 100)
     return metrics
 
 
@@ -102,6 +117,8 @@ def counts(test: Judged, score: np.ndarray, weights: np.ndarray) -> tuple[np.nda
     order = np.argsort(-score, kind="stable")
     last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))  # equal scores share a threshold
     weight = weights[:, test.unit[order]]
+    if test.weight is not None:
+        weight = weight * test.weight[order]
     positive = np.cumsum(weight * test.label[order], axis=1)[:, last]
     return positive, np.cumsum(weight, axis=1)[:, last]
 
@@ -126,63 +143,81 @@ def recall_at_precision(positive: np.ndarray, total: np.ndarray, precision: floa
 
 
 def calibration_error(test: Judged, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Expected calibration error: mean distance of score and label share, over BINS bins with as many rows each.
+    """Expected calibration error: mean distance of score and label share, over BINS bins of as much weight each.
 
     Naeini et al., Obtaining Well Calibrated Probabilities Using Bayesian Binning (2015), with the bins of equal mass
     of Nixon et al., Measuring Calibration in Deep Learning (2019), since most scores lie near 0.
     """
-    place = _bins(score)
     gap = np.zeros((test.units, BINS))
-    np.add.at(gap, (test.unit, place), score - test.label)
-    return _ratio(np.abs(weights @ gap).sum(axis=1), weights @ np.bincount(test.unit, minlength=test.units))
+    np.add.at(gap, (test.unit, _bins(score, test.weights)), test.weights * (score - test.label))
+    mass = np.bincount(test.unit, test.weights, minlength=test.units)
+    return _ratio(np.abs(weights @ gap).sum(axis=1), weights @ mass)
 
 
 def raised(test: Judged, score: np.ndarray) -> np.ndarray:
     """Whether a row raises an alert: the `test.alerts` share with the highest scores, and their equals; bool [rows]."""
-    number = max(int(test.alerts * len(score)), 1)
-    return score >= np.partition(score, -number)[-number]
+    if test.weight is None:
+        number = max(int(test.alerts * len(score)), 1)
+        return score >= np.partition(score, -number)[-number]
+    order = np.argsort(-score, kind="stable")
+    reached = np.cumsum(test.weight[order])
+    number = max(int(np.searchsorted(reached, test.alerts * reached[-1], side="right")), 1)
+    return score >= score[order[number - 1]]
 
 
 def share(test: Judged, true: np.ndarray, weights: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
     """The share of the rows, or of those `among` [rows], for which `true` [rows] holds; NaN where there are none."""
-    among = np.ones(len(true)) if among is None else among
+    among = test.weights if among is None else among * test.weights
     number, hit = (np.bincount(test.unit, rows, minlength=test.units) for rows in (among, among * true))
     return _ratio(weights @ hit, weights @ number)
 
 
-def card_precision(test: Judged, score: np.ndarray, weights: np.ndarray, top: int) -> np.ndarray:
-    """Share of compromised cards among the `top` cards with a day's highest scores, mean over the days.
+def entity_precision(test: Judged, score: np.ndarray, weights: np.ndarray, top: int) -> np.ndarray:
+    """Share of entities with a positive among the `top` entities with a day's highest scores, mean over the days.
 
-    Cards that were caught leave the days after (`card_precision_top_k` of the book, chapter 4). A card that a
-    resample drew twice takes two of the places.
+    Entities that were found leave the days after (as in the book, chapter 4). One that a resample
+    drew twice takes two of the places; of the places that are taken, each counts its entity's mean weight of the day.
     """
     left = weights.astype(np.float64)
     found = []
     for day in np.unique(test.day):
         today = test.day == day
-        card, best, compromised = _by_card(test.unit[today], score[today], test.label[today])
-        order = card[np.argsort(-best, kind="stable")]
-        compromised = compromised[np.argsort(-best, kind="stable")]
+        entity, best, positive = _by_entity(test.unit[today], score[today], test.label[today])
+        ranked = np.argsort(-best, kind="stable")
+        order, positive = entity[ranked], positive[ranked]
         taken = np.diff(np.minimum(np.cumsum(left[:, order], axis=1), top), axis=1, prepend=0)
-        found.append((taken * compromised).sum(axis=1) / top)
-        left[:, order] *= (taken == 0) | (compromised == 0)
+        if test.weight is None:
+            found.append((taken * positive).sum(axis=1) / top)
+        else:
+            counted = taken * _mean_weight(test.unit[today], test.weight[today])[ranked]
+            precision = _ratio((counted * positive).sum(axis=1), counted.sum(axis=1), 0)
+            found.append(precision * taken.sum(axis=1) / top)
+        left[:, order] *= (taken == 0) | (positive == 0)
     return np.mean(found, axis=0)
 
 
-def _by_card(unit: np.ndarray, score: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Each card of the rows, with its highest score and whether any row is positive."""
-    card, place = np.unique(unit, return_inverse=True)
-    best, compromised = np.full(len(card), -np.inf), np.zeros(len(card))
+def _by_entity(unit: np.ndarray, score: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each entity of the rows, with its highest score and whether any row is positive."""
+    entity, place = np.unique(unit, return_inverse=True)
+    best, positive = np.full(len(entity), -np.inf), np.zeros(len(entity))
     np.maximum.at(best, place, score)
-    np.maximum.at(compromised, place, label)
-    return card, best, compromised
+    np.maximum.at(positive, place, label)
+    return entity, best, positive
 
 
-def _bins(score: np.ndarray) -> np.ndarray:
-    """The bin 0..BINS-1 of each score, with as many rows in each."""
-    rank = np.empty(len(score), dtype=np.int64)
-    rank[np.argsort(score, kind="stable")] = np.arange(len(score))
-    return rank * BINS // len(score)
+def _mean_weight(unit: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Of each entity, in the order of `_by_entity`."""
+    place = np.unique(unit, return_inverse=True)[1]
+    return np.bincount(place, weight) / np.bincount(place)
+
+
+def _bins(score: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The bin 0..BINS-1 of each score, with as much weight in each."""
+    order = np.argsort(score, kind="stable")
+    reached = np.cumsum(weight[order])
+    before = np.empty(len(score))
+    before[order] = reached - weight[order]
+    return np.minimum((before * BINS / reached[-1]).astype(np.int64), BINS - 1)
 
 
 def _ratio(above: np.ndarray, below: np.ndarray, otherwise: float = np.nan) -> np.ndarray:
@@ -264,10 +299,10 @@ def curves(test: Judged, scores: dict[str, np.ndarray]) -> dict[str, Any]:
             "true_positive_rate": [0.0, *recall.tolist()],
         }
         result["precision_recall"][name] = {"recall": recall.tolist(), "precision": (positive / total).tolist()}
-        place = _bins(score)
+        place = _bins(score, test.weights)
         result["calibration"][name] = {
-            "score": _means(score, place).tolist(),
-            "share": _means(test.label, place).tolist(),
+            "score": _means(score, place, test.weights).tolist(),
+            "share": _means(test.label, place, test.weights).tolist(),
         }
     edges = np.linspace(0, 1, 51)
     result["histogram"] = {"edges": edges.tolist()} | {
@@ -277,34 +312,69 @@ def curves(test: Judged, scores: dict[str, np.ndarray]) -> dict[str, Any]:
     return result
 
 
-def _means(values: np.ndarray, place: np.ndarray) -> np.ndarray:
+def _means(values: np.ndarray, place: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Mean of the values in each bin that has any."""
-    number = np.bincount(place)
-    return np.bincount(place, values)[number > 0] / number[number > 0]
+    mass = np.bincount(place, weight)
+    return np.bincount(place, weight * values)[mass > 0] / mass[mass > 0]
 
 
-# The stage
+# Slices and groups
 
 
 def slices(
-    table: pl.DataFrame, wanted: Sequence[dict[str, Any]], knob: str = "slices"
+    table: pl.DataFrame, wanted: Sequence[Mapping[str, Any]], knob: str = "slices"
 ) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-    """Each slice of `evaluate.slices` with its rows, bool [rows]. Raises BadInput for a column that is not there."""
+    """Each slice of `evaluate.slices` with its rows, bool [rows].
+
+    Raises BadInput for a column that is not there, and for a value that its column cannot have.
+    """
     for part in wanted:
-        name = part.get("column")
-        if name not in table.columns:
+        name, where = part.get("column"), f"{params.EVALUATION}: evaluate.{knob}"
+        if name not in table.columns or str(name).startswith("_"):
+            known = [column for column in table.columns if not column.startswith("_")]
             raise BadInput(
-                f"{params.EVALUATION}: evaluate.{knob} names the column {name!r}; "
-                f"it may be one of {', '.join(table.columns)}"
+                f"{where} names the column {name!r}, which is none of the source or the inputs; "
+                f"did you mean {nearest(name, known)}?"
             )
-        column = table[name].to_numpy()
+        column = table[name]
         if "value" in part:
-            yield {"column": name, "value": part["value"]}, column == part["value"]
+            if said := misfit(column.dtype, part["value"]):
+                raise BadInput(f"{where}: {name} is {said}; `value` is {part['value']!r}")
+            about, inside = {"value": part["value"]}, equal(column, part["value"])
         else:
-            first, last = part.get("from"), part.get("to")
-            above = column >= first if first is not None else np.full(len(column), True)
-            below = column < last if last is not None else np.full(len(column), True)
-            yield {"column": name, "from": first, "to": last}, above & below
+            if not column.dtype.is_numeric():
+                raise BadInput(f"{where}: {name} is no number, and has no range; write `value:` for `from:` and `to:`")
+            about = {"from": part.get("from"), "to": part.get("to")}
+            inside = between(column, **about)
+        yield {"column": name, **about}, inside.to_numpy()
+
+
+def misfit(dtype: pl.DataType, value: Any) -> str:
+    """What a column is, in words, where it can never have this value; else nothing."""
+    if value is None:
+        return ""
+    if dtype == pl.Boolean:
+        return "" if isinstance(value, bool) else "true or false"
+    if dtype.is_numeric():
+        return "" if isinstance(value, int | float) and not isinstance(value, bool) else "a number"
+    if dtype == pl.String:
+        return "" if isinstance(value, str) else "text; quote the value"
+    return "a time, which no slice can name"
+
+
+def equal(column: pl.Series, value: Any) -> pl.Series:
+    """Where a column has a value; None is a missing one. No null in the answer."""
+    return column.is_null() if value is None else (column == value).fill_null(False)
+
+
+def between(column: pl.Series, **ends: float | None) -> pl.Series:
+    """Where a column is `from` (inclusive) `to` (exclusive), each of which may be left out; a missing value is not."""
+    inside = column.is_not_null()
+    if ends["from"] is not None:
+        inside &= (column >= ends["from"]).fill_null(False)
+    if ends["to"] is not None:
+        inside &= (column < ends["to"]).fill_null(False)
+    return inside
 
 
 def slice_values(test: Judged, score: np.ndarray, inside: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -312,7 +382,8 @@ def slice_values(test: Judged, score: np.ndarray, inside: np.ndarray, weights: n
     names, label = ("average_precision", "roc_auc"), test.label[inside]
     if not 0 < label.sum() < len(label):
         return {name: np.full(len(weights), np.nan) for name in names}
-    part = Judged(label, test.unit[inside], test.day[inside])
+    weight = None if test.weight is None else test.weight[inside]
+    part = Judged(label, test.unit[inside], test.day[inside], weight=weight)
     values: list[tuple[np.ndarray, ...]] = []
     for i in range(0, len(weights), CHUNK):
         positive, total = counts(part, score[inside], weights[i : i + CHUNK])
@@ -325,32 +396,49 @@ def size(test: Judged, inside: np.ndarray) -> dict[str, int]:
     return {"rows": int(inside.sum()), "positives": int(test.label[inside].sum())}
 
 
-def as_test(table: pl.DataFrame, alerts: float = 0.01) -> Judged:
+def named(knobs: Mapping[str, Any]) -> Iterable[Any]:
+    """The columns that the slices and groups of `evaluate` name."""
+    return {part.get("column") for parts in (knobs["slices"], *knobs["groups"].values()) for part in parts}
+
+
+def with_columns(table: pl.DataFrame, knobs: Mapping[str, Any], ours: Contract) -> pl.DataFrame:
+    """The table with what slices and groups name and it does not have: the source has what no model is to see."""
+    lacking = set(named(knobs)) - set(table.columns)
+    if not lacking:
+        return table
+    source = pl.scan_parquet(SOURCE)
+    lost = [name for name in source.collect_schema() if name not in table.columns]
+    further = [name for name in lost if name in lacking] or lost  # a name that is none is said beside all that are
+    return table.join(source.select(ours.id, *further).collect(), on=ours.id, how="left", maintain_order="left")
+
+
+# The stage
+
+
+def as_test(table: pl.DataFrame, ours: Contract, alerts: float = 0.01) -> Judged:
     """The judged rows as arrays. Raises BadInput where they hold one label only."""
-    unit = table[ENTITY].rank("dense").to_numpy() - 1 if ENTITY else np.arange(len(table))
+    unit = table[ENTITY].rank("dense").to_numpy() - 1 if ours.entity else np.arange(len(table))
     return Judged(
         label=table[LABEL].cast(pl.Float64).to_numpy(),
         unit=unit.astype(np.int64),
-        day=table[TIME].dt.date().cast(pl.Int64).to_numpy(),
+        day=table[ours.time].dt.date().cast(pl.Int64).to_numpy(),
         alerts=alerts,
+        weight=rows.weights(table) if ours.weight else None,
+        entities=ours.entity is not None,
     )
 
 
-def with_groups(table: pl.DataFrame, groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> pl.DataFrame:
-    """The table with the columns that `evaluate.groups` names: the source has what the model is not to see."""
-    names = {part.get("column") for parts in groups.values() for part in parts}
-    source = pl.scan_parquet(SOURCE) if names - set(table.columns) else table.lazy()
-    further = [name for name in source.collect_schema() if name in names - set(table.columns)]
-    return table.join(source.select(ID, *further).collect(), on=ID, how="left", maintain_order="left")
-
-
-def evaluate(table: pl.DataFrame, scores: dict[str, np.ndarray], knobs: dict[str, Any]) -> dict[str, Any]:
-    """The blocks of metrics.json that are measured: `scores` holds "model" and the baselines."""
-    test, confidence = as_test(table, knobs["alerts"]), knobs["confidence"]
+def evaluate(test: Judged, table: pl.DataFrame, scores: dict[str, np.ndarray], knobs: dict[str, Any]) -> dict[str, Any]:
+    """The blocks of metrics.json that are measured: `scores` holds "model" and the baselines, float64 [rows] each."""
+    confidence = knobs["confidence"]
     weights = resamples(test.units, knobs["resamples"], knobs["seed"])
-    measured = {name: intervals(measure(test, score, weights), confidence) for name, score in scores.items()}
+    values = {name: measure(test, score, weights) for name, score in scores.items()}
+    measured = {name: intervals(found, confidence) for name, found in values.items()}
+    same = measure(test, np.zeros(len(test.label)), weights)[HEADLINE]  # each resample drawn once, for both
     return {
         "metrics": measured.pop("model"),
+        "headline": HEADLINE,
+        "above_constant": intervals({HEADLINE: values["model"][HEADLINE] - same}, confidence)[HEADLINE],
         "baselines": measured,
         "slices": [
             part | size(test, inside) | known(slice_values(test, scores["model"], inside, weights), confidence)
@@ -363,39 +451,63 @@ def evaluate(table: pl.DataFrame, scores: dict[str, np.ndarray], knobs: dict[str
     }
 
 
+def tested(ours: Contract, knobs: Mapping[str, Any]) -> pl.DataFrame:
+    """The judged rows. Raises BadInput where there are none."""
+    days = params.days(knobs, ours.label.delay)
+    return judged(rows.between(days.train[0], days.test[1], ours), days.test, ours, knobs["evaluate"]["known"])
+
+
 def main() -> None:
-    knobs = params.load() | load("evaluation")
-    days, delay = params.days(knobs), knobs["features"]["delay"]
-    table = rows.between(days.train[0], days.test[1])
-    tested = judged(table, days.test, delay, knobs["evaluate"]["known"])
+    knobs, ours = params.load() | load("evaluation"), contract.load()
+    days = params.days(knobs, ours.label.delay)
+    table = rows.between(days.train[0], days.test[1], ours)
+    tested = judged(table, days.test, ours, knobs["evaluate"]["known"])
+    test = as_test(tested, ours, knobs["evaluate"]["alerts"])
     scorer = model.load(MODEL)
-    fitted = tested.select(ID).join(pl.read_parquet(BASELINES), on=ID, how="left", maintain_order="left")
-    scores = {"model": scorer.predict(tested)} | {
-        name: fitted[name].to_numpy() for name in fitted.columns if name not in (ID, "model")
-    }
-    blocks = evaluate(with_groups(tested, knobs["evaluate"]["groups"]), scores, knobs["evaluate"])
+    scores = {"model": scorer.predict(tested), **baselines(tested, ours)}
+    blocks = evaluate(test, with_columns(tested, knobs["evaluate"], ours), scores, knobs["evaluate"])
     about = {
-        "model": {"digest": scorer.digest, "bytes": sum(file.stat().st_size for file in MODEL.iterdir())},
+        "model": {
+            "digest": scorer.digest,
+            "family": scorer.family,
+            "bytes": sum(file.stat().st_size for file in MODEL.iterdir()),
+        },
         "data": {
             "source": knobs["data"]["source"],
             "snapshot": knobs["data"]["snapshot"],
             "train": [str(day) for day in days.train],
             "test": [str(day) for day in days.test],
-            "train_rows": table.filter(pl.col(TIME).dt.date() <= days.train[1]).height,
+            "train_rows": table.filter(pl.col(ours.time).dt.date() <= days.train[1]).height,
             "test_rows": tested.height,
-            "test_positives": int(tested[LABEL].sum()),
+            "test_positives": int(test.label.sum()),
+            **left(table, tested, days.test, ours),
         },
     }
     PREDICTIONS.parent.mkdir(exist_ok=True)
-    labels = tested.select(ID, pl.col(LABEL).alias("label"))
+    labels = tested.select(pl.col(ours.id).alias(ID), LABEL)
     labels.with_columns(pl.Series(name, score) for name, score in scores.items()).write_parquet(PREDICTIONS)
-    CURVES.write_text(json.dumps(curves(as_test(tested), scores)) + "\n")
+    CURVES.write_text(json.dumps(curves(test, scores)) + "\n")
     METRICS.write_text(json.dumps(about | blocks, indent=2) + "\n")
     for name in blocks["metrics"]:
         beside = ", ".join(
             f"{baseline} {values[name]['value']:.3f}" for baseline, values in blocks["baselines"].items()
         )
         print("{0}: {value:.3f} ({low:.3f} to {high:.3f}); {1}".format(name, beside, **blocks["metrics"][name]))
+
+
+def baselines(tested: pl.DataFrame, ours: Contract) -> dict[str, np.ndarray]:
+    """What each family that is not shipped says of these rows, float64 [rows] by its name."""
+    scores = pl.read_parquet(BASELINES)
+    asked = tested.select(pl.col(ours.id).alias(ID))
+    fitted = asked.join(scores, on=ID, how="left", maintain_order="left")
+    return {name: fitted[name].to_numpy() for name in scores.columns if name not in (ID, "model")}
+
+
+def left(table: pl.DataFrame, tested: pl.DataFrame, days: tuple[date, date], ours: Contract) -> dict[str, int]:
+    """How many rows of the test days were not judged: their label is not known yet, or their entity was known."""
+    day = pl.col(ours.time).dt.date().is_between(*days)
+    unknown = pl.scan_parquet(FEATURES).filter(day & pl.col(LABEL).is_null()).select(pl.len()).collect().item()
+    return {"unlabelled": unknown, "left_out": table.filter(day).height - tested.height}
 
 
 if __name__ == "__main__":

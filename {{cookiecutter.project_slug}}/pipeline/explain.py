@@ -6,22 +6,24 @@ explanation is of the model, not of the world.
 
 import json
 from collections.abc import Mapping, Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from pipeline import evaluate, model, params, rows
+from pipeline import contract, evaluate, model, params
+from pipeline.contract import Contract
 from pipeline.evaluate import MODEL, Judged
 from pipeline.model import Model
 from pipeline.params import run_stage
-from pipeline.personal import policy, shown
-from pipeline.schema import ID, LABEL
+from pipeline.personal import columns, policy, shown
+from pipeline.rows import LABEL
 
 EXPLANATIONS = Path("reports/explanations.json")
 
-Table = dict[str, np.ndarray]  # the model's inputs, float64 [rows] each
+Table = dict[str, np.ndarray]  # the model's inputs [rows], as its graph takes them: float64, or objects of a category
 
 
 def importance(scorer: Model, table: Table, test: Judged, repeats: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -50,67 +52,76 @@ def contributions(scorer: Model, table: Table, background: Table, draws: int, rn
     random order; what the score moves by is that input's. A row's sum is its score less the mean of where it began.
     """
     names, size = list(table), len(next(iter(table.values())))
-    ours, theirs = (np.stack([part[name] for name in names], axis=1) for part in (table, background))
-    total = np.zeros((size, len(names)))
+    steps, total = np.arange(len(names) + 1)[:, None], np.zeros((size, len(names)))
+    ordinary = len(background[names[0]])
     for _ in range(draws):
         order = rng.permutation(len(names))
-        begin = theirs[rng.integers(len(theirs), size=size)]
-        steps = np.repeat(begin[None], len(names) + 1, axis=0)  # [steps, rows, inputs]
-        for step, name in enumerate(order, start=1):
-            steps[step:, :, name] = ours[:, name]
-        flat = steps.reshape(-1, len(names))
-        scores = scorer.predict(dict(zip(names, flat.T, strict=True))).reshape(len(names) + 1, size)
+        begin = rng.integers(ordinary, size=size)
+        turn = np.argsort(order) + 1  # of each input: the step from which on it is the row's own
+        mixed = {
+            name: np.where(steps >= turn[at], table[name], background[name][begin]).ravel()  # [steps, rows]
+            for at, name in enumerate(names)
+        }
+        scores = scorer.predict(mixed).reshape(len(names) + 1, size)
         total[:, order] += np.diff(scores, axis=0).T
     return total / draws
 
 
-def reasons(table: pl.DataFrame, score: np.ndarray, added: np.ndarray, names: Sequence[str], most: int) -> list[dict]:
+def explain(scorer: Model, table: pl.DataFrame, ours: Contract, knobs: dict[str, Any]) -> dict[str, Any]:
+    """reports/explanations.json, of the judged rows: those with the highest scores, those furthest from the label."""
+    rng = np.random.default_rng(knobs["seed"])
+    inputs = {column.name: model.fed(column, table[column.name]) for column in scorer.inputs}
+    score, label = scorer.predict(inputs), table[LABEL].to_numpy()
+    said: dict[str, Any] = {
+        "model": scorer.digest,
+        "base": float(score.mean()),
+        "importance": importance(scorer, inputs, evaluate.as_test(table, ours), knobs["repeats"], rng),
+    }
+    for name, order in (("highest", -score), ("wrong", -np.abs(label - score))):
+        chosen = np.argsort(order, kind="stable")[: knobs["rows"]]
+        picked = {column: values[chosen] for column, values in inputs.items()}
+        added = contributions(scorer, picked, inputs, knobs["draws"], rng)
+        said[name] = reasons(table[chosen], score[chosen], added, list(inputs), ours, knobs["reasons"])
+    return said
+
+
+def reasons(
+    table: pl.DataFrame, score: np.ndarray, added: np.ndarray, names: Sequence[str], ours: Contract, most: int
+) -> list[dict[str, Any]]:
     """A row's score and label, and the `most` inputs that moved its score furthest, with their values."""
     found = []
     for at, row in enumerate(table.iter_rows(named=True)):
-        known = shown(row)
+        known = shown({name: row[name] for name in names})
+        who = shown({ours.id: row[ours.id], ours.label.column: int(row[LABEL])})
         furthest = np.argsort(-np.abs(added[at]), kind="stable")[:most]
         found.append(
-            {key: known[name] for key, name in (("id", ID), ("label", LABEL)) if name in known}
+            {key: who[name] for key, name in (("id", ours.id), ("label", ours.label.column)) if name in who}
             | {"score": float(score[at]), "reasons": [reason(known, names[i], added[at, i]) for i in furthest]}
         )
     return found
 
 
 def reason(known: Mapping[str, Any], name: str, contribution: float) -> dict[str, Any]:
-    """What an input adds to a score, and its value where that may be written."""
+    """What an input adds to a score; and its value where that may be written: a number, a text, a boolean, None."""
     said: dict[str, Any] = {"column": name}
     if name in known:
-        said["value"] = known[name] if isinstance(known[name], str) else float(known[name])
+        said["value"] = plain(known[name])
     return said | {"contribution": float(contribution)}
 
 
-def explain(scorer: Model, table: pl.DataFrame, knobs: dict[str, Any]) -> dict[str, Any]:
-    """reports/explanations.json, of the judged rows: those with the highest scores, those furthest from the label."""
-    rng, names = np.random.default_rng(knobs["seed"]), [column.name for column in scorer.inputs]
-    inputs = {name: table[name].cast(pl.Float64).to_numpy() for name in names}
-    score, label = scorer.predict(table), table[LABEL].to_numpy()
-    said: dict[str, Any] = {
-        "model": scorer.digest,
-        "base": float(score.mean()),
-        "importance": importance(scorer, inputs, evaluate.as_test(table), knobs["repeats"], rng),
-    }
-    for name, order in (("suspicious", -score), ("wrong", -np.abs(label - score))):
-        chosen = np.argsort(order, kind="stable")[: knobs["rows"]]
-        picked = {column: values[chosen] for column, values in inputs.items()}
-        added = contributions(scorer, picked, inputs, knobs["draws"], rng)
-        said[name] = reasons(table[chosen], score[chosen], added, names, knobs["reasons"])
-    return said
+def plain(value: Any) -> float | str | bool | None:
+    """A value as JSON has it."""
+    if value is None or isinstance(value, str | bool):
+        return value
+    return None if isnan(value) else float(value)
 
 
 def main() -> None:
-    knobs = params.load()
-    days = params.days(knobs)
-    table = rows.between(days.train[0], days.test[1])
-    table = evaluate.judged(table, days.test, knobs["features"]["delay"], knobs["evaluate"]["known"])
+    knobs, ours = params.load(), contract.load()
+    table = evaluate.tested(ours, knobs)
     scorer = model.load(MODEL, threads=0)
-    policy(scorer.inputs)  # a name that is none of theirs would hide nothing
-    said = explain(scorer, table, knobs["explain"])
+    policy(columns(ours))  # a name that is none of theirs would hide nothing
+    said = explain(scorer, table, ours, knobs["explain"])
     EXPLANATIONS.parent.mkdir(exist_ok=True)
     EXPLANATIONS.write_text(json.dumps(said, indent=2) + "\n")
     first = ", ".join(f"{name} {fall['value']:.3f}" for name, fall in list(said["importance"].items())[:3])

@@ -1,23 +1,22 @@
 """The published features: one row a transaction, with its customer's and its terminal's aggregates.
 
 Source: *Reproducible Machine Learning for Credit Card Fraud Detection* (Le Borgne et al., 2022), chapter 3,
-baseline feature transformation. Bring your own problem: replace `compute` and `schema.feature_row`.
+baseline feature transformation. Bring your own problem: replace `compute` and `derived`, and the block `inputs` of
+contract.yaml, which says what `compute` makes; where the source's columns are the inputs, delete this file.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from pipeline import params as knobs
-from pipeline.params import BadInput, run_stage
-from pipeline.rows import remember
-from pipeline.schema import ID, LABEL, TIME, feature_row
+from pipeline.params import BadInput
 
-SOURCE = Path("data/transactions.parquet")
-TARGET = Path("data/features.parquet")
+SOURCE = "data/rows.parquet"
+ID, TIME, LABEL = "transaction_id", "tx_datetime", "tx_fraud"  # as contract.yaml names them
 CUSTOMER, TERMINAL, AMOUNT = "customer_id", "terminal_id", "tx_amount"
 DAY = 86_400_000_000  # microseconds
 
@@ -50,23 +49,21 @@ class Groups:
         return result
 
 
-def compute(transactions: pl.DataFrame, windows: Sequence[int], delay: int) -> pl.DataFrame:
+def compute(source: pl.DataFrame, knobs: Mapping[str, Any], delay: int) -> pl.DataFrame:
     """Features of every transaction, in time order (ties by id).
 
-    Takes the columns of `schema.SOURCE`; returns ID, TIME, the customer, LABEL and `schema.feature_row(windows)`.
-    With t the row's moment and w a window, both in days, the aggregates are over
+    Takes the source's columns, the block `features` of params.yaml and the label's delay in days; returns ID and the
+    contract's `inputs`. With t the row's moment and w a window, both in days, the aggregates are over
     the customer's rows in (t - w, t], with the row itself and the rows before it, and
     the terminal's rows in (t - delay - w, t - delay]: a label enters once it is known, `delay` days later.
     Time and memory grow linearly with the rows. Raises BadInput for bad knobs and for missing values.
     """
-    _check(transactions, windows, delay)
-    rows = transactions.sort(TIME, ID)
+    windows = knobs["windows"]
+    _check(source, windows, delay)
+    rows = source.sort(TIME, ID)
     reach = delay + max(windows, default=0)
     return rows.select(
         ID,
-        TIME,
-        CUSTOMER,
-        LABEL,
         pl.col(AMOUNT).cast(pl.Float64),
         (pl.col(TIME).dt.weekday() >= 6).cast(pl.Int64).alias("tx_during_weekend"),
         (pl.col(TIME).dt.hour() <= 6).cast(pl.Int64).alias("tx_during_night"),
@@ -88,13 +85,13 @@ def _customer(rows: pl.DataFrame, by: Groups, windows: Sequence[int]) -> Iterato
 
 def _terminal(rows: pl.DataFrame, by: Groups, windows: Sequence[int], delay: int) -> Iterator[pl.Series]:
     """Number and share of fraud of the terminal's transactions in each window, which ends `delay` days earlier."""
-    frauds = by.running(rows[LABEL].cast(pl.Int64).to_numpy())
+    frauds = by.running(rows[LABEL].cast(pl.Int64).fill_null(0).to_numpy())
+    known = by.running(rows[LABEL].is_not_null().cast(pl.Int64).to_numpy())  # some labels take longer
     end = by.until(delay)
     for days in windows:
         first = by.until(delay + days)
-        number = end - first
-        risk = (frauds[end] - frauds[first]) / np.maximum(number, 1)  # 0 where there is none
-        yield pl.Series(f"terminal_nb_tx_{days}d", by.scatter(number))
+        risk = (frauds[end] - frauds[first]) / np.maximum(known[end] - known[first], 1)  # 0 where there is none
+        yield pl.Series(f"terminal_nb_tx_{days}d", by.scatter(end - first))
         yield pl.Series(f"terminal_risk_{days}d", by.scatter(risk))
 
 
@@ -116,10 +113,11 @@ def groups(rows: pl.DataFrame, name: str, reach: int) -> Groups:
 
 def _check(transactions: pl.DataFrame, windows: Sequence[int], delay: int) -> None:
     """Refuse what would give wrong features or none."""
-    for knob, days in (("features.delay", delay), *(("features.windows", days) for days in windows)):
+    for knob, days in (("label.delay", delay), *(("features.windows", days) for days in windows)):
         if not isinstance(days, int) or isinstance(days, bool) or days < 1:
-            raise BadInput(f"params.yaml: {knob} holds {days!r}; write whole days, 1 or more")
-    for name in (ID, TIME, CUSTOMER, TERMINAL, AMOUNT, LABEL):
+            file = "contract.yaml" if knob == "label.delay" else "params.yaml"
+            raise BadInput(f"{file}: {knob} holds {days!r}; write whole days, 1 or more")
+    for name in (ID, TIME, CUSTOMER, TERMINAL, AMOUNT):
         column = transactions[name]
         missing = int((~column.is_finite()).fill_null(True).sum() if column.dtype.is_float() else column.null_count())
         if missing:
@@ -129,25 +127,38 @@ def _check(transactions: pl.DataFrame, windows: Sequence[int], delay: int) -> No
             )
 
 
-def main() -> None:
-    """Write the features of the rows from the first training day on, and which of them are trained on.
+# --- in the model's graph ---
 
-    The days before are history.
+
+def derived(row: Mapping[str, Any], knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """What follows from a row's inputs alone, and a model sees beside them; `{}` is a fine answer for another problem.
+
+    `row` maps an input's name to an array of any kind that knows arithmetic: this is a part of the exported graph.
     """
-    params = knobs.load()
-    days, blocks = knobs.days(params), params["features"]
-    try:
-        transactions = pl.read_parquet(SOURCE)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise BadInput(f"{SOURCE}: {error}; make it with `make data`") from None
-    table = compute(transactions, blocks["windows"], blocks["delay"])
-    table = table.filter(pl.col(TIME).dt.date().is_between(days.train[0], days.test[1]))
-    temporary = TARGET.with_suffix(".partial")
-    table.write_parquet(temporary)
-    temporary.replace(TARGET)
-    remember(table, days.train)
-    print(f"{TARGET}: {len(table)} rows, {len(feature_row(blocks['windows']))} features")
+    windows = knobs["windows"]
+    amount = row["tx_amount"]
+    number = {w: row[f"customer_nb_tx_{w}d"] for w in windows}
+    spent = {w: number[w] * row[f"customer_avg_amount_{w}d"] for w in windows}
+    seen = {w: row[f"terminal_nb_tx_{w}d"] for w in windows}
+    frauds = {w: seen[w] * row[f"terminal_risk_{w}d"] for w in windows}
+    result = {}
+    for w in windows:
+        before = _ratio(spent[w] - amount, number[w] - 1)
+        result[f"amount_to_avg_{w}d"] = amount / (row[f"customer_avg_amount_{w}d"] + 1)
+        result[f"avg_before_{w}d"] = before  # the customer's mean amount without this transaction
+        result[f"amount_to_avg_before_{w}d"] = amount / (before + 1)
+        result[f"terminal_frauds_{w}d"] = frauds[w]
+    for short, long in pairwise(sorted(windows)):  # the longer window's older part
+        older = _ratio(spent[long] - spent[short], number[long] - number[short])
+        result[f"number_{short}d_{long}d"] = number[long] - number[short]
+        result[f"avg_{short}d_{long}d"] = older
+        result[f"amount_to_avg_{short}d_{long}d"] = amount / (older + 1)
+        result[f"terminal_nb_{short}d_{long}d"] = seen[long] - seen[short]
+        result[f"terminal_frauds_{short}d_{long}d"] = frauds[long] - frauds[short]
+        result[f"terminal_risk_{short}d_{long}d"] = _ratio(frauds[long] - frauds[short], seen[long] - seen[short])
+    return result
 
 
-if __name__ == "__main__":
-    run_stage(main)
+def _ratio(total: Any, number: Any) -> Any:
+    """The mean of `number` things that sum to `total`: never negative, finite for rows that contradict themselves."""
+    return total * (total > 0) / ((number - 1) * (number > 1) + 1)

@@ -1,7 +1,7 @@
-"""The fitted network of another run, taken instead of training where all that is measured of it agrees with that run.
+"""The fitted model of another run, taken instead of training where all that is measured of it agrees with that run.
 
-    python -m pipeline.fitted hand-over FOLDER    there: the network, its metrics and its scores, without identifiers
-    python -m pipeline.fitted take FOLDER         here: puts the network in place
+    python -m pipeline.fitted hand-over FOLDER    there: the model, its metrics and its scores, without identifiers
+    python -m pipeline.fitted take FOLDER         here: puts the model in place
     python -m pipeline.fitted check FOLDER        here: once it was measured, whether that agrees
     python -m pipeline.fitted none                here: says that nothing was handed over
 
@@ -22,15 +22,15 @@ import numpy as np
 import polars as pl
 
 from pipeline.candidate import plain_files
-from pipeline.evaluate import METRICS, PREDICTIONS
-from pipeline.ingest import first_line, replacing
-from pipeline.params import BadInput, run_stage
-from pipeline.schema import ID
+from pipeline.evaluate import ID, METRICS, PREDICTIONS
+from pipeline.families import NAMES as FAMILIES
+from pipeline.params import PARAMS, BadInput, blocks, run_stage
+from pipeline.places import first_line, replacing
 
-NETWORK = Path("build/network.safetensors")
+BUILT = Path("build/fitted")
 FITTED = Path("reports/fitted.json")
-SCORES = "scores.parquet"
-NAMES = {NETWORK.name, METRICS.name, SCORES}
+MODEL, SCORES = "fitted.safetensors", "scores.parquet"
+NAMES = {MODEL, METRICS.name, SCORES}
 LARGEST = 100_000_000  # bytes of each
 TOLERANCE = 1e-5  # between scores; what rounds elsewhere otherwise moves them by less
 
@@ -40,12 +40,20 @@ def hand_over(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
-        for path in (NETWORK, METRICS):
-            shutil.copyfile(path, folder / path.name)
+        shutil.copyfile(place(), folder / MODEL)
+        shutil.copyfile(METRICS, folder / METRICS.name)
         pl.DataFrame({"score": our_scores()}).write_parquet(folder / SCORES)
     except FileNotFoundError as error:
         raise BadInput(f"{error.filename} is not there to be handed over; make it with `make model`") from None
     print(f"{folder}: {', '.join(sorted(NAMES))}")
+
+
+def place() -> Path:
+    """Where the family that is shipped is kept once it is fitted. Raises BadInput where params.yaml names none."""
+    name = blocks(PARAMS, "train")["train"].get("family")
+    if name not in FAMILIES:
+        raise BadInput(f"{PARAMS}: train.family is {name!r}; it may be one of {', '.join(FAMILIES)}")
+    return BUILT / f"{name}.safetensors"
 
 
 def our_scores() -> np.ndarray:
@@ -54,7 +62,7 @@ def our_scores() -> np.ndarray:
 
 
 def take(folder: Path) -> None:
-    """Put the network in place. Raises BadInput where the folder is not what was handed over."""
+    """Put the fitted model in place. Raises BadInput where the folder is not what was handed over."""
     found = {str(path) for path in plain_files(folder, "pipeline.fitted")}
     if strange := found ^ NAMES:
         wrong = "is no part of it" if min(strange) in found else "is missing"
@@ -62,16 +70,16 @@ def take(folder: Path) -> None:
     for name in sorted(NAMES):
         if (size := (folder / name).stat().st_size) > LARGEST:
             raise BadInput(f"{folder / name} has {size:,} bytes; at most {LARGEST:,} are taken")
-    content, expected = (folder / NETWORK.name).read_bytes(), os.environ.get("FITTED_SHA256")
+    content, expected = (folder / MODEL).read_bytes(), os.environ.get("FITTED_SHA256")
     if expected and sha256(content).hexdigest() != expected.lower():
-        raise BadInput(f"{folder / NETWORK.name} has another sha256 than FITTED_SHA256 says")
-    with replacing(NETWORK) as temporary:
+        raise BadInput(f"{folder / MODEL} has another sha256 than FITTED_SHA256 says")
+    with replacing(place()) as temporary:
         temporary.write_bytes(content)
-    print(f"{NETWORK}: taken from {folder}")
+    print(f"{place()}: taken from {folder}")
 
 
 def check(folder: Path) -> None:
-    """Raises BadInput where what was reported of the network disagrees with what was measured here, or is unreadable.
+    """Raises BadInput where what was reported of the model disagrees with what was measured here, or is unreadable.
 
     Of latency nothing is said: it is the machine's.
     """
@@ -116,13 +124,13 @@ def differing(ours: np.ndarray, path: Path) -> str:
 
 
 def note(taken: bool, why: str) -> None:
-    """Write down what became of the network, for the release to say."""
+    """Write down what became of the model, for the release to say."""
     FITTED.parent.mkdir(exist_ok=True)
     FITTED.write_text(json.dumps({"taken": taken, "why": why}) + "\n")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.fitted", description="The fitted network of another run.")
+    parser = argparse.ArgumentParser(prog="python -m pipeline.fitted", description="The fitted model of another run.")
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("hand-over", "take", "check"):
         commands.add_parser(name).add_argument("folder", type=Path)
@@ -135,7 +143,7 @@ def main() -> None:
     try:
         if asked.command == "take":
             take(asked.folder)
-            note(False, "what follows from the network that was handed over could not be made")  # until it is checked
+            note(False, "what follows from the model that was handed over could not be made")  # until it is checked
         else:
             check(asked.folder)
             note(True, "its metrics and scores agree with those that were reported")

@@ -1,66 +1,74 @@
-"""Read the days that the protocol needs into data/transactions.parquet.
+"""Read the days that the protocol needs into data/rows.parquet: the contract's columns, in its types.
 
-`data.source` is `simulate`, or a folder of daily files, YYYY-MM-DD.parquet: a path, or a URL that fsspec knows.
-What cannot be read as the row contract's columns and types ends here, a line for each file; values, such as
-an amount below zero, are read as they are: `validate` measures them and policies/data.yaml judges.
+What cannot be read as the contract says ends here, a line for each file; values, such as an amount below zero, are read
+as they are: `validate` measures them and policies/data.yaml judges. Nothing is guessed: a text is no number.
 """
 
-import argparse
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import date, timedelta
-from hashlib import sha256
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
 from importlib import import_module
 from io import BytesIO
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import fsspec
 import polars as pl
-import yaml
 
-from pipeline.params import EVALUATION, BadInput, days, load, run_stage, unwritable
-from pipeline.places import opened
-from pipeline.schema import ID, SOURCE, TIME
+from pipeline import contract, personal
+from pipeline.contract import Column, Contract
+from pipeline.params import PARAMS, BadInput, days, load, run_stage
+from pipeline.places import first_line, replacing
+from pipeline.reading import nearest
+from pipeline.rows import TYPES
+from pipeline.source import SIMULATE, File, check, every, files, instead, record, source_of, span
 
-PARAMS = Path("params.yaml")
-TRANSACTIONS = Path("data/transactions.parquet")
-SIMULATE = "simulate"
+ROWS = Path("data/rows.parquet")
 SIMULATOR = "pipeline.simulate"
-SHOWN = 10  # problems that a message lists; the rest is counted
-
-T = TypeVar("T")
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Write data/transactions.parquet, or with `--snapshot` pin the source's files in params.yaml."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.ingest", description="Read the source's days.")
-    parser.add_argument("--snapshot", action="store_true", help="write data.snapshot into params.yaml instead")
-    if parser.parse_args(arguments).snapshot:
-        pin()
-    else:
-        table = transactions(load(PARAMS))
-        with replacing(TRANSACTIONS) as temporary:
-            table.write_parquet(temporary)
-        print(f"{TRANSACTIONS}: {table.height:,} rows")
+EXAMPLES = 3
+NUL = "\0"  # alone, it stands for a missing text in the model's graph
 
 
-def transactions(params: dict[str, Any]) -> pl.DataFrame:
-    """The days `since` to `until`: SOURCE's columns in the contract's types, sorted by time and identifier.
+def main() -> None:
+    """Write data/rows.parquet."""
+    table = rows(load(), contract.load())
+    with replacing(ROWS) as temporary:
+        table.write_parquet(temporary)
+    print(f"{ROWS}: {table.height:,} rows")
+
+
+def rows(params: Mapping[str, Any], ours: Contract) -> pl.DataFrame:
+    """The days `since` to `until`: the contract's columns in TYPES, sorted by time and identifier.
 
     Raises BadInput with a line for each file that cannot be read, and where the files are not those of `data.snapshot`.
     """
-    source, window = source_of(params), days(params)
+    window = days(params, ours.label.delay)
+    return between(params, window.since, window.test[1], ours, params["data"].get("snapshot"))
+
+
+def between(
+    params: Mapping[str, Any], first: date, last: date, ours: Contract, pinned: str | None = None
+) -> pl.DataFrame:
+    """The rows of the days `first` to `last`, as `rows` gives them; a day without a file is a day without rows."""
+    source = source_of(params)
     if source == SIMULATE:
-        table = simulator().days(window.since, window.test[1], params.get("simulate"))
-        return contract(table, SIMULATE).sort(TIME, ID)
-    read = every(read_and_record, files(source, window.since, window.test[1]))
-    check_snapshot(params["data"].get("snapshot"), snapshot(record for record, _ in read), source)
-    return pl.concat(table for _, table in read).sort(TIME, ID)
+        table = read(simulator().days(first, last, params.get("simulate")), SIMULATE, ours)
+        return table.sort(ours.time, ours.id)
+    todo = files(source, first, last)
+    found = every(lambda file: read_and_record(file, ours), todo)
+    if pinned is not None:
+        check(pinned, [line for line, _, _ in found], source)
+    held = {file.name for file, (_, table, _) in zip(todo, found, strict=True) if len(table)}
+    say_empty(source, [day for day in span(first, last) if f"{day}.parquet" not in held])
+    for said in dict.fromkeys(sentence for _, _, sentences in found for sentence in sentences):
+        print(said)
+    return pl.concat(table for _, table, _ in found).sort(ours.time, ours.id)
+
+
+def say_empty(source: str, without: Sequence[date]) -> None:
+    """Says which days have no rows: whether there may be some is the policy's."""
+    if without:
+        shown = ", ".join(map(str, without[:EXAMPLES])) + ", …" * (len(without) > EXAMPLES)
+        found = f"data.source {source}: no rows on {len(without)} of the days ({shown})"
+        print(f"{found}; days.missing of policies/data.yaml judges")
 
 
 def simulator() -> Any:
@@ -75,267 +83,248 @@ def simulator() -> Any:
         ) from None
 
 
-def source_of(params: dict[str, Any]) -> str:
-    """`data.source`. Raises BadInput where it is no text."""
-    source = params["data"].get("source")
-    if not isinstance(source, str) or not source.strip():
-        raise BadInput(f"{PARAMS}: data.source is {source!r}; write `{SIMULATE}`, or a folder of daily parquet files")
-    return source
-
-
-# --- the files of a folder ---
-
-
-@dataclass(frozen=True)
-class File:
-    """A daily file in the source's folder."""
-
-    system: fsspec.AbstractFileSystem
-    path: str
-
-    @property
-    def name(self) -> str:
-        """YYYY-MM-DD.parquet"""
-        return self.path.rsplit("/", 1)[-1]
-
-    def read(self) -> bytes:
-        """The file's bytes. Raises BadInput where they cannot be read."""
-        with speaking(self.name):
-            return bytes(self.system.cat_file(self.path))
-
-
-def files(source: str, first: date, last: date) -> list[File]:
-    """The daily files of `first` to `last`, in order. Raises BadInput naming the folder or the missing files."""
-    with speaking(f"data.source {source}"):
-        system, folder = opened(source, "data.source")
-        there = {path.rsplit("/", 1)[-1] for path in system.ls(folder, detail=False)}
-    expected = [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
-    if missing := [day for day in expected if f"{day}.parquet" not in there]:
-        raise BadInput(missing_files(source, missing, expected, there))
-    return [File(system, f"{folder.rstrip('/')}/{day}.parquet") for day in expected]
-
-
-def missing_files(source: str, missing: Sequence[date], expected: Sequence[date], there: set[str]) -> str:
-    """Says which daily files are missing, what the folder holds instead, and what to do."""
-    held = sorted(name for name in there if len(name) == len("YYYY-MM-DD.parquet") and name.endswith(".parquet"))
-    holds = f"it holds {held[0]} to {held[-1]}" if held else "it holds no file named YYYY-MM-DD.parquet"
-    return listing(
-        f"data.source {source}: {len(missing)} of the {len(expected)} daily files from {expected[0]} to {expected[-1]} "
-        f"are missing ({holds}); add them, or move data.until and features in {PARAMS}, or split in {EVALUATION}, "
-        "to days that are there",
-        [f"{day}.parquet" for day in missing],
-    )
-
-
-def every(work: Callable[[File], T], todo: Sequence[File]) -> list[T]:
-    """`work` on every file, side by side, as a bucket answers slowly. Raises one BadInput with all that were raised."""
-    done, problems = [], []
-    with ThreadPoolExecutor(max_workers=16) as pool:
-        for outcome in [pool.submit(work, file) for file in todo]:
-            try:
-                done.append(outcome.result())
-            except BadInput as problem:
-                problems.append(str(problem))
-    if problems:
-        raise BadInput(
-            listing(f"{len(problems)} of the {len(todo)} daily files cannot be read; restore or rewrite them", problems)
-        )
-    return done
-
-
-def read_and_record(file: File) -> tuple[str, pl.DataFrame]:
-    """The file's line of the snapshot and its rows, from one reading."""
+def read_and_record(file: File, ours: Contract) -> tuple[str, pl.DataFrame, list[str]]:
+    """The file's line of the snapshot, its rows, and what was made of them, from one reading."""
     content = file.read()
-    return record(file.name, content), parse(content, file.name)
+    table, said = parse(content, file.name, ours)
+    return record(file.name, content), table, said
 
 
-def parse(content: bytes, name: str) -> pl.DataFrame:
+def parse(content: bytes, name: str, ours: Contract) -> tuple[pl.DataFrame, list[str]]:
     """The contract's columns of a parquet file, which may hold others. Raises BadInput naming what is wrong with it."""
     try:
         schema = pl.read_parquet_schema(BytesIO(content))
-        check_columns(schema, name)
-        table = pl.read_parquet(content, columns=[column.name for column in SOURCE])
+        there = [column.name for column in ours.columns if column.name in schema and held(schema[column.name])]
+        table = pl.read_parquet(content, columns=there)
     except pl.exceptions.DuplicateError as error:
         raise BadInput(
             f"{name}: {first_line(error)}; write the file again with each column once, or without this one"
         ) from None
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise BadInput(f"{name}: {instead(content) or f'is damaged ({first_line(error)})'}") from None
-    if table.is_empty():
-        raise BadInput(f"{name}: has 0 rows; expected a day of transactions")
-    return contract(table, name)
+    if there and table.is_empty():  # whatever types nothing has
+        return pl.DataFrame(schema={column.name: TYPES[column.type] for column in ours.columns}), []
+    return read(table, name, ours, schema), zones(schema, ours)
 
 
-def instead(content: bytes) -> str | None:
-    """What a file that is no parquet is, and what to do about it; None where that cannot be told."""
-    if not content:
-        return "has 0 bytes; expected a parquet file: copy it again"
-    for start, is_one in INSTEAD.items():
-        if content.lstrip().startswith(start):
-            return is_one
-    first = content[:200].partition(b"\n")[0].decode(errors="replace").strip()
-    return f"is text, not parquet; it begins with {first!r}: write it as parquet" if first.isprintable() else None
-
-
-INSTEAD = {
-    b"version https://git-lfs": "is a pointer of Git LFS, not the file itself: fetch that with `git lfs pull`",
-    b"outs:": "is a pointer of DVC, not the file itself: fetch that with `dvc pull`",
-    b"<": "is a web page or an XML answer, such as an error's or a log-in's, not the file itself: download it again",
-    b"\x1f\x8b": "is compressed as a whole (gzip): unpack it, as parquet compresses by itself",
-    b"PK\x03\x04": "is a zip archive: unpack it",
-    b"PAR1": "is a parquet file whose end is damaged or missing: copy it again",
-}
-"""What lies where a parquet file should, by how it begins."""
-
-
-# --- the row contract ---
-
-
-def contract(table: pl.DataFrame, name: str) -> pl.DataFrame:
-    """SOURCE's columns of `table` in the contract's types. Raises BadInput with all that is missing or mistyped."""
-    check_columns(table.schema, name)
-    try:
-        return table.select(pl.col(column.name).cast(READABLE[column.dtype].dtype) for column in SOURCE)
-    except pl.exceptions.PolarsError as error:
-        raise BadInput(f"{name}: has a number too large for the contract's type ({first_line(error)})") from None
-
-
-def check_columns(schema: Mapping[str, pl.DataType], name: str) -> None:
-    """Raises BadInput with all of SOURCE's columns that are missing or mistyped."""
-    problems = [
-        f"`{column.name}` is {schema[column.name]}, expected {READABLE[column.dtype].words}"
-        if column.name in schema
-        else f"has no column `{column.name}`, expected {READABLE[column.dtype].words}"
-        for column in SOURCE
-        if column.name not in schema or not READABLE[column.dtype].accepts(schema[column.name])
-    ]
-    if problems:
-        raise BadInput(f"{name}: {'; '.join(problems)}")
-
-
-@dataclass(frozen=True)
-class Readable:
-    """What is read as one of the contract's types: any width of it, but never text for a number."""
-
-    words: str
-    dtype: pl.DataType
-    accepts: Callable[[pl.DataType], bool]
-
-
-def fits(dtype: pl.DataType) -> bool:
-    """Whether polars reads decimals of that many digits."""
+def held(dtype: pl.DataType) -> bool:
+    """Whether polars can hold its values: decimals of so many digits."""
     return not isinstance(dtype, pl.Decimal) or (dtype.precision or 0) <= 38
 
 
-READABLE = {
-    "int64": Readable("whole numbers", pl.Int64(), lambda dtype: dtype.is_integer()),
-    "float64": Readable(
-        "numbers, of 38 digits at most", pl.Float64(), lambda dtype: dtype.is_numeric() and fits(dtype)
-    ),
-    "datetime": Readable(
-        "a date with time, in UTC or without time zone: convert it to UTC",
-        pl.Datetime("us"),  # UTC's own clock, where it was in UTC
-        lambda dtype: isinstance(dtype, pl.Datetime) and dtype.time_zone in (None, "UTC", "Etc/UTC"),
-    ),
-    "string": Readable("text", pl.String(), lambda dtype: isinstance(dtype, pl.String | pl.Categorical | pl.Enum)),
+def zones(schema: Mapping[str, pl.DataType], ours: Contract) -> list[str]:
+    """Which columns are of a time zone that is not UTC, and what was made of them."""
+    return [
+        f"{column.name} is in the time zone {dtype.time_zone}: converted to UTC, and a row's day is the day in UTC"
+        for column in ours.columns
+        if column.type == "time"
+        and isinstance(dtype := schema.get(column.name), pl.Datetime)
+        and dtype.time_zone not in (None, "UTC", "Etc/UTC")
+    ]
+
+
+# --- the contract's types ---
+
+
+class Unreadable(Exception):
+    """What is wrong with a column, and what to do; its name stands before it."""
+
+
+def read(
+    table: pl.DataFrame, name: str, ours: Contract, schema: Mapping[str, pl.DataType] | None = None
+) -> pl.DataFrame:
+    """The contract's columns of `table`, in TYPES. Raises BadInput with all that is missing or cannot be read.
+
+    `schema` is that of the whole file; of it, `table` holds what the contract names and polars can hold.
+    """
+    schema = table.schema if schema is None else schema
+    columns, problems = [], []
+    for column in ours.columns:
+        expected = WORDS[column.type]
+        if column.name not in schema:
+            near = f"; did you mean {nearest(column.name, schema)}?" if schema else ""
+            problems.append(f"has no column `{column.name}`, expected {expected}{near}")
+            continue
+        if column.name not in table.columns:
+            problems.append(f"`{column.name}` is {schema[column.name]}, expected {expected}, of 38 digits at most")
+            continue
+        try:
+            columns.append(typed(column, table[column.name]))
+        except Unreadable as error:
+            problems.append(f"`{column.name}` {error}")
+    if problems:
+        raise BadInput(f"{name}: {'; '.join(problems)}")
+    return pl.DataFrame(columns)
+
+
+def typed(column: Column, values: pl.Series) -> pl.Series:
+    """A column in its type; no value at all is of any type. Raises Unreadable."""
+    if values.dtype == pl.Null:
+        return values.cast(TYPES[column.type])
+    return READ[column.type](column, values)
+
+
+def integers(column: Column, values: pl.Series) -> pl.Series:
+    """Whole numbers of any width, also those that pandas made decimals of, as one was missing: NaN is missing."""
+    if not values.dtype.is_numeric():
+        raise Unreadable(no_number(column, values))
+    values, odd = whole(values)
+    if len(odd):
+        raise Unreadable(
+            f"holds {such(column, odd)} in {count(odd)}, expected whole numbers; mend the source, or declare "
+            "`type: number` in contract.yaml"
+        )
+    return exact(column, values, pl.Int64())
+
+
+def numbers(column: Column, values: pl.Series) -> pl.Series:
+    """Numbers of any width; NaN is missing, where values may be missing, else `validate` counts it."""
+    if not values.dtype.is_numeric():
+        raise Unreadable(no_number(column, values))
+    wide = values.cast(pl.Float64)
+    return wide.fill_nan(None) if column.missing else wide
+
+
+def booleans(column: Column, values: pl.Series) -> pl.Series:
+    """True and false, or the whole numbers 1 and 0."""
+    if values.dtype == pl.Boolean:
+        return values
+    if not values.dtype.is_numeric():
+        raise Unreadable(
+            f"is {kind(values)}, such as {such(column, values)}, expected true or false; write it as booleans, or "
+            "declare `type: category` in contract.yaml"
+        )
+    values = values.fill_nan(None) if values.dtype.is_float() else values
+    odd = values.filter((values != 0) & (values != 1))
+    if len(odd):
+        raise Unreadable(
+            f"holds {such(column, odd)} in {count(odd)}, expected true or false, or 1 and 0; mend the source, or "
+            f"declare `type: {'number' if values.dtype.is_float() else 'integer'}` in contract.yaml"
+        )
+    return values == 1
+
+
+def categories(column: Column, values: pl.Series) -> pl.Series:
+    """Text; whole numbers and booleans as their text. Empty text is missing."""
+    if values.dtype.is_float() or values.dtype.is_decimal():
+        values, odd = whole(values)
+        if len(odd):
+            raise Unreadable(
+                f"holds numbers such as {such(column, odd)} in {count(odd)}, expected categories; write them as text, "
+                "or declare `type: number` in contract.yaml"
+            )
+        values = exact(column, values, pl.Int64())
+    if not (text_like(values) or values.dtype.is_integer() or values.dtype == pl.Boolean):
+        raise Unreadable(f"is {kind(values)}, expected categories; write it as text")
+    values = values.cast(pl.String)
+    if len(odd := values.filter(values.str.starts_with(NUL))):
+        raise Unreadable(f"begins with the character 0 in {count(odd)}, which is no text; write null for it")
+    return filled(values)
+
+
+def texts(column: Column, values: pl.Series) -> pl.Series:
+    """Text, and the 16 bytes of a uuid as its text. Empty text is missing."""
+    if values.dtype == pl.Binary and values.bin.size().drop_nulls().eq(16).all():
+        digits = values.bin.encode("hex")
+        parts = [digits.str.slice(start, end - start) for start, end in ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))]
+        joined = pl.select(pl.concat_str(parts, separator="-")).to_series()  # missing where a part is
+        return joined.alias(column.name)
+    if not text_like(values):
+        declare = " or declare `type: integer` in contract.yaml" if values.dtype.is_integer() else ""
+        raise Unreadable(f"is {kind(values)}, expected text; write it as text,{declare}".rstrip(","))
+    return filled(values.cast(pl.String))
+
+
+def times(column: Column, values: pl.Series) -> pl.Series:
+    """Moments of UTC's own clock, in microseconds; of another time zone they are converted, and a date is midnight."""
+    dtype = values.dtype
+    if dtype == pl.Date:
+        return values.cast(TYPES["time"])
+    if not isinstance(dtype, pl.Datetime):
+        raise Unreadable(
+            f"is {kind(values)}, such as {such(column, values)}, expected a date, or a date with time; convert it "
+            "where you write the file, such as by pandas.to_datetime, whose `format` says which number is the day"
+        )
+    if dtype.time_zone is not None:
+        values = values.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    return values.cast(TYPES["time"])
+
+
+READ: Mapping[str, Callable[[Column, pl.Series], pl.Series]] = {
+    "integer": integers,
+    "number": numbers,
+    "boolean": booleans,
+    "category": categories,
+    "text": texts,
+    "time": times,
+}
+WORDS = {
+    "integer": "whole numbers",
+    "number": "numbers",
+    "boolean": "true or false",
+    "category": "categories, as text",
+    "text": "text",
+    "time": "a date, or a date with time",
 }
 
 
-# --- the snapshot ---
+def no_number(column: Column, values: pl.Series) -> str:
+    """What is wrong with a column that should hold numbers, and how to mend it."""
+    if not text_like(values):
+        declare = "; declare `type: boolean` in contract.yaml" if values.dtype == pl.Boolean else ""
+        return f"is {kind(values)}, expected {WORDS[column.type]}{declare}"
+    text = values.cast(pl.String)
+    odd = text.filter(text.is_not_null() & text.str.strip_chars().cast(pl.Float64, strict=False).is_null())
+    found = (
+        f"{count(odd)} without a number, such as {such(column, odd)}" if len(odd) else f"such as {such(column, text)}"
+    )
+    return (
+        f"is text, expected {WORDS[column.type]}; {found}: write it as numbers, and what is not known as null, or "
+        "declare `type: category` in contract.yaml"
+    )
 
 
-def pin() -> None:
-    """Write the snapshot of the source's files into params.yaml; nothing else there changes."""
-    params = load(PARAMS)
-    source, window = source_of(params), days(params)
-    if source == SIMULATE:
-        print(f"data.source is `{SIMULATE}`, whose days follow from params.yaml alone: there is nothing to pin")
-        return
-    todo = files(source, window.since, window.test[1])
-    digest = snapshot(every(lambda file: record(file.name, file.read()), todo))
-    pinned = with_snapshot(PARAMS.read_bytes().decode(), digest)
-    with replacing(PARAMS) as temporary:
-        temporary.write_bytes(pinned.encode())
-    print(f"data.snapshot: {digest} ({len(todo)} files, {todo[0].name} to {todo[-1].name}); commit {PARAMS}")
+def whole(values: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Numbers, missing where they are NaN; and those of them that are not whole."""
+    if values.dtype.is_float():
+        values = values.fill_nan(None)
+        return values, values.filter((values != values.round(0)) | ~values.is_finite())
+    return values, values.filter(values != values.round(0)) if values.dtype.is_decimal() else values.clear()
 
 
-def record(name: str, content: bytes) -> str:
-    """A file's line of the snapshot: its name, size in bytes and sha256."""
-    return f"{name} {len(content)} {sha256(content).hexdigest()}\n"
-
-
-def snapshot(records: Iterator[str] | Sequence[str]) -> str:
-    """The digest, `sha256:…`, over the files' records in order of name."""
-    return f"sha256:{sha256(''.join(sorted(records)).encode()).hexdigest()}"
-
-
-def check_snapshot(pinned: str | None, found: str, source: str) -> None:
-    """Raises BadInput where the files are not the pinned ones; says so where nothing is pinned."""
-    if pinned is None:
-        print(f"data.source {source} is not pinned: a changed file there goes unnoticed; pin it with `make snapshot`")
-    elif pinned != found:
-        raise BadInput(
-            f"{PARAMS}: data.snapshot is {pinned}, but the daily files in {source} give {found}: restore the files "
-            "(and the days, if data.until, split or features moved), or accept them as they are with `make snapshot`"
-        )
-
-
-def with_snapshot(text: str, digest: str) -> str:
-    """The text of params.yaml with `data.snapshot` set, every other character kept."""
-    node: yaml.Node | None = yaml.compose(text)
-    for key in ("data", "snapshot"):
-        values = {name.value: value for name, value in node.value} if isinstance(node, yaml.MappingNode) else {}
-        node = values.get(key)
-    if not isinstance(node, yaml.ScalarNode):
-        raise BadInput(
-            f"{PARAMS}: data.snapshot is not there to be written; add the line `snapshot: null` under `data:`"
-        )
-    start, end = node.start_mark.index, node.end_mark.index
-    return text[:start] + (" " if start == end else "") + digest + text[end:]  # `snapshot:` with no value has no width
-
-
-# --- writing and speaking ---
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path that takes the place of `path` once it is whole; until then `path` stays as it was."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
+def exact(column: Column, values: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """The same values in another type. Raises Unreadable where it cannot hold one."""
     try:
-        yield temporary
-        os.replace(temporary, path)
-    except Exception as error:
-        if said := unwritable(error, path):
-            raise BadInput(said) from None
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
+        return values.cast(dtype)
+    except pl.exceptions.PolarsError:
+        raise Unreadable(f"has a number too large for {WORDS[column.type]} of 64 bits; write it as text") from None
 
 
-@contextmanager
-def speaking(what: str) -> Iterator[None]:
-    """Turns a file system's error into BadInput naming `what`."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise BadInput(f"{what}: is not there; expected daily files, YYYY-MM-DD.parquet: check the spelling") from None
-    except Exception as error:  # each of fsspec's file systems has errors of its own, so there is no narrower base
-        raise BadInput(
-            f"{what}: cannot be read ({first_line(error)}); check the address, the permissions or credentials, "
-            "and the network"
-        ) from None
+def text_like(values: pl.Series) -> bool:
+    """Whether a column holds text, also where it numbers its levels."""
+    return isinstance(values.dtype, pl.String | pl.Categorical | pl.Enum)
 
 
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+def filled(values: pl.Series) -> pl.Series:
+    """Text, missing where it is empty."""
+    return pl.select(pl.when(values != "").then(values).alias(values.name)).to_series()
 
 
-def listing(head: str, lines: Sequence[str]) -> str:
-    """A sentence, then the first lines, then how many more there are."""
-    more = [f"  and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-    return "\n".join([f"{head}:", *(f"  {line}" for line in islice(lines, SHOWN)), *more])
+def kind(values: pl.Series) -> str:
+    """A column's type, for people."""
+    return "text" if text_like(values) else "bytes" if values.dtype == pl.Binary else str(values.dtype)
+
+
+def such(column: Column, values: pl.Series) -> str:
+    """The first values, each once, where they may be shown."""
+    first: Iterable[Any] = values.drop_nulls().unique(maintain_order=True).head(EXAMPLES)
+    shown = [personal.shown({column.name: value}).get(column.name, "not shown") for value in first]
+    return ", ".join(dict.fromkeys(map(repr, shown))) or "no value"
+
+
+def count(values: pl.Series) -> str:
+    """How many rows these are."""
+    return f"{len(values):,} row{'s' * (len(values) != 1)}"
 
 
 if __name__ == "__main__":

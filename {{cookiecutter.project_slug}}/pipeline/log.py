@@ -29,12 +29,12 @@ import polars as pl
 from fsspec.implementations.local import LocalFileSystem
 from prometheus_client import Counter
 
+from pipeline.model import Model
 from pipeline.params import BadInput, run_stage
-from pipeline.personal import HASH, OMIT, REQUEST, Policy, policy, pseudonym
+from pipeline.personal import HASH, REQUEST, Policy, Rules, policy, pseudonym
 from pipeline.places import opened
-from pipeline.schema import ID, TIME, Column
 
-SCORE, MODEL, SCORED = "score", "model", "scored_at"
+ID, TIME, SCORE, MODEL, SCORED = "_id", "_time", "_score", "_model", "_scored_at"
 ALWAYS: dict[str, pl.DataType] = {
     TIME: pl.Datetime("us"),
     SCORE: pl.Float64(),
@@ -42,7 +42,15 @@ ALWAYS: dict[str, pl.DataType] = {
     SCORED: pl.Datetime("us", "UTC"),
 }
 """What each part has, whatever the policy leaves out."""
-TYPES: dict[str, pl.DataType] = {"int64": pl.Int64(), "float64": pl.Float64()}
+TYPES: dict[str, pl.DataType] = {
+    "integer": pl.Int64(),
+    "number": pl.Float64(),
+    "boolean": pl.Boolean(),
+    "category": pl.String(),
+    "time": pl.Float64(),
+    "text": pl.String(),
+}
+"""What inputs and identifiers are written as. A time is the days that it lies before the row's own, as in training."""
 
 ROOT = Path(__file__).absolute().parent.parent
 
@@ -148,16 +156,21 @@ def days(address: str | None = None) -> list[date]:
     return Folder.at(address).days()
 
 
-def read(address: str | None, first: date, last: date) -> pl.DataFrame:
+def read(address: str | None, first: date, last: date, model: str | None = None) -> pl.DataFrame:
     """The rows of `first` to `last`, inclusive: ID, TIME, the model's inputs, SCORE, MODEL, REQUEST and SCORED.
 
-    A column that only some parts have is null in the others; one that was hashed in some is text in all.
-    Raises BadInput naming the part that cannot be read.
+    A column that only some parts have is null in the others; what was hashed has a column of its own (`hashed`). With a
+    `model`, its digest, rows that others answered have what parts ALWAYS have, and no more: they may be of another
+    problem, with columns of the same names and of other types. Raises BadInput naming the part that cannot be read.
     """
     folder = Folder.at(address)
     paths = [path for day in folder.days() if first <= day <= last for path in folder.files(day, ".parquet")]
     with ThreadPoolExecutor(max_workers=16) as pool:  # a bucket answers slowly
         tables = list(pool.map(folder.read, paths))
+    if model is not None:
+        theirs = pl.col(MODEL).ne_missing(model)
+        tables = [part for table in tables for part in (table.filter(~theirs), table.filter(theirs).select(*ALWAYS))]
+        tables = [table for table in tables if len(table)]
     return pl.concat(tables or [pl.DataFrame(schema=ALWAYS)], how="diagonal_relaxed")
 
 
@@ -170,22 +183,22 @@ class Log:
     def __init__(
         self,
         folder: Folder,
-        inputs: Sequence[Column],
+        served: Model,
         rules: Policy,
-        model: str,
         written: Counter,
         lost: Counter,  # by reason: full, days, storage, shutdown
         seconds: float,  # between two writes
         most: int = MOST,
         patience: float = PATIENCE,
     ) -> None:
-        self.folder, self.rules, self.model = folder, rules, model
+        self.folder, self.model = folder, served.digest
+        self.rules = personal(rules, served.problem.id)
         self.written, self.lost = written, lost
         self.seconds, self.most, self.patience = seconds, most, patience
         self.schema: dict[str, pl.DataType] = {
-            ID: pl.Int64(),
+            ID: TYPES[served.problem.id_type],
             TIME: ALWAYS[TIME],
-            **{column.name: TYPES[column.dtype] for column in inputs},
+            **{column.name: TYPES[column.type] for column in served.inputs},
             SCORE: ALWAYS[SCORE],
             REQUEST: pl.String(),
             SCORED: ALWAYS[SCORED],
@@ -287,13 +300,22 @@ def period() -> float:
     return float(said)
 
 
-def parts(table: pl.DataFrame, model: str, rules: Policy) -> Iterator[tuple[str, pl.DataFrame]]:
-    """The rows of each day, as the policy lets them be kept, with a name that no other part has."""
-    ours = {name: how for name, how in rules.personal.items() if name in table.columns}
-    hashed = [pseudonym(table[name]) for name, how in ours.items() if how == HASH]
-    omitted = [name for name, how in ours.items() if how == OMIT]
-    table = table.with_columns(*hashed, pl.lit(model).alias(MODEL)).drop(omitted)
-    for (day,), rows in table.group_by(pl.col(TIME).dt.date().alias("day"), maintain_order=True):
+def personal(rules: Policy, identifier: str) -> Rules:
+    """The rules by the log's columns: the identifier, whatever the contract calls it, is ID here."""
+    return {ID if name == identifier else name: how for name, how in rules.personal.items()}
+
+
+def hashed(name: str) -> str:
+    """The column that holds the hashes of another: a text that was hashed is not taken for one that was not."""
+    return f"{name}_hash" if name.startswith("_") else f"_hash_{name}"
+
+
+def parts(table: pl.DataFrame, model: str, rules: Rules) -> Iterator[tuple[str, pl.DataFrame]]:
+    """The rows of each day, as the rules (`personal`) let them be kept, with a name that no other part has."""
+    ours = {name: how for name, how in rules.items() if name in table.columns}
+    hashes = [pseudonym(table[name]).alias(hashed(name)) for name, how in ours.items() if how == HASH]
+    table = table.with_columns(*hashes, pl.lit(model).alias(MODEL)).drop(*ours)
+    for (day,), rows in table.group_by(pl.col(TIME).dt.date().alias("_day"), maintain_order=True):
         yield f"{day}/{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex}.parquet", rows
 
 

@@ -1,10 +1,11 @@
 """The model directory: what training hands over, and what evaluation, service and monitor load.
 
-    manifest.json   the runtime, the input columns, the sha256 of each file
+    manifest.json   the problem, the runtime, the inputs with their levels, the sha256 of each file
     model.onnx      the files of that runtime
 
-The digest of a model is the sha256 of its manifest, which covers every other byte. No pickle is ever loaded.
-Another runtime is another function in RUNTIMES.
+The manifest says all that service, log, drift and explanations need of a row: production may hold another problem than
+the tree does. The digest of a model is the sha256 of its manifest, which covers every other byte. No pickle is ever
+loaded. Another runtime is another function in RUNTIMES.
 """
 
 import hashlib
@@ -14,19 +15,23 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.schema import Column
-
 MANIFEST = "manifest.json"
-FORMAT = 1
-OUTPUT = "score"  # the probability that the label is 1
+FORMAT = 2
+NUMBERS, TEXTS = "_numbers", "_texts"  # of the graph: its inputs, as one a column would cost more than the model
+OUTPUT = "_score"  # of the graph: the probability of the positive label
+MISSING = "\0"  # what stands for a missing text in the graph: onnxruntime takes None for the text "None"
+ROWS = 10_000  # scored at once: what a graph needs on its way grows with them
 
 Scorer = Callable[[Mapping[str, np.ndarray]], np.ndarray]
-"""Takes one float32 array [rows] a column, returns float scores [rows]."""
+"""Takes NUMBERS float64 [columns, rows] and TEXTS objects [columns, rows], each where there are such inputs, in their
+order; returns float scores [rows]."""
 
 
 class BadModel(ValueError):
@@ -34,39 +39,209 @@ class BadModel(ValueError):
 
 
 @dataclass(frozen=True)
+class Input:
+    """An input: what the service asks for, and what the log and the reference hold of it."""
+
+    name: str
+    type: str  # integer, number, boolean, category or time
+    minimum: float | None = None  # inclusive, as is the maximum
+    maximum: float | None = None
+    missing: bool = False  # whether it may be
+    categories: tuple[str, ...] | None = None  # of a category: the closed list; None where any text is taken
+    levels: tuple[str, ...] = ()  # of a category: those that it has learned, in the order of their codes, from 2 on
+    about: str = ""
+
+    @property
+    def text(self) -> bool:
+        """Whether its values are texts; else they are numbers: a boolean 0 or 1, a time the days before the row's."""
+        return self.type == "category"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What the model predicts, and of which rows: what of the contract goes with it."""
+
+    name: str
+    task: str
+    id: str
+    id_type: str  # integer or text
+    time: str
+    label: str  # its column
+    positive: str | int | float | bool
+    negative: str | int | float | bool
+    delay: int  # days until a label is known
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What makes the problem this one, as `Contract.identity`."""
+        return self.task, self.label, self.positive, self.id
+
+
+@dataclass(frozen=True)
 class Model:
     """A loaded model."""
 
-    inputs: tuple[Column, ...]
+    problem: Problem
+    family: str
+    inputs: tuple[Input, ...]
     digest: str  # "sha256:..."
     scorer: Scorer
 
     def predict(self, table: Any) -> np.ndarray:
         """Scores of the rows of `table`, a mapping of column name to values: a polars or pandas frame, or a dict.
 
-        Returns float64 [rows], between 0 and 1; further columns are ignored. Raises BadModel for a missing column.
+        Returns float64 [rows], between 0 and 1; further columns are ignored. Raises BadModel for a missing column, and
+        for values of another type.
         """
         missing = [column.name for column in self.inputs if column.name not in table]
         if missing:
             raise BadModel(f"the table lacks {', '.join(missing)}; the model's inputs are its manifest's `inputs`")
-        columns = {column.name: np.asarray(table[column.name], dtype=np.float32) for column in self.inputs}
-        return self.scorer(columns).astype(np.float64)
+        columns = [table[name] for name in self.names]
+        rows = height(self.ordered, columns)
+        if rows <= ROWS:
+            return self.scores(columns)
+        return np.concatenate([self.scores(cut(columns, at)) for at in range(0, rows, ROWS)])
+
+    def scores(self, columns: Sequence[Any]) -> np.ndarray:
+        """Scores of columns in the graph's order; float64 [rows]."""
+        return self.scorer(packed(self.ordered, columns)).astype(np.float64)
+
+    @cached_property
+    def ordered(self) -> tuple[Input, ...]:
+        """The inputs in the graph's order."""
+        return ordered(self.inputs)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(column.name for column in self.ordered)
 
 
-def write(directory: Path | str, *, runtime: str, inputs: Sequence[Column], files: Mapping[str, bytes]) -> str:
+# --- what the graph is given ---
+
+
+def ordered(inputs: Sequence[Input]) -> tuple[Input, ...]:
+    """The numbers, then the texts, each in the order of the manifest: so the graph takes them, and every family."""
+    return tuple(sorted(inputs, key=lambda column: column.text))
+
+
+def height(inputs: Sequence[Input], columns: Sequence[Any]) -> int:
+    """The number of rows. Raises BadModel where columns differ in it."""
+    try:
+        lengths = list(map(len, columns))
+    except TypeError:  # of what is no column, which `fed` says
+        lengths = [len(fed(column, values)) for column, values in zip(inputs, columns, strict=True)]
+    if len(set(lengths)) > 1:
+        at = next(at for at, length in enumerate(lengths) if length != lengths[0])
+        raise BadModel(
+            f"{inputs[0].name} has {lengths[0]} rows and {inputs[at].name} {lengths[at]}; give every column as many"
+        )
+    return lengths[0]
+
+
+def cut(columns: Sequence[Any], at: int) -> list[Any]:
+    """ROWS rows of each column, from one on."""
+    return [getattr(values, "iloc", values)[at : at + ROWS] for values in columns]
+
+
+def packed(inputs: Sequence[Input], columns: Sequence[Any]) -> dict[str, np.ndarray]:
+    """Columns in the graph's order as it takes them, NaN and MISSING where missing. Raises BadModel, as `fed`."""
+    count = sum(not column.text for column in inputs)
+    whole = {}
+    if count:
+        whole[NUMBERS] = stacked(inputs[:count], columns[:count], PLAIN, np.float64)
+    if count < len(inputs):
+        whole[TEXTS] = stacked(inputs[count:], columns[count:], PLAIN_TEXT, np.object_)
+    return whole
+
+
+def stacked(inputs: Sequence[Input], columns: Sequence[Any], plain: frozenset[type], kind: Any) -> np.ndarray:
+    """Columns of one kind, [columns, rows]: where they are lists of nothing but `plain`, as in a request, at once."""
+    if ONLY_LISTS.issuperset(map(type, columns)) and plain.issuperset(map(type, chain.from_iterable(columns))):
+        if len(columns[0]) == 1:  # numpy is slow to look into lists of lists
+            return np.array([value for (value,) in columns], dtype=kind)[:, None]
+        return np.array(columns, dtype=kind)  # None becomes NaN
+    return np.stack([fed(column, values) for column, values in zip(inputs, columns, strict=True)])
+
+
+ONLY_LISTS = {list}
+PLAIN: frozenset[type] = frozenset({float, int, bool, type(None)})
+PLAIN_TEXT: frozenset[type] = frozenset({str})
+
+
+def fed(column: Input, values: Any) -> np.ndarray:
+    """A column as the graph takes it: float64 [rows], NaN where missing; of a category objects, MISSING where missing.
+
+    Raises BadModel where it holds something else.
+    """
+    try:
+        return texts(values) if column.text else numbers(values)
+    except (TypeError, ValueError) as error:
+        raise BadModel(f"{column.name} holds what is no {column.type}: {error}") from None
+
+
+def texts(values: Any) -> np.ndarray:
+    """Texts as objects. Raises TypeError."""
+    return np.array([value if type(value) is str else _text(value) for value in values], dtype=object)
+
+
+def _text(value: Any) -> str:
+    """MISSING for None and for what pandas has in its place."""
+    if isinstance(value, str):
+        return str(value)
+    if value is None or type(value).__name__ in ("NAType", "NaTType") or value != value:
+        return MISSING
+    raise TypeError(f"{value!r} is no text")
+
+
+def numbers(values: Any) -> np.ndarray:
+    """Numbers and booleans as float64. Raises TypeError, also for texts that could be read as numbers."""
+    if type(values) is list and PLAIN.issuperset(map(type, values)):
+        return np.array(values, dtype=np.float64)  # None becomes NaN
+    if hasattr(values, "null_count"):  # of polars, where casting would read texts
+        if values.dtype.is_numeric() or str(values.dtype) in ("Boolean", "Null"):
+            return values.cast(float).to_numpy()  # null becomes NaN
+        raise TypeError(f"it is of type {values.dtype}")
+    if hasattr(values, "iloc"):  # of pandas, whose NA is no number to numpy
+        values = values.to_numpy(dtype=object, na_value=None) if values.hasnans else values.to_numpy()
+    array = np.asarray(values)
+    known = int | float | np.number | None
+    strange = [] if array.dtype.kind in "fiub" else [value for value in array.tolist() if not isinstance(value, known)]
+    if strange or array.ndim != 1:
+        raise TypeError(f"{(strange or [values])[0]!r} is no number")
+    return array.astype(np.float64, copy=False)
+
+
+# --- the directory ---
+
+
+def write(
+    directory: Path | str,
+    *,
+    problem: Problem,
+    family: str,
+    processor: str,
+    inputs: Sequence[Input],
+    files: Mapping[str, bytes],
+    runtime: str = "onnx",
+) -> str:
     """Write a model directory in the place of what was there, and return its digest.
 
+    `processor` is the family of processors that it was fitted on: others fit other last digits to the same rows.
     The new directory is made beside the old one and renamed: nobody sees half of it.
     """
     directory = Path(directory)
     manifest = {
         "format": FORMAT,
         "runtime": runtime,
+        "family": family,
+        "processor": processor,
+        "problem": asdict(problem),
         "inputs": [asdict(column) for column in inputs],
         "output": OUTPUT,
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
-    text = (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode()
+    text = (json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     temporary.chmod(0o755)
@@ -87,21 +262,32 @@ def load(directory: Path | str, threads: int = 1) -> Model:
     text = _read(directory / MANIFEST)
     try:
         manifest = json.loads(text)
-        version, runtime, hashes = manifest["format"], manifest["runtime"], manifest["files"].items()
-        inputs = tuple(Column(**column) for column in manifest["inputs"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        version, runtime = manifest["format"], manifest["runtime"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadModel(f"{directory / MANIFEST} is no manifest of a model ({error!r}); run the export stage") from None
     if version != FORMAT or runtime not in RUNTIMES:
         raise BadModel(
             f"{directory / MANIFEST} asks for format {version!r}, runtime {runtime!r}; "
             f"this code reads format {FORMAT}, runtimes {', '.join(RUNTIMES)}"
         )
+    try:
+        hashes, family = manifest["files"].items(), str(manifest["family"])
+        problem = Problem(**manifest["problem"])
+        inputs = tuple(input_of(column) for column in manifest["inputs"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadModel(f"{directory / MANIFEST} is no manifest of a model ({error!r}); run the export stage") from None
     files = {name: _checked(directory, name, expected) for name, expected in hashes}
-    return Model(inputs, _digest(text), RUNTIMES[runtime](files, threads))
+    return Model(problem, family, inputs, _digest(text), RUNTIMES[runtime](files, threads))
+
+
+def input_of(said: Mapping[str, Any]) -> Input:
+    """An input, as a manifest says it. Raises TypeError and KeyError where it is none."""
+    lists = {name: said[name] and tuple(said[name]) for name in ("categories", "levels")}
+    return Input(**{**said, **lists, "levels": lists["levels"] or ()})
 
 
 def onnx(files: Mapping[str, bytes], threads: int) -> Scorer:
-    """A graph with one float32 input [batch] a column and the output `score` [batch], run by onnxruntime."""
+    """A graph that takes what a Scorer does, double and string, with the output OUTPUT [rows], run by onnxruntime."""
     import onnxruntime
 
     if "model.onnx" not in files:
@@ -114,7 +300,9 @@ def onnx(files: Mapping[str, bytes], threads: int) -> Scorer:
         session = onnxruntime.InferenceSession(files["model.onnx"], options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base but this one
         raise BadModel(f"model.onnx cannot be loaded: {error!r}") from None
-    return lambda columns: session.run([OUTPUT], columns)[0]
+    if other := {value.name for value in session.get_inputs()} - {NUMBERS, TEXTS}:
+        raise BadModel(f"model.onnx takes {min(other)}, not {NUMBERS} and {TEXTS}; run the export stage")
+    return lambda given: session.run([OUTPUT], given)[0]
 
 
 RUNTIMES: dict[str, Callable[[Mapping[str, bytes], int], Scorer]] = {"onnx": onnx}

@@ -3,6 +3,9 @@
 The rows are those of the prediction log that the model in production answered; of policies/drift.yaml only the window
 is read, its bars judge elsewhere (`make drift` does both). What cannot be told ends as `problem`, a sentence: the log
 was written by whoever could reach the service, and a check that breaks over it would be silent about drift.
+
+What the columns are is said by the model's manifest, as production may hold another problem than this checkout: its
+inputs and scores are watched all the same, its quality is not, and nothing is retrained for it.
 """
 
 import json
@@ -12,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from math import isfinite
+from math import isfinite, log2, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +23,31 @@ import numpy as np
 import polars as pl
 from scipy.stats import wasserstein_distance
 
-from pipeline import evaluate, ingest, log, model, params, policy
-from pipeline.log import MODEL, SCORE, SCORED
+from pipeline import contract, evaluate, ingest, log, model, params, policy, source
+from pipeline.contract import Contract
+from pipeline.log import ID, MODEL, SCORE, SCORED, TIME
+from pipeline.model import Input, Problem
 from pipeline.params import BadInput, run_stage
-from pipeline.places import opened
+from pipeline.places import opened, replacing, speaking
+from pipeline.policy.drift import CATEGORY, misnamed
 from pipeline.reference import DAY, PART, TEST, TRAIN
-from pipeline.schema import ID, LABEL, TIME, Column
+from pipeline.rows import LABEL, identified
 
 PRODUCTION = Path("build/production")  # `python -m gitops fetch-production build/production` fills it
 MANIFEST = "deploy/production/manifest.json"
 DRIFT = Path("reports/drift.json")
 PAGE = Path("reports/drift.html")
 
-WEIGHT = "weight"
-METHOD = "Wasserstein distance (normed)"  # as Evidently calls it, and computes it
+LIKE = "_like"  # how often a row of the reference counts
+WASSERSTEIN = "Wasserstein distance (normed)"  # as Evidently calls it, and computes it
+JENSEN_SHANNON = "Jensen-Shannon distance"
+LEVELS = 100  # of a category, the most frequent, are told apart; the rarer ones that were learned count as one
 NARROW = 0.001  # the least deviation that a distance is measured in, as Evidently has it
 FAR = 1e6  # deviations: as good as infinite, which JSON has no word for
 WHOLE = 0.9  # of a day's rows, for it to be a day of one model: on the day of a promotion the morning is another's
 HISTORY = 28  # days of the log, to say since when
-FEW = 100  # rows: a day with fewer has no distance of its own
 PAGE_ROWS = 10_000  # a side: the page takes seconds, and its numbers are close to those of all rows
+MISSING, RARER, OTHER = "missing", "rarer", "other"  # what the page calls them
 RED, BLUE = "#ed0400", "#0b62c4"  # Evidently draws what is healthy in red too, and has no setting for it
 
 Facts = dict[str, Any]
@@ -51,11 +59,12 @@ class Production:
     """The model in production, and the rows to compare with."""
 
     digest: str
-    inputs: tuple[Column, ...]  # those that the log keeps as they are
+    problem: Problem
+    inputs: tuple[Input, ...]  # those that log and reference keep as they are
     reference: pl.DataFrame  # as reference.py wrote it
 
     def like(self, part: str, days: Sequence[date]) -> pl.DataFrame:
-        """The reference's rows of a part, with a WEIGHT by which each day of the week counts as often as in `days`.
+        """The reference's rows of a part, with a LIKE by which each day of the week counts as often as in `days`.
 
         Weekends are not like weekdays, and neither the log's days nor the training days need be whole weeks.
         """
@@ -63,9 +72,9 @@ class Production:
         rows = self.reference.filter(pl.col(PART) == part)
         held = dict(rows.group_by(weekday.alias("weekday")).agg(pl.col(DAY).n_unique()).iter_rows())
         weight = {number: asked[number] / held[number] for number in held}
-        same = rows.with_columns(weekday.replace_strict(weight, return_dtype=pl.Float64).alias(WEIGHT))
-        same = same.filter(pl.col(WEIGHT) > 0)
-        return same if len(same) else rows.with_columns(pl.lit(1.0).alias(WEIGHT))
+        same = rows.with_columns(weekday.replace_strict(weight, return_dtype=pl.Float64).alias(LIKE))
+        same = same.filter(pl.col(LIKE) > 0)
+        return same if len(same) else rows.with_columns(pl.lit(1.0).alias(LIKE))
 
 
 def main() -> None:
@@ -76,17 +85,20 @@ def main() -> None:
     PAGE.parent.mkdir(exist_ok=True)
     try:
         bars = policy.load("drift")
-        production = in_production()
+        ours, production = contract.load(), in_production()
+        if production:
+            predicts = production.problem
+            same = predicts.identity == ours.identity
+            facts |= {"model": production.digest, "problem_name": predicts.name, "same_problem": same}
         if production and configured():
-            facts |= {"model": production.digest, "configured": True}
-            window = measure(facts, production, knobs, bars["window"], now)
+            facts["configured"] = True
+            check_names(production, bars, ours)
+            window = measure(facts, production, ours, knobs, bars["window"], now)
             if window is not None:
                 show(production, window, bars)
-        elif production:
-            facts["model"] = production.digest
     except (Exception, SystemExit, pl.exceptions.PanicException) as error:  # a hostile file fails in its own way
         facts["problem"] = sentence(error)
-    with ingest.replacing(DRIFT) as temporary:
+    with replacing(DRIFT) as temporary:
         temporary.write_text(json.dumps(facts, indent=2, default=str, allow_nan=False) + "\n")
     print("\n".join(summary(facts)))
 
@@ -95,6 +107,8 @@ def nothing(knobs: Mapping[str, Any]) -> Facts:
     """The facts where nothing was measured."""
     return {
         "model": None,
+        "problem_name": None,
+        "same_problem": None,
         "configured": False,
         "problem": None,
         "window": None,
@@ -123,10 +137,18 @@ def in_production() -> Production | None:
     if not (PRODUCTION / "manifest.json").exists():
         return None
     scorer = model.load(PRODUCTION / "model")
-    personal = log.policy(scorer.inputs).personal
-    inputs = tuple(column for column in scorer.inputs if column.name not in personal)
-    reference = pl.read_parquet(PRODUCTION / "reference.parquet")
-    return Production(scorer.digest, inputs, reference)
+    reference, personal = pl.read_parquet(PRODUCTION / "reference.parquet"), log.policy().personal
+    kept = (column for column in scorer.inputs if column.name in reference.columns and column.name not in personal)
+    return Production(scorer.digest, scorer.problem, tuple(kept), reference)
+
+
+def check_names(production: Production, bars: Mapping[str, Any], ours: Contract) -> None:
+    """Raises BadInput where an exception is for no input: neither of this checkout, nor of the model in production."""
+    known = {column.name: column.type == CATEGORY for column in ours.inputs}
+    known |= {column.name: column.text for column in production.inputs if column.name not in known}
+    numbers, categories = ([name for name, text in known.items() if text is kind] for kind in (False, True))
+    if found := list(misnamed(bars, numbers, categories)):
+        raise BadInput(f"policies/drift.yaml: {'; '.join(found)}")
 
 
 def configured() -> bool:
@@ -150,7 +172,12 @@ def promoted() -> datetime:
 
 
 def measure(
-    facts: Facts, production: Production, knobs: dict[str, Any], bars: Mapping[str, int], now: datetime
+    facts: Facts,
+    production: Production,
+    ours: Contract,
+    knobs: dict[str, Any],
+    bars: Mapping[str, int],
+    now: datetime,
 ) -> pl.DataFrame | None:
     """Fill in the facts, so that what was found before a problem stays; the rows of the window, if they are enough.
 
@@ -166,12 +193,12 @@ def measure(
         )
     window = span(known[-1], bars["days"])
     facts["window"] = list(window)
-    matured = (newest_day(knobs) or window[1]) - timedelta(days=knobs["features"]["delay"])
+    matured = newest_labels(knobs, ours, window[1]) if facts["same_problem"] else window[1]
     labelled = span(min(matured, window[1]), bars["days"])
 
-    read = rows_of(min(span(window[1], HISTORY)[0], labelled[0]), window[1])
+    read = rows_of(min(span(window[1], HISTORY)[0], labelled[0]), window[1], production.digest)
     check_written(read, now - timedelta(days=bars["silent_days"]))
-    ours, days = of_production(read, production), whole_days(read, production.digest)
+    answered, days = of_production(read, production), whole_days(read, production.digest)
     looked_at = [day for day in days if day >= window[0]]
     if len(looked_at) < bars["minimum_days"]:
         if early:
@@ -180,7 +207,7 @@ def measure(
             f"the model in production answered on {len(looked_at)} whole days from {window[0]} to {window[1]}, "
             f"{bars['minimum_days']} are needed: is it the one that is deployed?"
         )
-    rows = ours.filter(pl.col(DAY).is_in(looked_at))
+    rows = answered.filter(pl.col(DAY).is_in(looked_at))
     facts["rows"] = len(rows)
     if len(rows) < bars["rows"]:
         raise BadInput(
@@ -190,10 +217,12 @@ def measure(
     reference = production.like(TRAIN, looked_at)
     facts["reference_rows"] = len(reference)
     facts["columns"] = [column_facts(column, reference, rows) for column in production.inputs]
-    facts["score"] = {"distance": distance(production.like(TEST, looked_at), rows, SCORE), "method": METHOD}
-    facts["days"] = [day_facts(day, production, ours.filter(pl.col(DAY) == day)) for day in days]
-    facts["live"] = live(ours, labelled, knobs, facts["days"])
-    facts["retrain"] |= retrain(knobs, matured)
+    facts["score"] = {"distance": distance(production.like(TEST, looked_at), rows, SCORE), "method": WASSERSTEIN}
+    few = bars["day_rows"]
+    facts["days"] = [day_facts(day, production, answered.filter(pl.col(DAY) == day), few) for day in days]
+    if facts["same_problem"]:
+        facts["live"] = live(answered, labelled, ours, knobs, facts["days"], few)
+        facts["retrain"] |= retrain(knobs, ours, matured)
     return rows
 
 
@@ -202,9 +231,9 @@ def span(last: date, days: int) -> Span:
     return last - timedelta(days=days - 1), last
 
 
-def rows_of(first: date, last: date) -> pl.DataFrame:
-    """The log's rows of `first` to `last`, with their DAY."""
-    rows = log.read(None, first, last).with_columns(pl.col(TIME).dt.date().alias(DAY))
+def rows_of(first: date, last: date, digest: str) -> pl.DataFrame:
+    """The log's rows of `first` to `last`, with their DAY; of other models' rows, what any log has."""
+    rows = log.read(None, first, last, digest).with_columns(pl.col(TIME).dt.date().alias(DAY))
     return rows.filter(pl.col(DAY).is_between(first, last))
 
 
@@ -217,21 +246,30 @@ def check_written(rows: pl.DataFrame, since: datetime) -> None:
 
 
 def of_production(rows: pl.DataFrame, production: Production) -> pl.DataFrame:
-    """The rows that the model in production answered, one a transaction. Raises BadInput where they make no sense."""
+    """The rows that the model in production answered, each once. Raises BadInput where they make no sense."""
     ours = rows.filter(pl.col(MODEL) == production.digest)
-    if ID in ours.columns:
-        ours = ours.unique(ID, keep="last", maintain_order=True)
-    odd = [column.name for column in production.inputs if not numeric(ours, column.name)] if len(ours) else []
+    if key := identifiers(ours):
+        ours = ours.unique(key, keep="last", maintain_order=True)
+    odd = [column.name for column in production.inputs if not fits(ours, column)] if len(ours) else []
     if odd:
-        raise BadInput(f"the log's {', '.join(odd[:3])} hold no numbers: the service does not log what it is asked")
+        raise BadInput(
+            f"the log's {', '.join(odd[:3])} hold something else than the model takes: the service does not log what "
+            "it is asked"
+        )
     if not ours[SCORE].is_between(0, 1).fill_null(False).all():
         raise BadInput("the log holds scores that are no probabilities: something else than the service writes to it")
     return ours
 
 
-def numeric(rows: pl.DataFrame, name: str) -> bool:
-    """Whether a column is there and holds numbers."""
-    return name in rows.columns and rows.schema[name].is_numeric()
+def identifiers(rows: pl.DataFrame) -> list[str]:
+    """The columns that identify a row: plain, or hashed, or either where the policy has changed."""
+    return [name for name in (ID, log.hashed(ID)) if name in rows.columns]
+
+
+def fits(rows: pl.DataFrame, column: Input) -> bool:
+    """Whether an input is there, of a type that its values may have."""
+    dtype = rows.schema.get(column.name, pl.Unknown())
+    return dtype == log.TYPES[column.type] or (dtype.is_numeric() and not column.text)
 
 
 def whole_days(rows: pl.DataFrame, digest: str) -> list[date]:
@@ -240,41 +278,79 @@ def whole_days(rows: pl.DataFrame, digest: str) -> list[date]:
     return sorted(share.filter(pl.col("share") >= WHOLE)[DAY])
 
 
-def column_facts(column: Column, reference: pl.DataFrame, rows: pl.DataFrame) -> Facts:
-    """A column's distance from the reference, and the shares of its rows that have no value or one out of range."""
-    value = pl.col(column.name).cast(pl.Float64)
-    outside = (value < column.minimum if column.minimum is not None else pl.lit(False)) | (
-        value > column.maximum if column.maximum is not None else pl.lit(False)
-    )
-    there = value.is_finite().fill_null(False)
+def column_facts(column: Input, reference: pl.DataFrame, rows: pl.DataFrame) -> Facts:
+    """A column's distance from the reference, and the shares of its rows that have no value, or one that is none."""
+    there, outside = valued(column), beyond_range(column)
+    before = float(np.average(reference.select(~there).to_series().to_numpy(), weights=reference[LIKE].to_numpy()))
     missing, out = rows.select((~there).mean(), (there & outside).mean().fill_null(0.0).alias("out")).row(0)
+    learned = pl.col(column.name).is_in(column.levels)
     return {
         "name": column.name,
-        "distance": distance(reference, rows, column.name),
-        "method": METHOD,
+        "type": column.type,
+        "distance": column_distance(column, reference, rows),
+        "method": JENSEN_SHANNON if column.text else WASSERSTEIN,
         "missing": missing,
+        "missing_before": before,
+        "rise": rise(missing, before, len(rows), size(reference)),
         "out_of_range": out,
+        "unseen": rows.select((there & ~learned).mean()).item()
+        if column.text
+        else None,  # levels that were not learned
     }
 
 
-def day_facts(day: date, production: Production, rows: pl.DataFrame) -> Facts:
-    """A single day's distances; `live` adds its quality."""
+def rise(missing: float, before: float, rows: int, reference: float) -> float:
+    """How far a share has risen at least: less three standard errors of the difference of two samples of one share."""
+    among = (missing * rows + before * reference) / (rows + reference)
+    error = sqrt(among * (1 - among) * (1 / rows + 1 / reference))
+    return max(missing - before - 3 * error, 0.0)
+
+
+def size(reference: pl.DataFrame) -> float:
+    """How many rows would tell as much, if each counted once (Kish's effective size)."""
+    like = reference[LIKE].to_numpy()
+    return float(like.sum() ** 2 / (like**2).sum())
+
+
+def valued(column: Input) -> pl.Expr:
+    """Whether a row has a value: no null, NaN, infinity or empty text."""
+    if column.text:
+        return (pl.col(column.name) != "").fill_null(False)
+    return pl.col(column.name).cast(pl.Float64).is_finite().fill_null(False)
+
+
+def beyond_range(column: Input) -> pl.Expr:
+    """Whether a value is one that the service refuses."""
+    if column.text:
+        return ~pl.col(column.name).is_in(column.categories) if column.categories else pl.lit(False)
+    value = pl.col(column.name).cast(pl.Float64)
+    below = value < column.minimum if column.minimum is not None else pl.lit(False)
+    return below | (value > column.maximum if column.maximum is not None else pl.lit(False))
+
+
+def day_facts(day: date, production: Production, rows: pl.DataFrame, few: int) -> Facts:
+    """A single day's distances, None where it has fewer rows than `few`; `live` adds its quality."""
     train, test = production.like(TRAIN, [day]), production.like(TEST, [day])
-    enough = len(rows) >= FEW
+    enough = len(rows) >= few
     return {
         "day": day,
         "rows": len(rows),
         "score": distance(test, rows, SCORE) if enough else None,
-        "columns": {c.name: distance(train, rows, c.name) if enough else None for c in production.inputs},
+        "columns": {c.name: column_distance(c, train, rows) if enough else None for c in production.inputs},
         "average_precision": None,
     }
+
+
+def column_distance(column: Input, reference: pl.DataFrame, rows: pl.DataFrame) -> float | None:
+    """How far a column is from the reference, by its type: a boolean is 0 or 1, which sees more than two levels do."""
+    return divergence(column, reference, rows) if column.text else distance(reference, rows, column.name)
 
 
 def distance(reference: pl.DataFrame, rows: pl.DataFrame, name: str) -> float | None:
     """Mean shift of a column's sorted values, in deviations of the reference; None where one of both has no value."""
     value = pl.col(name).cast(pl.Float64)
     before, weight = (
-        reference.filter(value.is_finite()).select(value, WEIGHT)[column].to_numpy() for column in (name, WEIGHT)
+        reference.filter(value.is_finite()).select(value, LIKE)[column].to_numpy() for column in (name, LIKE)
     )
     now = rows.filter(value.is_finite())[name].cast(pl.Float64).to_numpy()
     if not (len(before) and len(now)):
@@ -284,83 +360,132 @@ def distance(reference: pl.DataFrame, rows: pl.DataFrame, name: str) -> float | 
         return float(min(wasserstein_distance(before, now, weight) / max(deviation, NARROW), FAR))
 
 
+def divergence(column: Input, reference: pl.DataFrame, rows: pl.DataFrame) -> float:
+    """Jensen-Shannon distance of a category's levels, 0 to 1: those that were learned, missing and other ones.
+
+    Less what chance makes of two samples of one distribution, (levels - 1) / 8 (1/n + 1/m) nats (*Analysis of symbolic
+    sequences using the Jensen-Shannon divergence*, Grosse et al., 2002): else many levels would look like drift.
+    """
+    before, now = shares(column, reference), shares(column, rows.with_columns(pl.lit(1.0).alias(LIKE)))
+    middle = (before + now) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bits = sum(np.nansum(side * np.log2(side / middle)) for side in (before, now)) / 2
+    chance = ((middle > 0).sum() - 1) / 8 * (1 / size(reference) + 1 / len(rows)) * log2(np.e)
+    return float(np.sqrt(max(bits - chance, 0)))
+
+
+def shares(column: Input, rows: pl.DataFrame) -> np.ndarray:
+    """The share of each place that `coded` knows, float64 [LEVELS + 3], by the rows' LIKE."""
+    codes = rows.select(coded(column)).to_series().to_numpy()
+    counted = np.bincount(codes, rows[LIKE].to_numpy(), minlength=LEVELS + 3)
+    return counted / counted.sum()
+
+
+def coded(column: Input) -> pl.Expr:
+    """The place of a row's level among the LEVELS that are told apart; then missing, rarer and other ones."""
+    missing, rarer, other = LEVELS, LEVELS + 1, LEVELS + 2
+    places = {level: at if at < LEVELS else rarer for at, level in enumerate(column.levels)}
+    code = pl.col(column.name).replace_strict(places, default=other, return_dtype=pl.Int64)
+    return pl.when(valued(column)).then(code).otherwise(missing)
+
+
 # --- labels ---
+
+
+def newest_labels(knobs: Mapping[str, Any], ours: Contract, last: date) -> date:
+    """The newest day whose labels are known; `last` is the log's. Raises BadInput where the source cannot be listed."""
+    return (newest_day(knobs) or last) - timedelta(days=ours.label.delay)
 
 
 def newest_day(knobs: Mapping[str, Any]) -> date | None:
     """The newest daily file of data.source; None for the simulator, which has any day. Raises BadInput."""
-    source = ingest.source_of(dict(knobs))
-    if source == ingest.SIMULATE:
+    where = source.source_of(knobs)
+    if where == source.SIMULATE:
         return None
-    with ingest.speaking(f"data.source {source}"):
-        system, folder = opened(source, "data.source")
+    with speaking(f"data.source {where}"):
+        system, folder = opened(where, "data.source")
         days = [log.day_of(path.removesuffix(".parquet")) for path in system.ls(folder, detail=False)]
     if not (found := [day for day in days if day]):
-        raise BadInput(f"data.source {source}: holds no file named YYYY-MM-DD.parquet")
+        raise BadInput(f"data.source {where}: holds no file named YYYY-MM-DD.parquet")
     return max(found)
 
 
-def retrain(knobs: dict[str, Any], matured: date) -> Facts:
+def retrain(knobs: dict[str, Any], ours: Contract, matured: date) -> Facts:
     """What params.yaml would say to learn from the newest labels: `data.until`, and a snapshot where one is pinned."""
-    if matured <= params.days(knobs).test[1]:
+    delay = ours.label.delay
+    if matured <= params.days(knobs, delay).test[1]:
         return {}
     until = str(matured)
     if knobs["data"].get("snapshot") is None:
         return {"until": until}
-    days = params.days({**knobs, "data": {**knobs["data"], "until": until}})
-    files = ingest.files(ingest.source_of(knobs), days.since, days.test[1])
-    records = ingest.every(lambda file: ingest.record(file.name, file.read()), files)
-    return {"until": until, "snapshot": ingest.snapshot(records)}
+    window = params.days({**knobs, "data": {**knobs["data"], "until": until}}, delay)
+    files = source.files(source.source_of(knobs), window.since, window.test[1])
+    return {"until": until, "snapshot": source.snapshot(source.every(source.listed, files))}
 
 
-def source(knobs: dict[str, Any], first: date, last: date) -> pl.DataFrame:
-    """The source's rows of the days `first` to `last`. Raises BadInput where they cannot be read."""
-    where = ingest.source_of(knobs)
-    if where == ingest.SIMULATE:
-        return ingest.contract(ingest.simulator().days(first, last, knobs.get("simulate")), where)
-    return pl.concat(table for _, table in ingest.every(ingest.read_and_record, ingest.files(where, first, last)))
-
-
-def live(rows: pl.DataFrame, matured: Span, knobs: dict[str, Any], days: Sequence[Facts]) -> Facts | None:
+def live(
+    rows: pl.DataFrame, matured: Span, ours: Contract, knobs: dict[str, Any], days: Sequence[Facts], few: int
+) -> Facts | None:
     """Quality on the matured days, measured as evaluate measures the test week; each day's goes into `days`.
 
-    None where the model in production has no row of these days, or the log no identifiers to join by.
+    None where the model in production has no row of these days, or the log no identifiers to join by. Rows whose label
+    the source does not know yet are `unknown`, those that it does not know at all `unlabelled`.
     """
     rows = rows.filter(pl.col(DAY).is_between(*matured))
-    if rows.is_empty() or ID not in rows.columns:
+    if rows.is_empty() or not identifiers(rows):
         return None
-    delay, known = knobs["features"]["delay"], knobs["evaluate"]["known"]
-    labels = source(knobs, matured[0] - timedelta(days=delay + known), matured[1])
-    keys = labels[ID] if rows.schema[ID].is_integer() else log.pseudonym(labels[ID])
-    labelled = labels.with_columns(keys.alias("key")).join(
-        rows.select(pl.col(ID).alias("key"), SCORE), on="key", how="left", maintain_order="left"
-    )
-    judged = evaluate.judged(labelled, matured, delay, known).drop_nulls(SCORE)
+    known = knobs["evaluate"]["known"]
+    before = 0 if known is None or ours.entity is None else ours.label.delay + known
+    first = matured[0] - timedelta(days=before)
+    told = identified(ingest.between(knobs, first, matured[1], ours), ours)
+    keys, asked = keyed(told, ours.id, rows), rows.select(key(rows), SCORE)
+    scored = told.with_columns(keys.alias(KEY)).join(asked, on=KEY, how="left", maintain_order="left")
+    judged = evaluate.judged(scored.drop_nulls(LABEL), matured, ours, known).drop_nulls(SCORE)
+    moment = pl.col(ours.time).dt.date()
     for day in days:
-        day["average_precision"] = average_precision(judged.filter(pl.col(TIME).dt.date() == day["day"]))
+        day["average_precision"] = average_precision(judged.filter(moment == day["day"]), ours, few)
     return {
         "days": list(matured),
         "rows": len(judged),
-        "unlabelled": len(rows) - rows[ID].is_in(keys.implode()).sum(),
-        "metrics": metrics(judged, knobs["evaluate"]),
+        "unlabelled": len(rows) - asked[KEY].is_in(keys.implode()).sum(),
+        "unknown": len(scored.filter(moment.is_between(*matured) & pl.col(LABEL).is_null()).drop_nulls(SCORE)),
+        "metrics": metrics(judged, ours, knobs["evaluate"]),
     }
 
 
-def metrics(judged: pl.DataFrame, knobs: Mapping[str, Any]) -> Facts:
+KEY = "_key"
+
+
+def key(rows: pl.DataFrame) -> pl.Expr:
+    """What the log's rows are joined by: a text, whatever the identifier's type; a hash, where the log has hashes."""
+    plain, hashed = pl.col(ID).cast(pl.String), pl.col(log.hashed(ID))
+    match identifiers(rows):
+        case [only]:
+            return (plain if only == ID else hashed).alias(KEY)
+        case _:  # the policy has changed
+            return hashed.fill_null(plain.map_batches(log.pseudonym, pl.String)).alias(KEY)
+
+
+def keyed(told: pl.DataFrame, name: str, rows: pl.DataFrame) -> pl.Series:
+    """The same of the source's rows."""
+    return told[name].cast(pl.String) if identifiers(rows) == [ID] else log.pseudonym(told[name])
+
+
+def metrics(judged: pl.DataFrame, ours: Contract, knobs: Mapping[str, Any]) -> Facts:
     """Each metric with its interval, None for what has no value: all of them, where the rows have one label only."""
     if judged[LABEL].n_unique() < 2:
         return {"average_precision": dict.fromkeys(("value", "low", "high"))}
-    test = evaluate.as_test(judged, knobs["alerts"])
+    test = evaluate.as_test(judged, ours, knobs["alerts"])
     weights = evaluate.resamples(test.units, knobs["resamples"], knobs["seed"])
     found = evaluate.intervals(evaluate.measure(test, judged[SCORE].to_numpy(), weights), knobs["confidence"])
     return {name: {end: value if isfinite(value) else None for end, value in of.items()} for name, of in found.items()}
 
 
-def average_precision(judged: pl.DataFrame) -> float | None:
+def average_precision(judged: pl.DataFrame, ours: Contract, few: int) -> float | None:
     """The average precision; None where the rows are few, or have one label only."""
-    if len(judged) < FEW or judged[LABEL].n_unique() < 2:
+    if len(judged) < few or judged[LABEL].n_unique() < 2:
         return None
-    test = evaluate.as_test(judged)
+    test = evaluate.as_test(judged, ours)
     counts = evaluate.counts(test, judged[SCORE].to_numpy(), np.ones((1, test.units)))
     return float(evaluate.average_precision(*counts)[0])
 
@@ -383,30 +508,46 @@ def page(production: Production, rows: pl.DataFrame, bars: Mapping[str, Any]) ->
     from evidently.presets import DataDriftPreset
 
     days = rows[DAY].unique().to_list()
-    names = [*(column.name for column in production.inputs if rows[column.name].count()), SCORE]
+    shown = [column for column in production.inputs if rows.select(valued(column).any()).item()]
+    numbers, texts = [[c.name for c in shown if c.text is text] for text in (False, True)]
+    numbers.append(SCORE)
     # The scores stand beside inputs of other rows: Evidently looks at one column at a time.
     inputs, scores = (drawn(production.like(part, days), PAGE_ROWS) for part in (TRAIN, TEST))
     reference = inputs.with_columns(scores[SCORE])
     current = rows.sample(min(PAGE_ROWS, len(rows)), seed=0)
-    definition = DataDefinition(numerical_columns=names)
+    definition = DataDefinition(numerical_columns=numbers, categorical_columns=texts)
+    kinds = [spoken(column) for column in shown if column.text]
     sides = [
-        Dataset.from_pandas(table.select(pl.col(names).cast(pl.Float64)).to_pandas(), data_definition=definition)
+        Dataset.from_pandas(
+            table.select(pl.col(numbers).cast(pl.Float64), *kinds).to_pandas(), data_definition=definition
+        )
         for table in (current, reference)
     ]
     preset = DataDriftPreset(
-        columns=names,
+        columns=[*numbers, *texts],
         num_method="wasserstein",
         num_threshold=bars["columns"]["maximum"],
-        per_column_threshold={**bars["columns"]["exceptions"], SCORE: bars["score"]["maximum"]},
-        drift_share=1 / len(names),  # one column is drift enough; half of them is Evidently's default
+        cat_method="jensenshannon",
+        cat_threshold=bars["categories"]["maximum"],
+        per_column_threshold={
+            **{name: bar for block in ("columns", "categories") for name, bar in bars[block]["exceptions"].items()},
+            SCORE: bars["score"]["maximum"],
+        },
+        drift_share=1 / (len(numbers) + len(texts)),  # one column is drift enough; half of them is Evidently's default
     )
     html = Report([preset]).run(*sides).get_html_str(as_iframe=False)
     PAGE.write_text(html.replace(RED, BLUE), encoding="utf-8")
 
 
+def spoken(column: Input) -> pl.Expr:
+    """A category's levels as they are told apart: text of the log that was not learned is not shown."""
+    words = [*column.levels[:LEVELS], *[""] * max(LEVELS - len(column.levels), 0), MISSING, RARER, OTHER]
+    return coded(column).replace_strict(dict(enumerate(words)), return_dtype=pl.String).alias(column.name)
+
+
 def drawn(rows: pl.DataFrame, number: int) -> pl.DataFrame:
     """So many of the rows, by their weight, some of them twice."""
-    share = rows[WEIGHT].to_numpy() / rows[WEIGHT].sum()
+    share = rows[LIKE].to_numpy() / rows[LIKE].sum()
     return rows[np.random.default_rng(0).choice(len(rows), number, p=share)]
 
 
@@ -421,14 +562,17 @@ def summary(facts: Facts) -> Iterator[str]:
         yield f"{DRIFT}: the model in production has not answered for long enough yet"
     else:
         first, last = facts["window"]
+        if not facts["same_problem"]:
+            yield f"{DRIFT}: production still predicts {facts['problem_name']!r}: its inputs and scores are watched"
         yield f"{DRIFT}: {facts['rows']:,} rows, {first} to {last}, against {facts['reference_rows']:,} of training"
         far = sorted(facts["columns"], key=lambda column: -(column["distance"] or 0))
         yield "furthest: " + ", ".join(f"{c['name']} {c['distance'] or 0:.3f}" for c in far[:3])
         yield f"scores: {facts['score']['distance']:.3f}"
         if facts["live"]:
-            yield "live, {days[0]} to {days[1]}: {rows:,} labelled rows, {unlabelled:,} not labelled".format(
-                **facts["live"]
-            )
+            yield (
+                "live, {days[0]} to {days[1]}: {rows:,} labelled rows, {unknown:,} whose label is not known yet, "
+                "{unlabelled:,} that the source does not know"
+            ).format(**facts["live"])
             yield from (
                 "{0} {value:.3f} ({low:.3f} to {high:.3f})".format(name, **metric)
                 for name, metric in facts["live"]["metrics"].items()

@@ -19,7 +19,8 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline import policy
+from pipeline import contract, policy
+from pipeline.contract import Contract
 from pipeline.params import BadInput, run_stage
 
 PAGE = Path("reports/index.html")
@@ -34,16 +35,16 @@ PARTS = {
 }
 Part = Mapping[str, Any]
 
-MEANINGS = {  # a metric's label and what it says
-    "average_precision": ("Average precision", "Precision, averaged over the recall: the area under that curve"),
-    "roc_auc": ("ROC AUC", "Probability that a positive row scores higher than a negative one"),
-    "card_precision_100": ("Card precision at 100", "Share of compromised cards among a day's 100 most suspicious"),
-    "recall_at_precision_90": ("Recall at 90% precision", "Share of the positives found when 9 in 10 alarms are right"),
-    "accuracy": ("Accuracy", "Share of rows that an alert, or none, gets right; the highest scores raise one"),
-    "calibration_error": ("Calibration error", "Mean distance of scores from probabilities; less is better"),
+LABELS = {  # of the metrics, in their order
+    "average_precision": "Average precision",
+    "roc_auc": "ROC AUC",
+    "entity_precision_100": "Precision of the first 100",
+    "recall_at_precision_90": "Recall at 90% precision",
+    "accuracy": "Accuracy",
+    "calibration_error": "Calibration error",
 }
 LESS_IS_BETTER = {"calibration_error"}
-HEADLINE = "average_precision"
+LEVELS = 5  # of a category, that the page names
 
 # The plots' colours stand for those of the page, so that they follow its light and dark.
 INK, LINE, QUIET = "#000001", "#000002", "#000003"
@@ -82,7 +83,7 @@ def main() -> None:
         raise BadInput("there is nothing to report yet: run `make pipeline`, then `make report` again")
     PAGE.parent.mkdir(exist_ok=True)
     temporary = PAGE.with_suffix(".new")
-    temporary.write_text(render(parts), encoding="utf-8")
+    temporary.write_text(render(parts, contract.load()), encoding="utf-8")
     temporary.replace(PAGE)
     print(f"{PAGE.resolve().as_uri()}")
 
@@ -95,15 +96,16 @@ def read(path: Path) -> Part:
         raise BadInput(f"{path} cannot be read ({error}); remove it and run `make pipeline`") from None
 
 
-def render(parts: Mapping[str, Part]) -> str:
-    """The page of these parts, any of which may be missing."""
+def render(parts: Mapping[str, Part], ours: Contract) -> str:
+    """The page of these parts, any of which may be missing, in the words of the contract."""
     metrics = parts.get("metrics", {})
     content: dict[str, Any] = {
-        "title": f"Model report: {Path.cwd().name}",
+        "title": f"Model report: {ours.problem}",
         "metrics": metrics,
         "gates": [gate(name) for name in ("model", "behaviour", "data") if policy.JUDGES[name].measured.exists()],
         "label": label,
-        "meaning": meaning,
+        "meanings": meanings(ours),
+        "words": ours,
         **(compared(metrics) if metrics else {}),
         **against_production(parts.get("comparison", {})),
         **fairness(metrics.get("fairness", {})),
@@ -149,7 +151,7 @@ def gate(name: str) -> dict[str, Any]:
 
 
 def compared(metrics: Part) -> dict[str, Any]:
-    """The headline, the cards, the table of model and baselines, and that of the slices."""
+    """The headline, the tiles, the table of the families, and that of the slices."""
     ours, baselines = metrics["metrics"], metrics["baselines"]
     names = ordered(ours)
     models = {"model": ours, **baselines}
@@ -157,11 +159,12 @@ def compared(metrics: Part) -> dict[str, Any]:
     slice_names = names_in(metrics)
     return {
         "names": names,
-        "headline": headline(ours, baselines),
-        "cards": [{"label": label(name), **cell(ours[name]), "best": rival(name, baselines)} for name in names],
+        "headline": headline(metrics),
+        "family": metrics["model"]["family"],
+        "tiles": [{"label": label(name), **cell(ours[name]), "best": rival(name, baselines)} for name in names],
         "comparison": [
             {
-                "label": label(model),
+                "label": label(name_of(model, metrics)),
                 "cells": [cell(values.get(name)) | {"best": best[name] == model} for name in names],
             }
             for model, values in models.items()
@@ -181,7 +184,7 @@ def compared(metrics: Part) -> dict[str, Any]:
 
 def against_production(part: Part) -> dict[str, Any]:
     """The table of the champion's metrics and the model's, with their differences; or why there is none."""
-    said = "Nothing is in production yet." if part.get("champion") is None else part["problem"] or ""
+    said = "Nothing of this problem is in production yet." if part.get("champion") is None else part["problem"] or ""
     compared = part.get("metrics", {})
     return {
         "champion": (part.get("champion") or {}).get("digest"),
@@ -222,27 +225,36 @@ def explained(part: Part) -> dict[str, Any]:
         kind: [
             {
                 "id": row.get("id", "–"),
-                "label": row.get("label", "–"),
+                "positive": {1: "yes", 0: "no"}.get(row.get("label"), "–"),
                 "score": number(row["score"]),
                 "reasons": [reason(why) for why in row["reasons"]],
             }
             for row in part.get(kind, ())
         ]
-        for kind in ("suspicious", "wrong")
+        for kind in ("highest", "wrong")
     }
 
 
 def reason(why: Part) -> str:
     """An input, its value or pseudonym where it may be shown, and what it adds to a score."""
-    value = why.get("value", "")
-    shown = value if isinstance(value, str) else f"{value:,g}"
-    return f"{why['column']} {shown}".rstrip() + f": {why['contribution']:+.3f}"
+    value = f" {shown(why['value'])}" if "value" in why else ""
+    return f"{why['column']}{value}: {why['contribution']:+.3f}"
+
+
+def shown(value: str | float | bool | None) -> str:
+    """An input's value: a number, a category, true or false, or a missing one."""
+    return f"{value:,.6g}" if isinstance(value, int | float) and not isinstance(value, bool) else policy.words(value)
+
+
+def name_of(model: str, metrics: Part) -> str:
+    """What a line of the families' table is called: the model by its family."""
+    return str(metrics["model"]["family"]) if model == "model" else model
 
 
 def ordered(names: Iterable[str]) -> list[str]:
-    """The known metrics first, in the order of MEANINGS."""
+    """The known metrics first, in the order of LABELS."""
     names = list(names)
-    return [*(name for name in MEANINGS if name in names), *(name for name in names if name not in MEANINGS)]
+    return [*(name for name in LABELS if name in names), *(name for name in names if name not in LABELS)]
 
 
 def names_in(metrics: Part) -> list[str]:
@@ -250,15 +262,16 @@ def names_in(metrics: Part) -> list[str]:
     return [name for name in ordered(metrics["metrics"]) if any(name in piece for piece in metrics["slices"])]
 
 
-def headline(ours: Part, baselines: Mapping[str, Part]) -> str:
-    """The model against the best baseline, in a sentence."""
-    rivals = {name: values for name, values in baselines.items() if HEADLINE in values}
-    if HEADLINE not in ours or not rivals:
+def headline(metrics: Part) -> str:
+    """The model against the best of the other families, in a sentence."""
+    ours, name = metrics["metrics"], metrics["headline"]
+    rivals = {family: values for family, values in metrics["baselines"].items() if name in values}
+    if name not in ours or not rivals:
         return ""
-    best = better(HEADLINE, rivals)
-    ahead = value(ours[HEADLINE]) - value(rivals[best][HEADLINE])
-    beside = f"{abs(ahead):.3f} {'above' if ahead >= 0 else 'below'} the best baseline, {label(best).lower()}"
-    return f"{label(HEADLINE)} {value(ours[HEADLINE]):.3f}, {beside}."
+    best = better(name, rivals)
+    ahead = value(ours[name]) - value(rivals[best][name])
+    beside = f"{abs(ahead):.3f} {'above' if ahead >= 0 else 'below'} the best other family, {label(best).lower()}"
+    return f"{label(name)} {value(ours[name]):.3f}, {beside}."
 
 
 def better(name: str, models: Mapping[str, Part]) -> str:
@@ -269,20 +282,21 @@ def better(name: str, models: Mapping[str, Part]) -> str:
 
 
 def rival(name: str, baselines: Mapping[str, Part]) -> str:
-    """The best baseline's value of a metric, in words."""
+    """The best other family's value of a metric, in words."""
     if not any(name in values for values in baselines.values()):
         return ""
     best = better(name, baselines)
-    return f"best baseline {number(value(baselines[best].get(name)))}, {label(best).lower()}"
+    return f"best other {number(value(baselines[best].get(name)))}, {label(best).lower()}"
 
 
 def training(part: Part) -> dict[str, Any]:
-    """A sentence on the training."""
-    said = [f"{part['rows']:,} rows"] if "rows" in part else []
+    """A sentence on the training, where there was one."""
+    said = [label(part["family"])] if "family" in part else []
+    said += [f"{part['rows']:,} rows"] if "rows" in part else []
     said += [f"{len(part['epochs'])} epochs"] if "epochs" in part else []
-    said += [f"{part['parameters']:,} parameters"] if "parameters" in part else []
+    said += [f"{part[name]:,} {name}" for name in ("parameters", "trees", "leaves") if name in part]
     said += [f"on {part['device']}"] if "device" in part else []
-    return {"training": ", ".join(said) + "."}
+    return {"training": ", ".join(said) + "." if said else ""}
 
 
 def validated(part: Part, data: Part) -> dict[str, Any]:
@@ -295,6 +309,8 @@ def validated(part: Part, data: Part) -> dict[str, Any]:
         "Test days": "{} to {}".format(*data["test"]) if "test" in data else None,
         "Test rows": count(data, "test_rows"),
         "Positives among them": count(data, "test_positives"),
+        "Rows whose label is not known yet": count(data, "unlabelled") if data.get("unlabelled") else None,
+        "Rows left out, as their entity was known": count(data, "left_out") if data.get("left_out") else None,
         "Rows read": count(part, "rows"),
         "Rows with an identifier of another": count(part.get("duplicates") or {}, "rows"),
     }
@@ -308,26 +324,40 @@ def validated(part: Part, data: Part) -> dict[str, Any]:
     return {
         "facts": [(name, fact) for name, fact in facts.items() if fact is not None],
         "faults": faults,
-        "faultless": f"Of {len(columns)} columns, no value is missing or out of its range.",
+        "faultless": f"Of {len(columns)} columns, no value is one that contract.yaml does not allow.",
+        "missing_shares": [(name, f"{share:.3%}") for name, share in part.get("missing", {}).items() if share],
     }
 
 
 def described(manifest: Part, metrics: Part) -> dict[str, Any]:
     """The model's digest, size and inputs."""
     about = metrics.get("model", {})
-    facts = {"Digest": about.get("digest"), "Bytes": count(about, "bytes"), "Runtime": manifest.get("runtime")}
+    facts = {
+        "Digest": about.get("digest"),
+        "Family": manifest.get("family"),
+        "Bytes": count(about, "bytes"),
+        "Runtime": manifest.get("runtime"),
+    }
     inputs = [column | {"range": span(column)} for column in manifest.get("inputs", ())]
     return {"model_facts": [(name, fact) for name, fact in facts.items() if fact is not None], "inputs": inputs}
 
 
 def label(name: str) -> str:
-    """A metric's or a model's name for people."""
-    return MEANINGS[name][0] if name in MEANINGS else name.replace("_", " ").capitalize()
+    """A metric's or a family's name for people."""
+    return LABELS.get(name) or name.replace("_", " ").capitalize()
 
 
-def meaning(name: str) -> str:
-    """What a metric says; nothing for one that is not known."""
-    return MEANINGS[name][1] if name in MEANINGS else ""
+def meanings(ours: Contract) -> dict[str, str]:
+    """What each metric says, in the words of the contract."""
+    positives, entities = ours.positives.many, ours.entities.many
+    return {
+        "average_precision": "Precision, averaged over the recall: the area under that curve",
+        "roc_auc": f"Probability that a {ours.positives.one} scores higher than another {ours.row.one}",
+        "entity_precision_100": f"Share of {entities} with a {ours.positives.one} among a day's 100 highest",
+        "recall_at_precision_90": f"Share of the {positives} found when 9 in 10 alarms are right",
+        "accuracy": f"Share of {ours.row.many} that an alert, or none, gets right; the highest scores raise one",
+        "calibration_error": "Mean distance of scores from probabilities; less is better",
+    }
 
 
 def value(metric: Part | None) -> float:
@@ -362,10 +392,16 @@ def count(part: Part, name: str) -> str | None:
 
 
 def span(column: Part) -> str:
-    """A column's range in words."""
+    """What values a column may have, in words."""
     low, high = column.get("minimum"), column.get("maximum")
-    said = [f"{word} {end:,g}" for word, end in (("from", low), ("to", high)) if end is not None]
-    return " ".join(said) or "any"
+    said = [f"{word} {end:,.12g}" for word, end in (("from", low), ("to", high)) if end is not None]
+    levels = column.get("categories") or column.get("levels") or ()
+    if levels:
+        more = f", … ({len(levels):,} of them)" if len(levels) > LEVELS else ""
+        said = [", ".join(levels[:LEVELS]) + more]
+    elif column["type"] == "boolean":
+        said = ["true or false"]
+    return (" ".join(said) or "any") + (", or missing" if column.get("missing") else "")
 
 
 # What the page shows
@@ -400,11 +436,11 @@ def plots(parts: Mapping[str, Part]) -> dict[str, Markup]:
 def comparison_plot(metrics: Part) -> Markup:
     """A panel a metric, a line a model: value and interval."""
     models = {"model": metrics["metrics"], **metrics["baselines"]}
-    figure, panels = panels_of(ordered(metrics["metrics"]), [label(model) for model in models])
+    figure, panels = panels_of(ordered(metrics["metrics"]), [label(name_of(model, metrics)) for model in models])
     for name, axes in panels.items():
         for place, values in enumerate(models.values()):
             interval(axes, values.get(name), place, SERIES[place % len(SERIES)])
-    return svg(figure, "Model and baselines, each metric with its interval")
+    return svg(figure, "The families, each metric with its interval")
 
 
 def slices_plot(metrics: Part) -> Markup:

@@ -1,16 +1,19 @@
 """The knobs of params.yaml and policies/evaluation.yaml, and the days that they imply."""
 
+import argparse
 import errno
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from pipeline.reading import SCHEMAS, Once, held, in_a_line, nearest
 
 
 class BadInput(SystemExit):
@@ -66,13 +69,17 @@ MEASURES = ("split", "evaluate")
 """Its blocks."""
 
 
-def load(path: Path | str = "params.yaml") -> dict[str, Any]:
-    """The blocks of params.yaml and those of policies/evaluation.yaml beside it.
+PARAMS = Path("params.yaml")
+SCHEMA = SCHEMAS / "params.schema.json"
+
+
+def load(path: Path | str = PARAMS) -> dict[str, Any]:
+    """The blocks of params.yaml and those of policies/evaluation.yaml beside it, not held against their schemas.
 
     Raises BadInput where one of the files cannot be read, or a block is not where it has to stand.
     """
     evaluation = Path(path).parent / EVALUATION
-    knobs, measures = blocks(Path(path), "data", "features"), blocks(evaluation, *MEASURES)
+    knobs, measures = blocks(Path(path), "data", "families", "train"), blocks(evaluation, *MEASURES)
     for file, strays, other in (
         (path, [name for name in knobs if name in MEASURES], evaluation),
         (evaluation, [name for name in measures if name not in MEASURES], path),
@@ -82,31 +89,54 @@ def load(path: Path | str = "params.yaml") -> dict[str, Any]:
     return knobs | measures
 
 
-class Once(yaml.SafeLoader):
-    """YAML whose keys stand once in their block: of two, one would count unseen."""
+def check(path: Path | str = PARAMS, schema: Path = SCHEMA) -> None:
+    """Hold params.yaml against its schema. Raises BadInput with all that is wrong with it, a line each.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Raises ConstructorError."""
-        seen: set[str] = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                twice, there = f"`{key.value}` stands twice", key.start_mark
-                raise yaml.constructor.ConstructorError(problem=twice, problem_mark=there)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
+    No stage does: `python -m pipeline.dvc` does it before one runs, and `make lint`.
+    """
+    try:
+        said, found = held(Path(path).read_text(encoding="utf-8"), schema, "is a knob that nobody reads")
+    except FileNotFoundError:
+        raise BadInput(f"{path}: is not there, and has to hold the knobs; restore it from git") from None
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise BadInput(f"{path}: cannot be read ({in_a_line(error)}); mend it, or restore it from git") from None
+    if found := [elsewhere(problem) for problem in found] or list(contradictions(said)):
+        raise BadInput("\n".join(f"{path}: {problem}" for problem in found))
 
 
-def in_a_line(error: BaseException) -> str:
-    """What is wrong with a file; where it is no YAML, the place too."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem and (mark := error.problem_mark):
-        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
-    return " ".join(str(error).split())
+def elsewhere(problem: str) -> str:
+    """What the schema finds, with the place where an older knob stands now."""
+    return next((words for old, words in MOVED.items() if re.match(rf"{re.escape(old)}\b", problem)), problem)
+
+
+MOVED = {
+    "features.delay": "features.delay stands in contract.yaml now, as label.delay; move it there",
+    "baselines": "`baselines:` are families now: each has a line in `families:`, and train.family is shipped",
+    **{
+        f"train.{knob}": f"train.{knob} is a knob of the network; move it to families.network"
+        for knob in ("seed", "pieces", "hidden", "epochs", "batch", "learning_rate", "weight_decay")
+    },
+    **{f"{block} is": f"`{block}:` has to stand in {EVALUATION} alone; move it there" for block in MEASURES},
+}
+
+
+def contradictions(said: Mapping[str, Any]) -> Iterator[str]:
+    """What no schema can say."""
+    try:
+        date.fromisoformat(said["data"]["until"])
+    except ValueError:
+        yield f'data.until is {said["data"]["until"]!r}, which is no day; write one such as "2018-08-14"'
+    family, families = said["train"]["family"], said["families"]
+    if family not in families:
+        yield f"train.family is {family!r}, which is not among families; did you mean {nearest(family, families)}?"
+    if "delay" in said.get("features", {}):
+        yield MOVED["features.delay"]
 
 
 def blocks(path: Path, *needed: str) -> dict[str, Any]:
     """The blocks of a file of knobs. Raises BadInput where it cannot be read, or lacks one that is needed."""
     try:
-        found = yaml.load(path.read_text(), Once)
+        found = yaml.load(path.read_text(encoding="utf-8"), Once)
     except FileNotFoundError:
         listed = " and ".join(f"`{name}:`" for name in needed)
         raise BadInput(f"{path}: is not there, and {listed} have to stand in it; restore it from git") from None
@@ -118,14 +148,14 @@ def blocks(path: Path, *needed: str) -> dict[str, Any]:
     return known
 
 
-def days(params: dict[str, Any]) -> Days:
-    """The protocol's days: train, then the label delay, then test, the last on `data.until`."""
+def days(params: Mapping[str, Any], delay: int) -> Days:
+    """The protocol's days: train, then the label's delay (days), then test, the last on `data.until`."""
     until = day(params["data"]["until"], "data.until")
-    delay = timedelta(days=whole(params["features"], "delay"))
     test_first = until - timedelta(days=count(params, "test") - 1)
-    train_last = test_first - delay - timedelta(days=1)
+    train_last = test_first - timedelta(days=delay + 1)
     train_first = train_last - timedelta(days=count(params, "train") - 1)
-    since = train_first - timedelta(days=max(windows(params["features"]), default=0)) - delay
+    history = max(windows(params.get("features") or {}), default=0)
+    since = train_first - timedelta(days=history + delay * (history > 0))
     return Days(since, (train_first, train_last), (test_first, until))
 
 
@@ -137,25 +167,29 @@ def day(value: Any, knob: str) -> date:
         raise BadInput(f'params.yaml: {knob} is {value!r}; write a day such as "2018-08-14"') from None
 
 
-def whole(features: dict[str, Any], knob: str) -> int:
-    """A number of days. Raises BadInput with its name."""
-    value = features.get(knob)
-    if type(value) is not int or value < 0:
-        raise BadInput(f"params.yaml: features.{knob} is {value!r}; write whole days, 0 for none")
-    return value
-
-
-def windows(features: dict[str, Any]) -> list[int]:
+def windows(features: Mapping[str, Any]) -> list[int]:
     """The days that the features look back. Raises BadInput."""
-    value = features.get("windows")
+    value = features.get("windows", [])
     if not isinstance(value, list) or not all(type(each) is int and each > 0 for each in value):
         raise BadInput(f"params.yaml: features.windows is {value!r}; write a list of whole days such as [1, 7], or []")
     return value
 
 
-def count(params: dict[str, Any], part: str) -> int:
+def count(params: Mapping[str, Any], part: str) -> int:
     """How many days a part of the split has. Raises BadInput with its name."""
     value = params["split"].get(part)
     if type(value) is not int or value < 1:
         raise BadInput(f"{EVALUATION}: split.{part} is {value!r}; write whole days, 1 or more")
     return value
+
+
+def main() -> None:
+    """Print the family that is shipped, for the Makefile."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.params", description="What the knobs say.")
+    parser.add_argument("what", choices=["family"])
+    parser.parse_args()
+    print(load()["train"]["family"])
+
+
+if __name__ == "__main__":
+    run_stage(main)

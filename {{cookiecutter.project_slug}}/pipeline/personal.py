@@ -3,23 +3,25 @@
 The prediction log obeys it, and so do explanations and examples, which end up in comments, model cards and releases.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import yaml
 
-from pipeline.params import BadInput, Once, in_a_line
-from pipeline.schema import SOURCE, TIME, Column
+from pipeline.params import BadInput
+from pipeline.reading import Once, in_a_line, nearest
+
+if TYPE_CHECKING:
+    from pipeline.contract import Contract
 
 POLICY = Path(__file__).absolute().parent.parent / "policies" / "log.yaml"
 HASH, OMIT = "hash", "omit"
-REQUEST = "request_id"
+REQUEST = "_request_id"
 
 Rules = Mapping[str, str]  # column: HASH or OMIT
 
@@ -32,11 +34,19 @@ class Policy:
     retention_days: int
 
 
-def policy(inputs: Sequence[Column] | None = None, path: Path = POLICY) -> Policy:
+def columns(ours: "Contract") -> list[str]:
+    """What may be personal: the source's columns and the inputs, but for the time, by whose day the log is kept."""
+    names = dict.fromkeys(column.name for column in (*ours.columns, *ours.inputs) if column.name != ours.time)
+    return [*names, REQUEST]
+
+
+def policy(known: Collection[str] | None = None, path: Path | None = None) -> Policy:
     """The log's policy, read with nothing but YAML: the service has no JSON Schema.
 
-    Raises BadInput where it is malformed, and where it names a column that is none of the source's or the `inputs`.
+    Raises BadInput where it is malformed, and where it names what is none of the `known` names. Whoever has the
+    contract knows them all (`columns`); a model's manifest does not, so that the service takes what was checked.
     """
+    path = path or POLICY
     try:
         found = yaml.load(path.read_text(), Once)
     except (OSError, yaml.YAMLError) as error:
@@ -51,11 +61,10 @@ def policy(inputs: Sequence[Column] | None = None, path: Path = POLICY) -> Polic
     for name, how in personal.items():
         if how not in (HASH, OMIT):
             raise BadInput(f"{path}: personal.{name} is {how!r}; write {HASH} or {OMIT}")
-        known = [column.name for column in (*SOURCE, *(inputs or ())) if column.name != TIME]
-        if inputs is not None and name not in [*known, REQUEST]:
-            near = get_close_matches(str(name), [*known, REQUEST], n=1, cutoff=0)[0]
+        if known is not None and name not in known:
             raise BadInput(
-                f"{path}: personal.{name} is no column that can be hashed or left out; did you mean `{near}`?"
+                f"{path}: personal.{name} is no column that can be hashed or left out; "
+                f"did you mean {nearest(name, list(known))}?"
             )
     return Policy(personal, retention)
 

@@ -1,12 +1,14 @@
 """Where data, bytes and predictions may lie: a folder, or a bucket of a kind whose package is installed."""
 
+import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pipeline.params import BadInput
+from pipeline.params import BadInput, unwritable
 
 ROOT = Path(__file__).absolute().parent.parent
 FSSPEC = {
@@ -64,3 +66,41 @@ def listing(package: str) -> list[Path]:
     """The requirements*.in files that list a package."""
     line = re.compile(rf"^{re.escape(package)}\b(?!-)", re.MULTILINE)
     return [path for path in sorted(ROOT.glob("requirements*.in")) if line.search(path.read_text())]
+
+
+# --- writing and speaking ---
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path that takes the place of `path` once it is whole; until then `path` stays as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except Exception as error:
+        if said := unwritable(error, path):
+            raise BadInput(said) from None
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def speaking(what: str) -> Iterator[None]:
+    """Turns a file system's error into BadInput naming `what`."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise BadInput(f"{what}: is not there; expected daily files, YYYY-MM-DD.parquet: check the spelling") from None
+    except Exception as error:  # each of fsspec's file systems has errors of its own, so there is no narrower base
+        raise BadInput(
+            f"{what}: cannot be read ({first_line(error)}); check the address, the permissions or credentials, "
+            "and the network"
+        ) from None
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

@@ -20,17 +20,20 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from math import floor, inf, nextafter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+import polars as pl
 
-from pipeline import model, rows, schema
+from pipeline import contract, model, params, rows
 from pipeline.bento import BENTO
-from pipeline.ingest import first_line
-from pipeline.params import BadInput, days, load, run_stage
+from pipeline.params import BadInput, run_stage
 from pipeline.personal import rules
+from pipeline.places import first_line
 
 SERVICE = Path("reports/service.json")
 LOG = Path("build/probe.log")
@@ -53,25 +56,35 @@ def main() -> None:
         served = model.load("model")
     except model.BadModel as error:
         raise BadInput(str(error)) from None
-    table = rows.between(*days(load()).test).head(ROWS)
-    columns = [schema.ID, *(column.name for column in served.inputs)]
-    sample, scores = table.select(columns).to_dicts(), served.predict(table)
+    ours = contract.load()
+    table = rows.between(*params.days(params.load(), ours.label.delay).test, ours).head(ROWS)
+    sample, scores = asked(served, table), served.predict(table)
     shutil.rmtree(WORK, ignore_errors=True)
     folder = unpacked(BENTO, WORK / "bento")
     digest = sha256(BENTO.read_bytes()).hexdigest()  # before its code runs
     with serving(folder, interpreter(folder)) as (port, ready_seconds):
-        broken = [said for check in (answers, refuses, operates) for said in check(port, served, sample, scores)]
+        broken = [said for check in CHECKS for said in check(port, served, sample, scores)]
         measured = {
             "model": served.digest,
             "bento": digest,  # so that no other is released for it
             "ready_seconds": round(ready_seconds, 2),
-            "contract": 4 + 4 * len(served.inputs),
+            "contract": OTHERS + sum(1 for kind in (unusual, bad) for _ in kind(served, sample[0])),
             "broken": broken,
             **load_test(port, sample),
         }
     SERVICE.parent.mkdir(exist_ok=True)
     SERVICE.write_text(json.dumps(measured, indent=2) + "\n")
     print(f"{SERVICE}: ready in {ready_seconds:.1f} s, {measured['requests']:,} requests, {measured['latency_ms']} ms")
+
+
+def asked(served: model.Model, table: pl.DataFrame) -> list[Row]:
+    """The rows as a caller sends them, as if they happened now: the service may refuse a moment that is long past."""
+    now, times = datetime.now(UTC).replace(tzinfo=None), [c.name for c in served.inputs if c.type == "time"]
+    sample = table.select(served.problem.id, *(column.name for column in served.inputs)).to_dicts()
+    for row in sample if times else ():
+        row[served.problem.time] = str(now)
+        row |= {name: None if row[name] is None else str(now - timedelta(days=row[name])) for name in times}
+    return sample
 
 
 def unpacked(bento: Path, folder: Path) -> Path:
@@ -171,9 +184,9 @@ def answers(port: int, served: model.Model, sample: Sequence[Row], scores: np.nd
     if status != 200 or set(answer) != {"predictions", "model"}:
         yield f"{len(sample)} good rows got {status}: {quoted(answer)}"
         return
-    got = [prediction.get("score") for prediction in answer["predictions"]]
-    if [prediction.get(schema.ID) for prediction in answer["predictions"]] != [row[schema.ID] for row in sample]:
-        yield f"the answers do not carry the rows' {schema.ID}, in their order"
+    got, name = [prediction.get("score") for prediction in answer["predictions"]], served.problem.id
+    if [prediction.get(name) for prediction in answer["predictions"]] != [row[name] for row in sample]:
+        yield f"the answers do not carry the rows' {name}, in their order"
     elif None in got or not np.allclose(got, scores, atol=1e-6):
         yield "the service's scores are not those of the model that was tested"
     if answer["model"] != served.digest:
@@ -185,21 +198,84 @@ def quoted(answer: object) -> str:
     return "an answer that is not shown, as policies/log.yaml has personal columns" if rules() else str(answer)[:200]
 
 
+def takes(port: int, served: model.Model, sample: Sequence[Row], scores: np.ndarray) -> Iterator[str]:
+    """What may be missing may be null or left out, and a category that is no closed list may be any text."""
+    for name, word, row in unusual(served, sample[0]):
+        status, answer = ask(port, "POST", "/predict", {"rows": [row]})
+        if status != 200:
+            yield f"{name} {word} got {status}: {quoted(answer)}"
+
+
+def unusual(served: model.Model, row: Row) -> Iterator[tuple[str, str, Row]]:
+    """Good rows, with the column that is unusual in each, and how."""
+    for column in served.inputs:
+        if column.missing:
+            yield column.name, "null", {**row, column.name: None}
+            yield column.name, "left out", without(row, column.name)
+        if column.text and not column.categories:
+            yield column.name, "with a level that nobody has seen", {**row, column.name: UNSEEN}
+
+
 def refuses(port: int, served: model.Model, sample: Sequence[Row], scores: np.ndarray) -> Iterator[str]:
     """Bad rows get 400 or 422, and the field's name."""
     status, answer = ask(port, "POST", "/predict", {"rows": []})
     if status not in (400, 422):
         yield f"an empty list got {status}"
-    for column in served.inputs:
-        lacking = {name: value for name, value in sample[0].items() if name != column.name}
-        bad = {"missing": lacking} | {
-            word: {**sample[0], column.name: value}
-            for word, value in (("null", None), ("text", "12"), ("infinite", 1e999))
-        }
-        for word, row in bad.items():
-            status, answer = ask(port, "POST", "/predict", {"rows": [row]})
-            if status not in (400, 422) or column.name not in json.dumps(answer):
-                yield f"{column.name} {word} got {status}: {quoted(answer)}"
+    for name, word, row in bad(served, sample[0]):
+        status, answer = ask(port, "POST", "/predict", {"rows": [row]})
+        if status not in (400, 422) or not says(answer, name):
+            yield f"{name} {word} got {status}: {quoted(answer)}"
+
+
+def bad(served: model.Model, row: Row) -> Iterator[tuple[str, str, Row]]:
+    """Bad rows, with the column that is bad in each, and how."""
+    identifier = model.Input(served.problem.id, served.problem.id_type)
+    for column in (identifier, *served.inputs):
+        values = {word: value for kinds, word, value in WRONG if column.type in kinds}
+        if not column.missing:
+            values["null"] = None
+            yield column.name, "left out", without(row, column.name)
+        if column.categories:
+            values["outside its list"] = UNSEEN
+        if column.minimum is not None:
+            values["below its range"] = beyond(column, column.minimum, -1)
+        if column.maximum is not None:
+            values["above its range"] = beyond(column, column.maximum, 1)
+        for word, value in values.items():
+            yield column.name, word, {**row, column.name: value}
+
+
+def beyond(column: model.Input, end: float, way: int) -> float:
+    """The first value beyond an end of a column's range."""
+    return floor(end * way) * way + way if column.type == "integer" else nextafter(end, way * inf)
+
+
+NUMBERS, TEXTS = ("integer", "number"), ("category", "text")
+WRONG: tuple[tuple[Sequence[str], str, Any], ...] = (
+    (NUMBERS, "as text", "12"),
+    (NUMBERS, "infinite", 1e999),
+    (NUMBERS, "true", True),
+    (("integer",), "with a fraction", 0.5),
+    (("boolean",), "as a number", 1),
+    (("boolean", "time"), "as another text", "yes"),
+    (TEXTS, "as a number", 12),
+    (TEXTS, "empty", ""),
+    (("time",), "as a number", 1534204800),
+)
+"""Types, what is wrong, and a value that is it."""
+UNSEEN = "a level that nobody has seen"
+
+
+def without(row: Row, name: str) -> Row:
+    """The row, less a column."""
+    return {key: value for key, value in row.items() if key != name}
+
+
+def says(answer: Any, name: str) -> bool:
+    """Whether an answer, as JSON decodes it, names a column anywhere."""
+    if isinstance(answer, dict):
+        return any(says(value, name) for value in answer.values())
+    return any(says(value, name) for value in answer) if isinstance(answer, list) else bool(answer == name)
 
 
 def operates(port: int, served: model.Model, sample: Sequence[Row], scores: np.ndarray) -> Iterator[str]:
@@ -208,6 +284,10 @@ def operates(port: int, served: model.Model, sample: Sequence[Row], scores: np.n
         status, _ = ask(port, "GET", path)
         if status != 200:
             yield f"GET {path} got {status}"
+
+
+CHECKS = (answers, takes, refuses, operates)
+OTHERS = 6  # checks that belong to no column: the scores, their identifiers, the digest, no rows, and two paths
 
 
 # --- the load ---

@@ -1,30 +1,29 @@
 """Keep a sample of what the model saw, for monitor.py to compare the live world with: reports/reference.parquet.
 
-Two parts, which the column `part` tells apart:
+Two parts, which the column `_part` tells apart:
 - `train`, of the training days: what the inputs were like that the model learned from. Feature drift is measured
   against it, over several whole weeks.
 - `test`, of the test days: what the model answers on rows that it has not seen. Score drift is measured against it,
   since on the rows that it learned from a model is surer than it is in production.
-Every row was made by features.py with full windows behind it. `day` is kept because weekends are not like weekdays:
+Every row of a computed input has full windows behind it. `_day` is kept because weekends are not like weekdays:
 the monitor compares days of the week with the same days of the week.
 
-The sample travels with the model, so it has no identifier and no column but the model's inputs and its score; inputs
+The sample travels with the model, so it has no identifier and no column but the model's inputs and its `_score`; inputs
 that policies/log.yaml calls personal are left out, as they are in the log.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from pipeline import log, model, params, rows
-from pipeline.params import run_stage
-from pipeline.schema import TIME
+from pipeline import contract, log, model, params, personal, rows
+from pipeline.params import BadInput, run_stage
 
 MODEL = Path("model")
 REFERENCE = Path("reports/reference.parquet")
-PART, DAY, TRAIN, TEST = "part", "day", "train", "test"
+PART, DAY, TRAIN, TEST = "_part", "_day", "train", "test"
 ROWS = 25_000  # of a part, at most: in 59 of 60 trials 20,000 gave the verdict that a million gave
 SEED = 0
 
@@ -36,23 +35,32 @@ def sample(table: pl.DataFrame, number: int) -> pl.DataFrame:
     return table[np.sort(np.random.default_rng(SEED).choice(len(table), number, replace=False))]
 
 
-def part(name: str, table: pl.DataFrame, scorer: model.Model, personal: Sequence[str] = ()) -> pl.DataFrame:
-    """The reference's rows of one part, from feature rows."""
+def part(name: str, table: pl.DataFrame, scorer: model.Model, hidden: Collection[str] = ()) -> pl.DataFrame:
+    """The reference's rows of one part, from data/features.parquet; without the columns that are `hidden`."""
     drawn = sample(table, ROWS)
     return drawn.select(
         pl.lit(name).alias(PART),
-        pl.col(TIME).dt.date().alias(DAY),
-        *(column.name for column in scorer.inputs if column.name not in personal),
-        pl.Series(model.OUTPUT, scorer.predict(drawn)),
+        pl.col(scorer.problem.time).dt.date().alias(DAY),
+        *(column.name for column in scorer.inputs if column.name not in hidden),
+        pl.Series(log.SCORE, scorer.predict(drawn)),
     )
+
+
+def loaded() -> model.Model:
+    """The model. Raises BadInput where it cannot be loaded."""
+    try:
+        return model.load(MODEL)
+    except model.BadModel as error:
+        raise BadInput(str(error)) from None
 
 
 def main() -> None:
     """Write the sample."""
-    days, scorer = params.days(params.load()), model.load(MODEL)
-    personal = list(log.policy(scorer.inputs).personal)
+    ours = contract.load()
+    days, scorer = params.days(params.load(), ours.label.delay), loaded()
+    hidden = log.policy(personal.columns(ours)).personal
     parts = {TRAIN: days.train, TEST: days.test}
-    table = pl.concat(part(name, rows.between(*span), scorer, personal) for name, span in parts.items())
+    table = pl.concat(part(name, rows.between(*span, ours), scorer, hidden) for name, span in parts.items())
     REFERENCE.parent.mkdir(exist_ok=True)
     table.write_parquet(REFERENCE)
     print(f"{REFERENCE}: {len(table):,} rows")

@@ -1,6 +1,6 @@
 """The service: rows in, scores out. `make serve` builds a Bento of it and serves what was built.
 
-The request's type is made of the inputs that the model's manifest lists, so importing this
+The request's type is made of what the model's manifest says of a row, so importing this
 module loads the model: model/ beside pipeline/, or the directory that MODEL names.
 """
 
@@ -11,25 +11,36 @@ import re
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
+from math import ceil, floor
 from pathlib import Path
 from secrets import token_hex
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import bentoml
 from prometheus_client import Counter, Gauge, Histogram
-from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, ValidationError, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    Field,
+    PlainValidator,
+    ValidationError,
+    create_model,
+)
 from pydantic_core import PydanticCustomError
 from starlette.datastructures import Headers
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import JSONResponse
 
-from pipeline import log, schema
-from pipeline.model import BadModel, Model, load
+from pipeline import log
+from pipeline.model import MISSING, BadModel, Input, Model, Problem, load
 from pipeline.params import BadInput
 
 MAX_ROWS = 1_000  # of a request: a few milliseconds, in which nobody else is answered
 MAX_BYTES = 4 * 2**20  # of a request: several times what MAX_ROWS rows need
-LARGEST = 2**63 - 1  # for a column that names no range: an int64, and far from a float32's infinity
+LARGEST = 2**63 - 1  # for a column that names no range: an int64, and far from where sums become infinite
+LONGEST = 1_000  # characters of a text, unless the model has learned a longer one
 BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)  # most scores are near 0
 METERED = {"/predict", "/livez", "/readyz", "/healthz", "/metrics", "/docs.json", "/"}
 
@@ -38,7 +49,8 @@ AHEAD = timedelta(days=1)  # that an event's clock may be: time zones, and no mo
 REQUEST_ID = "x-request-id"
 SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:;=/+@-]{0,127}")  # a request id as proxies make them; it ends up in logs
 
-TYPES: dict[str, type] = {"int64": int, "float64": float}
+WRITTEN = f"^[^{MISSING}]"  # the graph takes MISSING for no text
+DAY = timedelta(days=1)
 REQUEST = "the request"  # what a refusal calls it
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -51,27 +63,55 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 # What is asked and what is answered
 
 
-def request_model(inputs: Sequence[schema.Column]) -> type[BaseModel]:
-    """The request: {"rows": [{ID: 1, <inputs>}]}, of 1 to MAX_ROWS rows, each value of its type and in its range.
+def request_model(problem: Problem, inputs: Sequence[Input]) -> type[BaseModel]:
+    """The request: {"rows": [{<id>: 1, <inputs>}]}, of 1 to MAX_ROWS rows, each value of its type and in its range.
 
-    A row may say when its event happened, TIME; it is now, where it does not. The first bad row ends the check, so that
-    refusing a request costs no more than scoring it.
+    A row may say when its event happened, under the time's name; it is now, where it does not. The first bad row ends
+    the check, so that refusing a request costs no more than scoring it. Whatever a column is called is its alias: a
+    field's name has to be Python's.
     """
-    identifier = next(column for column in schema.SOURCE if column.name == schema.ID)
-    fields: dict[str, Any] = {column.name: field(column) for column in (identifier, *inputs)}
-    moment = Annotated[datetime, AfterValidator(plausible), Field(description="When it happened, in UTC; or now")]
-    fields[schema.TIME] = (moment, None)
+    identifier = Input(problem.id, problem.id_type, about="Identifies the row: it comes back with the score")
+    when = Field(alias=problem.time, title=problem.time, description="When it happened, in UTC; or now")
+    fields: dict[str, Any] = {
+        "identifier": field(identifier),
+        **{name: field(column) for name, column in zip(names(inputs), inputs, strict=True)},
+        "moment": (Annotated[datetime, AfterValidator(plausible), when], None),
+    }
     row = create_model("Row", __config__=STRICT, **fields)
     rows = Annotated[list[row], Field(min_length=1, max_length=MAX_ROWS), FailFast()]  # type: ignore[valid-type]
     return create_model("Request", __config__=ConfigDict(**STRICT, title=REQUEST), rows=(rows, ...))
 
 
-def field(column: schema.Column) -> tuple[type, Any]:
-    """A column as a field of the request: its type, its range, what it means."""
-    kind = TYPES[column.dtype]
+def names(inputs: Sequence[Input]) -> list[str]:
+    """The fields of a row that hold the inputs."""
+    return [f"c{at}" for at in range(len(inputs))]
+
+
+def field(column: Input) -> tuple[Any, Any]:
+    """A column as a field of the request: its type, its range, what it means; null, or left out, where it may be."""
+    about = Field(alias=column.name, title=column.name, description=column.about or None)
+    kind: Any = typed(column)
+    return (Annotated[kind | None, about], None) if column.missing else (Annotated[kind, about], ...)
+
+
+def typed(column: Input) -> Any:
+    """The type of a column's values, and their range."""
     lowest = -LARGEST if column.minimum is None else column.minimum
     highest = LARGEST if column.maximum is None else column.maximum
-    return kind, Field(ge=kind(lowest), le=kind(highest), description=column.description)
+    match column.type:
+        case "integer":
+            return Annotated[int, Field(ge=ceil(lowest), le=floor(highest))]
+        case "number":
+            return Annotated[float, Field(ge=float(lowest), le=float(highest))]
+        case "boolean":
+            return bool
+        case "time":
+            return Annotated[datetime, PlainValidator(moment, json_schema_input_type=datetime)]
+        case _ if column.categories:
+            return Literal[column.categories]
+        case _:
+            longest = max(map(len, column.levels), default=0)
+            return Annotated[str, Field(min_length=1, max_length=max(LONGEST, longest), pattern=WRITTEN)]
 
 
 def plausible(moment: datetime) -> datetime:
@@ -87,10 +127,25 @@ def in_utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(tzinfo=None)
 
 
-def answer_model() -> type[BaseModel]:
-    """The answer: {"predictions": [{ID: 1, "score": 0.98}], "model": "sha256:..."}."""
-    score = Field(ge=0, le=1, description="Probability that the label is 1")
-    fields: dict[str, Any] = {schema.ID: (int, ...), "score": (float, score)}
+def moment(said: object) -> datetime:
+    """An input that is a time, in UTC, without a time zone; a day is its midnight. Refused where it is no ISO 8601."""
+    try:
+        found = datetime.fromisoformat(said if isinstance(said, str) else "")
+        return in_utc(found) if found.tzinfo else found
+    except (ValueError, OverflowError):
+        raise PydanticCustomError("moment", "Input should be a valid datetime or day, such as 2018-08-14") from None
+
+
+def answer_model(problem: Problem) -> type[BaseModel]:
+    """The answer: {"predictions": [{<id>: 1, "score": 0.98}], "model": "sha256:..."}.
+
+    Raises BadInput where the identifier has the score's name.
+    """
+    if problem.id == "score":
+        raise BadInput("contract.yaml: id is `score`, which is what an answer calls its score; rename that column")
+    kind = int if problem.id_type == "integer" else str
+    score = Field(ge=0, le=1, description=f"Probability that {problem.label} is {problem.positive}")
+    fields: dict[str, Any] = {"identifier": (kind, Field(alias=problem.id, title=problem.id)), "score": (float, score)}
     prediction = create_model("Prediction", **fields)
     digest = Field(description="Digest of the model that answered")
     return create_model("Answer", predictions=(list[prediction], ...), model=(str, digest))  # type: ignore[valid-type]
@@ -160,6 +215,12 @@ def ours(record: logging.LogRecord) -> bool:
     return not (isinstance(error, ValidationError) and error.title == REQUEST)
 
 
+def before(field: str, rows: Sequence[Any], moments: Sequence[datetime]) -> list[float | None]:
+    """The days that each row's value of a field lies before the row's own moment, as the model learned them."""
+    values = [getattr(row, field) for row in rows]
+    return [None if value is None else (at - value) / DAY for at, value in zip(moments, values, strict=True)]
+
+
 # The service
 
 
@@ -173,7 +234,10 @@ def load_model() -> Model:
 
 
 model = load_model()
-rules, period = log.policy(model.inputs), log.period()
+columns = [
+    (name, column.name, column.type == "time") for name, column in zip(names(model.inputs), model.inputs, strict=True)
+]
+rules, period = log.policy(), log.period()
 log.Folder.at()  # what is wrong with the log ends the start, as what is wrong with the model does
 
 
@@ -192,25 +256,29 @@ class Scorer:
         self.scores = Histogram("scorer_score", "Scores that were given", buckets=BUCKETS)
         logged = Counter("scorer_log_rows", "Rows that the prediction log has written")
         lost = Counter("scorer_log_lost_rows", "Rows that the prediction log has lost", ["reason"])
-        self.log = log.Log(log.Folder.at(), model.inputs, rules, model.digest, logged, lost, period)
+        self.log = log.Log(log.Folder.at(), model, rules, logged, lost, period)
         info = Gauge("scorer_model_info", "The model that answers", ["model"], multiprocess_mode="max")
         info.labels(model.digest).set(1)
         gc.collect()
         gc.freeze()  # what was loaded stays: collections need not look at it again
         gc.set_threshold(50_000)
 
-    @bentoml.api(input_spec=request_model(model.inputs), output_spec=answer_model())
+    @bentoml.api(input_spec=request_model(model.problem, model.inputs), output_spec=answer_model(model.problem))
     async def predict(self, rows: list[Any]) -> JSONResponse:
         """Score rows: each has the model's inputs, and an identifier that comes back with its score."""
-        table = {column.name: [getattr(row, column.name) for row in rows] for column in model.inputs}
+        now = in_utc(datetime.now(UTC))
+        moments = [row.moment or now for row in rows]
+        table = {
+            name: before(field, rows, moments) if timed else [getattr(row, field) for row in rows]
+            for field, name, timed in columns
+        }
         scores = model.predict(table).tolist()
         self.rows.inc(len(rows))
         for score in scores:
             self.scores.observe(score)
-        identifiers, moment = [getattr(row, schema.ID) for row in rows], in_utc(datetime.now(UTC))
-        moments = [getattr(row, schema.TIME) or moment for row in rows]
-        self.log.add({schema.ID: identifiers, schema.TIME: moments, **table, log.SCORE: scores}, request_id.get())
-        predictions = [{schema.ID: i, "score": score} for i, score in zip(identifiers, scores, strict=True)]
+        identifiers, name = [row.identifier for row in rows], model.problem.id
+        self.log.add({log.ID: identifiers, log.TIME: moments, **table, log.SCORE: scores}, request_id.get())
+        predictions = [{name: i, "score": score} for i, score in zip(identifiers, scores, strict=True)]
         return JSONResponse({"predictions": predictions, "model": model.digest})
 
     @bentoml.on_shutdown

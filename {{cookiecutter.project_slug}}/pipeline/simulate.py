@@ -20,7 +20,8 @@ from scipy.spatial import cKDTree
 
 from pipeline import params
 from pipeline.params import BadInput
-from pipeline.schema import ID, LABEL, TIME
+
+ID, TIME, LABEL = "transaction_id", "tx_datetime", "tx_fraud"  # as contract.yaml names them
 
 SIDE = 100  # of the square in which customers and terminals lie
 AMOUNTS, RATES = (5, 100), (0, 4)  # a customer's mean amount, and mean number of transactions a day
@@ -94,7 +95,7 @@ class Profiles:
 
 
 def days(first: date, last: date, knobs: Mapping[str, Any]) -> pl.DataFrame:
-    """The transactions of `first` to `last`, inclusive, in time order: the columns of `schema.SOURCE`.
+    """The transactions of `first` to `last`, inclusive, in time order: the columns of contract.yaml.
 
     Raises BadInput for bad knobs, and where `first` lies before `simulate.start`.
     """

@@ -16,6 +16,7 @@ from pipeline import params, places
 from pipeline.params import BadInput, run_stage
 
 MODEL = Path("model")
+GRAPH = MODEL / "model.onnx"  # of the runtime `onnx`, which MLflow knows
 METRICS = Path("metrics.json")
 TRAINING = Path("reports/training.json")
 REPORTS = Path("reports")  # with the plots, on the page that `make report` writes
@@ -35,9 +36,22 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def values(measured: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics of the model and of each baseline, without their intervals."""
+    """The metrics of the model and of each other family, without their intervals; those that have a value."""
     blocks = {"": measured["metrics"]} | {f"{name}.": block for name, block in measured["baselines"].items()}
-    return {prefix + name: metric["value"] for prefix, block in blocks.items() for name, metric in block.items()}
+    found = {prefix + name: metric for prefix, block in blocks.items() for name, metric in block.items()}
+    return {name: metric["value"] for name, metric in found.items() if metric and metric["value"] is not None}
+
+
+def fitted(training: Mapping[str, Any]) -> Iterator[tuple[dict[str, float], int | None]]:
+    """Numbers of the fit, and the step that they are of: each epoch's, where the family has epochs; the others once."""
+    for at, epoch in enumerate(training.get("epochs", ()), start=1):
+        yield {key: value for key, value in numbers(epoch).items() if key != "epoch"}, epoch.get("epoch", at)
+    yield {f"training.{name}": value for name, value in numbers(training).items()}, None
+
+
+def numbers(block: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a block."""
+    return {name: value for name, value in block.items() if type(value) in (int, float)}
 
 
 def mirror(knobs: Mapping[str, Any], measured: Mapping[str, Any], training: Mapping[str, Any]) -> str:
@@ -46,7 +60,6 @@ def mirror(knobs: Mapping[str, Any], measured: Mapping[str, Any], training: Mapp
     Raises mlflow.exceptions.MlflowException where the server does not answer.
     """
     import mlflow
-    import onnx
 
     digest, home = measured["model"]["digest"], experiment()
     found = mlflow.search_runs(
@@ -57,22 +70,45 @@ def mirror(knobs: Mapping[str, Any], measured: Mapping[str, Any], training: Mapp
     )
     if found:
         return f"{digest} is in MLflow already, run {found[0].info.run_id}"
-    with mlflow.start_run(tags={TAG: digest}) as run:
-        mlflow.log_params(dict(flat(knobs)))
-        for epoch in training["epochs"]:
-            mlflow.log_metrics({key: value for key, value in epoch.items() if key != "epoch"}, step=epoch["epoch"])
+    manifest = json.loads((MODEL / "manifest.json").read_text())
+    about = {"model.family": manifest["family"], "model.problem": manifest["problem"]["name"]}
+    with mlflow.start_run(tags={TAG: digest, **about}) as run:
+        mlflow.log_params(dict(flat(knobs)))  # those of every family, as they are the baselines
+        for block, step in fitted(training):
+            mlflow.log_metrics(block, step=step)
         mlflow.log_metrics(values(measured))
         for file in (METRICS, REPORTS):
             log = mlflow.log_artifacts if file.is_dir() else mlflow.log_artifact
             log(str(file))
-        model = mlflow.onnx.log_model(
-            onnx.load(MODEL / "model.onnx"),
-            name="model",
-            registered_model_name=home.name,
-            pip_requirements=[f"{package}=={version(package)}" for package in ("onnx", "onnxruntime", "numpy")],
-            save_as_external_data=False,  # mlflow would empty the graph
-        )
-    return f"{digest} is in MLflow as version {model.registered_model_version} of {home.name}, run {run.info.run_id}"
+        number = registered(home.name) if manifest["runtime"] == "onnx" else kept(home.name, run)
+    return f"{digest} is in MLflow as version {number} of {home.name}, run {run.info.run_id}"
+
+
+def registered(name: str) -> str:
+    """Register the graph, as a model that MLflow can load; the number of its version."""
+    import mlflow
+    import onnx
+
+    model = mlflow.onnx.log_model(
+        onnx.load(GRAPH),
+        name="model",
+        registered_model_name=name,
+        pip_requirements=[f"{package}=={version(package)}" for package in ("onnx", "onnxruntime", "numpy")],
+        save_as_external_data=False,  # mlflow would empty the graph
+    )
+    return str(model.registered_model_version)
+
+
+def kept(name: str, run: Any) -> str:
+    """Register the model directory as it is, of a runtime that MLflow does not know; the number of its version."""
+    import mlflow
+
+    mlflow.log_artifacts(str(MODEL), "model")
+    client = mlflow.MlflowClient()
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
+    source = f"{run.info.artifact_uri}/model"
+    return str(client.create_model_version(name, source, run_id=run.info.run_id).version)
 
 
 def alias(name: str, digest: str, lineage: Mapping[str, Any]) -> str:

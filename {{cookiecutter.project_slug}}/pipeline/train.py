@@ -1,168 +1,194 @@
-"""Fit the network: a perceptron over piecewise linear encodings of the feature row and of what follows from it.
+"""The stage `train@FAMILY`: fits a family, and has it score the rows that its graph will be held against.
 
-The transformation is a part of the network, so whoever runs the exported graph gives it raw feature rows.
+All of it is one file, so that nothing else needs what the family is fitted with: the fitted state; what it says of the
+test rows, which is what a baseline is measured by; what it says of crafted rows; and how it was fitted.
 """
 
+import argparse
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
+from re import fullmatch
 from typing import Any
 
+import numpy as np
 import polars as pl
-import torch
-from safetensors.torch import save
-from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
-from tqdm import tqdm
 
-from pipeline import params, rows
+from pipeline import contract, encode, families, params, rows
+from pipeline.encode import Encoding
+from pipeline.families import Array, Loss
+from pipeline.model import MISSING
 from pipeline.params import BadInput, run_stage
-from pipeline.schema import LABEL, derived, feature_row
 
-NETWORK = Path("build/network.safetensors")
-TRAINING = "training"  # in the file's metadata: how the loss fell, as JSON
+FITTED = Path("build/fitted")
+TRAINING = "training"  # in the file's metadata: how it was fitted, as JSON
+EPOCHS = 1000  # of which a report says something, at most
+LOSS: Loss = "logistic"
+WIDTH = 1  # of what a family says of a row
+WORDS = ("device", "processor")
+CRAFTED = 100  # split points of a column, and levels of a category, at most
 
-Knobs = Mapping[str, Any]  # the block `train` of params.yaml
+
+@dataclass(frozen=True)
+class Trained:
+    """What the stage has made of a family."""
+
+    state: bytes
+    test: Array  # float64 [test rows, width]: what it says of the test rows, in their order
+    parity: Array  # float64 [crafted rows, width]: and of the crafted ones
+    about: Mapping[str, Any]  # how it was fitted
 
 
-class Network(nn.Module):
-    """Gives the probability that the label is 1.
+def main(name: str) -> None:
+    """Write build/fitted/NAME.safetensors."""
+    knobs, ours = params.load(), contract.load()
+    family, days = families.family(name), params.days(knobs, ours.label.delay)
+    if name not in knobs["families"]:
+        raise BadInput(f"params.yaml: families names no {name}; add it there, or take another")
+    encoding = encode.load()
+    table, test = rows.between(*days.train, ours), rows.between(*days.test, ours)
+    target, weight = table[rows.LABEL].to_numpy(), rows.weights(table)
+    if not 0 < weight @ target < weight.sum():
+        raise BadInput(
+            f"the training days hold one value of {ours.label.column} only; move data.until or lengthen split.train"
+        )
+    matrix = encoding.matrix(table)
+    fitted = family.fit(matrix, target, weight, LOSS, WIDTH, knobs["families"][name] or {})
 
-    Each column, given or derived, is cut into pieces with about as many rows in each; a piece's value is how far the
-    column's reaches into it, from 0 below it to 1 above it. So the first layer starts from steps and slopes where the
-    rows are, whatever the column's scale: Gorishniy et al., On Embeddings for Numerical Features in Tabular Deep
-    Learning (2022), section 3.2.
+    def raw(scored: pl.DataFrame) -> Array:
+        return family.raw(fitted.state, encoding.matrix(scored), LOSS, WIDTH)
+
+    about = {"rows": len(table), "device": "cpu", "processor": processor(), **fitted.about}
+    strange = crafted(encoding, test, family.edges(fitted.state))
+    write(name, Trained(fitted.state, raw(test), raw(strange), about))
+    print(f"{place(name)}: fitted to {len(table):,} rows")
+
+
+def place(name: str) -> Path:
+    """Of a family's file."""
+    return FITTED / f"{name}.safetensors"
+
+
+def processor() -> str:
+    """The family of processors: on another, the same rows are fitted to other last digits."""
+    from threadpoolctl import threadpool_info
+
+    kernels = [str(library["architecture"]) for library in threadpool_info() if library.get("architecture")]
+    return " ".join([platform.machine(), *kernels[:1]])
+
+
+def crafted(encoding: Encoding, test: pl.DataFrame, edges: Mapping[int, Array]) -> pl.DataFrame:
+    """Rows where a graph may go wrong, made from the test rows: numbers as float64, texts as strings.
+
+    The ends of every column's range, one at a time and all at once; from the first row on, one column at a time:
+    split points and their float neighbours, the largest numbers, levels, an unseen and an empty text, and missing.
     """
-
-    def __init__(self, inputs: Sequence[str], windows: Sequence[int], pieces: int, hidden: Sequence[int]) -> None:
-        super().__init__()
-        self.inputs, self.windows = tuple(inputs), tuple(windows)
-        self.register_buffer("column", torch.zeros(pieces, dtype=torch.int64))  # whose piece it is
-        self.register_buffer("lower", torch.zeros(pieces))  # where it begins
-        self.register_buffer("slope", torch.ones(pieces))  # 1 / its length
-        widths = [pieces, *hidden]
-        layers = [layer for i, o in zip(widths, hidden, strict=False) for layer in (nn.Linear(i, o), nn.SiLU())]
-        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
-
-    def forward(self, *columns: Tensor) -> Tensor:
-        """Probabilities [batch] of the raw columns, float32 [batch] each, in the order of `inputs`."""
-        return torch.sigmoid(self.logits(widen(columns, self.inputs, self.windows)))
-
-    def logits(self, table: Tensor) -> Tensor:
-        """Log odds [batch]."""
-        pieces = table.index_select(1, self.column).sub_(self.lower).mul_(self.slope).clamp_(0, 1)
-        return self.layers(pieces).squeeze(1)
+    ends = {column.name: ends_of(column) for column in encoding.inputs}
+    lowest, highest = ({name: ends[name][end] for name in ends} for end in (0, 1))
+    made = [lowest, highest, dict.fromkeys(ends)]
+    made += [low | {name: high[name]} for low, high in ((lowest, highest), (highest, lowest)) for name in ends]
+    kinds = {column.name: pl.String() if column.text else pl.Float64() for column in encoding.inputs}
+    ordinary = test.select(pl.col(name).cast(kind) for name, kind in kinds.items()).row(0, named=True)
+    for at, column in enumerate(encoding.ordered):  # as the matrix, whose columns `edges` counts
+        some = levels(column.levels) if column.text else numbers(edges.get(at, np.empty(0)))
+        made += [ordinary | {column.name: value} for value in some]
+    return pl.DataFrame(made, schema=kinds)
 
 
-def widen(columns: Sequence[Tensor], inputs: Sequence[str], windows: Sequence[int]) -> Tensor:
-    """The raw columns and what `schema.derived` makes of them: [rows, all columns]."""
-    row = {name: column.unsqueeze(1) for name, column in zip(inputs, columns, strict=True)}
-    return torch.cat([*row.values(), *derived(row, windows).values()], dim=1)
+def ends_of(column: encode.Input) -> tuple[Any, Any]:
+    """The ends of an input's range; of a category, an unseen level and the last one."""
+    if column.text:
+        return "\x01 no level", column.levels[-1] if column.levels else None
+    return -1e6 if column.minimum is None else column.minimum, 1e6 if column.maximum is None else column.maximum
 
 
-def cut(table: Tensor, label: Tensor, pieces: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Cut each column [rows, columns] at quantiles: the pieces' columns, lower ends and slopes, [all pieces] each.
-
-    Quantiles of as many negative rows as there are positive ones: half of the cuts lie where the positives are.
-    Equal quantiles are one cut, so a flag has one piece and a constant none.
-    """
-    positive, negative = table[label == 1], table[label == 0]
-    balanced = torch.cat([positive, negative[:: max(len(negative) // len(positive), 1)]])
-    share = torch.linspace(0, 1, pieces + 1, device=table.device)
-    parts = []
-    for number, values in enumerate(balanced.T):
-        edges = torch.unique(values.sort().values[(share * (len(values) - 1)).round().long()])
-        apart = edges.diff() > 1e-5 * (edges[-1] - edges[0])  # what rounding makes of equal values is one value
-        edges = torch.cat([edges[:1], edges[1:][apart]])
-        parts.append((torch.full_like(edges[1:], number, dtype=torch.int64), edges[:-1], 1 / edges.diff()))
-    column, lower, slope = (torch.cat(part) for part in zip(*parts, strict=True))
-    return column, lower, slope
+def levels(known: tuple[str, ...]) -> list[str | None]:
+    """Levels of a category, and what is none."""
+    return [*known[:CRAFTED], *known[CRAFTED:][-1:], "\x01 no level", "", MISSING, None]
 
 
-def build(
-    columns: Sequence[Tensor], label: Tensor, inputs: Sequence[str], windows: Sequence[int], knobs: Knobs
-) -> Network:
-    """A network with its pieces cut and its weights drawn, on the device of the columns, float32 [rows] each."""
-    torch.manual_seed(knobs["seed"])
-    pieces = cut(widen(columns, inputs, windows), label, knobs["pieces"])
-    network = Network(inputs, windows, len(pieces[0]), knobs["hidden"])
-    with torch.no_grad():
-        network.layers[-1].bias.fill_(torch.logit(label.mean()))  # the first guess: the share of positives
-    network.to(label.device)
-    network.column, network.lower, network.slope = pieces
-    return network
+def numbers(edges: Array) -> list[float | None]:
+    """Split points with their neighbours, and what is far away or missing."""
+    some = edges[:: max(-(-len(edges) // CRAFTED), 1)]
+    near = np.concatenate([some, np.nextafter(some, -np.inf), np.nextafter(some, np.inf)])
+    return [*near.tolist(), 0.0, -1e15, 1e15, None]
 
 
-def fit(network: Network, columns: Sequence[Tensor], label: Tensor, knobs: Knobs) -> Iterator[dict[str, float]]:
-    """Fit the network in place; yields each epoch's number and mean loss as it ends.
-
-    All rows stay on the device, shuffled at once, and a batch is a view of them. AdamW (Loshchilov and Hutter, 2019)
-    with one cycle of the learning rate (Smith and Topin, 2018).
-    """
-    table, size = widen(columns, network.inputs, network.windows), len(label)
-    steps = -(-size // knobs["batch"]) * knobs["epochs"]
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=knobs["weight_decay"], fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, knobs["learning_rate"], total_steps=steps, pct_start=0.1)
-    with tqdm(total=size * knobs["epochs"], unit=" rows", unit_scale=True, disable=None) as progress:
-        for epoch in range(1, knobs["epochs"] + 1):
-            total = torch.zeros((), device=label.device)
-            order = torch.randperm(size).to(label.device)
-            for x, y in zip(table[order].split(knobs["batch"]), label[order].split(knobs["batch"]), strict=True):
-                loss = binary_cross_entropy_with_logits(network.logits(x), y)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                total += loss.detach() * len(y)
-                progress.update(len(y))
-            yield {"epoch": epoch, "loss": total.item() / size}
+# --- its file ---
 
 
-def device() -> torch.device:
-    """Where to train: what DEVICE names, or cuda, mps or cpu, whatever is there. Raises BadInput for what is not."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    name = os.environ.get("DEVICE") or next(kind for kind, found in there.items() if found)
-    if not there.get(name):
-        found = ", ".join(kind for kind in there if there[kind])
-        raise BadInput(f"DEVICE is {name!r}, which is not on this machine; unset it, or set one of: {found}")
-    return torch.device(name)
+def write(name: str, trained: Trained) -> None:
+    """Write a family's file: the same bytes for the same content."""
+    from safetensors.numpy import save
+
+    state = np.frombuffer(trained.state, dtype=np.uint8)
+    about = json.dumps(trained.about, allow_nan=False)
+    # One key of metadata: several come in a random order.
+    content = save({"state": state, "test": trained.test, "parity": trained.parity}, {TRAINING: about})
+    FITTED.mkdir(parents=True, exist_ok=True)
+    temporary = place(name).with_suffix(".partial")
+    temporary.write_bytes(content)
+    temporary.replace(place(name))
 
 
-def tensors(table: pl.DataFrame, names: Sequence[str], where: torch.device) -> tuple[Tensor, ...]:
-    """The named columns as float32 [rows] each."""
-    return tuple(torch.from_numpy(table[name].cast(pl.Float32).to_numpy(writable=True)).to(where) for name in names)
+def read(name: str) -> Trained:
+    """What the stage has made of a family. Raises BadInput for a damaged file: it may come from elsewhere."""
+    from safetensors import SafetensorError, safe_open
+
+    path = place(name)
+    try:
+        with safe_open(path, "np") as file:
+            found = {part: file.get_tensor(part) for part in ("state", "test", "parity")}
+            about = json.loads((file.metadata() or {})[TRAINING])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise BadInput(f"{path} is nothing of the stage `train` ({said}); run `make model`") from None
+    kinds = {part: (value.dtype, value.ndim) for part, value in found.items()}
+    raw = (np.dtype(np.float64), 2)
+    if kinds != {"state": (np.dtype(np.uint8), 1), "test": raw, "parity": raw}:
+        raise BadInput(f"{path} holds other tensors than the stage `train` writes; run `make model`")
+    if not is_training(about):
+        raise BadInput(
+            f"{path}: what its metadata says of the training is not as the stage `train` writes it: finite numbers, "
+            f"and of epochs at most {EPOCHS} with their number and loss; run `make model`"
+        )
+    return Trained(found["state"].tobytes(), found["test"], found["parity"], about)
 
 
-def main() -> None:
-    """Write the fitted weights, and with them how the loss fell."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only so
-    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # and MKL only so on any number of threads
-    torch.use_deterministic_algorithms(True)
-    knobs = params.load()
-    windows, where = knobs["features"]["windows"], device()
-    names = [column.name for column in feature_row(windows)]
-    table = rows.between(*params.days(knobs).train)
-    (label,) = tensors(table, [LABEL], where)
-    if not 0 < label.sum() < len(label):
-        raise BadInput(f"the training days hold one value of {LABEL} only; move data.until or lengthen split.train")
-    columns = tensors(table, names, where)
-    network = build(columns, label, names, windows, knobs["train"])
-    epochs = []
-    for epoch in fit(network, columns, label, knobs["train"]):
-        print("epoch {epoch}: loss {loss:.5f}".format(**epoch), flush=True)
-        epochs.append(epoch)
-    about = {
-        "device": where.type,
-        "rows": len(label),
-        "pieces": len(network.column),
-        "parameters": sum(weights.numel() for weights in network.parameters()),
-        "epochs": epochs,
-    }
-    weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
-    NETWORK.parent.mkdir(exist_ok=True)
-    NETWORK.write_bytes(save(weights, {TRAINING: json.dumps(about)}))  # one key: several come in a random order
+def is_training(about: Any) -> bool:
+    """Whether it is what the stage says of itself: finite numbers, by epoch too, and words of a sane length."""
+    if not isinstance(about, dict) or not isinstance(epochs := about.get("epochs", []), list):
+        return False
+    said = [value for name, value in about.items() if name not in ("epochs", *WORDS)]
+    by_epoch = len(epochs) <= EPOCHS and all(
+        isinstance(epoch, dict) and {"epoch", "loss"} <= epoch.keys() and all(map(is_number, epoch.values()))
+        for epoch in epochs
+    )
+    named = all(isinstance(about.get(name), str) and fullmatch(r"[\w. -]{1,60}", about[name]) for name in WORDS)
+    return (
+        by_epoch
+        and named
+        and "rows" in about
+        and all(map(is_number, said))
+        and all(fullmatch(r"\w{1,60}", n) for n in about)
+    )
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number, which is what JSON's NaN and the infinities are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def probability(raw: Array) -> Array:
+    """What the head makes of `raw` [rows, 1]: float64 [rows]."""
+    return 1 / (1 + np.exp(-np.clip(raw[:, 0], -700, 700)))  # beyond, exp overflows
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    parser = argparse.ArgumentParser(prog="python -m pipeline.train", description="Fit a family of models.")
+    parser.add_argument("family", choices=families.NAMES)
+    asked = parser.parse_args()
+    run_stage(lambda: main(asked.family))

@@ -1,10 +1,10 @@
-"""Measure data/transactions.parquet into reports/validation.json; policies/data.yaml judges what is measured.
+"""Measure data/rows.parquet into reports/validation.json; policies/data.yaml judges what is measured.
 
 Everything is measured, whatever is found, so that all that is wrong is known at once.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from math import isfinite
 from pathlib import Path
@@ -12,63 +12,78 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.ingest import SIMULATE, TRANSACTIONS, first_line, replacing, source_of
+from pipeline import contract, personal
+from pipeline.contract import Column, Contract
+from pipeline.ingest import ROWS
 from pipeline.params import BadInput, Days, days, load, run_stage
-from pipeline.personal import policy, shown
-from pipeline.schema import ID, LABEL, SOURCE, TIME, Column, feature_row
+from pipeline.places import first_line, replacing
+from pipeline.rows import TYPES, label
+from pipeline.source import SIMULATE, source_of
 
 VALIDATION = Path("reports/validation.json")
 EXAMPLES = 3
-DTYPES = {"int64": pl.Int64(), "float64": pl.Float64(), "datetime": pl.Datetime("us"), "string": pl.String()}
+
+Measured = Mapping[str, Any]
 
 
 def main() -> None:
-    """Write reports/validation.json. Raises BadInput where data/transactions.parquet cannot be read."""
-    params = load()
-    policy(feature_row(params["features"]["windows"]))  # a name that is no column would hide nothing
+    """Write reports/validation.json. Raises BadInput where data/rows.parquet cannot be read."""
+    params, ours = load(), contract.load()
+    personal.policy(personal.columns(ours))  # a name that is no column would hide nothing
     source, snapshot = source_of(params), params["data"].get("snapshot")
     try:
-        found = measure(pl.scan_parquet(TRANSACTIONS), SOURCE, days(params))
+        found = measure(pl.scan_parquet(ROWS), ours, days(params, ours.label.delay))
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise BadInput(f"{TRANSACTIONS}: cannot be read ({first_line(error)}); make it with `make data`") from None
+        raise BadInput(f"{ROWS}: cannot be read ({first_line(error)}); make it with `make data`") from None
     measured = {
-        "file": str(TRANSACTIONS),
+        "file": str(ROWS),
         "source": source,
         "pinned": source == SIMULATE or snapshot is not None,
         **found,
     }
     with replacing(VALIDATION) as temporary:
         temporary.write_text(json.dumps(measured, indent=2, default=str) + "\n")
+    if allowed := [f"{name} {100 * share:.3g}%" for name, share in missing_as_allowed(found, ours)]:
+        print(f"missing, as contract.yaml allows: {', '.join(allowed)}")
     print(f"{VALIDATION}: measured {measured['rows']:,} rows; `python -m pipeline.policy data` judges")
 
 
-def measure(table: pl.LazyFrame, columns: Sequence[Column], window: Days) -> dict[str, Any]:
-    """What is in `table`, which `columns` describe and which should fill the days of `window`.
+def missing_as_allowed(found: Measured, ours: Contract) -> Iterator[tuple[str, float]]:
+    """The columns that miss values and may, each with the share of rows."""
+    for column in ours.columns:
+        if column.missing and (share := found["missing"].get(column.name)):
+            yield column.name, share
+
+
+def measure(table: pl.LazyFrame, ours: Contract, window: Days) -> dict[str, Any]:
+    """What is in `table`, which should be as the contract says and fill the days of `window`.
 
     Runs in constant memory but for the identifiers. A column that is missing or mistyped is named under `schema`,
     and what depends on it is null or left out.
     """
     schema = table.collect_schema()
-    known = [column for column in columns if schema.get(column.name) == DTYPES[column.dtype]]
+    known = [column for column in ours.columns if schema.get(column.name) == TYPES[column.type]]
     names = {column.name for column in known}
     return {
+        "id": ours.id,
         "rows": collect(table.select(pl.len())).item(),
         "schema": [
-            {"column": column.name, "expected": column.dtype, "found": str(schema.get(column.name, "no column"))}
-            for column in columns
+            {"column": column.name, "expected": column.type, "found": str(schema.get(column.name, "no column"))}
+            for column in ours.columns
             if column not in known
         ],
-        "columns": faults(table, known),
-        "duplicates": duplicates(table) if ID in names else None,
-        "days": by_day(table, window) if TIME in names else None,
-        "levels": levels(table, known, window) if TIME in names else None,
-        "label": labels(table) if {TIME, LABEL} <= names else None,
+        "columns": faults(table, known, ours),
+        "missing": missing(table, known),
+        "duplicates": duplicates(table, ours.id) if ours.id in names else None,
+        "days": by_day(table, ours.time, window) if ours.time in names else None,
+        "levels": levels(table, known, ours.time, window) if ours.time in names else None,
+        "label": labels(table, ours) if {ours.time, ours.label.column} <= names else None,
     }
 
 
-def faults(table: pl.LazyFrame, columns: Sequence[Column]) -> dict[str, dict[str, Any]]:
+def faults(table: pl.LazyFrame, columns: Sequence[Column], ours: Contract) -> dict[str, dict[str, Any]]:
     """For each column and each kind of fault: how many rows have it, their share, and the first of them."""
-    todo = [(column, fault, faulty) for column in columns for fault, faulty in kinds(column)]
+    todo = [(column, fault, faulty) for column in columns for fault, faulty in kinds(column, ours)]
     counts = collect(table.select(pl.len(), *(faulty.sum().alias(str(at)) for at, (_, _, faulty) in enumerate(todo))))
     rows, *found = counts.row(0)
     measured: dict[str, dict[str, Any]] = {column.name: {} for column in columns}
@@ -76,22 +91,32 @@ def faults(table: pl.LazyFrame, columns: Sequence[Column]) -> dict[str, dict[str
         measured[column.name][fault] = {
             "rows": count,
             "share": count / max(rows, 1),
-            "examples": examples(table.filter(faulty), column.name) if count else [],
+            "examples": examples(table.filter(faulty), column.name, ours) if count else [],
         }
         if fault == "out_of_range":
             measured[column.name][fault] |= {"minimum": column.minimum, "maximum": column.maximum}
+        if fault == "unknown":
+            measured[column.name][fault] |= {"known": allowed(column, ours)}
+        if column.name == ours.label.column:
+            measured[column.name][fault] |= {"label": True}
     return measured
 
 
-def kinds(column: Column) -> Iterator[tuple[str, pl.Expr]]:
+def kinds(column: Column, ours: Contract) -> Iterator[tuple[str, pl.Expr]]:
     """What can be wrong with a value of the column, and which values are; no value is wrong in two ways."""
     value = pl.col(column.name)
-    yield "missing", value.is_null()
+    if not column.missing:
+        yield "missing", value.is_null()
     finite = pl.lit(True)
-    if column.dtype == "float64":
+    if column.type == "number":
         yield "nan", value.is_nan()
         yield "infinite", value.is_infinite()
         finite = value.is_finite()  # in polars NaN is larger than every number
+    if column.name == ours.label.column:
+        yield "unknown", value.is_not_null() & label(ours).is_null()
+        return
+    if column.categories is not None:
+        yield "unknown", ~value.is_in(list(column.categories))
     beyond = []
     if column.minimum is not None:
         beyond.append(value < column.minimum)
@@ -101,11 +126,27 @@ def kinds(column: Column) -> Iterator[tuple[str, pl.Expr]]:
         yield "out_of_range", finite & pl.any_horizontal(beyond)
 
 
-def examples(faulty: pl.LazyFrame, name: str) -> list[dict[str, Any]]:
+def allowed(column: Column, ours: Contract) -> list[Any]:
+    """The values that a closed list lets pass, or that a label has."""
+    if column.name == ours.label.column:
+        return [ours.label.positive, ours.label.negative]
+    return list(column.categories or ())
+
+
+def missing(table: pl.LazyFrame, columns: Sequence[Column]) -> dict[str, float]:
+    """For each column the share of rows that have no value, whether the contract allows it or not."""
+    if not columns:
+        return {}
+    counts = collect(table.select(pl.len().alias("_rows"), *(pl.col(c.name).null_count() for c in columns)))
+    rows, *found = counts.row(0)
+    return {column.name: count / max(rows, 1) for column, count in zip(columns, found, strict=True)}
+
+
+def examples(faulty: pl.LazyFrame, name: str, ours: Contract) -> list[dict[str, Any]]:
     """Identifier and value of the first faulty rows."""
-    keys = [key for key in dict.fromkeys((ID, name)) if key in faulty.collect_schema()]
+    keys = [key for key in dict.fromkeys((ours.id, name)) if key in faulty.collect_schema()]
     rows = collect(faulty.select(keys).head(EXAMPLES)).to_dicts()
-    return [{key: jsonable(value) for key, value in shown(row).items()} for row in rows]
+    return [{key: jsonable(value) for key, value in personal.shown(row).items()} for row in rows]
 
 
 def jsonable(value: Any) -> Any:
@@ -113,22 +154,22 @@ def jsonable(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not isfinite(value) else value
 
 
-def duplicates(table: pl.LazyFrame) -> dict[str, Any]:
+def duplicates(table: pl.LazyFrame, name: str) -> dict[str, Any]:
     """How many rows repeat the identifier of another, and the first identifiers that are repeated."""
-    identifiers = pl.col(ID).sort()
+    identifiers = pl.col(name).sort()
     rows = collect(table.select((identifiers == identifiers.shift()).sum())).item()
-    repeated = table.drop_nulls(ID).group_by(ID).agg(pl.len().alias("rows")).filter(pl.col("rows") > 1)
-    first = collect(repeated.bottom_k(EXAMPLES, by=ID)).to_dicts() if rows else []
-    return {"rows": rows, "examples": [shown(each) for each in first]}
+    repeated = table.drop_nulls(name).group_by(name).agg(pl.len().alias("_rows")).filter(pl.col("_rows") > 1)
+    first = collect(repeated.bottom_k(EXAMPLES, by=name)).iter_rows() if rows else []
+    return {"rows": rows, "examples": [{**personal.shown({name: value}), "_rows": number} for value, number in first]}
 
 
-def by_day(table: pl.LazyFrame, window: Days) -> dict[str, Any]:
+def by_day(table: pl.LazyFrame, time: str, window: Days) -> dict[str, Any]:
     """Rows by day, the days of the window without any, and the rows outside of it.
 
     `behind` says how many days the last day with rows lies before `data.until`, never: before today.
     """
     since, until = window.since, window.test[1]
-    found = dict(collect(per_day(table, pl.len())).iter_rows())
+    found = dict(collect(per_day(table, time, pl.len())).iter_rows())
     inside = {day: rows for day, rows in found.items() if since <= day <= until}
     outside = {day: rows for day, rows in found.items() if day not in inside}
     span = [since + timedelta(days=offset) for offset in range((until - since).days + 1)]
@@ -142,29 +183,34 @@ def by_day(table: pl.LazyFrame, window: Days) -> dict[str, Any]:
     }
 
 
-def levels(table: pl.LazyFrame, columns: Sequence[Column], window: Days) -> dict[str, dict[str, float]]:
-    """The mean of each column of floats that has a zero to measure from, by day; days without a value are left out."""
-    names = [c.name for c in columns if c.dtype == "float64" and c.minimum is not None and c.minimum >= 0]
+def levels(table: pl.LazyFrame, columns: Sequence[Column], time: str, window: Days) -> dict[str, dict[str, float]]:
+    """The mean of each column of numbers that has a zero to measure from, by day; days without a value are left out."""
+    names = [c.name for c in columns if c.type == "number" and c.minimum is not None and c.minimum >= 0]
     if not names:
         return {}
     finite = [pl.col(name).filter(pl.col(name).is_finite()).mean() for name in names]
-    days = collect(per_day(table, pl.struct(finite))).unnest("value")
-    inside = days.filter(pl.col("day").is_between(window.since, window.test[1])).with_columns(pl.col("day").cast(str))
-    return {name: dict(inside.select("day", name).drop_nulls().iter_rows()) for name in names}
+    days = collect(per_day(table, time, pl.struct(finite))).unnest("_value")
+    inside = days.filter(pl.col("_day").is_between(window.since, window.test[1])).with_columns(pl.col("_day").cast(str))
+    return {name: dict(inside.select("_day", name).drop_nulls().iter_rows()) for name in names}
 
 
-def labels(table: pl.LazyFrame) -> dict[str, Any]:
-    """The share of rows whose label is 1, overall and by day; null where no row has a label."""
-    return {
-        "share": collect(table.select(pl.col(LABEL).mean())).item(),
-        "days": {str(day): share for day, share in collect(per_day(table, pl.col(LABEL).mean())).iter_rows()},
-    }
+def labels(table: pl.LazyFrame, ours: Contract) -> dict[str, Any]:
+    """The share of positives among the labels that are known, overall and by day, null where there are none.
+
+    `unknown` is how many rows have no label yet.
+    """
+    share = label(ours).mean()
+    overall, unknown = collect(
+        table.select(share.alias("_share"), pl.col(ours.label.column).null_count().alias("_unknown"))
+    ).row(0)
+    days = collect(per_day(table, ours.time, share)).iter_rows()
+    return {"share": overall, "days": {str(day): value for day, value in days}, "unknown": unknown}
 
 
-def per_day(table: pl.LazyFrame, value: pl.Expr) -> pl.LazyFrame:
-    """`value` of each day that has rows, in order."""
-    day = pl.col(TIME).dt.date().alias("day")
-    return table.drop_nulls(TIME).group_by(day).agg(value.alias("value")).sort("day")
+def per_day(table: pl.LazyFrame, time: str, value: pl.Expr) -> pl.LazyFrame:
+    """`value` of each day that has rows, in order; under names that no contract may have."""
+    day = pl.col(time).dt.date().alias("_day")
+    return table.drop_nulls(time).group_by(day).agg(value.alias("_value")).sort("_day")
 
 
 def collect(table: pl.LazyFrame) -> pl.DataFrame:

@@ -1,7 +1,11 @@
-"""A small table of feature rows, a model that nobody trained, and a folder for the stages after `features`."""
+"""The unit tests' problem, a small table of its rows, a model that nobody trained, and a folder for the stages.
+
+The problem is tests/contract.yaml, whatever the repository's own is, so that these tests hold for any.
+"""
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,80 +16,158 @@ import polars as pl
 import yaml
 from onnx import TensorProto, helper
 
-from pipeline import model, params, schema
+from pipeline import contract, model, params, rows
+from pipeline.contract import Contract
+from pipeline.model import Input, Problem
 
 ROOT = Path(params.__file__).parents[1]
 FIRST, UNTIL = date(2020, 1, 1), date(2020, 1, 20)
+SIZES, CONFIGS = ("groß", "klein", "NA"), ("basic", "extra")
+KNOBS: dict[str, Any] = {
+    "data": {"source": "orders", "until": str(UNTIL), "snapshot": None},
+    "train": {"family": "linear"},
+    "families": {
+        "constant": {},
+        "linear": {"penalty": 1.0},
+        "trees": {"trees": 10, "leaves": 7, "learning_rate": 0.1, "rows_in_leaf": 20, "seed": 0},
+        "network": {
+            **{"seed": 0, "pieces": 8, "hidden": [8], "epochs": 2, "batch": 256},
+            **{"learning_rate": 0.006, "weight_decay": 0.01},
+        },
+    },
+    "explain": {"seed": 0, "repeats": 1, "rows": 2, "draws": 5, "reasons": 2},
+    "split": {"train": 10, "test": 3},
+    "evaluate": {
+        **{"known": 7, "resamples": 20, "confidence": 0.95, "seed": 0, "alerts": 0.05, "groups": {}},
+        "slices": [{"column": "amount", "from": 50}],
+    },
+}
+
+
+def ours(**changes: Any) -> Contract:
+    """The unit tests' contract."""
+    text, schema = (ROOT / "tests" / "contract.yaml").read_text(), ROOT / contract.SCHEMA
+    return replace(contract.parse(text, "tests/contract.yaml", schema), **changes)
+
+
+def source(number: int = 4000) -> pl.DataFrame:
+    """The source's rows of twenty days, in time order: what cost above 220 is returned, or is large."""
+    draw = np.random.default_rng(0)
+    amount = draw.gamma(1.5, 60, number).round(2)
+    size = draw.choice(np.array([*SIZES, None]), number, p=[0.1, 0.6, 0.2, 0.1])
+    returned = (amount > 220) | ((size == "groß") & (draw.random(number) < 0.5))
+    at = [datetime(2020, 1, 1) + timedelta(days=20) / number * row for row in range(number)]
+    return pl.DataFrame(
+        {
+            "order_id": [f"order-{row:05}" for row in range(number)],
+            "ordered_at": at,
+            "customer": draw.integers(0, 150, number),
+            "amount": amount,
+            "items": draw.integers(1, 9, number),
+            "express": draw.random(number) < 0.3,
+            "größe €": size.tolist(),
+            "model_config": draw.choice(CONFIGS, number),
+            "a.b": [None if lost < 0.05 else value for lost, value in draw.random((number, 2)).tolist()],
+            "born": [None if row % 50 == 0 else at[row] - timedelta(days=row % 9000) for row in range(number)],
+            "shoe size": draw.integers(35, 47, number),
+            "returned": np.where(returned, "Yes", "No"),
+        },
+        schema={column.name: rows.TYPES[column.type] for column in ours().columns},
+    )
+
+
+def daily(folder: Path, number: int = 400) -> Path:
+    """The source's rows as daily parquet files in a folder, as `data.source` may name one."""
+    folder.mkdir()
+    table = source(number)
+    for day in table["ordered_at"].dt.date().unique():
+        table.filter(pl.col("ordered_at").dt.date() == day).write_parquet(folder / f"{day}.parquet")
+    return folder
 
 
 def feature_rows(number: int = 4000) -> pl.DataFrame:
-    """Feature rows of twenty days in time order; a fraud is an amount above 220, or most rows of a risky terminal."""
-    draw = np.random.default_rng(0)
-    amount, risk = draw.gamma(1.5, 60, number).round(2), draw.choice([0, 0.5, 1], number, p=[0.9, 0.05, 0.05])
-    columns: dict[str, Any] = {
-        schema.ID: np.arange(number),
-        schema.TIME: [datetime(2020, 1, 1) + timedelta(days=20) / number * row for row in range(number)],
-        "customer_id": draw.integers(0, 150, number),
-        schema.LABEL: ((amount > 220) | (draw.random(number) < 0.8 * risk)).astype(np.int64),
-        "tx_amount": amount,
-        "tx_during_weekend": draw.integers(0, 2, number),
-        "tx_during_night": draw.integers(0, 2, number),
-    }
-    for window in (1, 7, 30):
-        columns |= {
-            f"customer_nb_tx_{window}d": draw.poisson(2 * window, number) + 1,
-            f"customer_avg_amount_{window}d": draw.gamma(2, 40, number),
-            f"terminal_nb_tx_{window}d": draw.poisson(window, number),
-            f"terminal_risk_{window}d": risk,
-        }
-    return pl.DataFrame(columns)
+    """What the stage `rows` makes of them."""
+    return rows.made(source(number), ours(), {})
+
+
+def inputs(levels: tuple[str, ...] = ("klein", "NA", "groß")) -> tuple[Input, ...]:
+    """The model's inputs, with what `encode` would have learned."""
+    learned = {"größe €": levels, "model_config": CONFIGS}
+    return tuple(
+        Input(
+            **{name: getattr(column, name) for name in ("name", "type", "minimum", "maximum", "missing", "categories")},
+            levels=learned.get(column.name, ()),
+            about=column.about,
+        )
+        for column in ours().inputs
+    )
+
+
+def problem() -> Problem:
+    """What the manifest says of the problem."""
+    label = ours().label
+    return Problem(
+        name=ours().problem,
+        task=ours().task,
+        id=ours().id,
+        id_type=ours().column(ours().id).type,
+        time=ours().time,
+        label=label.column,
+        positive=label.positive,
+        negative=label.negative,
+        delay=label.delay,
+    )
 
 
 def knobs(**changes: dict[str, Any]) -> dict[str, Any]:
-    """The repository's knobs, with a network and a bootstrap that take a moment, and the `changes` by block."""
-    small: dict[str, dict[str, Any]] = {
-        "data": {"until": str(UNTIL)},
-        "split": {"train": 10, "test": 3},
-        "train": {"hidden": [8], "epochs": 2, "batch": 256},
-        "baselines": {"random_forest": {"n_estimators": 3}},
-        "evaluate": {"resamples": 20, "slices": [{"column": "tx_amount", "from": 50}]},
-    }
-    blocks = params.load(ROOT / "params.yaml")
-    for change in (small, changes):
-        for block, values in change.items():
-            blocks[block] = blocks[block] | values
-    return blocks
+    """Knobs for the unit tests' problem, which take a moment, and the `changes` by block."""
+    return KNOBS | {block: {**KNOBS.get(block, {}), **values} for block, values in changes.items()}
 
 
 def write_knobs(folder: Path, knobs: Mapping[str, Any]) -> None:
-    """The knobs in params.yaml and policies/evaluation.yaml, where each has to stand, and the latter's schema."""
+    """The contract; the knobs in params.yaml and policies/evaluation.yaml, where each has to stand; the schemas."""
     measures = {name: knobs[name] for name in params.MEASURES}
     written = {"params.yaml": {name: knobs[name] for name in knobs.keys() - measures.keys()}}
     for name, blocks in {**written, str(params.EVALUATION): measures}.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(yaml.safe_dump(blocks))
+    shutil.copyfile(ROOT / "tests" / "contract.yaml", folder / "contract.yaml")
     shutil.copytree(ROOT / "policies" / "schemas", folder / "policies" / "schemas", dirs_exist_ok=True)
 
 
-def write_model(
-    directory: Path, inputs: Iterable[schema.Column] = schema.feature_row((1, 7, 30)), large: float = 220
-) -> model.Model:
+def write_model(directory: Path, columns: tuple[Input, ...] | None = None, large: float = 220) -> model.Model:
     """The directory of a model that suspects large amounts; made without torch, which only Train installs."""
-    inputs = tuple(inputs)
-    columns = [helper.make_tensor_value_info(column.name, TensorProto.FLOAT, ["batch"]) for column in inputs]
+    columns = inputs() if columns is None else columns
+    numbers = [column.name for column in columns if not column.text]
+    kinds = {model.NUMBERS: (TensorProto.DOUBLE, len(numbers)), model.TEXTS: (TensorProto.STRING, None)}
+    kinds = {name: kind for name, kind in kinds.items() if name == model.NUMBERS or len(numbers) < len(columns)}
+    asked = [helper.make_tensor_value_info(name, kind, [count, "rows"]) for name, (kind, count) in kinds.items()]
     constants = [
-        helper.make_tensor(name, TensorProto.FLOAT, [], [value]) for name, value in (("at", large), ("by", 20))
+        helper.make_tensor(name, TensorProto.DOUBLE, [], [value]) for name, value in (("at", large), ("by", 20))
     ]
+    constants.append(helper.make_tensor("amount", TensorProto.INT64, [], [numbers.index("amount")]))
     nodes = [
-        helper.make_node("Sub", ["tx_amount", "at"], ["over"]),
+        helper.make_node("Gather", [model.NUMBERS, "amount"], ["value"]),
+        helper.make_node("Sub", ["value", "at"], ["over"]),
         helper.make_node("Div", ["over", "by"], ["steps"]),
         helper.make_node("Sigmoid", ["steps"], [model.OUTPUT]),
     ]
-    output = helper.make_tensor_value_info(model.OUTPUT, TensorProto.FLOAT, ["batch"])
-    graph = helper.make_graph(nodes, "large", columns, [output], constants)
+    output = helper.make_tensor_value_info(model.OUTPUT, TensorProto.DOUBLE, ["rows"])
+    graph = helper.make_graph(nodes, "large", asked, [output], constants)
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=onnx.IR_VERSION_2023_5_5)
-    model.write(directory, runtime="onnx", inputs=inputs, files={"model.onnx": made.SerializeToString()})
+    files = {"model.onnx": made.SerializeToString()}
+    model.write(directory, problem=problem(), family="linear", processor="any", inputs=columns, files=files)
     return model.load(directory)
+
+
+def by_name(score: Callable[[Any], np.ndarray], columns: tuple[Input, ...] | None = None) -> model.Scorer:
+    """A scorer that sees arrays [rows] by the columns' names."""
+    names = [column.name for column in model.ordered(inputs() if columns is None else columns)]
+
+    def scorer(given: Mapping[str, np.ndarray]) -> np.ndarray:
+        return score(dict(zip(names, (row for whole in given.values() for row in whole), strict=True)))
+
+    return scorer
 
 
 def workspace(folder: Path, **changes: dict[str, Any]) -> Path:

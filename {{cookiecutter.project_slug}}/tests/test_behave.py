@@ -11,26 +11,32 @@ import pytest
 import yaml
 
 from pipeline import behaviour, policy
-from pipeline.model import Model
+from pipeline.model import MISSING, Model
 from pipeline.params import BadInput
-from pipeline.schema import ID, Column
-from tests.tables import feature_rows
+from tests.tables import ROOT, by_name, feature_rows, inputs, ours, problem
+from tests.test_evaluate import ID
 
-INPUTS = ("tx_amount", "terminal_risk_7d", "tx_during_night")
-NIGHTLY: dict[str, Any] = {"case": "Night is nothing", "change": {"tx_during_night": 1}, "within": 0.01, "share": 1}
-LARGE: dict[str, Any] = {"case": "Large is bad", "where": {"tx_amount": {"to": 100}}, "change": {"tx_amount": 900}}
+EXPRESS: dict[str, Any] = {"case": "Express is nothing", "change": {"express": True}, "within": 0.01, "share": 1}
+LARGE: dict[str, Any] = {"case": "Large is bad", "where": {"amount": {"to": 100}}, "change": {"amount": 900}}
 LARGE |= {"above": 0.8, "share": 0.9}
-MORE: dict[str, Any] = {"case": "More is worse", "change": {"tx_amount": {"times": 2}}, "score": "rises"}
+MORE: dict[str, Any] = {"case": "More is worse", "change": {"amount": {"times": 2}}, "score": "rises"}
 MORE |= {"tolerance": 0.01, "by": 0.01, "share": 0.95}
+
+
+def value(name: str, columns: Any) -> np.ndarray:
+    """An input as a number, 0 where missing; of a text, one that its first letter gives."""
+    if columns[name].dtype != object:
+        return np.nan_to_num(columns[name])
+    return np.array([0 if text == MISSING else 1 + ord(text[0]) % 7 for text in columns[name]])
 
 
 def scorer(**slopes: float) -> Model:
     """A model whose score is a sum of slopes times the inputs, between 0 and 1."""
 
     def score(columns: Any) -> np.ndarray:
-        return np.clip(sum(slope * columns[name] for name, slope in slopes.items()), 0, 1)
+        return np.clip(sum(slope * value(name, columns) for name, slope in slopes.items()), 0, 1)
 
-    return Model(tuple(Column(name, "float64", None, None, "") for name in INPUTS), "sha256:0", score)
+    return Model(problem(), "linear", inputs(), "sha256:0", by_name(score))
 
 
 def rules(**kinds: list[dict[str, Any]]) -> dict[str, Any]:
@@ -40,7 +46,7 @@ def rules(**kinds: list[dict[str, Any]]) -> dict[str, Any]:
 
 def tried(model: Model, asked: dict[str, Any], table: pl.DataFrame | None = None) -> dict[str, Any]:
     """reports/behaviour.json of this model."""
-    return {"cases": list(behaviour.behave(model, feature_rows() if table is None else table, asked))}
+    return {"cases": list(behaviour.behave(model, feature_rows() if table is None else table, ours(), asked))}
 
 
 def judged(model: Model, **kinds: list[dict[str, Any]]) -> list[policy.Violation]:
@@ -48,20 +54,20 @@ def judged(model: Model, **kinds: list[dict[str, Any]]) -> list[policy.Violation
     return policy.judge_behaviour(tried(model, asked), asked)
 
 
-GOOD = scorer(tx_amount=1e-3, terminal_risk_7d=0.2, tx_during_night=1e-4)
+GOOD = scorer(**{"amount": 1e-3, "größe €": 0.02, "express": 1e-4})
 
 
 def test_a_model_that_does_as_asked_meets_every_bar() -> None:
-    assert judged(GOOD, functionality=[LARGE], invariance=[NIGHTLY], direction=[MORE]) == []
+    assert judged(GOOD, functionality=[LARGE], invariance=[EXPRESS], direction=[MORE]) == []
 
 
 @pytest.mark.parametrize(
     ("kind", "case", "model", "words"),
     [
-        ("functionality", LARGE, scorer(tx_amount=5e-4), "a score above 0.8"),
-        ("invariance", NIGHTLY, scorer(tx_during_night=0.2), "moves by 0.01 at most"),
-        ("direction", MORE, scorer(tx_amount=-1e-3, terminal_risk_7d=1), "the score rises"),
-        ("direction", MORE, scorer(tx_amount=1e-6), "it rises by at least 0.01"),
+        ("functionality", LARGE, scorer(amount=5e-4), "a score above 0.8"),
+        ("invariance", EXPRESS, scorer(express=0.2), "moves by 0.01 at most"),
+        ("direction", MORE, scorer(amount=-1e-3, items=1), "the score rises"),
+        ("direction", MORE, scorer(amount=1e-6), "it rises by at least 0.01"),
         ("direction", MORE | {"score": "falls"}, GOOD, "the score falls"),
     ],
 )
@@ -76,49 +82,134 @@ def test_a_case_that_fails_is_named_with_its_bar_and_rows(
 
 def test_examples_are_rows_that_fail() -> None:
     table = feature_rows()
-    asked = rules(invariance=[NIGHTLY])
-    (case, *_) = tried(scorer(tx_during_night=0.2), asked, table)["cases"]
-    daily = set(table.filter(pl.col("tx_during_night") == 0)[ID])
-    assert len(case["examples"]) == 3 and {row["id"] for row in case["examples"]} <= daily
+    asked = rules(invariance=[EXPRESS])
+    (case, *_) = tried(scorer(express=0.2), asked, table)["cases"]
+    others = set(table.filter(~pl.col("express"))[ID])
+    assert len(case["examples"]) == 3 and {row["id"] for row in case["examples"]} <= others
     assert case["examples"][0] | {"id": 0} == pytest.approx({"id": 0, "before": 0, "after": 0.2})
-    assert case["share"] == pytest.approx(0.5, abs=0.05)
+    assert case["share"] == pytest.approx(0.3, abs=0.05)
 
 
-def test_rows_are_those_that_the_case_names() -> None:
+@pytest.mark.parametrize(
+    ("where", "inside"),
+    [
+        ({"amount": {"from": 50, "to": 60}}, (pl.col("amount") >= 50) & (pl.col("amount") < 60)),
+        ({"express": True, "items": 3}, pl.col("express") & (pl.col("items") == 3)),
+        ({"größe €": "groß"}, pl.col("größe €") == "groß"),
+        ({"größe €": None}, pl.col("größe €").is_null()),
+        ({"a.b": None}, pl.col("a.b").is_null()),
+        ({"a.b": {"to": 0.2}}, pl.col("a.b") < 0.2),
+    ],
+    ids=str,
+)
+def test_rows_are_those_that_the_case_names(where: dict[str, Any], inside: pl.Expr) -> None:
     table = feature_rows()
-    where = {"tx_amount": {"from": 50, "to": 60}, "tx_during_night": 1}
-    chosen = behaviour.like(table, where)
-    assert chosen["tx_amount"].is_between(50, 60, closed="left").all() and (chosen["tx_during_night"] == 1).all()
-    assert len(chosen) == table.filter(pl.col("tx_amount") >= 50, pl.col("tx_amount") < 60, tx_during_night=1).height
-    assert len(behaviour.like(table, {})) == behaviour.ROWS
+    chosen = table.filter(inside)
+    assert 0 < len(chosen) < behaviour.ROWS and behaviour.like(table, where).equals(chosen)
+
+
+def test_many_rows_are_drawn_from() -> None:
+    assert len(behaviour.like(feature_rows(), {})) == behaviour.ROWS
+
+
+def cast() -> pl.DataFrame:
+    """The rows as cases are tried on them."""
+    return feature_rows().select(pl.col(ID).alias("_id"), *map(behaviour.as_tried, inputs()))
 
 
 def test_a_row_by_hand_is_ordinary_but_for_what_it_says() -> None:
-    table = feature_rows().select(ID, *INPUTS)
-    (row,) = behaviour.written(table, {"tx_amount": 400}).to_dicts()
-    assert row["tx_amount"] == 400 and row["terminal_risk_7d"] == table["terminal_risk_7d"].median()
-    asked = [{"case": "400", "row": {"tx_amount": 400}, "above": 0.3, "share": 1}]
+    table = cast()
+    (row,) = behaviour.written(table, {"amount": 400, "a.b": None}).to_dicts()
+    assert row["amount"] == 400 and row["a.b"] is None and row["_id"] == "by hand"
+    assert row["items"] == table["items"].median() and row["born"] == table["born"].median()
+    assert row["größe €"] == "klein" and row["express"] is False  # the most frequent
+    asked = [{"case": "400", "row": {"amount": 400}, "above": 0.3, "share": 1}]
     assert judged(GOOD, functionality=asked) == []
-    (violation,) = judged(scorer(tx_amount=1e-4), functionality=asked)
+    (violation,) = judged(scorer(amount=1e-4), functionality=asked)
     assert violation.examples == ("by hand: 0.04 to 0.04",)
 
 
-@pytest.mark.parametrize(("how", "after"), [(3, 3), ({"times": 2}, 20), ({"plus": 1}, 11)])
-def test_columns_are_set_multiplied_or_added_to(how: Any, after: float) -> None:
-    table = pl.DataFrame({"tx_amount": [10.0], "other": [1.0]})
-    assert behaviour.changed(table, {"tx_amount": how}).rows() == [(after, 1.0)]
+def test_a_row_by_hand_of_a_column_that_is_always_missing_lacks_it() -> None:
+    table = cast().with_columns(pl.lit(None, pl.Float64).alias("a.b"), pl.lit(None, pl.String).alias("größe €"))
+    (row,) = behaviour.written(table, {"amount": 400}).to_dicts()
+    assert row["a.b"] is None and row["größe €"] is None
 
 
-def test_an_input_that_is_ignored_is_named() -> None:
+@pytest.mark.parametrize(
+    ("name", "how", "after"),
+    [
+        ("amount", 3, 3.0),
+        ("amount", {"times": 2}, 20.0),
+        ("amount", {"plus": 1}, 11.0),
+        ("a.b", None, None),
+        ("größe €", "klein", "klein"),
+        ("größe €", None, None),
+        ("express", False, False),
+    ],
+)
+def test_columns_are_set_multiplied_or_added_to(name: str, how: Any, after: Any) -> None:
+    table = pl.DataFrame({"amount": [10.0], "a.b": [1.0], "größe €": ["groß"], "express": [True]})
+    assert behaviour.changed(table, {name: how}).to_dicts() == [{**table.to_dicts()[0], name: after}]
+
+
+def test_a_missing_value_may_become_a_level() -> None:
+    case = {"case": "To know more", "where": {"größe €": None}, "change": {"größe €": "groß"}, "score": "rises"}
+    assert judged(scorer(**{"größe €": 0.1}), direction=[case | {"tolerance": 0, "by": 0.3, "share": 1}]) == []
+    assert judged(scorer(amount=1e-3), direction=[case | {"tolerance": 0, "by": 0.3, "share": 1}])
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "words"),
+    [
+        ("change", {"größe €": {"times": 2}}, "`times` is for numbers, and it is of type category"),
+        ("change", {"express": {"plus": 1}}, "`plus` is for numbers, and it is of type boolean"),
+        ("where", {"größe €": {"from": 1}}, "`from` is for numbers"),
+        ("where", {"größe €": False}, "False is no text, and it is of type category; quote the value"),
+        ("change", {"express": 1}, "1 is neither true nor false"),
+        ("row", {"amount": "400"}, "'400' is no number"),
+        ("row", {"amount": True}, "True is no number"),
+        ("change", {"amount": None}, "it may not be missing"),
+        ("change", {"model_config": "bsic"}, "'bsic' is none of its categories; did you mean `basic`"),
+    ],
+    ids=str,
+)
+def test_a_value_that_a_column_cannot_have_is_a_sentence(part: str, value: Any, words: str) -> None:
+    case = {"case": "Typo", part: value, "above": 0, "share": 0}
+    with pytest.raises(BadInput, match=f'policies/behaviour.yaml: the case "Typo" names .* under {part}: .*{words}'):
+        tried(GOOD, rules(functionality=[case]))
+
+
+def test_an_input_that_is_ignored_is_named_whatever_its_type() -> None:
     asked = rules(reliance={"by": 1e-6})  # type: ignore[arg-type]
-    assert policy.judge_behaviour(tried(GOOD, asked), asked) == []
-    blind = scorer(tx_amount=1e-3, terminal_risk_7d=0.2)
-    (violation,) = policy.judge_behaviour(tried(blind, asked), asked)
-    assert violation.rule == "reliance.by" and violation.value.startswith("tx_during_night")
+    slopes = {column.name: 1e-5 if column.name == "born" else 1e-3 for column in inputs()}
+    assert policy.judge_behaviour(tried(scorer(**slopes), asked), asked) == []
+    for name in ("amount", "größe €", "express", "born"):
+        blind = {column: slope for column, slope in slopes.items() if column != name}
+        (violation,) = policy.judge_behaviour(tried(scorer(**blind), asked), asked)
+        assert violation.rule == "reliance.by" and violation.value.startswith(name)
+
+
+def test_an_input_that_may_be_ignored_is_said() -> None:
+    asked = rules(reliance={"by": 1e-6, "unused": ["born", "amount"]})  # type: ignore[arg-type]
+    found = tried(scorer(**{column.name: 1e-3 for column in inputs() if column.name != "born"}), asked)
+    assert policy.judge_behaviour(found, asked) == []
+    assert policy.unjudged_behaviour(found, asked) == [
+        "reliance: amount may be ignored (reliance.unused), and is used: take it off that list",
+        "reliance: born may be ignored (reliance.unused)",
+    ]
+
+
+def test_an_input_that_is_the_same_in_all_rows_is_said_not_to_be_judged() -> None:
+    asked, table = rules(reliance={"by": 1e-6}), feature_rows()  # type: ignore[arg-type]
+    empty = table.with_columns(pl.lit(None, pl.Float64).alias("a.b"))
+    found = tried(scorer(**{column.name: 1e-5 for column in inputs()}), asked, empty)
+    assert policy.judge_behaviour(found, asked) == []
+    (sentence,) = policy.unjudged_behaviour(found, asked)
+    assert sentence.startswith("reliance: a.b has one value in all 2,000 rows")
 
 
 def test_a_case_that_few_rows_fit_is_said_not_to_be_judged() -> None:
-    for where in ({"tx_amount": {"from": 1e6}}, {"tx_amount": {"from": 100, "to": 100.5}}):
+    for where in ({"amount": {"from": 1e6}}, {"amount": {"from": 100, "to": 100.2}}, {"größe €": "gross"}):
         asked = rules(functionality=[LARGE | {"where": where, "above": 1.0}])
         found = tried(GOOD, asked)
         assert policy.judge_behaviour(found, asked) == []
@@ -127,17 +218,15 @@ def test_a_case_that_few_rows_fit_is_said_not_to_be_judged() -> None:
 
 
 def test_a_case_that_was_tried_by_other_words_is_a_violation() -> None:
-    loose, strict = rules(invariance=[NIGHTLY | {"within": 1}]), rules(invariance=[NIGHTLY])
+    loose, strict = rules(invariance=[EXPRESS | {"within": 1}]), rules(invariance=[EXPRESS])
     (violation,) = policy.judge_behaviour(tried(GOOD, loose), strict)
     assert violation.value == "not tried"
 
 
 @pytest.mark.parametrize("part", ["where", "change", "row"])
 def test_a_column_that_the_model_lacks_is_a_sentence(part: str) -> None:
-    case = {"case": "Typo", part: {"tx_amonut": 1}, "above": 0, "share": 0}
-    with pytest.raises(
-        BadInput, match=f'"Typo" names tx_amonut under {part}.*did you mean `tx_amount`.*has to go first'
-    ):
+    case = {"case": "Typo", part: {"amonut": 1}, "above": 0, "share": 0}
+    with pytest.raises(BadInput, match=f'"Typo" names amonut under {part}.*did you mean `amount`.*has to go first'):
         tried(GOOD, rules(functionality=[case]))
 
 
@@ -145,22 +234,21 @@ def test_a_column_that_the_model_lacks_is_a_sentence(part: str) -> None:
     ("change", "words"),
     [
         (lambda rules: rules["direction"][0].update(tolerence=0), "did you mean `tolerance`?"),
-        (lambda rules: rules["direction"][0].update(score="up"), "'up' is not one of"),
+        (lambda rules: rules["direction"][0].update(score="up"), "direction.0.score"),
         (lambda rules: rules["functionality"][0].pop("above"), "functionality.0"),
         (lambda rules: rules.update(invariants=[]), "did you mean `invariance`?"),
     ],
 )
 def test_a_mistake_in_a_case_is_named(tmp_path: Path, change: Any, words: str) -> None:
-    ours = Path(policy.__file__).parents[2] / "policies"
     asked = deepcopy(rules(functionality=[LARGE], direction=[MORE]))
     change(asked)
     (tmp_path / "behaviour.yaml").write_text(yaml.safe_dump(asked))
-    (tmp_path / "schemas").symlink_to(ours / "schemas")
+    (tmp_path / "schemas").symlink_to(ROOT / "policies" / "schemas")
     with pytest.raises(BadInput) as refused:
         policy.load("behaviour", tmp_path)
     assert words in str(refused.value)
 
 
 def test_what_was_tried_survives_json() -> None:
-    asked = yaml.safe_load(yaml.safe_dump(rules(functionality=[LARGE], invariance=[NIGHTLY], direction=[MORE])))
+    asked = yaml.safe_load(yaml.safe_dump(rules(functionality=[LARGE], invariance=[EXPRESS], direction=[MORE])))
     assert policy.judge_behaviour(json.loads(json.dumps(tried(GOOD, asked))), asked) == []

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,36 +13,47 @@ import polars as pl
 import pytest
 import yaml
 
-from pipeline import behaviour, candidate, compare, evaluate, ingest, model, params, rows, validate
+from pipeline import behaviour, candidate, compare, evaluate, ingest, model, params, personal, rows, validate
+from pipeline import source as listing
+from pipeline.model import Input
 from pipeline.params import BadInput
-from pipeline.schema import ID, LABEL, SOURCE, TIME, Column, feature_row
-from tests.tables import FIRST, ROOT, UNTIL, feature_rows, knobs, workspace, write_model
+from pipeline.rows import ENTITY, LABEL
+from tests.tables import ROOT, UNTIL, feature_rows, inputs, ours, source, workspace, write_model
+from tests.test_validate import quiet
 
-FURTHER = Column("customer_age_days", "int64", 0, None, "A feature that only the candidate knows")
+FURTHER = Input("age in days", "integer", minimum=0)  # that only the candidate knows
+ID, TIME = ours().id, ours().time
 
 
 @pytest.fixture(scope="module")
 def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what a checkout handed over, and with another one, `here`, in which nothing was made."""
     folder = tmp_path_factory.mktemp("checkouts")
-    data = {"until": str(UNTIL), "source": str(source(folder / "days"))}
+    data = {"until": str(UNTIL), "source": str(daily(folder / "days"))}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(workspace(folder / "there", data=data))
         table = feature_rows().with_columns(pl.lit(7).alias(FURTHER.name))
         table.write_parquet(rows.FEATURES)
-        write_model(Path("model"), (*feature_row((1, 7, 30)), FURTHER))
+        write_model(Path("model"), (*inputs(), FURTHER))
         Path("build").mkdir()
-        scored = table.filter(pl.col(TIME).dt.date().is_between(*params.days(params.load()).test))
-        scored.select(ID, random_forest=pl.col("tx_amount") / 1e5).write_parquet(candidate.BASELINES)
+        scored = table.filter(pl.col(TIME).dt.date().is_between(*params.days(params.load(), 2).test))
+        scored.select(pl.col(ID).alias(rows.ID), trees=pl.col("amount") / 1e5).write_parquet(candidate.BASELINES)
         candidate.BENTO.write_bytes(b"the service")
         candidate.hand_over(folder / "candidate")
-    here = workspace(folder / "here", train={"hidden": [4]})
+    here = workspace(folder / "here", train={"family": "constant"})
     for name in ("data", "pipeline"):
         shutil.rmtree(here / name)
-    for name in ("behaviour.yaml", "schemas/behaviour.schema.json"):
-        (here / "policies" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / "policies" / name, here / "policies" / name)
+    (here / "policies" / "behaviour.yaml").write_text(yaml.safe_dump(CASES))
     return folder
+
+
+CASES = {
+    "rows": 30,
+    "functionality": [{"case": "A large one", "row": {"amount": 400}, "above": 0.5, "share": 1}],
+    "invariance": [],
+    "direction": [],
+    "reliance": {"by": 0},
+}
 
 
 @pytest.fixture
@@ -52,18 +62,14 @@ def handed(checkouts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for name in ("candidate", "here"):
         shutil.copytree(checkouts / name, tmp_path / name)
     monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(personal, "POLICY", quiet(tmp_path))
     return tmp_path / "candidate"
 
 
-def source(folder: Path) -> Path:
-    """A folder of daily files with the feature rows' transactions, and a row on each day of history before them."""
+def daily(folder: Path) -> Path:
+    """A folder of daily files with the source's rows."""
     folder.mkdir()
-    table = feature_rows().with_columns(terminal_id=pl.lit(1)).select(column.name for column in SOURCE)
-    for number in range((FIRST - params.days(knobs()).since).days):
-        moment = pl.lit(FIRST - timedelta(days=number + 1)).cast(table.schema[TIME]).alias(TIME)
-        early = table[:1].with_columns(pl.lit(10**6 + number, table.schema[ID]).alias(ID), moment)
-        table = pl.concat([table, early])
-    for (day,), part in table.group_by(pl.col(TIME).dt.date()):
+    for (day,), part in source().group_by(pl.col(TIME).dt.date()):
         part.write_parquet(folder / f"{day}.parquet")
     return folder
 
@@ -89,7 +95,7 @@ def test_the_files_arrive_as_they_are_and_the_knobs_are_theirs(handed: Path) -> 
         *("model/manifest.json", "model/model.onnx"),
     }
     assert all(Path(name).read_bytes() == (handed / name).read_bytes() for name in names - {str(params.EVALUATION)})
-    assert params.load()["train"]["hidden"] == [8]
+    assert params.load()["train"]["family"] == "linear"
 
 
 def test_how_long_it_learned_is_the_candidates_to_say_and_how_it_is_tested_is_not(handed: Path) -> None:
@@ -107,11 +113,12 @@ def test_how_long_it_learned_is_the_candidates_to_say_and_how_it_is_tested_is_no
 
 
 def test_rows_that_the_source_does_not_have_go(taken: None) -> None:
+    candidate.join()
     before = len(pl.read_parquet(rows.FEATURES))
-    strange = pl.lit(-5, pl.Int64).alias(ID)
+    strange = pl.lit("nobody").alias(ID)
     change(rows.FEATURES, lambda table: pl.concat([table, table[-1:].with_columns(strange)]))
     candidate.join()
-    assert len(pl.read_parquet(rows.FEATURES)) == before
+    assert len(pl.read_parquet(rows.FEATURES)) == before > 0
 
 
 def a_file(path: Path) -> None:
@@ -184,8 +191,8 @@ def test_what_is_no_folder_is_refused(handed: Path, folder: str) -> None:
 
 def measured() -> dict[str, Any]:
     """What `make measure` measures in a checkout in which nothing was made before, but of the service."""
-    ingest.main([])
-    for main in (validate.main, candidate.join, evaluate.main, compare.main, behaviour.main):
+    listing.main([])
+    for main in (ingest.main, validate.main, candidate.join, evaluate.main, compare.main, behaviour.main):
         main()
     return json.loads(evaluate.METRICS.read_text())
 
@@ -193,7 +200,8 @@ def measured() -> dict[str, Any]:
 @pytest.fixture
 def taken(handed: Path) -> None:
     candidate.take(handed)
-    ingest.main([])
+    listing.main([])
+    ingest.main()
 
 
 @pytest.mark.slow
@@ -205,8 +213,9 @@ def test_a_candidate_with_a_further_feature_is_measured_and_its_word_on_labels_i
     assert FURTHER.name in {case.get("column") for case in cases}
     hashes = pl.read_parquet(rows.TRAINED)["hash"]
     assert hashes.equals(pl.Series("hash", sorted(hashes))) and len(hashes) == honest["data"]["train_rows"]
-    flattering = pl.when(pl.col("tx_amount") > 220).then(1).otherwise(0).alias(LABEL)
-    change(handed / rows.FEATURES, lambda table: table.with_columns(flattering, customer_id=pl.lit(1)))
+    flattering = pl.when(pl.col("amount") > 220).then(1.0).otherwise(0.0).alias(LABEL)
+    nobody = {ENTITY: pl.lit(1), "_weight": pl.lit(9.0), "_first": pl.lit(UNTIL)}
+    change(handed / rows.FEATURES, lambda table: table.with_columns(flattering, **nobody))
     change(handed / rows.FEATURES, lambda table: table.with_columns(pl.col(TIME).dt.offset_by("-1y")).reverse())
     candidate.take(handed)
     assert measured() == honest
@@ -221,13 +230,13 @@ def day(number: int) -> pl.Expr:
 @pytest.mark.parametrize(
     ("how", "sentence"),
     [
-        (lambda table: table.filter(~day(19)), "rows of 2020-01-01 to 2020-01-20 are missing, the first with"),
-        (lambda table: table.filter(~day(5)), "are missing"),
-        (lambda table: table.filter(~day(14)), "are missing"),  # between training and test: it makes cards known
+        (lambda table: table.filter(~day(19)), "rows of 2020-01-06 to 2020-01-20 are missing, the first with"),
+        (lambda table: table.filter(~day(6)), "are missing"),
+        (lambda table: table.filter(~day(16)), "are missing"),  # between training and test: it makes entities known
         (lambda table: table[:-1], "1 rows of .* are missing"),
         (lambda table: pl.concat([table, table[-1:]]), "1 rows are there more than once"),
-        (lambda table: table.with_columns(pl.col(ID).cast(pl.String)), "transaction_id is String, and Int64 in"),
-        (lambda table: table.drop(ID), "transaction_id is not there"),
+        (lambda table: table.with_columns(pl.col(ID).cast(pl.Categorical)), "order_id is Categorical, and String in"),
+        (lambda table: table.drop(ID), "order_id is not there"),
     ],
 )
 def test_no_row_is_left_out_of_its_own_exam(how: Callable[[pl.DataFrame], pl.DataFrame], sentence: str) -> None:
@@ -241,11 +250,11 @@ def test_no_row_is_left_out_of_its_own_exam(how: Callable[[pl.DataFrame], pl.Dat
 @pytest.mark.parametrize(
     ("how", "sentence"),
     [
-        (lambda table: table.with_columns(model=pl.col("random_forest")), "'model' is no column of a baseline's"),
-        (lambda table: table.with_columns(label=pl.col("random_forest")), "'label' is no column of a baseline's"),
-        (lambda table: table.with_columns(random_forest=pl.lit("0.5")), "'random_forest' is no column of a baseline's"),
+        (lambda table: table.with_columns(model=pl.col("trees")), "'model' is no column of a baseline's"),
+        (lambda table: table.with_columns(_label=pl.col("trees")), "'_label' is no column of a baseline's"),
+        (lambda table: table.with_columns(trees=pl.lit("0.5")), "'trees' is no column of a baseline's"),
         (lambda table: table[:-2], "2 test rows have no score"),
-        (lambda table: table.with_columns(random_forest=pl.lit(float("nan"))), "test rows have no score"),
+        (lambda table: table.with_columns(trees=pl.lit(float("nan"))), "test rows have no score"),
         (lambda table: pl.concat([table, table[:1]]), "has to be there once"),
     ],
 )
@@ -257,23 +266,50 @@ def test_baselines_score_each_row_and_stand_in_for_nothing(
         candidate.join()
 
 
+def test_an_identifier_may_be_called_as_a_family_is() -> None:
+    scores, tested = pl.DataFrame({rows.ID: ["a"], "trees": [0.5]}), pl.DataFrame({rows.ID: ["a"]})
+    candidate.check_baselines(scores, tested, "trees")
+    with pytest.raises(BadInput, match="each trees has to be there once, as _id"):
+        candidate.check_baselines(scores.rename({rows.ID: "order"}), tested, "trees")
+
+
 @pytest.mark.usefixtures("taken")
 def test_a_column_of_the_source_is_the_sources_where_the_model_does_not_ask_for_it() -> None:
     """So that no group of people is another one."""
-    change(rows.FEATURES, lambda table: table.with_columns(terminal_id=pl.lit("7"), tx_amount=pl.col("tx_amount") / 2))
-    write_model(Path("model"), (*feature_row((1, 7, 30)), Column("customer_id", "int64", 0, None, "")))
-    change(rows.FEATURES, lambda table: table.with_columns(customer_id=pl.int_range(pl.len())))  # who it is, always
-    before = pl.read_parquet(rows.FEATURES)["tx_amount"].sum()
+    false = {"shoe size": pl.lit("7"), "amount": pl.col("amount") / 2, ENTITY: pl.int_range(pl.len())}
+    change(rows.FEATURES, lambda table: table.with_columns(**false))
+    before = pl.read_parquet(rows.FEATURES)["amount"].sum()
     candidate.join()
     table = pl.read_parquet(rows.FEATURES)
-    assert set(table["terminal_id"]) == {1} and table["customer_id"].n_unique() == 150
-    assert table["tx_amount"].sum() == pytest.approx(before)
+    expected = source().select(ID, "shoe size", "customer")
+    expected = table.select(ID).join(expected, on=ID, how="left", maintain_order="left")
+    assert table["shoe size"].equals(expected["shoe size"]) and table[ENTITY].equals(expected["customer"].alias(ENTITY))
+    span = table[TIME].dt.date()
+    assert span.min() == params.days(params.load(), 2).train[0]
+    assert table["amount"].sum() < before  # the days before the first training day are gone
+    truth = table.select(ID).join(source().select(ID, true="amount"), on=ID)["true"]
+    assert table["amount"].sum() == pytest.approx(truth.sum() / 2)
 
 
 @pytest.mark.usefixtures("taken")
-@pytest.mark.parametrize("name", [ID, LABEL])
+def test_the_contract_is_this_checkouts() -> None:
+    """Weights, entities and what is positive are no candidate's to say; unknown labels stay unknown."""
+    said = yaml.safe_load(Path("contract.yaml").read_text())
+    said["weight"] = "items"
+    del said["entity"]
+    Path("contract.yaml").write_text(yaml.safe_dump(said))
+    change(rows.SOURCE, lambda table: table.with_columns(returned=pl.when(pl.col("customer") != 3).then("returned")))
+    candidate.join()
+    table = pl.read_parquet(rows.FEATURES)
+    assert ENTITY not in table.columns and table["_weight"].to_list() == table["items"].cast(pl.Float64).to_list()
+    unknown = source().filter(pl.col("customer") == 3).join(table, on=ID, how="semi")[ID]
+    assert table.filter(pl.col(LABEL).is_null())[ID].equals(unknown) and len(unknown) > 0
+
+
+@pytest.mark.usefixtures("taken")
+@pytest.mark.parametrize("name", [ID, "returned", LABEL, ENTITY, "_first"])
 def test_a_model_that_asks_for_what_nobody_knows_is_refused(name: str) -> None:
-    write_model(Path("model"), (*feature_row((1, 7, 30)), Column(name, "int64", 0, 1, "")))
+    write_model(Path("model"), (*inputs(), Input(name, "integer")))
     with pytest.raises(BadInput, match=f"model asks for {name}, which is not known"):
         candidate.join()
 

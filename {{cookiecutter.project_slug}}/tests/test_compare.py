@@ -1,7 +1,8 @@
 """The champion and the model meet on the same rows and draws; rows that either has seen are found."""
 
 import json
-from datetime import date
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +11,24 @@ import polars as pl
 import pytest
 
 from pipeline import compare, evaluate, model, rows
+from pipeline.model import Input, Problem
 from pipeline.params import BadInput
-from pipeline.schema import ID, LABEL, TIME, Column
-from tests.tables import feature_rows
-from tests.test_evaluate import KNOBS, TEST
+from pipeline.rows import LABEL
+from tests.tables import feature_rows, ours, problem
+from tests.test_evaluate import ID, KNOBS, TEST, TIME, judged
 
-INPUTS = ("tx_amount", "terminal_risk_7d")
-MANIFEST = {"data": {"train": ["2020-01-01", "2020-01-05"], "until": "2020-01-15"}}
+INPUTS = (Input("amount", "number"), Input("größe €", "category", missing=True, levels=("groß",)))
+DATA = {"train": ["2020-01-01", "2020-01-05"], "until": "2020-01-15"}
 
 
 class Stub:
-    """A model that scores by one column, in the place of the built-in runtime."""
+    """A model that scores by one number, in the place of the built-in runtime."""
 
     def __init__(self, files: Any, threads: int) -> None:
-        self.column = files["column"].decode()
+        self.at = int(files["at"])
 
-    def __call__(self, columns: Any) -> np.ndarray:
-        return columns[self.column] / 1e4
+    def __call__(self, given: Mapping[str, np.ndarray]) -> np.ndarray:
+        return given[model.NUMBERS][self.at] / 1e4
 
 
 @pytest.fixture
@@ -37,28 +39,30 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pl.DataFrame:
     found = feature_rows()
     Path("reports").mkdir()
     remember(found.filter(pl.col(TIME) < TEST[0]), rows.TRAINED)
-    write(compare.MODEL, "tx_amount")
-    return evaluate.judged(found, TEST, 7, 7)
+    write(compare.MODEL, "amount")
+    return evaluate.judged(found, TEST, ours(), 7)
 
 
 def remember(trained: pl.DataFrame, path: Path) -> None:
-    pl.DataFrame({"hash": rows.hashes(trained)}).write_parquet(path)
+    pl.DataFrame({"hash": rows.hashes(trained, ours())}).write_parquet(path)
 
 
-def write(directory: Path, column: str) -> None:
-    inputs = [Column(name, "float64", None, None, "") for name in (*INPUTS, column)]
-    model.write(directory, runtime="stub", inputs=inputs, files={"column": column.encode()})
+def write(directory: Path, column: str, asked: tuple[Input, ...] = INPUTS, of: Problem | None = None) -> None:
+    inputs = asked if column in [each.name for each in asked] else (*asked, Input(column, "number"))
+    at = [each.name for each in inputs if not each.text].index(column)
+    files, about = {"at": str(at).encode()}, {"family": "linear", "processor": "any", "runtime": "stub"}
+    model.write(directory, problem=of or problem(), inputs=inputs, files=files, **about)
 
 
-def promote(column: str, **data: Any) -> None:
+def promote(column: str, asked: tuple[Input, ...] = INPUTS, of: Problem | None = None, **data: Any) -> None:
     """Put a model that scores by `column` into production."""
-    write(compare.PRODUCTION / "model", column)
-    (compare.PRODUCTION / "manifest.json").write_text(json.dumps({"data": MANIFEST["data"] | data}))
+    write(compare.PRODUCTION / "model", column, asked, of)
+    (compare.PRODUCTION / "manifest.json").write_text(json.dumps({"data": DATA | data}))
 
 
 def measured(table: pl.DataFrame) -> dict[str, Any]:
-    knobs = KNOBS | {"resamples": 40, "slices": [{"column": "tx_amount", "from": 50}]}
-    return compare.measured(table, model.load(compare.MODEL), knobs)
+    knobs = KNOBS | {"resamples": 40, "slices": [{"column": "amount", "from": 50}]}
+    return compare.measured(table, model.load(compare.MODEL), ours(), knobs)
 
 
 def test_without_a_champion_nothing_is_compared(table: pl.DataFrame) -> None:
@@ -68,7 +72,7 @@ def test_without_a_champion_nothing_is_compared(table: pl.DataFrame) -> None:
 
 
 def test_a_model_is_as_good_as_itself_on_every_draw(table: pl.DataFrame) -> None:
-    promote("tx_amount")
+    promote("amount")
     found = measured(table)
     assert found["champion"]["digest"] == found["model"]
     for block in (found["metrics"], *([found["slices"][0][name]] for name in ("average_precision", "roc_auc"))):
@@ -77,10 +81,10 @@ def test_a_model_is_as_good_as_itself_on_every_draw(table: pl.DataFrame) -> None
 
 
 def test_the_differences_are_those_of_the_two_models(table: pl.DataFrame) -> None:
-    promote("customer_avg_amount_7d")
+    promote("items")
     found, alone = measured(table), {}
-    for name in ("tx_amount", "customer_avg_amount_7d"):
-        alone[name] = evaluate.evaluate(table, {"model": table[name].to_numpy() / 1e4}, KNOBS)["metrics"]
+    for name in ("amount", "items"):
+        alone[name] = judged(table, table[name].to_numpy() / 1e4)["metrics"]
     for name, metric in found["metrics"].items():
         ours, theirs = (block[name]["value"] for block in alone.values())
         assert (metric["model"], metric["champion"]) == pytest.approx((ours, theirs), abs=1e-6)
@@ -91,12 +95,12 @@ def test_the_differences_are_those_of_the_two_models(table: pl.DataFrame) -> Non
 
 
 def test_drawing_for_both_at_once_is_sharper_than_for_each_alone(table: pl.DataFrame) -> None:
-    test, draw = evaluate.as_test(table), np.random.default_rng(0)
-    score = table["tx_amount"].to_numpy() / 1e4
+    test, draw = evaluate.as_test(table, ours()), np.random.default_rng(0)
+    score = table["amount"].to_numpy() / 1e4
     scores = {"model": score, "champion": score + 1e-4 * draw.random(len(score))}
     knobs = KNOBS | {"resamples": 100}
     pair = compare.compare(test, table, scores, knobs)["metrics"]["average_precision"]["difference"]
-    alone = evaluate.evaluate(table, {"model": score}, knobs)["metrics"]["average_precision"]
+    alone = judged(table, score, resamples=100)["metrics"]["average_precision"]
     assert pair["high"] - pair["low"] < (alone["high"] - alone["low"]) / 3
 
 
@@ -106,9 +110,49 @@ def test_a_champion_of_other_inputs_is_a_sentence(table: pl.DataFrame) -> None:
     assert found["metrics"] == {} and "a_column_of_old" in found["problem"]
 
 
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (Input("größe €", "number"), "it takes größe € for a number, and here it is String"),
+        (Input("express", "category"), "it takes express for a category, and here it is Boolean"),
+    ],
+)
+def test_a_champion_that_takes_a_column_for_another_type_is_a_sentence(
+    table: pl.DataFrame, other: Input, words: str
+) -> None:
+    promote("amount", (INPUTS[0], other))
+    found = measured(table)
+    assert found["metrics"] == {} and found["problem"] == f"the champion cannot score these rows: {words}"
+
+
+def test_a_champion_of_another_format_is_a_sentence_and_is_known_by_its_days(table: pl.DataFrame) -> None:
+    promote("amount", train=["2020-01-01", str(TEST[0])])
+    remember(table[-2:], compare.PRODUCTION / "trained.parquet")
+    path = compare.PRODUCTION / "model" / "manifest.json"
+    path.write_text(json.dumps({"format": 1, "runtime": "onnx", "features": [], "files": {}}))
+    found = measured(table)
+    assert found["problem"] == "the champion is of format 1, and this code runs format 2 alone"
+    assert found["metrics"] == {} and found["champion"]["digest"].startswith("sha256:")
+    assert found["seen"]["champion"]["rows"] > 2 and not found["seen"]["champion"]["hashed"]
+
+
+def test_the_champion_of_another_problem_is_none(table: pl.DataFrame) -> None:
+    promote("amount", of=replace(problem(), name="late-orders", label="late"), train=["2020-01-01", str(TEST[1])])
+    found = measured(table)
+    assert found["champion"] is None and found["problem"] is None and found["seen"].keys() == {"model"}
+
+
+@pytest.mark.parametrize("change", [{"name": "late-orders"}, {"label": "late"}])
+def test_a_new_name_alone_or_a_new_identity_alone_escapes_no_champion(
+    table: pl.DataFrame, change: dict[str, Any]
+) -> None:
+    promote("items", of=replace(problem(), **change))
+    assert measured(table)["metrics"]["roc_auc"]["difference"]["low"] > 0.1
+
+
 def test_a_damaged_champion_is_a_sentence(table: pl.DataFrame) -> None:
-    promote("tx_amount")
-    (compare.PRODUCTION / "model" / "column").write_text("tx_during_night")
+    promote("amount")
+    (compare.PRODUCTION / "model" / "at").write_text("1")
     with pytest.raises(BadInput, match="fetch-production"):
         measured(table)
 
@@ -123,12 +167,12 @@ def test_rows_that_the_model_was_trained_on_are_found(table: pl.DataFrame) -> No
 
 
 def test_rows_of_the_champions_training_days_or_hashes_are_found(table: pl.DataFrame) -> None:
-    promote("tx_amount")
+    promote("amount")
     assert measured(table)["seen"]["champion"] == {"rows": 0, "examples": [], "hashed": False}
-    promote("tx_amount", train=["2020-01-01", str(TEST[0])])
+    promote("amount", train=["2020-01-01", str(TEST[0])])
     first_day = (table[TIME].dt.date() == TEST[0]).sum()
     assert measured(table)["seen"]["champion"]["rows"] == first_day > 0
-    promote("tx_amount")
+    promote("amount")
     remember(table[-2:], compare.PRODUCTION / "trained.parquet")
     found = measured(table)["seen"]["champion"]
     assert found["rows"] == 2 and found["hashed"]
@@ -136,18 +180,13 @@ def test_rows_of_the_champions_training_days_or_hashes_are_found(table: pl.DataF
 
 def test_a_row_is_known_by_what_the_source_says_of_it() -> None:
     table = feature_rows(50)
-    known = rows.hashes(table)
+    known = rows.hashes(table, ours())
     assert len(set(known.tolist())) == 50
-    same = table.with_columns(pl.col(ID) + 1000, 1 - pl.col(LABEL), terminal_risk_7d=pl.lit(0.3))
-    assert (rows.hashes(same) == known).all()
-    assert (rows.hashes(same.with_columns(pl.col(TIME).cast(pl.Datetime("ns")))) == known).all()
-    for other in (pl.col("tx_amount") + 0.01, pl.col("customer_id") + 1, pl.col(TIME).dt.offset_by("1s")):
-        assert not np.isin(rows.hashes(table.with_columns(other)), known).any()
-
-
-def test_hashes_are_the_same_on_every_machine() -> None:
-    row = {ID: 1, TIME: [date(2020, 1, 1)], "customer_id": 7, "tx_amount": 12.5, LABEL: 0}
-    assert rows.hashes(pl.DataFrame(row)).tolist() == [9471255043682247127]
+    same = table.with_columns(pl.col(ID) + "again", 1 - pl.col(LABEL), computed=pl.lit(0.3))
+    assert (rows.hashes(same, ours()) == known).all()
+    moved = pl.col(TIME).dt.offset_by("1s")
+    for other in (pl.col("amount") + 0.01, pl.col("_entity") + 1, moved, pl.lit("groß?").alias("größe €")):
+        assert not np.isin(rows.hashes(table.with_columns(other), ours()), known).any()
 
 
 def test_no_hashes_are_a_sentence(table: pl.DataFrame) -> None:

@@ -149,6 +149,19 @@ def test_other_bytes_of_a_remote_than_their_name_are_not_taken(repository: Path)
     assert not Path("model/weights").exists()
 
 
+# --- what the stages follow ---
+
+
+def test_a_block_of_knobs_that_stages_follow_and_that_is_gone_is_named() -> None:
+    stages = {
+        "ingest": {"params": ["data.until", {"contract.yaml": ["id"]}]},
+        "train": {"do": {"params": ["features"]}},
+    }
+    dvc.lost(stages, {"data": {}, "features": {}})
+    with pytest.raises(BadInput, match="^dvc.yaml: stages follow `features`, a block that params.yaml lacks; write it"):
+        dvc.lost(stages, {"data": {}})
+
+
 # --- the judge of a folder --------------------------------------------------------------------------------------------
 
 

@@ -1,8 +1,10 @@
-"""Metrics against scikit-learn and the book's own code, resampled or not; who is judged; what is written."""
+"""Metrics against scikit-learn and the book's own code, resampled, weighted or not; who is judged; what is written."""
 
+import json
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,81 +12,135 @@ import pytest
 from fairlearn.metrics import MetricFrame, false_positive_rate, true_positive_rate
 from sklearn.metrics import accuracy_score, average_precision_score, precision_recall_curve, roc_auc_score
 
-from pipeline import evaluate
+from pipeline import contract, evaluate, rows
 from pipeline.evaluate import Judged
 from pipeline.params import BadInput
-from pipeline.schema import ID, LABEL, TIME
-from tests.tables import UNTIL, feature_rows, knobs, write_knobs
+from pipeline.rows import ENTITY, LABEL, WEIGHT
+from tests.tables import FIRST, UNTIL, feature_rows, knobs, ours, source, workspace, write_knobs, write_model
 
-DAYS, WEEK = 3, timedelta(days=7)
+DAYS = 3
 TEST = (UNTIL - timedelta(days=DAYS - 1), UNTIL)
-KNOBS = {"resamples": 5, "seed": 0, "confidence": 0.9, "alerts": 0.1, "slices": [], "groups": {}}
+KNOBS: dict[str, Any] = {"resamples": 5, "seed": 0, "confidence": 0.9, "alerts": 0.1, "slices": [], "groups": {}}
+ID, TIME = ours().id, ours().time
 
 
-def sample(ties: bool = False) -> tuple[Judged, np.ndarray]:
-    """600 rows of 90 cards on three days, and scores that know something."""
+def sample(ties: bool = False, weighted: bool = False) -> tuple[Judged, np.ndarray]:
+    """600 rows of 90 entities on three days, and scores that know something."""
     draw = np.random.default_rng(1)
     label = (draw.random(600) < 0.15).astype(float)
     score = np.clip(0.3 * label + 0.7 * draw.random(600), 0, 1)
     unit = np.concatenate([np.arange(90), draw.integers(0, 90, 510)])
-    return Judged(label, unit, draw.integers(0, DAYS, 600)), score.round(1) if ties else score
+    test = Judged(label, unit, draw.integers(0, DAYS, 600))
+    weight = np.where(draw.random(600) < 0.1, 0, draw.gamma(1, 3, 600))
+    return replace(test, weight=weight) if weighted else test, score.round(1) if ties else score
+
+
+def judged(table: pl.DataFrame, score: np.ndarray | None = None, **asked: Any) -> dict[str, Any]:
+    """The blocks of metrics.json of a table's rows; the score is the amount."""
+    knobs = KNOBS | asked
+    test = evaluate.as_test(table, ours(), knobs["alerts"])
+    return evaluate.evaluate(
+        test, table, {"model": table["amount"].to_numpy() / 1e4 if score is None else score}, knobs
+    )
 
 
 def measured(test: Judged, score: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     return evaluate.measure(test, score, weights)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("ties", [False, True])
-def test_agrees_with_scikit_learn_on_every_resample(ties: bool) -> None:
-    test, score = sample(ties)
+def test_agrees_with_scikit_learn_on_every_resample(ties: bool, weighted: bool) -> None:
+    test, score = sample(ties, weighted)
     weights = evaluate.resamples(test.units, 5, seed=0)
     found = measured(test, score, weights)
     for number, weight in enumerate(weights):
-        on = {"sample_weight": weight[test.unit]}
-        assert found["average_precision"][number] == pytest.approx(average_precision_score(test.label, score, **on))
-        assert found["roc_auc"][number] == pytest.approx(roc_auc_score(test.label, score, **on))
+        on = {"sample_weight": weight[test.unit].astype(float) * test.weights}
+        assert found["average_precision"][number] == pytest.approx(
+            average_precision_score(test.label, score, **on), rel=1e-9
+        )
+        assert found["roc_auc"][number] == pytest.approx(roc_auc_score(test.label, score, **on), rel=1e-9)
         precision, recall, _ = precision_recall_curve(test.label, score, **on)
-        assert found["recall_at_precision_90"][number] == pytest.approx(recall[precision >= 0.9].max())
+        assert found["recall_at_precision_90"][number] == pytest.approx(recall[precision >= 0.9].max(), rel=1e-9)
+        alert = evaluate.raised(test, score)
+        assert found["accuracy"][number] == pytest.approx(accuracy_score(test.label, alert, **on), rel=1e-9)
 
 
-def test_a_resample_is_a_table_with_its_cards_repeated() -> None:
+def test_weights_of_one_and_of_one_size_change_nothing() -> None:
+    test, score = sample()
+    weights = evaluate.resamples(test.units, 5, seed=0)
+    plain = measured(test, score, weights)
+    for size in (1.0, 4.0):
+        found = measured(replace(test, weight=np.full(600, size)), score, weights)
+        for name, values in plain.items():
+            np.testing.assert_allclose(found[name], values, rtol=1e-12, err_msg=name)
+
+
+def test_a_row_without_weight_is_not_there() -> None:
+    test, score = sample(weighted=True)
+    there = test.weights > 0
+    without = Judged(test.label[there], test.unit[there], test.day[there], weight=test.weights[there])
+    assert without.units == test.units
+    weights = evaluate.resamples(test.units, 3, seed=0)
+    whole, part = measured(test, score, weights), measured(without, score[there], weights)
+    for name in whole.keys() - {"entity_precision_100"}:  # of which each entity has a place
+        np.testing.assert_allclose(whole[name], part[name], rtol=1e-9, err_msg=name)
+
+
+def test_a_slice_and_a_group_count_weights_too() -> None:
+    test, score = sample(weighted=True)
+    inside = np.random.default_rng(2).random(600) < 0.5
+    on = {"sample_weight": test.weights[inside]}
+    everyone = np.ones((1, test.units))
+    found = evaluate.slice_values(test, score, inside, everyone)
+    assert found["roc_auc"][0] == pytest.approx(roc_auc_score(test.label[inside], score[inside], **on), rel=1e-9)
+    (group,) = evaluate.fairness(test, score, [({}, inside)], evaluate.resamples(test.units, 5, 0), 0.9)["groups"]
+    alert = evaluate.raised(test, score)[inside]
+    expected = true_positive_rate(test.label[inside], alert, sample_weight=on["sample_weight"])
+    assert group["recall"]["value"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_resample_is_a_table_with_its_entities_repeated() -> None:
     test, score = sample()
     weights = evaluate.resamples(test.units, 1, seed=3)
-    rows = np.concatenate([np.flatnonzero(test.unit == card) for card in np.repeat(range(90), weights[1].astype(int))])
-    again = Judged(test.label[rows], test.unit[rows], test.day[rows])
-    once = measured(again, score[rows], np.ones((1, test.units)))
+    drawn = np.repeat(range(90), weights[1].astype(int))
+    at = np.concatenate([np.flatnonzero(test.unit == entity) for entity in drawn])
+    again = Judged(test.label[at], test.unit[at], test.day[at])
+    once = measured(again, score[at], np.ones((1, test.units)))
     for name in ("average_precision", "roc_auc", "recall_at_precision_90"):
         assert measured(test, score, weights)[name][1] == pytest.approx(once[name][0])
 
 
-def book_card_precision(test: Judged, score: np.ndarray, top: int) -> float:
-    """`card_precision_top_k` of the book, chapter 4, in its own words."""
+def book_precision(test: Judged, score: np.ndarray, top: int) -> float:
+    """The precision top-k of the book, chapter 4, in its own words."""
     caught: set[int] = set()
     precisions = []
     for day in sorted(set(test.day)):
-        cards: dict[int, tuple[float, float]] = {}
+        entities: dict[int, tuple[float, float]] = {}
         for row in np.flatnonzero(test.day == day):
-            card, seen = test.unit[row], cards.get(test.unit[row], (0.0, 0.0))
-            if card not in caught:
-                cards[card] = max(seen[0], score[row]), max(seen[1], test.label[row])
-        ranked = sorted(cards, key=lambda card: -cards[card][0])[:top]
-        found = {card for card in ranked if cards[card][1]}
+            entity, seen = test.unit[row], entities.get(test.unit[row], (0.0, 0.0))
+            if entity not in caught:
+                entities[entity] = max(seen[0], score[row]), max(seen[1], test.label[row])
+        ranked = sorted(entities, key=lambda entity: -entities[entity][0])[:top]
+        found = {entity for entity in ranked if entities[entity][1]}
         precisions.append(len(found) / top)
         caught |= found
     return float(np.mean(precisions))
 
 
 @pytest.mark.parametrize("top", [5, 20, 100])
-def test_card_precision_is_the_published_one(top: int) -> None:
+def test_entity_precision_is_the_published_one(top: int) -> None:
     test, score = sample()
-    found = evaluate.card_precision(test, score, np.ones((1, test.units)), top)
-    assert found[0] == pytest.approx(book_card_precision(test, score, top))
+    found = evaluate.entity_precision(test, score, np.ones((1, test.units)), top)
+    assert found[0] == pytest.approx(book_precision(test, score, top))
 
 
-def test_a_card_drawn_twice_takes_two_places() -> None:
+def test_an_entity_drawn_twice_takes_two_places() -> None:
     test = Judged(np.array([1.0, 0, 1]), np.arange(3), np.zeros(3, dtype=np.int64))
-    weights = np.array([[1.0, 1, 1], [2, 1, 0]])
-    assert evaluate.card_precision(test, np.array([0.9, 0.8, 0.7]), weights, top=2).tolist() == [0.5, 1]
+    weights, score = np.array([[1.0, 1, 1], [2, 1, 0]]), np.array([0.9, 0.8, 0.7])
+    assert evaluate.entity_precision(test, score, weights, top=2).tolist() == [0.5, 1]
+    heavy = replace(test, weight=np.array([3.0, 1, 1]))
+    assert evaluate.entity_precision(heavy, score, weights, top=2).tolist() == [0.75, 1]
 
 
 def test_calibration_error_of_scores_that_are_the_shares_is_small() -> None:
@@ -148,32 +204,49 @@ def test_a_group_without_positives_has_no_recall() -> None:
     assert found["differences"][0]["recall"] is None
 
 
-def test_groups_may_be_of_a_column_that_the_model_does_not_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slices_and_groups_may_be_of_a_column_that_the_model_does_not_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("data").mkdir()
     table = feature_rows(100)
-    table.select(ID, region=pl.col(ID) % 3)[::-1].write_parquet(evaluate.SOURCE)
-    groups = {"region": [{"column": "region", "value": 1}], "night": [{"column": "tx_during_night", "value": 1}]}
-    found = evaluate.with_groups(table, groups)
-    assert found.drop("region").equals(table) and (found["region"] == found[ID] % 3).all()
+    source(100)[::-1].write_parquet(evaluate.SOURCE)
+    knobs = KNOBS | {
+        "groups": {"size": [{"column": "shoe size", "to": 40}]},
+        "slices": [{"column": "customer", "to": 9}],
+    }
+    found = evaluate.with_columns(table, knobs, ours())
+    assert found.drop("shoe size", "customer").equals(table)
+    assert found["shoe size"].equals(source(100)["shoe size"]) and found["customer"].equals(
+        table[ENTITY].alias("customer")
+    )
+    assert evaluate.with_columns(table, KNOBS, ours()).equals(table)
+    wrong = KNOBS | {"slices": [{"column": "shoe sise", "to": 40}]}
+    with pytest.raises(BadInput, match="'shoe sise', which is none of .*did you mean `shoe size`"):
+        list(evaluate.slices(evaluate.with_columns(table, wrong, ours()), wrong["slices"]))
 
 
 def test_one_label_only_is_a_sentence() -> None:
-    with pytest.raises(BadInput, match="5 judged rows, 0 of them with tx_fraud 1"):
+    with pytest.raises(BadInput, match="5 judged rows, 0 of them positive"):
         Judged(np.zeros(5), np.arange(5), np.zeros(5, dtype=np.int64))
 
 
-def book_test_set(table: pl.DataFrame, start: date, train: int, delay: int, test: int) -> list[int]:
+def book_test_set(table: pl.DataFrame, start: date, train: int, delay: int, test: int) -> list[str]:
     """Ids of the test set of the book's `get_train_test_set`, chapter 3, in its own words."""
     rows = table.with_columns(number=(pl.col(TIME).dt.date() - start).dt.total_days())
-    fraud = rows.filter(pl.col(LABEL) == 1)
-    known = set(fraud.filter(pl.col("number").is_between(0, train - 1))["customer_id"])
-    result: list[int] = []
+    positive = rows.filter(pl.col(LABEL) == 1)
+    known = set(positive.filter(pl.col("number").is_between(0, train - 1))[ENTITY])
+    result: list[str] = []
     for day in range(test):
-        known |= set(fraud.filter(pl.col("number") == train + day - 1)["customer_id"])
+        known |= set(positive.filter(pl.col("number") == train + day - 1)[ENTITY])
         today = rows.filter(pl.col("number") == train + delay + day)
-        result += today.filter(~pl.col("customer_id").is_in(list(known)))[ID].to_list()
+        result += today.filter(~pl.col(ENTITY).is_in(list(known)))[ID].to_list()
     return result
+
+
+def late(delay: int) -> contract.Contract:
+    """The contract, with another delay of the label."""
+    return ours(label=replace(ours().label, delay=delay))
 
 
 @pytest.mark.parametrize(("delay", "known", "days"), [(7, 7, 3), (3, 4, 7), (1, 1, 2)])
@@ -181,36 +254,77 @@ def test_judges_the_published_test_set(delay: int, known: int, days: int) -> Non
     table = feature_rows(1500)
     span = (UNTIL - timedelta(days=days - 1), UNTIL)
     start = span[0] - timedelta(days=delay + known)
-    found = evaluate.judged(table, span, delay, known)[ID].to_list()
+    found = evaluate.judged(table, span, late(delay), known)[ID].to_list()
     assert found == book_test_set(table, start, known, delay, days)
     assert 0 < len(found) < table.filter(pl.col(TIME).dt.date().is_between(*span)).height
 
 
-def test_without_an_entity_every_row_is_judged_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "ENTITY", None)
-    table = feature_rows().drop("customer_id")
-    tested = evaluate.judged(table, TEST, 7, 7)
-    assert len(tested) == table.filter(pl.col(TIME).dt.date().is_between(*TEST)).height
-    metrics = evaluate.evaluate(tested, {"model": tested["tx_amount"].to_numpy() / 1e4}, KNOBS)["metrics"]
-    assert "roc_auc" in metrics and "card_precision_100" not in metrics
+def test_every_row_is_judged_without_an_entity_or_where_none_is_known() -> None:
+    table = feature_rows()
+    whole = table.filter(pl.col(TIME).dt.date().is_between(*TEST))
+    assert evaluate.judged(table, TEST, ours(), None).equals(whole)
+    nobody = ours(entity=None)
+    tested = evaluate.judged(table.drop(ENTITY), TEST, nobody, 7)
+    assert tested.equals(whole.drop(ENTITY))
+    test = evaluate.as_test(tested, nobody)
+    assert test.units == len(tested)
+    found = evaluate.measure(test, tested["amount"].to_numpy(), np.ones((1, test.units)))
+    assert "roc_auc" in found and "entity_precision_100" not in found
 
 
-def test_slices_by_value_and_by_range() -> None:
-    table = evaluate.judged(feature_rows(), TEST, 7, 7)
-    wanted = [{"column": "tx_amount", "from": 50, "to": 220}, {"column": "tx_during_night", "value": 1}]
-    knobs = KNOBS | {"slices": [*wanted, {"column": "tx_amount", "from": 220.01}]}
-    score = table["tx_amount"].to_numpy() / 1e4
-    band, night, large = evaluate.evaluate(table, {"model": score}, knobs)["slices"]
-    inside = table.filter((pl.col("tx_amount") >= 50) & (pl.col("tx_amount") < 220))
-    assert (band["rows"], band["positives"]) == (len(inside), inside[LABEL].sum())
-    assert band["roc_auc"]["value"] == pytest.approx(roc_auc_score(inside[LABEL], inside["tx_amount"]))
-    assert night["rows"] == table["tx_during_night"].sum()
+def test_entities_and_weights_are_the_contracts() -> None:
+    table = feature_rows(500).with_columns(pl.lit(2.0).alias(WEIGHT))
+    assert evaluate.as_test(table, ours()).weight is None
+    test = evaluate.as_test(table, ours(weight="items"))
+    assert test.weights.tolist() == [2.0] * 500 and test.units == table[ENTITY].n_unique()
+    named = table.with_columns(pl.format("customer {}", ENTITY).alias(ENTITY))  # a text
+    assert evaluate.as_test(named, ours()).units == test.units
+
+
+@pytest.mark.parametrize(
+    ("part", "inside"),
+    [
+        ({"column": "amount", "from": 50, "to": 220}, (pl.col("amount") >= 50) & (pl.col("amount") < 220)),
+        ({"column": "items", "value": 3}, pl.col("items") == 3),
+        ({"column": "a.b", "to": 0.2}, pl.col("a.b") < 0.2),
+        ({"column": "a.b", "value": None}, pl.col("a.b").is_null()),
+        ({"column": "born", "from": 2000}, pl.col("born") >= 2000),
+        ({"column": "express", "value": True}, pl.col("express")),
+        ({"column": "größe €", "value": "NA"}, pl.col("größe €") == "NA"),
+        ({"column": "größe €", "value": None}, pl.col("größe €").is_null()),
+    ],
+    ids=str,
+)
+def test_a_slice_is_of_a_column_of_any_type(part: dict[str, Any], inside: pl.Expr) -> None:
+    table = feature_rows()
+    chosen = table.filter(inside)
+    (found,) = judged(table, slices=[part])["slices"]
+    assert (found["rows"], found["positives"]) == (len(chosen), chosen[LABEL].sum()) and 0 < len(chosen) < len(table)
+    assert found.items() >= part.items()
+    assert found["roc_auc"]["value"] == pytest.approx(roc_auc_score(chosen[LABEL], chosen["amount"]))
+
+
+def test_a_slice_of_one_label_has_no_metrics() -> None:
+    (large,) = judged(feature_rows(), slices=[{"column": "amount", "from": 220.01}])["slices"]
     assert large["rows"] == large["positives"] > 0 and large["roc_auc"] is None
 
 
-def test_a_slice_of_an_unknown_column_is_a_sentence() -> None:
-    with pytest.raises(BadInput, match=r"evaluate\.slices names the column 'amount'"):
-        list(evaluate.slices(feature_rows(10), [{"column": "amount", "value": 1}]))
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ({"column": "amonut", "value": 1}, "evaluate.slices names the column 'amonut', .* did you mean `amount`"),
+        ({"column": "_label", "value": 1}, "names the column '_label'"),
+        ({"column": "größe €", "from": 1}, "größe € is no number, and has no range; write `value:`"),
+        ({"column": "größe €", "value": False}, "größe € is text; quote the value; `value` is False"),
+        ({"column": "amount", "value": "50"}, "amount is a number; `value` is '50'"),
+        ({"column": "express", "value": 1}, "express is true or false; `value` is 1"),
+        ({"column": "ordered_at", "value": "2020-01-01"}, "ordered_at is a time, which no slice can name"),
+    ],
+    ids=str,
+)
+def test_a_slice_that_cannot_be_is_a_sentence(part: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadInput, match=f"^policies/evaluation.yaml: .*{words}"):
+        judged(feature_rows(500), slices=[part])
 
 
 def test_the_stage_names_a_typo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,6 +332,41 @@ def test_the_stage_names_a_typo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     write_knobs(tmp_path, knobs(evaluate={"resample": 20}))
     with pytest.raises(BadInput, match=r"^policies/evaluation.yaml: evaluate.resample is .* did you mean `resamples`"):
         evaluate.main()
+
+
+@pytest.fixture
+def measured_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pl.DataFrame:
+    """The feature rows, some of whose labels are not known yet; what the stages before wrote is there."""
+    table = feature_rows()
+    table = table.with_columns(pl.when(pl.int_range(pl.len()) % 50 == 7).then(None).otherwise(LABEL).alias(LABEL))
+    monkeypatch.chdir(workspace(tmp_path / "work", evaluate={"groups": {"shoes": [{"column": "shoe size", "to": 40}]}}))
+    table.write_parquet(rows.FEATURES)
+    source().write_parquet(rows.SOURCE)
+    write_model(Path("model"))
+    Path("build").mkdir()
+    scored = table.filter(pl.col(TIME).dt.date().is_between(*TEST))
+    scored.select(pl.col(ID).alias(rows.ID), constant=pl.lit(0.1), trees=pl.col("amount") / 1e3).write_parquet(
+        evaluate.BASELINES
+    )
+    return table
+
+
+def test_what_is_written(measured_folder: pl.DataFrame) -> None:
+    evaluate.main()
+    said = json.loads(evaluate.METRICS.read_text())
+    assert said["model"]["family"] == "linear" and said["headline"] in said["metrics"]
+    assert list(said["baselines"]) == ["constant", "trees"]
+    assert said["baselines"]["constant"]["roc_auc"]["value"] == 0.5
+    tested = measured_folder.filter(pl.col(TIME).dt.date().is_between(*TEST))
+    assert said["data"]["unlabelled"] == tested[LABEL].null_count() == 12
+    assert said["data"]["test_rows"] + said["data"]["left_out"] + said["data"]["unlabelled"] == len(tested)
+    span = (FIRST + timedelta(days=5), FIRST + timedelta(days=14))
+    trained = measured_folder.filter(pl.col(TIME).dt.date().is_between(*span)).drop_nulls(LABEL)
+    assert said["data"]["train_rows"] == len(trained) and said["data"]["train"] == [str(day) for day in span]
+    assert said["fairness"]["shoes"]["groups"][0]["rows"] > 0
+    predictions = pl.read_parquet(evaluate.PREDICTIONS)
+    assert predictions.columns == ["_id", "_label", "model", "constant", "trees"]
+    assert len(predictions) == said["data"]["test_rows"] and predictions["_label"].null_count() == 0
 
 
 def test_curves_begin_and_end_where_they_should() -> None:

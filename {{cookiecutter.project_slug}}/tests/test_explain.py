@@ -1,5 +1,6 @@
-"""Importance finds the inputs that matter, and reasons add up to the score."""
+"""Importance finds the inputs that matter, whatever their type, and reasons add up to the score."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -7,61 +8,105 @@ import polars as pl
 import pytest
 
 from pipeline import evaluate, explain
-from pipeline.model import Model
-from pipeline.schema import ID, LABEL, Column
-from tests.tables import feature_rows
-from tests.test_evaluate import TEST
+from pipeline.model import MISSING, Input, Model
+from pipeline.rows import LABEL
+from tests.tables import by_name, feature_rows, inputs, ours, problem
+from tests.test_evaluate import ID, TEST
 
-INPUTS = ("tx_amount", "terminal_risk_7d", "tx_during_night")
-KNOBS = {"seed": 0, "repeats": 3, "rows": 10, "draws": 50, "reasons": 2}
+KNOBS = {"seed": 0, "repeats": 3, "rows": 10, "draws": 50, "reasons": 4}
 
 
 def score(columns: Any) -> np.ndarray:
-    """Amount above all, risk too and more so at large amounts, night never."""
-    amount, risk = columns["tx_amount"] / 1000, columns["terminal_risk_7d"]
-    return np.clip(0.7 * amount + 0.1 * risk + 0.3 * amount * risk, 0, 1)
+    """Amount above all, size too and more so at large amounts, a missing a.b a little, and nothing else."""
+    amount, large = columns["amount"] / 1000, columns["größe €"] == "groß"
+    return np.clip(0.6 * amount + 0.2 * large + 0.3 * amount * large + 0.05 * np.isnan(columns["a.b"]), 0, 1)
 
 
-SCORER = Model(tuple(Column(name, "float64", None, None, "") for name in INPUTS), "sha256:0", score)
+SCORER = Model(problem(), "linear", inputs(), "sha256:0", by_name(score))
 
 
 @pytest.fixture(scope="module")
 def table() -> pl.DataFrame:
-    return evaluate.judged(feature_rows(), TEST, 7, 7)
+    return evaluate.judged(feature_rows(), TEST, ours(), None)
 
 
 @pytest.fixture(scope="module")
 def said(table: pl.DataFrame) -> dict[str, Any]:
-    return explain.explain(SCORER, table, KNOBS)
+    return explain.explain(SCORER, table, ours(), KNOBS)
 
 
 def test_importance_is_what_average_precision_loses(said: dict[str, Any]) -> None:
     falls = said["importance"]
-    assert list(falls) == ["tx_amount", "terminal_risk_7d", "tx_during_night"]
-    assert falls["tx_amount"]["value"] > 0.2 and falls["terminal_risk_7d"]["value"] > 0.01
-    assert falls["tx_during_night"] == {"value": 0, "low": 0, "high": 0}
-    assert falls["tx_amount"]["low"] <= falls["tx_amount"]["value"] <= falls["tx_amount"]["high"]
+    assert set(list(falls)[:2]) == {"amount", "größe €"} and falls.keys() == {column.name for column in inputs()}
+    assert falls["amount"]["value"] > 0.2 and falls["größe €"]["value"] > 0.1
+    assert falls["express"] == falls["born"] == {"value": 0, "low": 0, "high": 0}
+    assert falls["amount"]["low"] <= falls["amount"]["value"] <= falls["amount"]["high"]
 
 
-def test_the_most_suspicious_and_the_most_wrong_rows_are_explained(said: dict[str, Any], table: pl.DataFrame) -> None:
+def test_the_highest_and_the_most_wrong_rows_are_explained(said: dict[str, Any], table: pl.DataFrame) -> None:
     scores = SCORER.predict(table)
-    assert [row["score"] for row in said["suspicious"]] == sorted(scores, reverse=True)[:10]
+    assert [row["score"] for row in said["highest"]] == sorted(scores, reverse=True)[:10]
     wrong = np.abs(table[LABEL].to_numpy() - scores)
     assert [abs(row["label"] - row["score"]) for row in said["wrong"]] == sorted(wrong, reverse=True)[:10]
-    first = said["suspicious"][0]
-    assert first["reasons"][0]["column"] == "tx_amount"
-    assert first["reasons"][0]["value"] == table.filter(pl.col(ID) == first["id"])["tx_amount"].item()
+    assert {row["label"] for row in said["highest"]} <= {0, 1}
+
+
+def test_values_are_the_rows_as_json_has_them(said: dict[str, Any], table: pl.DataFrame) -> None:
+    assert json.loads(json.dumps(said, allow_nan=False)) == said
+    for found in (*said["highest"], *said["wrong"]):
+        (row,) = table.filter(pl.col(ID) == found["id"]).to_dicts()
+        assert {why["column"]: why["value"] for why in found["reasons"]} == {
+            why["column"]: row[why["column"]] for why in found["reasons"]
+        }
+
+
+def test_a_missing_value_a_category_and_a_boolean_are_reasons() -> None:
+    row = feature_rows(1).with_columns(pl.lit(None, pl.Float64).alias("a.b"), pl.lit("groß").alias("größe €"))
+    names = [column.name for column in inputs()]
+    added = np.zeros((1, len(names)))
+    for at, name in enumerate(("a.b", "größe €", "express", "amount")):
+        added[0, names.index(name)] = 4 - at
+    (found,) = explain.reasons(row, np.array([0.5]), added, names, ours(), 4)
+    amount, express = row["amount"][0], row["express"][0]
+    assert [why["value"] for why in found["reasons"]] == [None, "groß", express, amount] and type(express) is bool
+    assert explain.plain(float("nan")) is None
 
 
 def test_reasons_are_shapley_values() -> None:
     """Against the average over every order, from one background row; with many draws from many, sums add up."""
-    columns = {"tx_amount": np.array([800.0]), "terminal_risk_7d": np.array([1.0]), "tx_during_night": np.array([1.0])}
-    origin = {name: np.zeros(1) for name in columns}
-    (added,) = explain.contributions(SCORER, columns, origin, 400, np.random.default_rng(0))
-    both = 0.3 * 0.8  # what amount and risk do together, shared equally
-    assert added == pytest.approx([0.7 * 0.8 + both / 2, 0.1 + both / 2, 0], abs=0.02)
-    assert added.sum() == pytest.approx(score(columns)[0])
+    row: dict[str, np.ndarray] = {"amount": np.array([800.0]), "größe €": np.array(["groß"], object)}
+    origin: dict[str, np.ndarray] = {"amount": np.zeros(1), "größe €": np.array([MISSING], object)}
+    for part in (row, origin):
+        part["a.b"] = np.zeros(1)
+    asked = tuple(column for column in inputs() if column.name in row)
+    scorer = Model(problem(), "linear", asked, "sha256:0", by_name(score, asked))
+    (added,) = explain.contributions(scorer, row, origin, 400, np.random.default_rng(0))
+    both = 0.3 * 0.8  # what amount and size do together, shared equally
+    assert added == pytest.approx([0.6 * 0.8 + both / 2, 0.2 + both / 2, 0], abs=0.02)
+    assert added.sum() == pytest.approx(score(row)[0])
+
+
+def test_what_is_shuffled_is_fed_as_it_is() -> None:
+    """Texts stay texts and a missing value stays missing: no draw holds anything that the rows do not."""
+    seen: dict[str, set[Any]] = {"größe €": set(), "amount": set()}
+
+    def watch(columns: Any) -> np.ndarray:
+        for name, values in seen.items():
+            values.update(columns[name].tolist())
+        return columns["amount"] / 1e4
+
+    table = feature_rows(300)
+    watched = Model(problem(), "linear", inputs(), "sha256:0", by_name(watch))
+    explain.explain(watched, table, ours(), KNOBS | {"draws": 5})
+    assert seen["größe €"] == {*table["größe €"].drop_nulls(), MISSING} and seen["amount"] == set(table["amount"])
 
 
 def test_the_same_model_is_explained_the_same(said: dict[str, Any], table: pl.DataFrame) -> None:
-    assert explain.explain(SCORER, table, KNOBS) == said
+    assert explain.explain(SCORER, table, ours(), KNOBS) == said
+
+
+def test_a_model_of_one_input_is_explained() -> None:
+    asked = (Input("amount", "number"),)
+    scorer = Model(problem(), "constant", asked, "sha256:0", by_name(lambda row: row["amount"] / 1e4, asked))
+    found = explain.explain(scorer, feature_rows(300), ours(), KNOBS)
+    assert all(len(row["reasons"]) == 1 for row in found["highest"])

@@ -1,126 +1,235 @@
-"""The exported graph answers as the network does, on any number of rows, and takes raw rows by name."""
+"""The exported graph answers as the family does that was fitted, on any number of rows, and takes raw rows."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import polars as pl
 import pytest
-import torch
-from safetensors.torch import save_file
+from safetensors.numpy import save_file
 
-from pipeline import baselines, evaluate, export, model, train
+from pipeline import baselines, encode, export, families, model, rows, train
+from pipeline.encode import Encoding
 from pipeline.params import BadInput
-from pipeline.schema import LABEL, feature_row
-from tests.tables import feature_rows, workspace
+from pipeline.train import Trained
+from tests.tables import feature_rows, inputs, ours, problem, workspace
 
-pytestmark = pytest.mark.torch
-WINDOWS = (1, 7, 30)
-INPUTS = feature_row(WINDOWS)
-NAMES = [column.name for column in INPUTS]
+ENCODING = Encoding(inputs(), lambda _: {})
+NAMES = [column.name for column in ours().inputs]
+LINEAR = families.family("linear")
 
 
 @pytest.fixture(scope="module")
-def network() -> train.Network:
-    torch.manual_seed(0)
+def test() -> pl.DataFrame:
+    return feature_rows().tail(600)
+
+
+@pytest.fixture(scope="module")
+def trained(test: pl.DataFrame) -> Trained:
     table = feature_rows()
-    columns, (label,) = (train.tensors(table, names, torch.device("cpu")) for names in (NAMES, [LABEL]))
-    knobs = {"seed": 0, "pieces": 8, "hidden": [8, 4]}
-    return train.build(columns, label, NAMES, WINDOWS, knobs).eval()
+    matrix, target = ENCODING.matrix(table), table[rows.LABEL].to_numpy()
+    state = LINEAR.fit(matrix, target, np.ones(len(target)), "logistic", 1, {"penalty": 1.0}).state
+    crafted = train.crafted(ENCODING, test, LINEAR.edges(state))
+    raw = [LINEAR.raw(state, ENCODING.matrix(part), "logistic", 1) for part in (test, crafted)]
+    return Trained(state, raw[0], raw[1], {"rows": 4000, "device": "cpu", "processor": "any"})
 
 
 @pytest.fixture(scope="module")
-def graph(network: train.Network) -> bytes:
-    return export.graph(network)
+def graph(trained: Trained) -> bytes:
+    return export.joined(ENCODING, LINEAR, trained.state)
 
 
-def test_takes_a_named_float_a_column(graph: bytes) -> None:
-    inputs = onnx.load_from_string(graph).graph.input
-    assert [value.name for value in inputs] == NAMES
-    assert {value.type.tensor_type.elem_type for value in inputs} == {onnx.TensorProto.FLOAT}
-    assert {len(value.type.tensor_type.shape.dim) for value in inputs} == {1}
+@pytest.fixture
+def scorer(graph: bytes, tmp_path: Path) -> model.Model:
+    about: dict[str, Any] = {"problem": problem(), "family": "linear", "processor": "any", "inputs": ENCODING.inputs}
+    model.write(tmp_path / "model", files={"model.onnx": graph}, **about)
+    return model.load(tmp_path / "model")
 
 
-def test_says_nothing_of_the_folder_it_was_made_in(graph: bytes) -> None:
+# --- the graph ---
+
+
+def test_takes_numbers_and_texts(graph: bytes) -> None:
+    made = onnx.load_from_string(graph).graph
+    types = {value.name: value.type.tensor_type for value in (*made.input, *made.output)}
+    text, double = onnx.TensorProto.STRING, onnx.TensorProto.DOUBLE
+    kinds = {name: kind.elem_type for name, kind in types.items()}
+    assert kinds == {model.NUMBERS: double, model.TEXTS: text, model.OUTPUT: double}
+    assert [types[name].shape.dim[0].dim_value for name in (model.NUMBERS, model.TEXTS)] == [5, 2]
+
+
+@pytest.mark.parametrize(("text", "given"), [(False, model.NUMBERS), (True, model.TEXTS)])
+def test_takes_no_more_than_there_is(text: bool, given: str) -> None:
+    columns = tuple(column for column in ENCODING.inputs if column.text is text)
+    constant = families.family("constant")
+    matrix = Encoding(columns, lambda _: {}).matrix(feature_rows(50))
+    state = constant.fit(matrix, np.arange(50) % 2.0, np.ones(50), "logistic", 1, {}).state
+    made = onnx.load_from_string(export.joined(Encoding(columns, lambda _: {}), constant, state)).graph
+    assert [value.name for value in made.input] == [given]
+
+
+def test_says_nothing_of_the_folder_it_was_made_in(graph: bytes, trained: Trained) -> None:
     assert str(Path(train.__file__).parent).encode() not in graph and b".py" not in graph
+    assert export.joined(ENCODING, LINEAR, trained.state) == graph
 
 
-def test_answers_as_the_network_does(network: train.Network, graph: bytes, tmp_path: Path) -> None:
-    model.write(tmp_path / "model", runtime="onnx", inputs=INPUTS, files={"model.onnx": graph})
-    scorer = model.load(tmp_path / "model")
-    for table in (feature_rows(), feature_rows(1), export.extremes(INPUTS)):
-        export.check(scorer, network, table)
+def test_answers_as_the_fitted_family_does(scorer: model.Model, trained: Trained, test: pl.DataFrame) -> None:
+    export.check(scorer, ENCODING, LINEAR, trained, test, 1e-9)
+    assert scorer.predict(test[:0]).shape == (0,)
 
 
-def test_refuses_a_graph_that_answers_otherwise(network: train.Network, graph: bytes, tmp_path: Path) -> None:
-    model.write(tmp_path / "model", runtime="onnx", inputs=INPUTS, files={"model.onnx": graph})
-    weights = {name: value.clone() for name, value in network.state_dict().items()}
-    with torch.no_grad():
-        network.layers[0].bias += 0.1
-    with pytest.raises(BadInput, match="the exported graph differs from the fitted network by"):
-        export.check(model.load(tmp_path / "model"), network, feature_rows())
-    network.load_state_dict(weights)
+def test_an_input_may_have_any_name(trained: Trained, test: pl.DataFrame, tmp_path: Path) -> None:
+    renamed = dict(zip(NAMES, ("score", "Concat_0_concat_result", "batch", "c0", "ß\n", " ", "a/b:0"), strict=True))
+    columns = tuple(model.Input(**{**vars(column), "name": renamed[column.name]}) for column in ENCODING.inputs)
+    graph = export.joined(Encoding(columns, lambda _: {}), LINEAR, trained.state)
+    about: dict[str, Any] = {"problem": problem(), "family": "linear", "processor": "any", "inputs": columns}
+    model.write(tmp_path / "model", files={"model.onnx": graph}, **about)
+    scores = model.load(tmp_path / "model").predict(test.rename(renamed))
+    np.testing.assert_allclose(scores, train.probability(trained.test), atol=1e-9)
 
 
-TOLD = {"device": "cpu", "rows": 7, "epochs": [{"epoch": 1, "loss": 0.5}]}
+@pytest.mark.parametrize("part", ["test", "parity"])
+def test_refuses_a_graph_that_answers_otherwise(
+    part: str, scorer: model.Model, trained: Trained, test: pl.DataFrame
+) -> None:
+    raw = getattr(trained, part).copy()
+    raw[len(raw) // 2] += 1e-6
+    with pytest.raises(BadInput, match=r"the exported graph differs from the fitted linear by .* most on \{'amount': "):
+        export.check(scorer, ENCODING, LINEAR, Trained(**{**vars(trained), part: raw}), test, 1e-9)
+    with pytest.raises(BadInput, match="the exported graph differs"):
+        export.check(scorer, ENCODING, LINEAR, Trained(**{**vars(trained), part: raw * np.nan}), test, 1e-9)
+
+
+def test_refuses_the_scores_of_other_rows(scorer: model.Model, trained: Trained, test: pl.DataFrame) -> None:
+    with pytest.raises(BadInput, match="holds scores of 600 rows, where 500 are compared"):
+        export.check(scorer, ENCODING, LINEAR, trained, test[:500], 1e-9)
+
+
+# --- crafted rows ---
+
+
+def test_crafted_rows_hold_what_a_graph_may_get_wrong(test: pl.DataFrame) -> None:
+    edges = {0: np.array([10.0, 220.0]), 99: np.array([1.0])}
+    table = train.crafted(ENCODING, test, edges)
+    for column in ENCODING.inputs:
+        values = set(table[column.name].to_list())
+        assert None in values
+        if column.text:
+            assert {*column.levels, "", model.MISSING, "\x01 no level"} <= values
+        else:
+            assert {end for end in (column.minimum, column.maximum) if end is not None} <= values
+            assert {-1e15, 1e15} <= values
+    near = [
+        side(edge) for edge in (10.0, 220.0) for side in (lambda e: np.nextafter(e, 0), lambda e: np.nextafter(e, 1e9))
+    ]
+    assert {10.0, 220.0, *near} <= set(table["amount"].to_list())
+    assert table.equals(train.crafted(ENCODING, test, edges))
+
+
+def test_many_split_points_are_thinned_out(test: pl.DataFrame) -> None:
+    assert len(train.crafted(ENCODING, test, {0: np.arange(100_000.0)})) < 500
+
+
+# --- the file of a family ---
+
+TOLD = {"device": "cpu", "processor": "x86_64 SkylakeX", "rows": 7, "epochs": [{"epoch": 1, "loss": 0.5}]}
+PARTS = {"state": np.zeros(3, dtype=np.uint8), "test": np.zeros((2, 1)), "parity": np.zeros((1, 1))}
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(train, "FITTED", tmp_path / "fitted")
+    train.FITTED.mkdir()
+    return train.place("linear")
 
 
 @pytest.mark.parametrize(
     ("told", "sentence"),
     [
-        (None, "is no network of the stage `train`"),
-        ("{", "is no network of the stage `train`"),
-        ("[" * 100_000, "is no network of the stage `train`"),
+        (None, "is nothing of the stage `train`"),
+        ("{", "is nothing of the stage `train`"),
+        ("[" * 100_000, "is nothing of the stage `train`"),
         ("[]", "not as the stage `train` writes it"),
-        (json.dumps(TOLD | {"epochs": []}), "not as the stage `train` writes it"),
+        ("{}", "not as the stage `train` writes it"),
+        (json.dumps(TOLD | {"epochs": None}), "not as the stage `train` writes it"),
         (json.dumps(TOLD | {"epochs": [{"epoch": 1}]}), "not as the stage `train` writes it"),
         (json.dumps(TOLD | {"epochs": TOLD["epochs"] * 1001}), "not as the stage `train` writes it"),  # type: ignore[operator]
         (json.dumps(TOLD | {"epochs": [{"epoch": 1, "loss": float("nan")}]}), "not as the stage `train` writes it"),
         (json.dumps(TOLD | {"rows": "<script>"}), "not as the stage `train` writes it"),
+        (json.dumps(TOLD | {"<script>": 1}), "not as the stage `train` writes it"),
         (json.dumps(TOLD | {"device": "cpu, and more"}), "not as the stage `train` writes it"),
+        (json.dumps(TOLD | {"processor": "x" * 100}), "not as the stage `train` writes it"),
     ],
 )
-def test_a_file_that_says_its_training_otherwise_is_refused(
-    told: str | None, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(export, "NETWORK", tmp_path / "network.safetensors")
-    save_file({"column": torch.zeros(1)}, export.NETWORK, None if told is None else {train.TRAINING: told})
+def test_a_file_that_says_its_training_otherwise_is_refused(told: str | None, sentence: str, file: Path) -> None:
+    save_file(PARTS, file, None if told is None else {train.TRAINING: told})
     with pytest.raises(BadInput, match=sentence):
-        export.fitted()
-    save_file({"column": torch.zeros(1)}, export.NETWORK, {train.TRAINING: json.dumps(TOLD)})
-    assert export.fitted()[1] == TOLD
+        train.read("linear")
+    save_file(PARTS, file, {train.TRAINING: json.dumps(TOLD)})
+    assert train.read("linear").about == TOLD
 
 
-def test_a_damaged_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "NETWORK", tmp_path / "network.safetensors")
-    for content in (b"", b"no weights", b"\xff" * 100):
-        export.NETWORK.write_bytes(content)
-        with pytest.raises(BadInput, match="is no network of the stage `train`"):
-            export.fitted()
+@pytest.mark.parametrize(
+    "change", [{"state": np.zeros(3)}, {"test": np.zeros(2)}, {"parity": np.zeros((1, 1), dtype=np.float32)}]
+)
+def test_a_file_of_other_tensors_is_refused(change: dict[str, Any], file: Path) -> None:
+    save_file(PARTS | change, file, {train.TRAINING: json.dumps(TOLD)})
+    with pytest.raises(BadInput, match="holds other tensors than the stage `train` writes"):
+        train.read("linear")
 
 
-def test_the_weights_of_another_network_are_refused(network: train.Network) -> None:
-    knobs = {"features": {"windows": WINDOWS}, "train": {"hidden": [8, 5]}}
-    with pytest.raises(BadInput, match="does not fit params.yaml"):
-        export.rebuilt(network.state_dict(), INPUTS, knobs)
+@pytest.mark.parametrize("content", [None, b"", b"no weights", b"\xff" * 100])
+def test_a_damaged_file_is_refused(content: bytes | None, file: Path) -> None:
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(BadInput, match="is nothing of the stage `train`"):
+        train.read("linear")
 
 
-def test_extremes_hold_every_end_of_every_range() -> None:
-    table = export.extremes(INPUTS)
-    for column in INPUTS:
-        assert table[column.name].min() == column.minimum
-        assert table[column.name].max() == (1e6 if column.maximum is None else column.maximum)
+def test_what_is_written_is_what_is_read(file: Path, trained: Trained) -> None:
+    train.write("linear", trained)
+    first, found = file.read_bytes(), train.read("linear")
+    assert found.state == trained.state and found.about == trained.about
+    assert (found.test == trained.test).all() and (found.parity == trained.parity).all()
+    train.write("linear", found)
+    assert file.read_bytes() == first
 
 
-@pytest.mark.slow
-def test_the_stages_from_features_to_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(workspace(tmp_path / "a repository"))
-    for stage in (baselines, train, export, evaluate):
-        stage.main()
-    measured = json.loads(evaluate.METRICS.read_text())
-    assert measured["model"]["digest"] == model.load("model").digest
-    assert set(measured["baselines"]) == {"logistic_regression", "random_forest", "boosted_trees"}
-    for metric in measured["metrics"].values():
-        assert metric["low"] <= metric["high"] and np.isfinite(metric["value"])
-    assert measured["data"]["train"] == ["2020-01-01", "2020-01-10"]
-    assert measured["data"]["test"] == ["2020-01-18", "2020-01-20"]
+# --- the stages ---
+
+
+def test_a_family_that_params_does_not_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workspace(tmp_path / "repo", train={"family": "forest"}))
+    encode.main()
+    with pytest.raises(BadInput, match="train.family is 'forest'; it may be one of constant, linear, trees, network"):
+        export.main()
+    with pytest.raises(BadInput, match="train.family is 'forest'"):
+        train.main("forest")
+
+
+@pytest.mark.parametrize("shipped", ["constant", "linear", "trees"])
+def test_the_stages_from_rows_to_scores(shipped: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workspace(tmp_path / "a repository", train={"family": shipped}))
+    others = [name for name in ("constant", "linear", "trees") if name != shipped]
+    names = f"families: {{constant: {{}}, linear: {{penalty: 1.0}}, trees: {TREES}}}"
+    knobs = Path("params.yaml").read_text().split("families:")
+    Path("params.yaml").write_text(knobs[0] + names + "\n" + knobs[1][knobs[1].index("\ntrain:") :])
+    encode.main()
+    for name in (shipped, *others):
+        train.main(name)
+    baselines.main()
+    export.main()
+    loaded, table = model.load("model"), pl.read_parquet(baselines.TARGET)
+    test = pl.read_parquet(rows.FEATURES).filter(pl.col(ours().time).dt.day() >= 18)
+    assert table.columns == [rows.ID, *others] and table[rows.ID].to_list() == test["order_id"].to_list()
+    assert table.select(others).to_numpy().min() > 0 and table.select(others).to_numpy().max() < 1
+    assert loaded.family == shipped and loaded.problem == problem()
+    assert [column.name for column in loaded.inputs] == NAMES
+    assert loaded.predict(test).mean() == pytest.approx(test[rows.LABEL].mean(), rel=0.5)
+    told = json.loads(export.REPORT.read_text())
+    assert told["family"] == shipped and told["rows"] == 2000 and told["device"] == "cpu"
+
+
+TREES = "{trees: 10, leaves: 7, learning_rate: 0.1, rows_in_leaf: 20, seed: 0}"

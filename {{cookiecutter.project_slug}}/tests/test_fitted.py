@@ -1,4 +1,4 @@
-"""The network of another run is taken where all that was reported of it is what is measured here."""
+"""The fitted model of another run is taken where all that was reported of it is what is measured here."""
 
 import json
 from collections.abc import Callable
@@ -12,8 +12,8 @@ import pytest
 
 from pipeline import fitted
 from pipeline.params import BadInput
-from pipeline.schema import ID
 
+TREES = Path("build/fitted/trees.safetensors")
 METRICS = {
     "roc_auc": {"value": 0.9, "low": 0.88, "high": 0.93},
     "calibration_error": {"value": 0.01, "low": 0.012, "high": 0.02},  # of which each resample has more
@@ -24,14 +24,15 @@ METRICS = {
 def handed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What a run handed over, in a folder; the working directory is where the same was measured."""
     monkeypatch.chdir(tmp_path)
-    for path in (fitted.NETWORK, fitted.PREDICTIONS):
-        path.parent.mkdir()
-    fitted.NETWORK.write_bytes(b"the weights")
+    Path("params.yaml").write_text("train: {family: trees}")
+    for path in (TREES, fitted.PREDICTIONS):
+        path.parent.mkdir(parents=True)
+    TREES.write_bytes(b"the weights")
     fitted.METRICS.write_text(json.dumps({"metrics": METRICS, "model": {"digest": "sha256:0"}}))
-    scores = pl.DataFrame({ID: [3, 1, 2], "label": [0, 1, 0], "model": [0.3, 0.1, 0.2], "random_forest": [0.0] * 3})
+    scores = pl.DataFrame({"_id": ["c", "a", "b"], "_label": [0, 1, 0], "model": [0.3, 0.1, 0.2], "linear": [0.0] * 3})
     scores.write_parquet(fitted.PREDICTIONS)
     fitted.hand_over(Path("fitted"))
-    fitted.NETWORK.unlink()
+    TREES.unlink()
     return Path("fitted")
 
 
@@ -51,13 +52,13 @@ def test_scores_travel_without_identifiers_by_their_order(handed: Path) -> None:
 def test_what_agrees_is_taken(handed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FITTED_SHA256", sha256(b"the weights").hexdigest().upper())
     assert not run(monkeypatch, "take", "fitted")["taken"]  # not yet
-    assert fitted.NETWORK.read_bytes() == b"the weights"
+    assert TREES.read_bytes() == b"the weights"
     assert run(monkeypatch, "check", "fitted")["taken"]
     assert run(monkeypatch, "none") == {"taken": False, "why": "nothing was handed over"}
 
 
 def test_what_was_not_made_cannot_be_handed_over(handed: Path) -> None:
-    with pytest.raises(BadInput, match="build/network.safetensors is not there to be handed over"):
+    with pytest.raises(BadInput, match="build/fitted/trees.safetensors is not there to be handed over"):
         fitted.hand_over(Path("another"))
 
 
@@ -68,8 +69,8 @@ def test_what_was_not_made_cannot_be_handed_over(handed: Path) -> None:
         ("metrics.json", Path.unlink, "metrics.json is missing"),
         ("more", lambda path: path.symlink_to("/etc"), "more is a link"),
         ("more", Path.mkdir, None),
-        ("network.safetensors", lambda path: path.write_bytes(b"other weights"), "another sha256 than FITTED_SHA256"),
-        ("network.safetensors", lambda path: path.open("wb").truncate(10**8 + 1), "at most 100,000,000 are taken"),
+        ("fitted.safetensors", lambda path: path.write_bytes(b"other weights"), "another sha256 than FITTED_SHA256"),
+        ("fitted.safetensors", lambda path: path.open("wb").truncate(10**8 + 1), "at most 100,000,000 are taken"),
         ("scores.parquet", lambda path: path.open("wb").truncate(10**8 + 1), "at most 100,000,000 are taken"),
     ],
 )
@@ -82,9 +83,16 @@ def test_anything_else_is_refused(
         return fitted.take(handed)
     with pytest.raises(BadInput, match=sentence):
         run(monkeypatch, "take", "fitted")
-    assert not fitted.NETWORK.exists()
+    assert not TREES.exists()
     said = json.loads(fitted.FITTED.read_text())
     assert not said["taken"] and sentence.split()[0] in said["why"]
+
+
+@pytest.mark.parametrize("family", ["forest", "../trees", None])
+def test_a_family_that_is_none_is_a_sentence(handed: Path, family: str | None) -> None:
+    Path("params.yaml").write_text(json.dumps({"train": {"family": family}}))
+    with pytest.raises(BadInput, match="params.yaml: train.family is .*; it may be one of constant, linear"):
+        fitted.take(handed)
 
 
 def reported(**values: Any) -> str:
@@ -135,7 +143,7 @@ def test_other_metrics_disagree(handed: Path, text: str, sentence: str) -> None:
         ({"score": [0.1, 0.2]}, "2 rows were scored, and 3 are here"),
         ({"score": []}, "holds more or other|0 rows were scored"),
         ({"score": ["0.1", "0.2", "0.3"]}, "holds more or other than one column `score`"),
-        ({"score": [0.1, 0.2, 0.3], ID: [1, 2, 3]}, "holds more or other than one column `score`"),
+        ({"score": [0.1, 0.2, 0.3], "_id": [1, 2, 3]}, "holds more or other than one column `score`"),
     ],
 )
 def test_other_scores_disagree(handed: Path, table: dict[str, list[Any]], sentence: str) -> None:

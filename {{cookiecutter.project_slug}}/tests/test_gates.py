@@ -15,14 +15,14 @@ from tests.test_policy import BARS, against, fault, metric, sound_data, sound_me
 Facts = dict[str, Any]
 Change = Callable[[Facts], object]
 
-CASE = {"case": "A payment of 400 is suspicious", "row": {"tx_amount": 400}, "above": 0.5, "share": 1}
+CASE = {"case": "An order of 400 comes back", "row": {"amount": 400}, "above": 0.5, "share": 1}
 TRIED = {"kind": "functionality", "asked": CASE, "rows": 1, "share": 1.0, "moved": 0.0, "examples": []}
 CASES = {"rows": 30, "functionality": [CASE], "invariance": [], "direction": [], "reliance": {"by": 1e-6}}
 
 
 def sound_behaviour() -> Facts:
     """What `behaviour` measures of a model that does as it is asked, and uses its input."""
-    relied = {"kind": "reliance", "column": "tx_during_night", "rows": 2000, "moved": 0.01}
+    relied = {"kind": "reliance", "column": "express", "rows": 2000, "values": 2, "moved": 0.01}
     return {"cases": [dict(TRIED), relied]}
 
 
@@ -30,12 +30,19 @@ DAYS = ["2018-08-15", "2018-08-16", "2018-08-17"]
 DRIFT = {
     "evidence_days": 2,
     "columns": {"maximum": 0.1, "exceptions": {}},
+    "categories": {"maximum": 0.1, "exceptions": {}},
     "score": {"maximum": 0.1},
     "quality": {"missing": 0.01, "out_of_range": 0.01},
     "live": {"rows": 5_000, "unlabelled": 0.05, "metrics": {"average_precision": {"minimum": 0.45}}},
 }
 
 WORSE = {"average_precision": metric(0.3)}
+
+
+def column(name: str, kind: str) -> Facts:
+    """An input that is as it was, of which one in ten was missing before and is missing now."""
+    shares = {"missing": 0.1, "missing_before": 0.1, "rise": 0.0, "out_of_range": 0.0}
+    return {"name": name, "type": kind, "distance": 0.02, "method": "normed", **shares}
 
 
 def sound_drift() -> Facts:
@@ -46,10 +53,12 @@ def sound_drift() -> Facts:
         "problem": None,
         "window": [DAYS[0], DAYS[-1]],
         "rows": 20_000,
-        "columns": [{"name": "tx_amount", "distance": 0.02, "method": "normed", "missing": 0.0, "out_of_range": 0.0}],
+        "columns": [column("amount", "number"), column("größe €", "category")],
         "score": {"distance": 0.02, "method": "normed"},
         "live": {"days": DAYS[:2], "rows": 9_000, "unlabelled": 0, "metrics": {"average_precision": metric(0.7)}},
-        "days": [{"day": day, "columns": {"tx_amount": 1}, "score": 1, "average_precision": 0.1} for day in DAYS],
+        "days": [
+            {"day": day, "columns": {"amount": 1, "größe €": 1}, "score": 1, "average_precision": 0.1} for day in DAYS
+        ],
     }
 
 
@@ -70,14 +79,15 @@ DEFECTS: dict[str, dict[str, Change]] = {
         "too few rows": lambda m: m.update(rows=9_999),
     },
     "data.judge_values": {
-        "nulls": lambda m: m["columns"]["tx_amount"].update(missing=fault(20)),
-        "values out of range": lambda m: m["columns"]["tx_amount"].update(out_of_range=fault(20)),
+        "nulls": lambda m: m["columns"]["amount"].update(missing=fault(20)),
+        "a level that nobody knows": lambda m: m["columns"]["amount"].update(unknown=fault(20)),
+        "values out of range": lambda m: m["columns"]["amount"].update(out_of_range=fault(20)),
     },
     "data.judge_days": {
         "a stale file": lambda m: m["days"].update(behind=1),
         "a missing day": lambda m: m["days"].update(missing=["2018-08-03"]),
     },
-    "data.judge_levels": {"cents for euros": lambda m: m["levels"]["tx_amount"].update({"2018-08-05": 5_000.0})},
+    "data.judge_levels": {"cents for euros": lambda m: m["levels"]["amount"].update({"2018-08-05": 5_000.0})},
     "data.judge_volume": {"a batch that lost its rows": lambda m: m["days"]["rows"].update({"2018-08-05": 500})},
     "data.judge_labels": {"labels that have not arrived": lambda m: m["label"].update(share=0.0)},
     "data.judge_pin": {"a source that is not pinned": lambda m: m.update(pinned=False)},
@@ -87,7 +97,8 @@ DEFECTS: dict[str, dict[str, Change]] = {
         "a mis-calibrated model": lambda m: m["metrics"].update(calibration_error=metric(0.3)),
     },
     "model.judge_baselines": {
-        "no better than a simple model": lambda m: m["baselines"]["forest"].update(average_precision=metric(1)),
+        "no better than a simple model": lambda m: m["baselines"]["linear"].update(average_precision=metric(1)),
+        "a simple model that is gone": lambda m: m["baselines"].pop("constant"),
     },
     "model.judge_slices": {"a model that fails on a slice": lambda m: m["slices"][1].update(roc_auc=metric(0.5))},
     "model.judge_fairness": {
@@ -101,10 +112,13 @@ DEFECTS: dict[str, dict[str, Change]] = {
         "worse on a slice": lambda m: m["comparison"]["slices"][0].update(roc_auc=against(-0.2)),
     },
     "behaviour.judge_cases": {"a label leaked into a feature": lambda m: m["cases"][0].update(share=0.0)},
-    "behaviour.judge_reliance": {"a network that ignores an input": lambda m: m["cases"][1].update(moved=0.0)},
-    "drift.judge_columns": {"a drifted batch": lambda m: m["columns"][0].update(distance=0.5)},
+    "behaviour.judge_reliance": {"a model that ignores an input": lambda m: m["cases"][1].update(moved=0.0)},
+    "drift.judge_columns": {
+        "a drifted batch": lambda m: m["columns"][0].update(distance=0.5),
+        "levels that nobody knew": lambda m: m["columns"][1].update(distance=0.5),
+    },
     "drift.judge_score": {"scores that drifted": lambda m: m["score"].update(distance=0.5)},
-    "drift.judge_quality": {"nulls in the log": lambda m: m["columns"][0].update(missing=0.5)},
+    "drift.judge_quality": {"nulls in the log": lambda m: m["columns"][0].update(missing=0.6, rise=0.5)},
     "drift.judge_labels": {"a log that the source does not know": lambda m: m["live"].update(unlabelled=9_000)},
     "drift.judge_live": {"a model that got worse": lambda m: m["live"].update(metrics=WORSE)},
 }

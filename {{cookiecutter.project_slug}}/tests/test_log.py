@@ -7,24 +7,31 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from threading import Event
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
 from prometheus_client import CollectorRegistry, Counter
 
-from pipeline import log
-from pipeline.log import HASH, OMIT, Folder, Log, Policy
+from pipeline import log, personal
+from pipeline.log import HASH, ID, SCORE, TIME, Folder, Log, Policy
+from pipeline.model import Model
 from pipeline.params import BadInput
-from pipeline.schema import ID, TIME, feature_row
+from pipeline.personal import OMIT, REQUEST
+from pipeline.rows import INPUTS as FEATURE_TYPES
+from tests import tables
+from tests.tables import ROOT
 
-ROOT = Path(__file__).parent.parent
-INPUTS = feature_row((1,))
+INPUTS = tables.inputs()
+SERVED = Model(tables.problem(), "linear", INPUTS, "sha256:ab", lambda columns: np.zeros(0))
+VALUES: dict[str, Any] = {"integer": 1, "number": 0.5, "boolean": True, "category": "klein", "time": 7.25}
 KEEP_ALL = Policy({}, 90)
 DAY = date(2018, 8, 14)
 HEX = 32 * "0"
@@ -34,19 +41,26 @@ FOREVER = (date(2000, 1, 1), date(2100, 1, 1))
 def rows(number: int, first: int = 0, day: date = DAY) -> dict[str, list[Any]]:
     """Rows of a day, as the service hands them over."""
     moment = datetime(day.year, day.month, day.day, 12)
-    inputs = {column.name: [(1 if column.dtype == "int64" else 0.5)] * number for column in INPUTS}
-    identifiers = list(range(first, first + number))
-    return {ID: identifiers, TIME: [moment] * number, **inputs, "score": [0.25] * number}
+    inputs = {column.name: [VALUES[column.type]] * number for column in INPUTS}
+    identifiers = [str(at) for at in range(first, first + number)]
+    return {ID: identifiers, TIME: [moment] * number, **inputs, SCORE: [0.25] * number}
+
+
+def numbers(table: pl.DataFrame) -> list[int]:
+    """The identifiers of rows that came back."""
+    return [int(identifier) for identifier in table[ID]]
 
 
 class Running:
     """A log with counters of its own, which is closed at the end of a test."""
 
-    def __init__(self, folder: Folder, rules: Policy = KEEP_ALL, seconds: float = 1000, **options: Any) -> None:
+    def __init__(
+        self, folder: Folder, rules: Policy = KEEP_ALL, seconds: float = 1000, served: Model = SERVED, **options: Any
+    ) -> None:
         self.registry = CollectorRegistry()
         written = Counter("written", "Rows", registry=self.registry)
         lost = Counter("lost", "Rows", ["reason"], registry=self.registry)
-        self.log = Log(folder, INPUTS, rules, "sha256:ab", written, lost, seconds, **options)
+        self.log = Log(folder, served, rules, written, lost, seconds, **options)
 
     def written(self) -> float | None:
         return self.registry.get_sample_value("written_total")
@@ -111,18 +125,39 @@ def test_rows_come_back_as_they_went_in(tmp_path: Path, start: Callable[..., Run
     running.log.add(rows(1, 7), "second")
     running.log.close()
     table = log.read(str(tmp_path), DAY, DAY)
-    inputs = {column.name: log.TYPES[column.dtype] for column in INPUTS}
-    assert table[ID].to_list() == [0, 1, 7]
-    assert table["request_id"].to_list() == ["first", "first", "second"]
-    assert dict(table.schema) == {ID: pl.Int64(), **inputs, **log.ALWAYS, "request_id": pl.String()}
-    assert table.drop(ID, "request_id", "scored_at").unique().row(0, named=True) == {
+    inputs = {column.name: FEATURE_TYPES[column.type] for column in INPUTS}
+    assert table[ID].to_list() == ["0", "1", "7"]
+    assert table[REQUEST].to_list() == ["first", "first", "second"]
+    assert dict(table.schema) == {ID: pl.String(), **inputs, **log.ALWAYS, REQUEST: pl.String()}
+    assert table.drop(ID, REQUEST, log.SCORED).unique().row(0, named=True) == {
         TIME: datetime(2018, 8, 14, 12),
-        **{column.name: 1 if column.dtype == "int64" else 0.5 for column in INPUTS},
-        "score": 0.25,
-        "model": "sha256:ab",
+        **{column.name: VALUES[column.type] for column in INPUTS},
+        SCORE: 0.25,
+        log.MODEL: "sha256:ab",
     }
-    assert table["scored_at"].is_between(before, datetime.now(UTC)).all()
+    assert table[log.SCORED].is_between(before, datetime.now(UTC)).all()
     assert (running.written(), running.lost()) == (3, {})
+
+
+def test_what_may_be_missing_is_null_and_what_was_learned_is_what_is_written(
+    tmp_path: Path, start: Callable[..., Running]
+) -> None:
+    missing: dict[str, list[Any]] = {column.name: [None] for column in INPUTS if column.missing}
+    running = start()
+    running.log.add(rows(1) | missing, "a")
+    running.log.close()
+    table = log.read(str(tmp_path), DAY, DAY)
+    features = tables.feature_rows(100)
+    for column in INPUTS:
+        assert table.schema[column.name] == features.schema[column.name], column.name
+        assert table[column.name].to_list() == missing.get(column.name, [VALUES[column.type]])
+
+
+def test_an_identifier_that_is_an_integer_stays_one(tmp_path: Path, start: Callable[..., Running]) -> None:
+    running = start(served=replace(SERVED, problem=replace(SERVED.problem, id_type="integer")))
+    running.log.add(rows(2) | {ID: [7, 2**63 - 1]}, "a")
+    running.log.close()
+    assert log.read(str(tmp_path), DAY, DAY)[ID].to_list() == [7, 2**63 - 1]
 
 
 def test_each_day_has_a_folder(tmp_path: Path, start: Callable[..., Running]) -> None:
@@ -131,8 +166,8 @@ def test_each_day_has_a_folder(tmp_path: Path, start: Callable[..., Running]) ->
     running.log.add(late, "over midnight")
     running.log.close()
     assert log.days(str(tmp_path)) == [DAY, DAY + timedelta(days=1)]
-    assert log.read(str(tmp_path), DAY, DAY)[ID].to_list() == [0]
-    assert log.read(str(tmp_path), *FOREVER)[ID].to_list() == [0, 1]
+    assert numbers(log.read(str(tmp_path), DAY, DAY)) == [0]
+    assert numbers(log.read(str(tmp_path), *FOREVER)) == [0, 1]
     assert log.read(str(tmp_path), date(2019, 1, 1), date(2020, 1, 1)).is_empty()
 
 
@@ -155,7 +190,7 @@ def test_two_writers_lose_nothing_to_each_other(tmp_path: Path, start: Callable[
         time.sleep(0.002)
     for writer in writers:
         writer.log.close()
-    assert sorted(log.read(str(tmp_path), DAY, DAY)[ID]) == list(range(100))
+    assert sorted(numbers(log.read(str(tmp_path), DAY, DAY))) == list(range(100))
 
 
 def test_a_part_is_seen_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +202,7 @@ def test_a_part_is_seen_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.
         os.replace(half, whole)
 
     monkeypatch.setattr(Path, "replace", replace)
-    [(name, table)] = log.parts(pl.DataFrame({TIME: [datetime(2018, 8, 14)]}), "m", KEEP_ALL)
+    [(name, table)] = log.parts(pl.DataFrame({TIME: [datetime(2018, 8, 14)]}), "m", {})
     folder.put(name, b"content")
     assert seen == [(b"content", 0, False)]
     assert (tmp_path / name).read_bytes() == b"content"
@@ -197,7 +232,7 @@ def test_storage_that_fails_for_a_while_loses_nothing(
     running.log.add(rows(3), "a")
     wait_until(lambda: running.written() == 3)
     assert running.lost() == {}
-    assert log.read(str(tmp_path), DAY, DAY)[ID].to_list() == [0, 1, 2]
+    assert numbers(log.read(str(tmp_path), DAY, DAY)) == [0, 1, 2]
 
 
 def test_storage_that_fails_for_long_loses_rows_and_counts_them(
@@ -251,8 +286,8 @@ def test_a_request_loses_the_oldest_of_too_many_days_and_keeps_its_rows_whole(
     running.log.add(of_old_days(100), "a long past")
     running.log.close()
     kept = log.read(str(tmp_path), *FOREVER)
-    assert sorted(kept[ID]) == list(range(100 - log.OPENED, 100))
-    assert [(moment.date() - DAY).days for moment in kept[TIME]] == kept[ID].to_list()
+    assert sorted(numbers(kept)) == list(range(100 - log.OPENED, 100))
+    assert [(moment.date() - DAY).days for moment in kept[TIME]] == numbers(kept)
 
 
 def test_what_comes_after_the_end_is_lost(start: Callable[..., Running]) -> None:
@@ -273,16 +308,21 @@ def test_a_shutdown_does_not_wait_for_storage_that_hangs(storage: Storage, start
 # --- what is personal ---
 
 
-def test_hashed_columns_still_join_and_omitted_ones_are_gone(tmp_path: Path, start: Callable[..., Running]) -> None:
-    running = start(None, Policy({ID: HASH, "tx_amount": OMIT, "request_id": OMIT}, 90))
-    running.log.add(rows(3), "a")
+@pytest.mark.parametrize("kind", ["integer", "text"])
+def test_hashed_columns_still_join_and_omitted_ones_are_gone(
+    tmp_path: Path, start: Callable[..., Running], kind: str
+) -> None:
+    served = replace(SERVED, problem=replace(SERVED.problem, id_type=kind))
+    running = start(None, Policy({"order_id": HASH, "amount": OMIT, "größe €": HASH, REQUEST: OMIT}, 90), served=served)
+    running.log.add(rows(3) | {ID: [0, 1, 2] if kind == "integer" else ["0", "1", "2"]}, "a")
     running.log.close()
     table = log.read(str(tmp_path), DAY, DAY)
-    assert not {"tx_amount", "request_id"} & set(table.columns)
-    source = pl.DataFrame({ID: [2, 5, 0], "fraud": [1, 1, 0]})
-    joined = table.join(source.with_columns(log.pseudonym(source[ID])), on=ID)
-    assert sorted(joined["fraud"]) == [0, 1]
-    assert table[ID].str.contains("^[0-9a-f]{32}$").all()
+    assert not {ID, "amount", "größe €", REQUEST} & set(table.columns)
+    source = pl.DataFrame({"order_id": [2, 5, 0], "label": [1, 1, 0]})
+    hashed = log.pseudonym(source["order_id"]).alias(log.hashed(ID))
+    assert sorted(table.join(source.with_columns(hashed), on=log.hashed(ID))["label"]) == [0, 1]
+    assert table[log.hashed(ID)].str.contains("^[0-9a-f]{32}$").all()
+    assert table[log.hashed("größe €")].unique().to_list() == [personal.digest("klein")]
 
 
 def test_a_pseudonym_is_the_value_s_sha256() -> None:
@@ -292,7 +332,7 @@ def test_a_pseudonym_is_the_value_s_sha256() -> None:
 def test_the_policy_is_what_its_schema_describes() -> None:
     schema = json.loads((ROOT / "policies/schemas/log.schema.json").read_text())
     Draft202012Validator(schema).validate(yaml.safe_load((ROOT / "policies/log.yaml").read_text()))
-    assert log.policy(INPUTS).retention_days > 0
+    assert log.policy().retention_days > 0
 
 
 @pytest.mark.parametrize(
@@ -303,18 +343,20 @@ def test_the_policy_is_what_its_schema_describes() -> None:
         ("[]", "has to hold", True),
         ("{personal: {}, retention_days: 0}", "retention_days is 0; write a whole number of days", True),
         ("{personal: {}, retention_days: true}", "retention_days is True", True),
-        ("{personal: [tx_amount], retention_days: 9}", "personal is ['tx_amount']", True),
-        ("{personal: {tx_amount: drop}, retention_days: 9}", "personal.tx_amount is 'drop'; write hash or omit", True),
-        ("{personal: {tx_ammount: omit}, retention_days: 9}", "did you mean `tx_amount`?", False),
-        ("{personal: {transaction: hash}, retention_days: 9}", "did you mean `transaction_id`?", False),
-        ("{personal: {score: omit}, retention_days: 9}", "personal.score is no column that can be", False),
+        ("{personal: [amount], retention_days: 9}", "personal is ['amount']", True),
+        ("{personal: {amount: drop}, retention_days: 9}", "personal.amount is 'drop'; write hash or omit", True),
+        ("{personal: {ammount: omit}, retention_days: 9}", "did you mean `amount`?", False),
+        ("{personal: {größe: hash}, retention_days: 9}", "did you mean `größe €`?", False),
+        ("{personal: {order: hash}, retention_days: 9}", "did you mean `order_id`?", False),
+        ("{personal: {request_id: omit}, retention_days: 9}", "did you mean `_request_id`?", False),
+        ("{personal: {_score: omit}, retention_days: 9}", "personal._score is no column that can be", False),
     ],
 )
 def test_a_bad_policy_is_told_in_a_sentence(tmp_path: Path, text: str, sentence: str, shape: bool) -> None:
     path = tmp_path / "log.yaml"
     path.write_text(text)
     with pytest.raises(BadInput) as caught:
-        log.policy(INPUTS, path)
+        log.policy(personal.columns(tables.ours()), path)
     assert sentence in str(caught.value) and str(path) in str(caught.value)
     schema = json.loads((ROOT / "policies/schemas/log.schema.json").read_text())
     assert Draft202012Validator(schema).is_valid(yaml.safe_load(text)) is not shape
@@ -336,21 +378,33 @@ def test_a_part_that_cannot_be_read_is_named(
     running.log.add(rows(1), "a")
     running.log.close()
     bad = tmp_path / str(DAY) / "bad.parquet"
-    bad.write_bytes(log.encoded(pl.DataFrame({"score": ["a"]})) if content is None else content)
+    bad.write_bytes(log.encoded(pl.DataFrame({SCORE: ["a"]})) if content is None else content)
     with pytest.raises(BadInput, match=re.escape(str(bad))):
         log.read(str(tmp_path), DAY, DAY)
 
 
-def test_parts_of_different_models_and_policies_are_read_together(
-    tmp_path: Path, start: Callable[..., Running]
-) -> None:
-    for rules in (KEEP_ALL, Policy({ID: HASH, "tx_amount": OMIT}, 90)):
+def test_parts_of_different_policies_are_read_together(tmp_path: Path, start: Callable[..., Running]) -> None:
+    for rules in (KEEP_ALL, Policy({"order_id": HASH, "amount": OMIT, "größe €": HASH}, 90)):
         running = start(None, rules)
         running.log.add(rows(1), "a")
         running.log.close()
-    table = log.read(str(tmp_path), DAY, DAY)
-    assert table["tx_amount"].null_count() == 1
-    assert table[ID].dtype == pl.String and "0" in table[ID]
+    table = log.read(str(tmp_path), DAY, DAY).sort(ID, nulls_last=True)
+    assert table["amount"].to_list() == [0.5, None] and table["größe €"].to_list() == ["klein", None]
+    assert table[ID].to_list() == ["0", None] and table[log.hashed(ID)].to_list() == [None, personal.digest("0")]
+
+
+def test_another_problem_s_columns_do_not_change_ours(tmp_path: Path, start: Callable[..., Running]) -> None:
+    text = tuple(replace(column, type="category") for column in INPUTS)
+    theirs = replace(SERVED, inputs=text, digest="sha256:cd")
+    for served, value in ((SERVED, {}), (theirs, {column.name: ["ten"] for column in INPUTS})):
+        running = start(served=served)
+        running.log.add(rows(1) | value, "a")
+        running.log.close()
+    table = log.read(str(tmp_path), DAY, DAY, SERVED.digest).sort(log.MODEL)
+    assert {column.name: table.schema[column.name] for column in INPUTS} == {
+        column.name: log.TYPES[column.type] for column in INPUTS
+    }
+    assert table[log.MODEL].to_list() == ["sha256:ab", "sha256:cd"] and table["amount"].to_list() == [0.5, None]
 
 
 def test_an_address_that_no_file_system_knows_is_refused() -> None:
@@ -420,7 +474,7 @@ def test_a_bucket_is_written_read_and_pruned(start: Callable[..., Running]) -> N
     running.log.add(rows(3), "a")
     running.log.close()
     assert log.days(address) == [DAY]
-    assert log.read(address, DAY, DAY)[ID].to_list() == [0, 1, 2]
+    assert numbers(log.read(address, DAY, DAY)) == [0, 1, 2]
     assert log.prune(Folder.at(address), datetime.now(UTC).date()) == []
     assert len(log.prune(Folder.at(address), datetime.now(UTC).date() + timedelta(days=1))) == 1
     assert log.read(address, DAY, DAY).is_empty()

@@ -1,6 +1,7 @@
 """The model directory: what was written is what is loaded, and nothing that was altered."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +13,38 @@ import pytest
 from onnx import TensorProto, helper
 
 from pipeline import model
-from pipeline.model import BadModel
-from pipeline.schema import Column
+from pipeline.model import BadModel, Input
+from tests.tables import feature_rows, problem, write_model
 
-INPUTS = (Column("a", "float64", None, None, "left"), Column("b", "int64", 0, 1, "right"))
+INPUTS = (Input("a", "number", about="left"), Input("b", "integer", 0, 1, missing=True, about="right"))
 TABLE = {"a": [0.5, -1.0, 2.0], "b": [0, 1, 1]}
+ABOUT: dict[str, Any] = {"problem": problem(), "family": "linear", "processor": "any"}
 
 
 def graph() -> bytes:
-    """score = sigmoid(a + b)"""
-    rows = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch"]) for name in ("a", "b", "score")}
-    nodes = [helper.make_node("Add", ["a", "b"], ["sum"]), helper.make_node("Sigmoid", ["sum"], ["score"])]
-    made = helper.make_graph(nodes, "g", [rows["a"], rows["b"]], [rows["score"]])
+    """_score = sigmoid(a + b)"""
+    given, output = (
+        helper.make_tensor_value_info(name, TensorProto.DOUBLE, shape)
+        for name, shape in ((model.NUMBERS, [2, "rows"]), (model.OUTPUT, ["rows"]))
+    )
+    nodes = [
+        helper.make_node("ReduceSum", [model.NUMBERS, "columns"], ["sum"], keepdims=0),
+        helper.make_node("Sigmoid", ["sum"], [model.OUTPUT]),
+    ]
+    columns = helper.make_tensor("columns", TensorProto.INT64, [1], [0])
+    made = helper.make_graph(nodes, "g", [given], [output], [columns])
     return helper.make_model(
         made, opset_imports=[helper.make_opsetid("", 18)], ir_version=onnx.IR_VERSION_2023_5_5
     ).SerializeToString()
 
 
+def write(directory: Path, **changes: Any) -> str:
+    return model.write(directory, **{**ABOUT, "inputs": INPUTS, "files": {"model.onnx": graph()}, **changes})
+
+
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    model.write(tmp_path / "model", runtime="onnx", inputs=INPUTS, files={"model.onnx": graph()})
+    write(tmp_path / "model")
     return tmp_path / "model"
 
 
@@ -39,15 +52,139 @@ def directory(tmp_path: Path) -> Path:
 def test_scores_any_table(directory: Path, kind: Any) -> None:
     scores = model.load(directory).predict(kind(TABLE | {"further": [1, 2, 3]}))
     assert scores.dtype == np.float64
-    np.testing.assert_allclose(scores, 1 / (1 + np.exp(-np.array([0.5, 0, 3]))), rtol=1e-6)
+    np.testing.assert_allclose(scores, 1 / (1 + np.exp(-np.array([0.5, 0, 3]))), rtol=1e-15)
 
 
 def test_scores_no_rows(directory: Path) -> None:
     assert model.load(directory).predict({"a": [], "b": []}).shape == (0,)
 
 
-def test_carries_its_inputs(directory: Path) -> None:
-    assert model.load(directory).inputs == INPUTS
+@pytest.mark.parametrize("kind", [dict, pl.DataFrame, pd.DataFrame])
+def test_scores_many_rows_a_part_at_a_time(directory: Path, kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = {"a": [0.5, -1.0, 2.0, None, 7.0], "b": [0, 1, 1, 0, 1]}
+    loaded = model.load(directory)
+    expected = loaded.predict(table)
+    for rows in (1, 2, 4, 5):
+        monkeypatch.setattr(model, "ROWS", rows)
+        np.testing.assert_array_equal(loaded.predict(kind(table)), expected)
+
+
+def test_columns_are_of_the_same_length(directory: Path) -> None:
+    with pytest.raises(BadModel, match="a has 3 rows and b 1; give every column as many"):
+        model.load(directory).predict(TABLE | {"b": [1]})
+
+
+def test_carries_what_service_and_log_need_of_a_row(tmp_path: Path) -> None:
+    levels = tuple(f"größe {number} €" for number in range(3))
+    inputs = (
+        *INPUTS,
+        Input("c", "category", categories=("x", "y"), levels=("y",)),
+        Input("d", "category", levels=levels),
+    )
+    write(tmp_path / "model", inputs=inputs)
+    loaded = model.load(tmp_path / "model")
+    assert loaded.inputs == inputs and loaded.problem == problem() and loaded.family == "linear"
+    assert levels[0] in (tmp_path / "model" / model.MANIFEST).read_text()
+
+
+# --- what the graph is given ---
+
+TEXT, NUMBER = Input("größe €", "category"), Input("a", "number")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["x", None, "", "NA"],
+        pl.Series(["x", None, "", "NA"]),
+        pd.Series(["x", None, "", "NA"]),
+        pd.Series(["x", float("nan"), "", "NA"], dtype=object),
+        pd.Series(["x", pd.NA, "", "NA"], dtype="string"),
+        pd.Series(["x", None, "", "NA"], dtype="category"),
+        np.array(["x", None, "", "NA"], dtype=object),
+    ],
+)
+def test_a_missing_text_is_told_from_any_other(values: Any) -> None:
+    fed = model.fed(TEXT, values)
+    assert fed.dtype == object and fed.tolist() == ["x", model.MISSING, "", "NA"]
+    assert {type(value) for value in fed} == {str}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1, None, True],
+        [1.0, float("nan"), 1],
+        pl.Series([1, None, 1]),
+        pl.Series([True, None, True]),
+        pl.Series([1.0, None, 1.0]),
+        pd.Series([1, None, 1]),
+        pd.Series([1, None, 1], dtype="Int64"),
+        pd.Series([True, None, True], dtype=object),
+        pd.Series([True, None, True], dtype="boolean"),
+        np.array([1, np.nan, 1]),
+    ],
+)
+def test_a_missing_number_is_not_one(values: Any) -> None:
+    np.testing.assert_array_equal(model.fed(NUMBER, values), np.array([1, np.nan, 1]))
+    assert model.fed(NUMBER, values).dtype == np.float64
+
+
+@pytest.mark.parametrize("values", [[], pl.Series([], dtype=pl.Int64), pl.Series([None, None]), [None, None]])
+def test_a_column_may_hold_nothing(values: Any) -> None:
+    assert np.isnan(model.fed(NUMBER, values)).all() and len(model.fed(NUMBER, values)) == len(values)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "sentence"),
+    [
+        (NUMBER, ["1"], "a holds what is no number: '1' is no number"),
+        (NUMBER, [1, "2"], "a holds what is no number"),
+        (NUMBER, pl.Series(["1"]), "a holds what is no number: it is of type String"),
+        (NUMBER, pd.Series(["1"]), "a holds what is no number"),
+        (NUMBER, [[1]], "a holds what is no number"),
+        (NUMBER, [{}], "a holds what is no number"),
+        (TEXT, [1.5], "größe € holds what is no category: 1.5 is no text"),
+        (TEXT, pl.Series([True]), "größe € holds what is no category: True is no text"),
+        (TEXT, 5, "größe € holds what is no category"),
+    ],
+)
+def test_says_which_column_holds_something_else(column: Input, values: Any, sentence: str) -> None:
+    with pytest.raises(BadModel, match=sentence):
+        model.fed(column, values)
+
+
+def test_columns_are_packed_as_each_alone() -> None:
+    """Lists as a request has them go another way, with the same result and the same refusals."""
+    columns = model.ordered((TEXT, NUMBER, Input("b", "boolean"), Input("c", "category")))
+    assert [column.name for column in columns] == ["a", "b", "größe €", "c"]
+    for size in (1, 3):
+        lists = [[1.5] * size, [True] * size, ["x"] * size, ["abc"] * size]
+        for nothing in (None, 0, 1, 2, 3):
+            given = [[None] * size if at == nothing else values for at, values in enumerate(lists)]
+            alone = [model.fed(column, values).tolist() for column, values in zip(columns, given, strict=True)]
+            whole = model.packed(columns, given)
+            assert whole[model.NUMBERS].dtype == np.float64 and whole[model.TEXTS].dtype == object
+            assert repr([*whole[model.NUMBERS].tolist(), *whole[model.TEXTS].tolist()]) == repr(alone)
+        for at, sentence in (
+            (1, "b holds what is no boolean: '1' is no number"),
+            (3, "c holds what is no category: 1"),
+        ):
+            wrong = [["1"] * size if of == at == 1 else [1] * size if of == at else lists[of] for of in range(4)]
+            with pytest.raises(BadModel, match=sentence):
+                model.packed(columns, wrong)
+
+
+def test_scores_rows_of_every_type(tmp_path: Path) -> None:
+    scorer, table = write_model(tmp_path / "model"), feature_rows(50)
+    scores = scorer.predict(table)
+    assert (scores > 0.5).tolist() == (table["amount"] > 220).to_list()
+    one = {name: [value] for name, value in table.row(0, named=True).items()}
+    assert scorer.predict(one).tolist() == scores[:1].tolist()
+    assert scorer.predict(table.to_pandas()).tolist() == scores.tolist()
+
+
+# --- the directory ---
 
 
 def test_names_missing_columns(directory: Path) -> None:
@@ -57,21 +194,25 @@ def test_names_missing_columns(directory: Path) -> None:
 
 def test_same_content_has_the_same_digest_in_any_folder(directory: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "else where"
-    digest = model.write(elsewhere, runtime="onnx", inputs=INPUTS, files={"model.onnx": graph()})
+    digest = write(elsewhere)
     assert digest == model.load(elsewhere).digest == model.load(directory).digest
 
 
-def test_other_bytes_or_inputs_have_another_digest(directory: Path, tmp_path: Path) -> None:
-    others = [
-        model.write(tmp_path / "other", runtime="onnx", inputs=INPUTS[:1], files={"model.onnx": graph()}),
-        model.write(tmp_path / "other", runtime="onnx", inputs=INPUTS, files={"model.onnx": graph() + b" "}),
+def test_whatever_is_other_has_another_digest(directory: Path, tmp_path: Path) -> None:
+    changes: list[dict[str, Any]] = [
+        {"inputs": INPUTS[:1]},
+        {"files": {"model.onnx": graph() + b" "}},
+        {"family": "trees"},
+        {"processor": "another"},
+        {"problem": replace(problem(), delay=3)},
     ]
-    assert len({model.load(directory).digest, *others}) == 3
+    others = [write(tmp_path / "other", **change) for change in changes]
+    assert len({model.load(directory).digest, *others}) == 6
 
 
 def test_replaces_what_was_there(directory: Path) -> None:
     (directory / "left over").write_text("x")
-    model.write(directory, runtime="onnx", inputs=INPUTS, files={"model.onnx": graph()})
+    write(directory)
     assert sorted(path.name for path in directory.iterdir()) == ["manifest.json", "model.onnx"]
     assert [path.name for path in directory.parent.iterdir()] == ["model"]
 
@@ -90,20 +231,28 @@ def test_refuses_a_missing_file(directory: Path) -> None:
 
 
 def test_refuses_what_is_no_graph(directory: Path) -> None:
-    model.write(directory, runtime="onnx", inputs=INPUTS, files={"model.onnx": b"no graph"})
+    write(directory, files={"model.onnx": b"no graph"})
     with pytest.raises(BadModel, match=r"model\.onnx cannot be loaded"):
+        model.load(directory)
+
+
+def test_refuses_a_graph_that_takes_something_else(directory: Path) -> None:
+    write(directory, files={"model.onnx": graph().replace(b"_numbers", b"_strange")})
+    with pytest.raises(BadModel, match=r"model\.onnx takes _strange, not _numbers and _texts; run the export stage"):
         model.load(directory)
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"runtime": "pickle"}, "asks for format 1, runtime 'pickle'"),
-        ({"format": 2}, "asks for format 2"),
+        ({"runtime": "pickle"}, "asks for format 2, runtime 'pickle'"),
+        ({"format": 1}, "asks for format 1"),
         ({"files": {"../model.onnx": "0"}}, "files lie beside its manifest"),
         ({"files": {}}, "lacks model.onnx"),
         ({"inputs": [{"name": "a"}]}, "is no manifest"),
         ({"inputs": None}, "is no manifest"),
+        ({"problem": {"name": "x"}}, "is no manifest"),
+        ({"family": None, "problem": None}, "is no manifest"),
     ],
 )
 def test_refuses_a_manifest(directory: Path, change: dict[str, Any], sentence: str) -> None:

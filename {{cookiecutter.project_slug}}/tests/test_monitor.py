@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,17 +17,24 @@ import pytest
 import yaml
 
 from gitops import facts
-from pipeline import ingest, log, model, monitor, params, policy, reference, schema
-from pipeline.schema import ID, LABEL, TIME
-from tests.tables import ROOT, knobs, write_knobs, write_model
+from pipeline import log, model, monitor, params, policy, reference, rows, source
+from pipeline.model import Input
+from pipeline.policy.drift import misnamed
+from tests import tables
+from tests.tables import ROOT, knobs, ours, write_knobs, write_model
 
-INPUTS = tuple(c for c in schema.feature_row((1,)) if c.name in ("tx_amount", "tx_during_weekend", "tx_during_night"))
-NAMES = [column.name for column in INPUTS]
+OURS = ours()
+NAMES = ("amount", "express", "größe €", "a.b", "born", "model_config")
+INPUTS = tuple(column for column in tables.inputs() if column.name in NAMES)
 FIRST, UNTIL, BEGAN, LAST = date(2019, 12, 20), date(2020, 1, 20), date(2020, 1, 29), date(2020, 2, 25)
-MATURED = LAST - timedelta(days=7)
+DELAY = OURS.label.delay
+MATURED = LAST - timedelta(days=DELAY)
 CHANGED = date(2020, 2, 21)  # the world, where a test changes it
 PAGE = monitor.page
+ID, TIME, LABEL = OURS.id, OURS.time, OURS.label.column
 DAY = pl.col(TIME).dt.date()
+NUMBER = pl.col("number")  # of a row
+WEEKEND, NIGHT = DAY.dt.weekday() >= 6, pl.col(TIME).dt.hour() <= 6
 GIT = ("git", "-c", "user.name=a", "-c", "user.email=a@example.org")
 
 Change = Callable[[pl.DataFrame], pl.DataFrame]
@@ -34,38 +42,53 @@ Change = Callable[[pl.DataFrame], pl.DataFrame]
 
 @cache
 def world() -> pl.DataFrame:
-    """The source's days with the model's inputs beside them: a large amount is a fraud, and so is 1 row of 100."""
+    """The source's days, and each row's number: a large amount is a positive, and so is 1 row of 100."""
     draw = np.random.default_rng(0)
     number = 1_000 * ((LAST - FIRST).days + 1)
     amount = draw.gamma(2, 40, number).round(2)
     seconds = np.sort(draw.integers(0, 86_400 * ((LAST - FIRST).days + 1), number))
-    rows = pl.DataFrame(
+    moments = np.datetime64(FIRST, "us") + seconds.astype("timedelta64[s]")
+    missing, seldom = (pl.Series(draw.random(number) < share) for share in (0.1, 0.05))
+    made = pl.DataFrame(
         {
-            ID: np.arange(number),
-            TIME: np.datetime64(FIRST, "us") + seconds.astype("timedelta64[s]"),
-            "customer_id": draw.integers(0, 20_000, number),
-            "terminal_id": draw.integers(0, 100, number),
-            "tx_amount": amount,
-            LABEL: ((amount > 220) | (draw.random(number) < 0.01)).astype(np.int64),
+            "number": np.arange(number),
+            ID: [f"order {at}" for at in range(number)],
+            TIME: moments,
+            "customer": draw.integers(0, 20_000, number),
+            "amount": amount,
+            "items": draw.integers(1, 9, number),
+            "größe €": pl.Series(draw.choice(tables.SIZES, number, p=[0.1, 0.65, 0.25])).set(missing, None),
+            "model_config": draw.choice(tables.CONFIGS, number),
+            "a.b": pl.Series(draw.normal(size=number)).set(seldom, None),
+            "born": moments - draw.integers(0, 9_000 * 86_400, number).astype("timedelta64[s]"),
+            "shoe size": draw.integers(35, 47, number),
+            LABEL: np.where((amount > 220) | (draw.random(number) < 0.01), "Yes", "No"),
         }
     )
-    weekend, night = pl.col(TIME).dt.weekday() >= 6, pl.col(TIME).dt.hour() <= 6
-    return rows.with_columns(
-        weekend.cast(pl.Int64).alias("tx_during_weekend"), night.cast(pl.Int64).alias("tx_during_night")
-    )
+    return made.with_columns(NIGHT.alias("express"))
 
 
-def write_log(rows: pl.DataFrame, scorer: Any, digest: str | None = None, ago: float = 0) -> None:
-    """Log the rows as the service does, scored so many days ago."""
-    logged = rows.select(
-        ID,
-        pl.col(TIME).cast(pl.Datetime("us")),
+def as_source(made: pl.DataFrame) -> pl.DataFrame:
+    """The rows as the source has them."""
+    return made.select(pl.col(column.name).cast(rows.TYPES[column.type]) for column in OURS.columns)
+
+
+def features(made: pl.DataFrame) -> pl.DataFrame:
+    """The rows as the stage `rows` makes them, in their order."""
+    return made.select("number", TIME, ID, *(rows.read(column, TIME) for column in OURS.inputs))
+
+
+def write_log(made: pl.DataFrame, scorer: Any, digest: str | None = None, ago: float = 0) -> None:
+    """Log feature rows as the service does, scored so many days ago."""
+    logged = made.select(
+        pl.col(ID).alias(log.ID),
+        pl.col(TIME).cast(pl.Datetime("us")).alias(log.TIME),
         *NAMES,
-        pl.Series(log.SCORE, scorer.predict(rows)),
+        pl.Series(log.SCORE, scorer.predict(made)),
         pl.lit("0" * 32).alias(log.REQUEST),
         pl.lit(datetime.now(UTC) - timedelta(days=ago)).cast(log.ALWAYS[log.SCORED]).alias(log.SCORED),
     )
-    for name, part in log.parts(logged, digest or scorer.digest, log.policy()):
+    for name, part in log.parts(logged, digest or scorer.digest, log.personal(log.policy(), ID)):
         log.Folder.at("predictions").put(name, log.encoded(part))
 
 
@@ -83,25 +106,26 @@ class SameScores:
 def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with a model in production, a source of daily files, and no log."""
     folder = tmp_path_factory.mktemp("healthy")
-    rows, days = world(), params.days(knobs())
+    made, days = features(world()), params.days(knobs(), DELAY)
     scorer = write_model(folder / "build/production/model", INPUTS)
     parts = {reference.TRAIN: days.train, reference.TEST: days.test}
     pl.concat(
-        reference.part(name, rows.filter(DAY.is_between(*span)), scorer) for name, span in parts.items()
+        reference.part(name, made.filter(DAY.is_between(*span)), scorer) for name, span in parts.items()
     ).write_parquet(folder / "build/production/reference.parquet")
     (folder / "build/production/manifest.json").write_text("{}")
     for command in (["init", "-q"], ["commit", "-qm", "Start", "--allow-empty"]):
         subprocess.run([*GIT, *command], cwd=folder, check=True)
     (folder / "source").mkdir()
-    for (day,), table in rows.group_by(DAY):
-        table.select(column.name for column in schema.SOURCE).write_parquet(folder / "source" / f"{day}.parquet")
+    for (day,), table in world().group_by(DAY.alias("day")):
+        as_source(table).write_parquet(folder / "source" / f"{day}.parquet")
     shutil.copytree(ROOT / "policies", folder / "policies")
     write_knobs(folder, knobs(data={"until": str(UNTIL), "source": "source"}))
     bars = yaml.safe_load((folder / "policies/drift.yaml").read_text())
     bars |= {
-        "window": {"days": 7, "minimum_days": 3, "rows": 2_000, "grace_days": 7, "silent_days": 3},
+        "window": {"days": 7, "minimum_days": 3, "rows": 2_000, "day_rows": 100, "grace_days": 7, "silent_days": 3},
         "evidence_days": 2,
         "columns": {"maximum": 0.15, "exceptions": {}},
+        "categories": {"maximum": 0.1, "exceptions": {}},
         "score": {"maximum": 0.2},
         "quality": {"missing": 0.01, "out_of_range": 0.01},
         "live": {"rows": 2_000, "unlabelled": 0.05, "metrics": {"average_precision": {"minimum": 0.2, "drop": 0.15}}},
@@ -117,7 +141,7 @@ class Here:
     """A repository to check: what the log is filled with, and what comes of it."""
 
     def __init__(self) -> None:
-        self.rows = world().filter(DAY >= BEGAN)
+        self.rows = features(world()).filter(DAY >= BEGAN)
         self.scorer: Any = model.load("build/production/model")
 
     def fill(self, change: Change = lambda rows: rows, **how: Any) -> None:
@@ -160,6 +184,12 @@ def from_day(column: str, value: pl.Expr, day: date = CHANGED) -> Change:
     return lambda rows: rows.with_columns(pl.when(day <= DAY).then(value).otherwise(pl.col(column)).alias(column))
 
 
+def column(measured: dict[str, Any], name: str) -> dict[str, Any]:
+    """What was measured of a column."""
+    (of,) = (column for column in measured["columns"] if column["name"] == name)
+    return dict(of)
+
+
 def found(gate: dict[str, Any]) -> set[tuple[str, str | None]]:
     """Rule and first day of each violation."""
     return {(violation["rule"], violation["since"]) for violation in gate["violations"]}
@@ -187,7 +217,7 @@ def test_the_same_world_is_healthy(here: Here) -> None:
     assert gate["violations"] == gate["not_judged"] == []
     assert measured["window"] == [str(LAST - timedelta(days=6)), str(LAST)]
     assert measured["rows"] == here.rows.filter(LAST - timedelta(days=7) < DAY).height
-    assert [column["name"] for column in measured["columns"]] == NAMES
+    assert [column["name"] for column in measured["columns"]] == [column.name for column in INPUTS]
     assert [day["day"] for day in measured["days"]] == [str(BEGAN + timedelta(days=n)) for n in range(28)]
 
 
@@ -199,9 +229,12 @@ def test_another_address_is_read(here: Here, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_days_are_compared_with_the_same_days_of_the_week(here: Here) -> None:
-    here.fill(lambda rows: rows.filter(pl.col("tx_during_weekend") == 0))
-    measured, _ = here.check("healthy")
-    assert {column["name"]: column["distance"] for column in measured["columns"]}["tx_during_weekend"] == 0
+    """A column that is 1 on weekends would be far away, where weekdays are compared with whole weeks."""
+    path = Path("build/production/reference.parquet")
+    weekend = (pl.col(reference.DAY).dt.weekday() >= 6).alias("express")
+    pl.read_parquet(path).with_columns(weekend).write_parquet(path)
+    here.fill(lambda rows: rows.with_columns(WEEKEND.alias("express")).filter(~WEEKEND))
+    assert column(here.check("healthy")[0], "express")["distance"] == 0
 
 
 def test_today_is_not_over_and_not_looked_at(here: Here) -> None:
@@ -214,84 +247,241 @@ def test_today_is_not_over_and_not_looked_at(here: Here) -> None:
 # --- drift ---
 
 
+MORE = pl.when(NUMBER % 3 == 0).then(pl.lit("groß")).otherwise("größe €")
+NEW = pl.when(NUMBER % 3 == 0).then(pl.lit("<b>nobody</b>")).otherwise("größe €")
+
+
 @pytest.mark.parametrize(
-    ("column", "value", "rules"),
+    ("name", "value", "rules"),
     [
-        ("tx_amount", pl.col("tx_amount") * 1.5, {"columns.maximum", "score.maximum"}),
-        ("tx_during_night", pl.lit(1), {"columns.maximum"}),
+        ("amount", pl.col("amount") * 1.5, {"columns.maximum", "score.maximum"}),
+        ("express", pl.lit(True), {"columns.maximum"}),
+        ("born", pl.col("born") * 1.3, {"columns.maximum"}),
+        ("größe €", MORE, {"categories.maximum"}),
+        ("größe €", NEW, {"categories.maximum"}),
+        ("model_config", pl.lit("extra"), {"categories.maximum"}),
     ],
 )
-def test_a_changed_column_is_named_and_dated(here: Here, column: str, value: pl.Expr, rules: set[str]) -> None:
-    here.fill(from_day(column, value))
-    _, gate = here.check("drifted")
+def test_a_changed_column_is_named_and_dated(here: Here, name: str, value: pl.Expr, rules: set[str]) -> None:
+    here.fill(from_day(name, value))
+    measured, gate = here.check("drifted")
     assert found(gate) == {(rule, str(CHANGED)) for rule in rules}
-    said = [violation["value"] for violation in gate["violations"] if violation["rule"] == "columns.maximum"]
-    assert len(said) == 1 and said[0].startswith(f"{column} is ") and said[0].endswith(f"since {CHANGED}")
+    said = [violation["value"] for violation in gate["violations"] if not violation["rule"].startswith("score")]
+    assert len(said) == 1 and said[0].startswith(f"{name} is ") and said[0].endswith(f"since {CHANGED}")
+    assert ("deviations" in said[0]) is (rules != {"categories.maximum"})
+    assert "nobody" not in Path("reports/drift.json").read_text()
+
+
+def test_levels_that_were_not_learned_are_counted(here: Here) -> None:
+    here.fill(from_day("größe €", NEW, BEGAN))
+    measured, _ = here.check("drifted")
+    assert column(measured, "größe €")["unseen"] == pytest.approx(1 / 3, abs=0.01)
+    assert column(measured, "größe €")["out_of_range"] == 0 and column(measured, "amount")["unseen"] is None
 
 
 def test_drift_older_than_the_days_looked_at_is_since_then_or_before(here: Here) -> None:
-    here.fill(from_day("tx_during_night", pl.lit(1), BEGAN))
+    here.fill(from_day("express", pl.lit(True), BEGAN))
     _, gate = here.check("drifted")
     assert found(gate) == {("columns.maximum", str(BEGAN))}
     assert gate["violations"][0]["value"].endswith("or before")
 
 
 def test_one_odd_day_is_no_drift_and_is_said(here: Here) -> None:
-    here.fill(from_day("tx_during_night", pl.lit(1), LAST))
-    here.change("columns", exceptions={"tx_during_night": 0.1})
+    here.fill(from_day("express", pl.lit(True), LAST))
+    here.change("columns", exceptions={"express": 0.1})
     _, gate = here.check("healthy")
-    assert [said for said in gate["not_judged"] if said.startswith("tx_during_night") and str(LAST) in said]
+    assert [said for said in gate["not_judged"] if said.startswith("express") and str(LAST) in said]
 
 
-def test_a_column_may_have_a_bar_of_its_own(here: Here) -> None:
-    here.fill(from_day("tx_during_night", pl.lit(1)))
-    here.change("columns", exceptions={"tx_during_night": 10})
+@pytest.mark.parametrize(
+    ("block", "name", "value"), [("columns", "express", pl.lit(True)), ("categories", "größe €", MORE)]
+)
+def test_a_column_may_have_a_bar_of_its_own(here: Here, block: str, name: str, value: pl.Expr) -> None:
+    here.fill(from_day(name, value))
+    here.change(block, exceptions={name: 1 if block == "categories" else 10})
     here.check("healthy")
+
+
+@pytest.mark.parametrize(
+    ("block", "name", "sentence"),
+    [
+        ("columns", "ammount", "columns.exceptions.ammount is no input; did you mean `amount`?"),
+        ("categories", "größe", "categories.exceptions.größe is no input; did you mean `größe €`?"),
+        ("columns", "größe €", "columns.exceptions.größe € belongs in categories.exceptions; move it there"),
+        ("categories", "express", "categories.exceptions.express belongs in columns.exceptions; move it there"),
+    ],
+)
+def test_a_bar_for_what_is_no_such_input_is_a_sentence(here: Here, block: str, name: str, sentence: str) -> None:
+    here.fill()
+    here.change(block, exceptions={name: 0.5})
+    assert sentence in here.check("unknown")[0]["problem"]
+
+
+def test_bars_may_name_the_inputs_of_either_problem() -> None:
+    bars = {"columns": {"exceptions": {"a": 1}}, "categories": {"exceptions": {"b": 1}}}
+    assert not list(misnamed(bars, ["a"], ["b", "c"]))
 
 
 @pytest.mark.parametrize("nothing", [None, float("nan"), float("inf")])
 def test_missing_values_are_counted(here: Here, nothing: float | None) -> None:
-    half = pl.when(pl.col(ID) % 2 == 0).then(pl.lit(nothing, pl.Float64)).otherwise(pl.col("tx_amount"))
+    half = pl.when(NUMBER % 2 == 0).then(pl.lit(nothing, pl.Float64)).otherwise(pl.col("amount"))
     here.scorer = SameScores(here.scorer.digest, here.scorer.predict(here.rows))
-    here.fill(from_day("tx_amount", half, LAST - timedelta(days=6)))
+    here.fill(from_day("amount", half, LAST - timedelta(days=6)))
     measured, gate = here.check("drifted")
-    assert measured["columns"][0]["missing"] == pytest.approx(0.5, abs=0.05)
+    assert column(measured, "amount")["missing"] == pytest.approx(0.5, abs=0.05)
     assert "quality.missing" in {violation["rule"] for violation in gate["violations"]}
-    assert "tx_amount is missing" in gate["violations"][-1]["value"]
+    assert "amount is missing in 5" in gate["violations"][-1]["value"]
 
 
-def test_an_empty_column_is_a_fault_of_quality_and_has_no_distance(here: Here) -> None:
-    here.scorer = SameScores(here.scorer.digest, here.scorer.predict(here.rows))
-    here.fill(lambda rows: rows.with_columns(pl.lit(None, pl.Int64).alias("tx_during_night")))
+@pytest.mark.parametrize(("name", "usual"), [("a.b", 0.05), ("größe €", 0.1)])
+def test_what_may_be_missing_is_a_fault_where_it_is_missing_more_often(here: Here, name: str, usual: float) -> None:
+    here.fill()
+    measured, _ = here.check("healthy")
+    assert column(measured, name)["missing"] == pytest.approx(usual, abs=0.01)
+    assert column(measured, name)["rise"] == 0
+    assert column(measured, name)["missing_before"] == pytest.approx(usual, abs=0.01)
+    shutil.rmtree("predictions")
+    here.fill(from_day(name, pl.when(NUMBER % 10 == 0).then(None).otherwise(pl.col(name)), BEGAN))
     measured, gate = here.check("drifted")
-    assert measured["columns"][2]["distance"] is None and measured["columns"][2]["missing"] == 1
-    assert found(gate) == {("quality.missing", None)}
+    assert 0.05 < column(measured, name)["rise"] < 0.1 * (1 - usual)
+    (said,) = (each["value"] for each in gate["violations"] if each["rule"] == "quality.missing")
+    assert said.startswith(f"{name} is missing in 1") and ", was in " in said
+
+
+@pytest.mark.parametrize("name", ["express", "model_config"])
+def test_an_empty_column_is_a_fault_of_quality(here: Here, name: str) -> None:
+    here.scorer = SameScores(here.scorer.digest, here.scorer.predict(here.rows))
+    here.fill(lambda rows: rows.with_columns(pl.lit(None, rows.schema[name]).alias(name)))
+    measured, gate = here.check("drifted")
+    assert column(measured, name)["missing"] == 1
+    assert ("quality.missing", None) in found(gate)
+    assert (column(measured, name)["distance"] is None) is (name == "express"), "of a category, missing is a level"
 
 
 def test_values_out_of_range_are_counted(here: Here) -> None:
-    here.fill(from_day("tx_during_night", pl.lit(7)))
+    here.fill(from_day("amount", pl.lit(1e6)))
     _, gate = here.check("drifted")
-    assert {rule for rule, _ in found(gate)} == {"columns.maximum", "quality.out_of_range"}
+    assert {rule for rule, _ in found(gate)} >= {"columns.maximum", "quality.out_of_range"}
+    shutil.rmtree("predictions")
+    here.fill(from_day("model_config", pl.lit("neither")))
+    _, gate = here.check("drifted")
+    assert {rule for rule, _ in found(gate)} == {"categories.maximum", "quality.out_of_range"}
+
+
+def test_many_levels_are_no_drift() -> None:
+    """Of 5,000 levels no two samples are alike."""
+    draw, levels = np.random.default_rng(0), tuple(f"level {at}" for at in range(5_000))
+    input_ = Input("x", "category", levels=levels)
+    share = 1 / (10 + np.arange(5_000))
+    for size in (300, 10_000):
+        before, now = (draw.choice(levels, number, p=share / share.sum()).tolist() for number in (25_000, size))
+        asked = pl.DataFrame({"x": before, monitor.LIKE: np.ones(25_000)}), pl.DataFrame({"x": now})
+        assert monitor.divergence(input_, *asked) < 0.08
+        other = asked[1].with_columns(
+            pl.when(pl.int_range(pl.len()) % 5 == 0).then(pl.lit("new")).otherwise("x").alias("x")
+        )
+        assert monitor.divergence(input_, asked[0], other) > 0.25
+
+
+def test_a_service_of_few_rows_is_looked_at_where_the_policy_says_so(here: Here) -> None:
+    """Fourteen rows a day."""
+    here.rows = here.rows.filter(NUMBER % 70 == 0)
+    here.fill(from_day("amount", pl.col("amount") * 3, BEGAN))
+    here.change("window", rows=50)
+    assert found(here.check("healthy")[1]) == set(), "no single day says anything"
+    here.change("window", day_rows=5)
+    measured, gate = here.check("drifted")
+    assert {rule for rule, _ in found(gate)} >= {"columns.maximum", "score.maximum"}
+    assert measured["rows"] < 120
+
+
+# --- another problem ---
+
+
+def another(name: str) -> None:
+    """Has this checkout predict something else, as a request does that replaces the problem."""
+    text = Path("contract.yaml").read_text().replace("problem: returned-orders", f"problem: {name}")
+    Path("contract.yaml").write_text(
+        text.replace("order_id", "row").replace("ordered_at", "at").replace("amount", "sum")
+    )
+    shutil.rmtree("source")
+
+
+def test_production_of_another_problem_is_still_watched(here: Here, capsys: pytest.CaptureFixture[str]) -> None:
+    here.fill(from_day("amount", pl.col("amount") * 1.5))
+    another("something-else")
+    measured, gate = here.check("drifted")
+    assert (measured["problem_name"], measured["same_problem"]) == ("returned-orders", False)
+    assert {rule for rule, _ in found(gate)} == {"columns.maximum", "score.maximum"}
+    assert measured["live"] is None and measured["retrain"]["until"] is None
+    assert any("production predicts 'returned-orders'" in said for said in gate["not_judged"])
+    assert "production still predicts 'returned-orders'" in capsys.readouterr().out
+
+
+def test_rows_that_the_last_problem_s_service_answered_spoil_nothing(here: Here) -> None:
+    here.fill()
+    theirs = here.rows.filter(BEGAN + timedelta(days=9) > DAY).with_columns(
+        pl.lit("a text").alias("amount"), pl.lit(1).alias("größe €"), pl.int_range(pl.len()).alias(ID)
+    )
+    write_log(theirs, SameScores("sha256:" + "1" * 64, np.full(len(theirs), 0.5)))
+    measured, _ = here.check("healthy")
+    assert measured["same_problem"] is True and measured["live"]["unlabelled"] == 0
 
 
 # --- live quality ---
 
 
 def test_quality_is_measured_on_matured_days_only(here: Here) -> None:
-    for day in range(7):  # these labels are not to be believed yet
+    for day in range(DELAY):  # these labels are not to be believed yet
         path = Path(f"source/{LAST - timedelta(days=day)}.parquet")
-        pl.read_parquet(path).with_columns(pl.lit(0, pl.Int64).alias(LABEL)).write_parquet(path)
+        pl.read_parquet(path).with_columns(pl.lit("No").alias(LABEL)).write_parquet(path)
     here.fill()
     live = here.check("healthy")[0]["live"]
     assert live["days"] == [str(MATURED - timedelta(days=6)), str(MATURED)]
-    assert live["unlabelled"] == 0 and 6_000 < live["rows"] <= 7_100
+    assert live["unlabelled"] == live["unknown"] == 0 and 6_000 < live["rows"] <= 7_200
+
+
+@pytest.mark.parametrize("every", [None, 3])
+def test_labels_that_are_not_known_yet_are_counted_and_end_nothing(here: Here, every: int | None) -> None:
+    """One of them, or a third."""
+    day = MATURED - timedelta(days=1)
+    for path in [Path(f"source/{day}.parquet")] if every is None else Path("source").iterdir():
+        table = pl.read_parquet(path)
+        unknown = pl.int_range(pl.len()) % (every or len(table)) == 0
+        table.with_columns(pl.when(~unknown).then(LABEL).alias(LABEL)).write_parquet(path)
+    here.fill()
+    live = here.check("healthy")[0]["live"]
+    assert live["unknown"] == (1 if every is None else pytest.approx(7_000 / 3, rel=0.05)) and live["unlabelled"] == 0
+    assert live["rows"] + live["unknown"] > 6_000 and live["metrics"]["average_precision"]["value"] > 0.2
+
+
+def test_where_no_label_is_known_yet_quality_is_not_judged(here: Here) -> None:
+    for path in Path("source").iterdir():
+        pl.read_parquet(path).with_columns(pl.lit(None, pl.String).alias(LABEL)).write_parquet(path)
+    here.fill()
+    measured, gate = here.check("healthy")
+    assert measured["live"]["rows"] == 0 and "it is not known yet" in gate["not_judged"][0]
+
+
+def test_quality_counts_rows_as_evaluate_does(here: Here) -> None:
+    """By their weight, and an entity's rows belong together."""
+    here.fill()
+    plain = here.check("healthy")[0]["live"]["metrics"]["average_precision"]
+    text = Path("contract.yaml").read_text()
+    Path("contract.yaml").write_text(text.replace("entity: customer\n", "entity: customer\nweight: shoe size\n"))
+    heavy = pl.when(pl.col("amount") > 100).then(40).otherwise(1).cast(pl.Int64).alias("shoe size")
+    for path in Path("source").iterdir():
+        pl.read_parquet(path).with_columns(heavy).write_parquet(path)
+    weighed = here.check("healthy")[0]["live"]["metrics"]["average_precision"]
+    assert weighed["value"] > plain["value"] + 0.05
 
 
 def test_a_model_that_ranks_worse_is_found(here: Here) -> None:
     worse = MATURED - timedelta(days=4)
     for path in Path("source").iterdir():
         if path.stem >= str(worse):
-            other = (pl.col(ID) % 50 == 0).cast(pl.Int64).alias(LABEL)
+            seldom = pl.col(ID).str.slice(6).cast(pl.Int64) % 50 == 0
+            other = pl.when(seldom).then(pl.lit("Yes")).otherwise(pl.lit("No")).alias(LABEL)
             pl.read_parquet(path).with_columns(other).write_parquet(path)
     here.fill()
     measured, gate = here.check("drifted")
@@ -302,29 +492,32 @@ def test_a_model_that_ranks_worse_is_found(here: Here) -> None:
     assert measured["live"]["metrics"]["average_precision"]["high"] < 0.2
 
 
-def test_pseudonyms_join(here: Here) -> None:
+@pytest.mark.parametrize("hashed", ["all", "of late"])
+def test_pseudonyms_join(here: Here, hashed: str) -> None:
     here.fill()
     plain = here.check("healthy")[0]["live"]
     shutil.rmtree("predictions")
-    hashed = log.Policy({ID: log.HASH}, 90)
-    rows = here.rows.with_columns(log.pseudonym(here.rows[ID]).alias("hashed"))
-    assert rows["hashed"].n_unique() == len(rows)
+    rows, since = here.rows, FIRST if hashed == "all" else MATURED - timedelta(days=3)
+    here.rows = rows.filter(since > DAY)
+    if len(here.rows):
+        here.fill()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(log, "policy", lambda *_: hashed)
+        patch.setattr(log, "policy", lambda *_: log.Policy({ID: log.HASH}, 90))
+        here.rows = rows.filter(since <= DAY)
         here.fill()
     assert here.check("healthy")[0]["live"] == plain
 
 
 def test_without_identifiers_quality_is_not_judged(here: Here) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(log, "policy", lambda *_: log.Policy({ID: log.OMIT}, 90))
+        patch.setattr(log, "policy", lambda *_: log.Policy({ID: "omit"}, 90))
         here.fill()
     measured, gate = here.check("healthy")
     assert measured["live"] is None and gate["not_judged"][0].startswith("live quality: 0 rows")
 
 
 def test_rows_that_the_source_does_not_know_are_counted_and_no_drift(here: Here) -> None:
-    here.fill(lambda rows: rows.with_columns(pl.col(ID) + pl.col(ID) % 2 * 10**9))
+    here.fill(lambda rows: rows.with_columns(pl.when(NUMBER % 2 == 0).then(ID).otherwise(pl.col(ID) + "?").alias(ID)))
     measured, gate = here.check("unknown")
     assert measured["live"]["unlabelled"] == pytest.approx(3_500, rel=0.1)
     assert found(gate) == {("live.unlabelled", None)}
@@ -356,18 +549,17 @@ def test_a_pinned_source_gets_the_snapshot_that_ingest_would_take(here: Here) ->
     here.fill()
     told = here.check("healthy")[0]["retrain"]
     here.change("data", "params.yaml", until=told["until"])
-    ingest.pin()
+    source.main(["--snapshot"])
     assert params.load()["data"]["snapshot"] == told["snapshot"]
 
 
-def test_the_simulator_has_labels_up_to_the_log(here: Here) -> None:
-    start = {"start": str(FIRST), "customers": 50, "terminals": 50, "radius": 20}
+def test_the_simulator_has_labels_up_to_the_log(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    days = SimpleNamespace(days=lambda first, last, knobs: as_source(world().filter(DAY.is_between(first, last))))
+    monkeypatch.setattr(monitor.ingest, "simulator", lambda: days)
     here.change("data", "params.yaml", source="simulate")
-    here.change("simulate", "params.yaml", **start)
-    here.change("live", unlabelled=1)
     here.fill()
     measured = here.check("healthy")[0]
-    assert measured["retrain"]["until"] == str(MATURED) and measured["live"]["unlabelled"] > 0
+    assert measured["retrain"]["until"] == str(MATURED) and measured["live"]["unlabelled"] == 0
 
 
 # --- models that come and go ---
@@ -389,12 +581,12 @@ def test_a_model_that_never_came_is_a_problem(here: Here) -> None:
 def test_days_of_another_model_are_left_out(here: Here) -> None:
     rows, promoted = here.rows, LAST - timedelta(days=3)
     here.rows = rows.filter(promoted >= DAY)
-    here.fill(from_day("tx_amount", pl.col("tx_amount") * 3, BEGAN), digest="sha256:" + "1" * 64)
-    here.rows = rows.filter(promoted <= DAY).filter((promoted < DAY) | (pl.col("tx_during_night") == 0))
+    here.fill(from_day("amount", pl.col("amount") * 3, BEGAN), digest="sha256:" + "1" * 64)
+    here.rows = rows.filter(promoted <= DAY).filter((promoted < DAY) | ~pl.col("express"))
     here.fill()
     measured, _ = here.check("healthy")
     assert [day["day"] for day in measured["days"]] == [str(promoted + timedelta(days=n)) for n in (1, 2, 3)]
-    assert measured["live"] is None
+    assert 1_000 < measured["live"]["rows"] < 2_000, "its own, of the day of its promotion and the next"
 
 
 def test_git_says_when_production_changed(here: Here) -> None:
@@ -425,7 +617,7 @@ def test_a_young_log_is_waited_for(here: Here) -> None:
 
 
 def test_too_few_rows_are_no_verdict(here: Here) -> None:
-    here.fill(lambda rows: from_day("tx_amount", pl.lit(9e4), BEGAN)(rows.filter(pl.col(ID) % 10 == 0)))
+    here.fill(lambda rows: from_day("amount", pl.lit(9e4), BEGAN)(rows.filter(NUMBER % 10 == 0)))
     measured, gate = here.check("unknown")
     assert "are needed" in measured["problem"] and found(gate) == {("problem", None)}
 
@@ -471,12 +663,14 @@ def noise() -> None:
     [
         noise,
         spoiled(lambda rows: rows.drop(log.MODEL)),
-        spoiled(lambda rows: rows.with_columns(pl.lit("<script>").alias("tx_amount"))),
-        spoiled(lambda rows: rows.with_columns(pl.lit([1, 2]).alias("tx_amount"))),
+        spoiled(lambda rows: rows.with_columns(pl.lit("<script>").alias("amount"))),
+        spoiled(lambda rows: rows.with_columns(pl.lit([1, 2]).alias("amount"))),
         spoiled(lambda rows: rows.with_columns(pl.lit("high").alias(log.SCORE))),
         spoiled(lambda rows: rows.with_columns(pl.lit(float("nan")).alias(log.SCORE))),
         spoiled(lambda rows: rows.with_columns(pl.lit(1e300).alias(log.SCORE))),
-        spoiled(lambda rows: rows.with_columns(pl.col(TIME).cast(pl.String))),
+        spoiled(lambda rows: rows.with_columns(pl.col(log.TIME).cast(pl.String))),
+        spoiled(lambda rows: rows.with_columns(pl.lit([1, 2]).alias("größe €"))),
+        spoiled(lambda rows: rows.with_columns(pl.lit("yes").alias("express"))),
         spoiled(lambda rows: rows.head(0).select(pl.lit(1).alias("x"))),
     ],
 )
@@ -493,7 +687,7 @@ def test_a_spoiled_log_is_a_sentence(here: Here, spoil: Callable[[], None], caps
     [
         spoiled(lambda rows: rows.with_columns(pl.lit(0).alias(f"::error::{n}\n<script>") for n in range(2_000))),
         spoiled(lambda rows: rows.with_columns(pl.lit("\n::error::`x`").alias(log.REQUEST))),
-        spoiled(lambda rows: rows.with_columns(pl.lit(None, pl.Datetime("us")).alias(TIME))),
+        spoiled(lambda rows: rows.with_columns(pl.lit(None, pl.Datetime("us")).alias(log.TIME))),
         spoiled(lambda rows: pl.concat([rows, rows])),
         lambda: Path("predictions/9999-12-31").mkdir(),
         lambda: Path("predictions/..;x").mkdir(),
@@ -510,7 +704,7 @@ def test_what_is_beside_the_point_changes_nothing(here: Here, spoil: Callable[[]
 
 def test_extreme_values_stay_numbers(here: Here) -> None:
     here.scorer = SameScores(here.scorer.digest, here.scorer.predict(here.rows))
-    here.fill(from_day("tx_amount", pl.lit(1.7e308)))
+    here.fill(from_day("amount", pl.lit(1.7e308)))
     measured, _ = here.check("drifted")
     assert measured["columns"][0]["distance"] == monitor.FAR
 
@@ -525,12 +719,13 @@ def test_a_typo_in_the_policy_is_a_sentence(here: Here) -> None:
 @pytest.mark.slow
 def test_the_page_shows_every_column_and_loads_nothing(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monitor, "page", PAGE)
-    here.fill(from_day("tx_amount", pl.col("tx_amount") * 1.5))
+    here.fill(lambda rows: from_day("amount", pl.col("amount") * 1.5)(from_day("größe €", NEW)(rows)))
     here.check("drifted")
-    html = monitor.PAGE.read_text()
+    html = monitor.PAGE.read_text().replace("\\u00f6", "ö").replace("\\u00df", "ß").replace("\\u20ac", "€")
     assert all(name in html for name in (*NAMES, log.SCORE))
     assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=[\"']?(?:https?:)?//", html)
     assert monitor.RED not in html and monitor.BLUE in html
+    assert monitor.OTHER in html and "nobody" not in html, "what is text of the log is not shown"
 
 
 def test_a_page_that_cannot_be_drawn_changes_no_verdict(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ import pytest
 import yaml
 
 from pipeline import bento, probe
+from pipeline.model import Input
 from pipeline.params import BadInput
-from tests.tables import ROOT, workspace, write_model
+from tests import tables
+from tests.tables import ROOT, feature_rows, workspace, write_model
 
 
 def member(name: str, **about: Any) -> tarfile.TarInfo:
@@ -161,6 +164,54 @@ def measured(main: Callable[[], None]) -> list[str]:
     """What the probe finds broken."""
     main()
     return json.loads(probe.SERVICE.read_text())["broken"]
+
+
+NAMES = {column.name for column in tables.inputs()}
+
+
+def test_each_column_is_tried_in_every_way_that_its_type_allows(tmp_path: Path) -> None:
+    served = write_model(tmp_path / "model")
+    (row,) = probe.asked(served, feature_rows().drop_nulls().head(1))
+    assert set(row) == {served.problem.id, served.problem.time, *NAMES}
+    wrong: dict[str, set[str]] = {}
+    for name, word, sent in probe.bad(served, row):
+        assert {**sent, name: row[name]} == row, "one column is wrong at a time"
+        wrong.setdefault(name, set()).add(word)
+    numbers = {"as text", "infinite", "true"}
+    assert wrong == {
+        "order_id": {"left out", "null", "as a number", "empty"},
+        "amount": {"left out", "null", *numbers, "below its range", "above its range"},
+        "items": {"left out", "null", *numbers, "with a fraction", "below its range"},
+        "express": {"left out", "null", "as a number", "as another text"},
+        "größe €": {"as a number", "empty"},
+        "model_config": {"left out", "null", "as a number", "empty", "outside its list"},
+        "a.b": numbers,
+        "born": {"as a number", "as another text"},
+    }
+    right = [(name, word) for name, word, _ in probe.unusual(served, row)]
+    missing = [(name, word) for name in ("größe €", "a.b", "born") for word in ("null", "left out")]
+    assert sorted(right) == sorted([*missing, ("größe €", "with a level that nobody has seen")])
+
+
+def test_rows_are_asked_as_if_they_happened_now_at_the_same_distance(tmp_path: Path) -> None:
+    table = feature_rows().head(60)
+    for sent, days in zip(probe.asked(write_model(tmp_path / "model"), table), table["born"], strict=True):
+        assert (sent["born"] is None) is (days is None)
+        if days is not None:
+            moment, born = (datetime.fromisoformat(sent[name]) for name in ("ordered_at", "born"))
+            assert (moment - born) / timedelta(days=1) == days
+            assert abs(datetime.now(UTC).replace(tzinfo=None) - moment) < timedelta(minutes=5)
+
+
+def test_the_first_value_beyond_a_range() -> None:
+    assert probe.beyond(Input("a", "integer"), 3, 1) == 4 and probe.beyond(Input("a", "integer"), 2.5, -1) == 2
+    assert probe.beyond(Input("a", "number"), 1e300, 1) > 1e300 and probe.beyond(Input("a", "number"), 0, -1) < 0
+
+
+@pytest.mark.parametrize("name", ["größe €", "a.b", 'with "quotes"', "shoe size", "tab\\t"])
+def test_a_name_is_looked_for_as_json_decodes_it(name: str) -> None:
+    answer = json.loads(json.dumps({"detail": [{"loc": ["rows", 0, name], "msg": "bad"}]}))
+    assert probe.says(answer, name) and not probe.says(answer, name[:-1])
 
 
 def test_the_stage_depends_on_no_data() -> None:

@@ -7,27 +7,19 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline import log, model, params, reference, rows
-from pipeline.schema import ID, LABEL, TIME, feature_row
-from tests.tables import knobs, workspace
+from pipeline import log, params, reference, rows
+from pipeline.params import BadInput
+from tests.tables import inputs, knobs, ours, workspace, write_model
 
-INPUTS = feature_row((1, 7, 30))
-DAYS = params.days(knobs())
-
-
-class Scorer:
-    """Stands for the exported model."""
-
-    inputs = INPUTS
-
-    def predict(self, table: pl.DataFrame) -> np.ndarray:
-        return table["tx_amount"].to_numpy() / 1e4
+INPUTS, OURS = inputs(), ours()
+DAYS = params.days(knobs(), OURS.label.delay)
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(workspace(tmp_path))
-    monkeypatch.setattr(model, "load", lambda directory: Scorer())
+    monkeypatch.setattr(log, "policy", lambda names: log.Policy({}, 90))
+    write_model(Path("model"))
     return tmp_path
 
 
@@ -35,24 +27,40 @@ def test_each_part_is_of_its_days(folder: Path) -> None:
     reference.main()
     table = pl.read_parquet(reference.REFERENCE)
     for part, span in ((reference.TRAIN, DAYS.train), (reference.TEST, DAYS.test)):
-        of_part = table.filter(pl.col("part") == part)
-        assert len(of_part) == len(rows.between(*span))
-        assert (of_part["day"].min(), of_part["day"].max()) == span
+        of_part = table.filter(pl.col("_part") == part)
+        assert len(of_part) == len(rows.between(*span, OURS))
+        assert (of_part["_day"].min(), of_part["_day"].max()) == span
 
 
 def test_inputs_and_score_belong_together_and_nobody_is_in_it(folder: Path) -> None:
     reference.main()
     table = pl.read_parquet(reference.REFERENCE)
-    assert table.columns == ["part", "day", *(column.name for column in INPUTS), "score"]
-    assert not {ID, TIME, LABEL, "customer_id", "terminal_id"} & set(table.columns)
-    assert table["score"].to_numpy() == pytest.approx(table["tx_amount"].to_numpy() / 1e4)
+    assert table.columns == ["_part", "_day", *(column.name for column in INPUTS), "_score"]
+    assert not {OURS.id, OURS.time, OURS.label.column, OURS.entity, rows.ENTITY, rows.LABEL} & set(table.columns)
+    assert table["_score"].to_numpy() == pytest.approx(1 / (1 + np.exp((220 - table["amount"].to_numpy()) / 20)))
+
+
+def test_it_has_each_input_as_the_log_writes_it_with_what_is_missing(folder: Path) -> None:
+    reference.main()
+    table = pl.read_parquet(reference.REFERENCE)
+    assert {column.name: table.schema[column.name] for column in INPUTS} == {
+        column.name: log.TYPES[column.type] for column in INPUTS
+    }
+    for column in INPUTS:
+        assert bool(table[column.name].null_count()) == column.missing
 
 
 def test_what_the_log_leaves_out_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    personal = log.Policy({"tx_amount": log.HASH, "tx_during_night": log.OMIT}, 90)
-    monkeypatch.setattr(log, "policy", lambda inputs: personal)
+    personal = log.Policy({"amount": log.HASH, "größe €": "omit"}, 90)
+    monkeypatch.setattr(log, "policy", lambda names: personal)
     reference.main()
-    assert not {"tx_amount", "tx_during_night"} & set(pl.read_parquet(reference.REFERENCE).columns)
+    assert not {"amount", "größe €"} & set(pl.read_parquet(reference.REFERENCE).columns)
+
+
+def test_a_model_that_is_not_there_is_a_sentence(folder: Path) -> None:
+    Path("model/model.onnx").unlink()
+    with pytest.raises(BadInput, match="make it with `make model`"):
+        reference.main()
 
 
 def test_twice_the_same_bytes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +69,7 @@ def test_twice_the_same_bytes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     once = reference.REFERENCE.read_bytes()
     reference.main()
     assert reference.REFERENCE.read_bytes() == once
-    assert pl.read_parquet(reference.REFERENCE)["part"].value_counts().sort("part").rows() == [
+    assert pl.read_parquet(reference.REFERENCE)["_part"].value_counts().sort("_part").rows() == [
         ("test", 100),
         ("train", 100),
     ]
@@ -79,4 +87,4 @@ def test_the_sample_is_uniform_and_in_order() -> None:
 def test_the_delay_s_days_belong_to_no_part(folder: Path) -> None:
     reference.main()
     gap = DAYS.train[1] + timedelta(days=1)
-    assert len(rows.between(gap, gap)) and gap not in pl.read_parquet(reference.REFERENCE)["day"].to_list()
+    assert len(rows.between(gap, gap, OURS)) and gap not in pl.read_parquet(reference.REFERENCE)["_day"].to_list()

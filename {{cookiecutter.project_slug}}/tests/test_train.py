@@ -5,131 +5,274 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from safetensors.numpy import load, save
 
-from pipeline import export, params, train
+from pipeline import encode, export, families, model, params, rows, train
+from pipeline.encode import Encoding
+from pipeline.families import Array, Fitted, Matrix, network
+from pipeline.model import Input
 from pipeline.params import BadInput
-from pipeline.schema import LABEL, feature_row
-from tests.tables import feature_rows, knobs, workspace
+from tests.tables import feature_rows, inputs, knobs, problem, workspace
 
 pytestmark = pytest.mark.torch
-WINDOWS = (1, 7, 30)
-NAMES = [column.name for column in feature_row(WINDOWS)]
-CPU = torch.device("cpu")
+KNOBS = knobs()["families"]["network"]
+ENCODING = Encoding(inputs(), lambda _: {})
 
 
-def built(table: pl.DataFrame) -> train.Network:
-    columns, (label,) = train.tensors(table, NAMES, CPU), train.tensors(table, [LABEL], CPU)
-    return train.build(columns, label, NAMES, WINDOWS, knobs()["train"])
+def fitted(matrix: Matrix, target: Array, weight: Array | None = None, **changes: Any) -> Fitted:
+    weight = np.ones(len(target)) if weight is None else weight
+    return network.fit(matrix, target, weight, "logistic", 1, KNOBS | changes)
 
 
-def fitted(table: pl.DataFrame, epochs: int) -> tuple[train.Network, list[dict[str, float]]]:
-    network = built(table)
-    columns, (label,) = train.tensors(table, NAMES, CPU), train.tensors(table, [LABEL], CPU)
-    return network, list(train.fit(network, columns, label, knobs()["train"] | {"epochs": epochs}))
+def scores(state: bytes, matrix: Matrix) -> Array:
+    return train.probability(network.raw(state, matrix, "logistic", 1))
 
 
-def scores(network: train.Network, table: pl.DataFrame) -> np.ndarray:
-    with torch.no_grad():
-        return network(*train.tensors(table, NAMES, CPU)).numpy()
+def of(*columns: Any, **categories: int) -> Matrix:
+    values = np.column_stack([np.asarray(column, dtype=float) for column in columns])
+    return Matrix(values, tuple("abcdef"[: len(columns)]), {int(at[1:]): codes for at, codes in categories.items()})
+
+
+@pytest.fixture(scope="module")
+def table() -> pl.DataFrame:
+    return feature_rows()
+
+
+@pytest.fixture(scope="module")
+def learned(table: pl.DataFrame) -> Fitted:
+    return fitted(ENCODING.matrix(table), table[rows.LABEL].to_numpy(), epochs=8)
+
+
+# --- pieces ---
 
 
 def test_cuts_at_quantiles_of_both_labels() -> None:
-    values = torch.cat([torch.arange(100.0), torch.arange(1000.0, 1010.0)]).unsqueeze(1)
-    label = torch.cat([torch.zeros(100), torch.ones(10)])
-    column, lower, slope = train.cut(values, label, pieces=4)
-    assert column.tolist() == [0, 0, 0, 0]
-    assert lower.tolist() == [0, 50, 1000, 1004]  # of ten rows each
-    torch.testing.assert_close(lower + 1 / slope, torch.tensor([50.0, 1000.0, 1004.0, 1009.0]))
+    values, target = np.concatenate([np.arange(100.0), np.arange(1000.0, 1010.0)]), np.repeat([0.0, 1.0], [100, 10])
+    for label in (target, 1 - target):
+        pieces = network.cut(of(values), label, 4)
+        assert pieces["column"].tolist() == [0, 0, 0, 0]
+        np.testing.assert_allclose(pieces["lower"] * 1009, [0, 50, 1000, 1004], rtol=1e-6)  # of ten rows each
+        np.testing.assert_allclose((pieces["lower"] + 1 / pieces["slope"]) * 1009, [50, 1000, 1004, 1009], rtol=1e-6)
 
 
 def test_a_flag_is_one_piece_and_a_constant_none() -> None:
-    table = torch.stack([torch.tensor([0.0, 1.0] * 50), torch.full((100,), 3.0)], dim=1)
-    column, lower, slope = train.cut(table, torch.tensor([0.0, 0.0, 1.0, 1.0] * 25), pieces=8)
-    assert (column.tolist(), lower.tolist(), slope.tolist()) == ([0], [0], [1])
+    pieces = network.cut(of([0.0, 1.0] * 50, [3.0] * 100), np.array([0.0, 0.0, 1.0, 1.0] * 25), 8)
+    assert (pieces["column"].tolist(), pieces["lower"].tolist(), pieces["slope"].tolist()) == ([0], [0], [1])
+    assert not len(pieces["flag"]) and pieces["fill"].tolist() == [0.5, 3]
 
 
 def test_what_rounding_makes_of_equal_values_is_one_value() -> None:
-    values = torch.tensor([0.0, 1e-7, 2e-7, 1.0] * 25).unsqueeze(1)
-    _, _, slope = train.cut(values, torch.tensor([0.0, 1.0] * 50), pieces=16)
-    assert len(slope) == 1 and slope.max() < 1.1
+    pieces = network.cut(of([0.0, 1e-7, 2e-7, 1.0] * 25), np.array([0.0, 1.0] * 50), 16)
+    assert len(pieces["slope"]) == 1 and pieces["slope"].max() < 1.1
+    assert network.edges_of(np.array([0, 1e-300, 2e-300]), 8).tolist() == [0]
 
 
-def test_learns_a_threshold() -> None:
-    table = feature_rows()
-    network, epochs = fitted(table, epochs=8)
-    assert epochs[-1]["loss"] < 0.5 * epochs[0]["loss"]
-    common = table[:1].with_columns(pl.lit(0.0).alias(f"terminal_risk_{window}d") for window in WINDOWS)
-    low, high = (scores(network, common.with_columns(tx_amount=pl.lit(amount)))[0] for amount in (100.0, 400.0))
+def test_a_missing_number_has_a_piece_of_its_own_and_moves_no_cut() -> None:
+    whole, some = np.arange(100.0), np.where(np.arange(100) % 10 == 0, np.nan, np.arange(100.0))
+    pieces = network.cut(of(some, whole, [np.nan] * 100, [np.inf, 1, 2, 3] * 25), np.array([0.0, 1.0] * 50), 4)
+    assert pieces["flag"].tolist() == [0]
+    assert np.isfinite(np.concatenate([pieces[name] for name in ("lower", "slope", "fill", "first", "scale")])).all()
+    assert np.bincount(pieces["column"], minlength=5).tolist() == [4, 4, 0, 2, 1]
+    assert pieces["fill"].tolist() == [50, 49.5, 0, 2]
+
+
+def test_where_nothing_varies_there_is_still_a_network() -> None:
+    state = fitted(of([1.0] * 40), np.array([0.0, 1.0] * 20)).state
+    np.testing.assert_allclose(scores(state, of([1.0, np.nan, 7.0])), 0.5, atol=0.2)
+
+
+# --- learning ---
+
+
+def test_learns_a_threshold(table: pl.DataFrame, learned: Fitted) -> None:
+    epochs = learned.about["epochs"]
+    assert [epoch["epoch"] for epoch in epochs] == list(range(1, 9))
+    assert epochs[-1]["loss"] < 0.7 * epochs[0]["loss"]
+    usual = table.filter(pl.col("größe €") == "klein")[:1]
+    low, high = (
+        scores(learned.state, ENCODING.matrix(usual.with_columns(amount=pl.lit(amount))))[0]
+        for amount in (100.0, 400.0)
+    )
     assert low < 0.2 < 0.8 < high
 
 
-def test_starts_from_the_share_of_positives() -> None:
-    table = feature_rows()
-    assert scores(built(table), table).mean() == pytest.approx(table[LABEL].mean(), rel=0.3)
+def test_learns_a_level(table: pl.DataFrame, learned: Fitted) -> None:
+    usual = table.filter(pl.col("amount").is_between(50, 100))[:1]
+    large, small, unseen, none = (
+        scores(learned.state, ENCODING.matrix(usual.with_columns(pl.lit(size).alias("größe €"))))[0]
+        for size in ("groß", "klein", "never", None)
+    )
+    assert large > 0.3 > 0.1 > small and 0 < unseen < 1 and 0 < none < 1
 
 
-def test_rows_that_contradict_themselves_have_a_score() -> None:
+def test_learns_what_is_missing() -> None:
     draw = np.random.default_rng(0)
-    small = {name: draw.integers(0, 3, 3000).astype(float) for name in NAMES}
-    assert np.isfinite(scores(built(feature_rows()), pl.DataFrame(small))).all()
+    values = np.where(draw.random(2000) < 0.3, np.nan, draw.normal(size=2000))
+    state = fitted(of(values), np.isnan(values).astype(float), epochs=16).state
+    missing, middle = scores(state, of([np.nan, 0.0]))
+    assert middle < 0.2 < 0.8 < missing
 
 
-@pytest.mark.parametrize("windows", [[3], [30, 2]])
-def test_takes_any_windows(windows: list[int]) -> None:
-    names = [column.name for column in feature_row(windows)]
-    network = train.Network(names, windows, 1, [4])
-    row = [torch.ones(2)] * len(names)
-    assert train.widen(row, names, windows).isfinite().all() and network(*row).shape == (2,)
+def test_starts_from_the_share_of_positives(table: pl.DataFrame) -> None:
+    matrix, target = ENCODING.matrix(table), table[rows.LABEL].to_numpy()
+    for weight in (np.ones(len(target)), 1 + 4 * target):
+        state = fitted(matrix, target, weight, epochs=1, learning_rate=1e-9).state
+        assert scores(state, matrix).mean() == pytest.approx(np.average(target, weights=weight), rel=0.3)
+
+
+def test_a_row_counts_its_weight(table: pl.DataFrame) -> None:
+    matrix, target = ENCODING.matrix(table), table[rows.LABEL].to_numpy()
+    none = np.arange(len(target)) % 2
+    without = Matrix(matrix.values[none > 0], matrix.names, matrix.categories)
+    assert fitted(matrix, target, none * 3.0).state == fitted(without, target[none > 0]).state
+    heavy = scores(fitted(matrix, target, 1 + 9 * target).state, matrix)
+    assert heavy.mean() > 1.5 * scores(fitted(matrix, target).state, matrix).mean()
+
+
+@pytest.mark.parametrize("number", [2, 10, 160, 300])
+def test_a_small_table_is_fitted_in_batches_of_its_own(number: int) -> None:
+    draw = np.random.default_rng(0)
+    values = np.concatenate([[0, 300], draw.gamma(1.5, 60, number - 2)])
+    fit = fitted(of(values), (values > 100).astype(float), batch=2048, epochs=1)
+    assert np.isfinite(scores(fit.state, of(values))).all()
+    if number == 300:
+        state = fitted(of(values), (values > 100).astype(float), batch=2048, epochs=16).state
+        assert np.mean((scores(state, of(values)) > 0.5) == (values > 100)) > 0.9
+
+
+def test_no_row_is_without_a_score(learned: Fitted) -> None:
+    draw = np.random.default_rng(0)
+    strange = draw.choice([0, 1e300, -1e300, np.inf, -np.inf, np.nan, 1e-320], (500, 7))
+    strange[:, [5, 6]] = draw.integers(0, 4, (500, 2))
+    assert np.isfinite(scores(learned.state, Matrix(strange, ENCODING.names, ENCODING.categories))).all()
+
+
+def test_a_row_alone_scores_as_in_a_batch(table: pl.DataFrame, learned: Fitted) -> None:
+    matrix = ENCODING.matrix(table)
+    alone = [scores(learned.state, Matrix(row[None], matrix.names, matrix.categories))[0] for row in matrix.values[:50]]
+    np.testing.assert_allclose(scores(learned.state, matrix)[:50], alone, atol=1e-6)
+
+
+# --- the graph ---
+
+
+def held(encoding: Encoding, table: pl.DataFrame, state: bytes, folder: Path) -> None:
+    """The graph of a network against the network, on these rows and on crafted ones."""
+    about: dict[str, Any] = {"problem": problem(), "family": "network", "processor": "any", "inputs": encoding.inputs}
+    model.write(folder, files={"model.onnx": export.joined(encoding, families.family("network"), state)}, **about)
+    crafted = train.crafted(encoding, table, network.edges(state))
+    raw = [network.raw(state, encoding.matrix(part), "logistic", 1) for part in (table, crafted)]
+    scorer = model.load(folder)
+    export.check(scorer, encoding, families.family("network"), train.Trained(state, raw[0], raw[1], {}), table, 1e-6)
+
+
+def test_the_graph_answers_as_the_network_does(table: pl.DataFrame, learned: Fitted, tmp_path: Path) -> None:
+    held(ENCODING, table, learned.state, tmp_path / "model")
+
+
+def test_the_graph_of_a_network_that_learned_nothing(tmp_path: Path) -> None:
+    encoding = Encoding((Input("a", "number"),), lambda _: {})
+    table = pl.DataFrame({"a": [1.0] * 40})
+    held(encoding, table, fitted(encoding.matrix(table), np.array([0.0, 1.0] * 20)).state, tmp_path / "model")
+
+
+# --- the state ---
+
+
+def test_the_ends_of_pieces_are_its_edges(learned: Fitted) -> None:
+    edges = network.edges(learned.state)
+    assert edges.keys() == {0, 1, 2, 3, 4}
+    assert edges[2].tolist() == [0, 1] and len(edges[0]) == 9 and (np.diff(edges[0]) > 0).all()
+
+
+def changed(state: bytes, **tensors: Array | None) -> bytes:
+    return save({name: value for name, value in (load(state) | tensors).items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"fill": None}, "holds other tensors"),
+        ({"more": np.zeros(1)}, "holds other tensors"),
+        ({"lower": np.zeros((2, 2))}, "holds other tensors"),
+        ({"layers.0.bias": np.full(8, np.nan, dtype=np.float32)}, "holds other tensors"),
+        ({"layers.0.bias": np.zeros(9, dtype=np.float32)}, "does not fit"),
+        ({"layers.1.weight": np.zeros((1, 9), dtype=np.float32)}, "does not fit"),
+        ({"embedding": np.zeros((2, 8), dtype=np.float32)}, "does not fit"),
+        ({"flag": np.array([99])}, "does not fit"),
+        ({"flag": np.array([1.0])}, "does not fit"),
+        ({"category": np.array([0, 1])}, "does not fit"),
+        ({"slope": np.zeros(1, dtype=np.float32)}, "does not fit"),
+        ({"scale": np.zeros(7)}, "does not fit"),
+    ],
+)
+def test_the_state_of_another_network_is_refused(learned: Fitted, change: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BadInput, match=f"the fitted network {sentence}"):
+        export.joined(ENCODING, families.family("network"), changed(learned.state, **change))
+
+
+@pytest.mark.parametrize("state", [b"", b"no state", b"\xff" * 100])
+def test_a_damaged_state_is_refused(state: bytes) -> None:
+    with pytest.raises(BadInput, match="the fitted network cannot be read"):
+        network.edges(state)
+
+
+# --- where ---
 
 
 def test_refuses_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEVICE", "tpu")
     with pytest.raises(BadInput, match="DEVICE is 'tpu', which is not on this machine"):
-        train.device()
+        network.device()
 
 
 def test_takes_the_device_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEVICE", "cpu")
-    assert train.device() == CPU
+    assert network.device() == torch.device("cpu")
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
-    [({"data": {"until": "2021-01-01"}}, "holds no row from"), ({"split": {"train": 1}}, "one value of tx_fraud only")],
+    [({"data": {"until": "2021-01-01"}}, "holds no row from"), ({"split": {"train": 1}}, "one value of returned only")],
 )
 def test_says_what_the_data_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, dict], sentence: str
 ) -> None:
-    folder = workspace(tmp_path / "repo", **change)
-    first, last = params.days(knobs(**change)).train
-    table = pl.read_parquet(folder / "data" / "features.parquet")
-    inside = pl.col("tx_datetime").dt.date().is_between(first, last)
-    table.with_columns(pl.when(inside).then(0).otherwise(LABEL).alias(LABEL)).write_parquet(
-        folder / "data" / "features.parquet"
-    )
+    folder = workspace(tmp_path / "repo")
     monkeypatch.chdir(folder)
+    encode.main()
+    (folder / "params.yaml").unlink()
+    changed = workspace(tmp_path / "changed", **change)
+    (changed / "params.yaml").rename(folder / "params.yaml")
+    (changed / params.EVALUATION).rename(folder / params.EVALUATION)
+    first, last = params.days(knobs(**change), 2).train
+    inside = pl.col("ordered_at").dt.date().is_between(first, last)
+    table = pl.read_parquet(rows.FEATURES)
+    table.with_columns(pl.when(inside).then(0.0).otherwise(rows.LABEL).alias(rows.LABEL)).write_parquet(rows.FEATURES)
     with pytest.raises(BadInput, match=sentence):
-        train.main()
-    assert not (folder / "build").exists()
+        train.main("network")
+    assert not train.FITTED.exists()
 
 
 @pytest.mark.slow
 def test_same_tree_same_model_from_any_folder(tmp_path: Path) -> None:
     made = []
     for name, threads in (("a", "1"), ("another folder", "2")):
-        folder = workspace(tmp_path / name)
-        for stage in ("train", "export"):
+        folder = workspace(tmp_path / name, train={"family": "network"})
+        for stage in (["encode"], ["train", "network"], ["export"]):
             subprocess.run(
-                [sys.executable, "-m", f"pipeline.{stage}"],
+                [sys.executable, "-m", f"pipeline.{stage[0]}", *stage[1:]],
                 cwd=folder,
                 env=os.environ | {"DEVICE": "cpu", "OMP_NUM_THREADS": threads},
                 check=True,
             )
-        made.append([(folder / file).read_bytes() for file in (train.NETWORK, export.REPORT, "model/manifest.json")])
+        files = (train.place("network"), export.REPORT, "model/manifest.json")
+        made.append([(folder / file).read_bytes() for file in files])
     assert made[0] == made[1]
     assert [epoch["epoch"] for epoch in json.loads(made[0][1])["epochs"]] == [1, 2]

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import log, params
 from pipeline.params import BadInput
-from tests.tables import write_knobs
+from tests.tables import KNOBS, daily, write_knobs
 
 ROOT = Path(params.__file__).parents[1]
 
@@ -44,7 +44,7 @@ def test_every_stage_is_run_so() -> None:
     """But for DVC's own command line, which says so itself."""
     for module in {*ROOT.glob("pipeline/*.py"), *ROOT.glob("pipeline/*/*.py")} - {ROOT / "pipeline" / "dvc.py"}:
         _, main, end = module.read_text().partition('if __name__ == "__main__":\n')
-        assert not main or end == "    run_stage(main)\n", module
+        assert not main or "    run_stage(" in end.splitlines()[-1], module
 
 
 def test_a_part_of_the_log_that_finds_no_room_takes_none(tmp_path: Path) -> None:
@@ -64,7 +64,8 @@ BUNDLE = "gitops bundle build/bundle/pipeline.tar"
 @pytest.mark.parametrize("command", ["pipeline.ingest", BUNDLE, "gitops restore"])
 def test_a_command_ends_with_a_sentence(tmp_path: Path, command: str) -> None:
     """Files of a kilobyte at most, which root is held to as well; polars and tarfile each have words of their own."""
-    write_knobs(tmp_path, params.load(ROOT / "params.yaml"))
+    write_knobs(tmp_path, KNOBS)
+    daily(tmp_path / "orders")
     (tmp_path / "dvc.lock").write_text("x" * 20_000)
     environment = os.environ | {"PYTHONPATH": str(ROOT), "GITHUB_OUTPUT": str(tmp_path / "output")}
     if command == "gitops restore":

@@ -1,7 +1,9 @@
 """Every fault is measured: how many rows, their share, and three examples; and the file is always written."""
 
 import json
-import os
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from math import inf, nan
 from pathlib import Path
@@ -9,37 +11,32 @@ from typing import Any
 
 import polars as pl
 import pytest
+import yaml
 
-from pipeline import ingest, validate
-from pipeline.params import BadInput, Days, load
-from pipeline.schema import ID, LABEL, SOURCE, TIME
-from tests.tables import write_knobs
+from pipeline import ingest, personal, policy, validate
+from pipeline.contract import Column, Contract, Label
+from pipeline.params import BadInput, Days
+from tests.tables import KNOBS, ROOT, knobs, ours, write_knobs
+from tests.tables import source as orders
 
-ROOT = Path(validate.__file__).parents[1]
 SINCE, UNTIL = date(2020, 1, 1), date(2020, 1, 5)
 WINDOW = Days(SINCE, (date(2020, 1, 2), date(2020, 1, 3)), (UNTIL, UNTIL))
 A_DAY = 10
+DAYS = [f"2020-01-0{day}" for day in range(1, 6)]
 
 
 def sound() -> pl.DataFrame:
-    """Ten transactions a day, one of them fraudulent, with identifiers 0 to 49."""
+    """Ten rows a day for five days, one of them positive."""
     rows = 5 * A_DAY
-    first = datetime(2020, 1, 1)
-    return pl.DataFrame(
-        {
-            ID: range(rows),
-            TIME: [first + timedelta(hours=24 / A_DAY * row) for row in range(rows)],
-            "customer_id": [row % 7 for row in range(rows)],
-            "terminal_id": [row % 3 for row in range(rows)],
-            "tx_amount": [row / 2 for row in range(rows)],
-            LABEL: [int(row % A_DAY == 0) for row in range(rows)],
-        },
-        schema_overrides={TIME: pl.Datetime("us")},
+    return orders(rows).with_columns(
+        ordered_at=pl.Series([datetime(2020, 1, 1) + timedelta(hours=24 / A_DAY * row) for row in range(rows)]),
+        returned=pl.Series(["Yes" if row % A_DAY == 0 else "No" for row in range(rows)]),
+        amount=pl.Series([row / 2 for row in range(rows)]),
     )
 
 
-def measure(table: pl.DataFrame) -> dict[str, Any]:
-    return validate.measure(table.lazy(), SOURCE, WINDOW)
+def measure(table: pl.DataFrame, contract: Contract | None = None) -> dict[str, Any]:
+    return validate.measure(table.lazy(), contract or ours(), WINDOW)
 
 
 def with_values(column: str, *values: object) -> pl.DataFrame:
@@ -51,8 +48,8 @@ def with_values(column: str, *values: object) -> pl.DataFrame:
 
 def test_a_sound_table_has_no_fault() -> None:
     measured = measure(sound())
-    assert measured["rows"] == 50 and measured["schema"] == []
-    assert set(measured["columns"]) == {column.name for column in SOURCE}
+    assert measured["rows"] == 50 and measured["schema"] == [] and measured["id"] == "order_id"
+    assert set(measured["columns"]) == {column.name for column in ours().columns}
     assert all(found["rows"] == 0 for faults in measured["columns"].values() for found in faults.values())
     assert measured["duplicates"] == {"rows": 0, "examples": []}
     assert measured["days"] == {
@@ -61,81 +58,130 @@ def test_a_sound_table_has_no_fault() -> None:
         "behind": 0,
         "missing": [],
         "outside": {"rows": 0, "examples": []},
-        "rows": {f"2020-01-0{day}": A_DAY for day in range(1, 6)},
+        "rows": dict.fromkeys(DAYS, A_DAY),
     }
-    assert measured["label"] == {"share": 0.1, "days": {f"2020-01-0{day}": 0.1 for day in range(1, 6)}}
+    assert measured["label"] == {"share": 0.1, "days": dict.fromkeys(DAYS, 0.1), "unknown": 0}
 
 
 @pytest.mark.parametrize(
     ("column", "values", "fault", "shown"),
     [
-        ("tx_amount", [None] * 5, "missing", [None, None, None]),
-        ("tx_amount", [nan, nan], "nan", ["nan", "nan"]),
-        ("tx_amount", [inf, -inf], "infinite", ["inf", "-inf"]),
-        ("tx_amount", [-0.01, 1e9, 0, 100_000], "out_of_range", [-0.01, 1e9]),
-        (LABEL, [2, -1, 0, 1], "out_of_range", [2, -1]),
-        ("customer_id", [-1], "out_of_range", [-1]),
-        (TIME, [None], "missing", [None]),
+        ("amount", [None] * 5, "missing", [None, None, None]),
+        ("express", [None], "missing", [None]),
+        ("ordered_at", [None], "missing", [None]),
+        ("amount", [nan, nan], "nan", ["nan", "nan"]),
+        ("amount", [inf, -inf], "infinite", ["inf", "-inf"]),
+        ("a.b", [inf, None], "infinite", ["inf"]),
+        ("amount", [-0.01, 1e9, 0, 100_000], "out_of_range", [-0.01, 1e9]),
+        ("items", [0, 1], "out_of_range", [0]),
+        ("shoe size", [19, 61, 20], "out_of_range", [19, 61]),
+        ("model_config", ["Basic", "basic", " extra"], "unknown", ["Basic", " extra"]),
+        ("returned", ["yes", "Yes", "1", None], "unknown", ["yes", "1"]),
     ],
+    ids=str,
 )
 def test_a_fault_is_counted_once_and_shown(column: str, values: list[Any], fault: str, shown: list[Any]) -> None:
-    columns = measure(with_values(column, *values))["columns"]
+    table = with_values(column, *values)
+    columns = measure(table)["columns"]
     number = len(shown) if fault != "missing" else len(values)
     found = columns[column][fault]
     assert (found["rows"], found["share"]) == (number, number / 50)
-    assert [(example[ID], example[column]) for example in found["examples"]] == list(enumerate(shown))
+    assert [example[column] for example in found["examples"]] == shown
+    assert all(example["order_id"].startswith("order-0000") for example in found["examples"])
     others = [
         other["rows"] for name in columns for kind, other in columns[name].items() if (name, kind) != (column, fault)
     ]
     assert not any(others)
 
 
+def test_what_may_be_missing_is_no_fault_and_shown_all_the_same() -> None:
+    measured = measure(with_values("born", *[None] * 20).with_columns(pl.lit(None, pl.String).alias("größe €")))
+    assert "missing" not in measured["columns"]["born"] and "missing" not in measured["columns"]["größe €"]
+    assert measured["missing"]["größe €"] == 1.0 and measured["missing"]["born"] >= 20 / 50
+    assert measured["missing"]["amount"] == 0.0
+
+
+def test_a_list_that_is_learned_knows_any_level() -> None:
+    assert "unknown" not in measure(with_values("größe €", "never seen"))["columns"]["größe €"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "positive", "negative", "values", "strange"),
+    [("integer", 1, 0, [1, 0, 2, None], 2), ("boolean", True, False, [True, False, False, None], None)],
+)
+def test_labels_of_other_types(kind: str, positive: Any, negative: Any, values: list[Any], strange: Any) -> None:
+    label = Label("returned", positive, negative, 2)
+    columns = tuple(Column("returned", kind, missing=True) if c.name == "returned" else c for c in ours().columns)
+    table = sound()[:4].with_columns(returned=pl.Series(values))
+    measured = measure(table, replace(ours(), label=label, columns=columns))
+    found = measured["columns"]["returned"]["unknown"]
+    assert [example["returned"] for example in found["examples"]] == [strange] * (strange is not None)
+    assert found["known"] == [positive, negative]
+    assert (
+        measured["label"]["share"] == pytest.approx(1 / 2 if strange else 1 / 3) and measured["label"]["unknown"] == 1
+    )
+
+
 def test_repeated_identifiers_are_counted_but_for_the_first() -> None:
-    measured = measure(with_values(ID, 9, 9, 9, 7))
-    assert measured["duplicates"] == {"rows": 4, "examples": [{ID: 7, "rows": 2}, {ID: 9, "rows": 4}]}
+    measured = measure(with_values("order_id", *["order-00009"] * 3, "order-00007"))
+    twice = [{"order_id": "order-00007", "_rows": 2}, {"order_id": "order-00009", "_rows": 4}]
+    assert measured["duplicates"] == {"rows": 4, "examples": twice}
 
 
 def test_missing_identifiers_are_no_duplicates() -> None:
-    assert measure(with_values(ID, None, None))["duplicates"]["rows"] == 0
+    assert measure(with_values("order_id", None, None))["duplicates"]["rows"] == 0
 
 
 def test_days_without_rows_are_named_the_first_and_the_last_too() -> None:
-    day = pl.col(TIME).dt.day()
-    measured = measure(sound().filter(~day.is_in([1, 3, 5])))["days"]
+    measured = measure(sound().filter(~pl.col("ordered_at").dt.day().is_in([1, 3, 5])))["days"]
     assert measured["missing"] == [date(2020, 1, 1), date(2020, 1, 3), date(2020, 1, 5)]
     assert measured["behind"] == 1
 
 
 def test_rows_of_other_days_are_counted_apart() -> None:
-    measured = measure(with_values(TIME, datetime(2019, 12, 31), datetime(2020, 1, 6), datetime(2020, 1, 6)))["days"]
+    table = with_values("ordered_at", datetime(2019, 12, 31), datetime(2020, 1, 6), datetime(2020, 1, 6))
+    measured = measure(table)["days"]
     assert measured["outside"] == {"rows": 3, "examples": [date(2019, 12, 31), date(2020, 1, 6)]}
     assert measured["behind"] == 0 and measured["rows"]["2020-01-01"] == A_DAY - 3
 
 
 def test_levels_are_means_of_the_values_that_are_there() -> None:
-    measured = measure(with_values("tx_amount", None, nan, inf, 100.0))["levels"]
-    assert set(measured) == {"tx_amount"} and set(measured["tx_amount"]) == {f"2020-01-0{day}" for day in range(1, 6)}
-    rest = sound()["tx_amount"][4:A_DAY].sum()
-    assert measured["tx_amount"]["2020-01-01"] == pytest.approx((100 + rest) / (A_DAY - 3))
-    assert set(measure(with_values("tx_amount", *[nan] * A_DAY))["levels"]["tx_amount"]) == {
-        f"2020-01-0{day}" for day in range(2, 6)
-    }
+    measured = measure(with_values("amount", None, nan, inf, 100.0))["levels"]
+    assert set(measured) == {"amount"} and list(measured["amount"]) == DAYS  # a.b has no zero to measure from
+    rest = sound()["amount"][4:A_DAY].sum()
+    assert measured["amount"]["2020-01-01"] == pytest.approx((100 + rest) / (A_DAY - 3))
+    assert list(measure(with_values("amount", *[nan] * A_DAY))["levels"]["amount"]) == DAYS[1:]
+
+
+@pytest.mark.parametrize("name", ["day", "value", "rows", "len", "share", "0"])
+def test_no_name_of_a_column_is_taken(name: str) -> None:
+    def renamed(column: str) -> tuple[Column, ...]:
+        return tuple(replace(c, name=name) if c.name == column else c for c in ours().columns)
+
+    measured = measure(sound().rename({"amount": name}), replace(ours(), columns=renamed("amount")))
+    assert list(measured["levels"][name]) == DAYS and measured["missing"][name] == 0
+    measured = measure(sound().rename({"order_id": name}), replace(ours(), id=name, columns=renamed("order_id")))
+    assert measured["duplicates"]["rows"] == 0
 
 
 def test_shares_of_labels_are_of_rows_that_have_one() -> None:
-    measured = measure(with_values(LABEL, None, None, 1, 1))["label"]
-    assert measured["days"]["2020-01-01"] == 2 / 8 and measured["share"] == 6 / 48
+    measured = measure(with_values("returned", None, None, "Yes", "Yes"))["label"]
+    assert measured["days"]["2020-01-01"] == 2 / 8 and measured["share"] == 6 / 48 and measured["unknown"] == 2
+
+
+def test_a_day_whose_labels_nobody_knows_has_no_share() -> None:
+    measured = measure(with_values("returned", *[None] * A_DAY))["label"]
+    assert measured["days"]["2020-01-01"] is None and measured["share"] == 0.1 and measured["unknown"] == A_DAY
 
 
 def test_a_table_that_breaks_the_contract_is_measured_as_far_as_it_goes() -> None:
-    table = sound().drop(TIME).with_columns(pl.col("tx_amount").cast(pl.String))
-    measured = measure(table)
+    measured = measure(sound().drop("ordered_at").with_columns(pl.col("amount").cast(pl.String)))
     assert measured["schema"] == [
-        {"column": TIME, "expected": "datetime", "found": "no column"},
-        {"column": "tx_amount", "expected": "float64", "found": "String"},
+        {"column": "ordered_at", "expected": "time", "found": "no column"},
+        {"column": "amount", "expected": "number", "found": "String"},
     ]
     assert measured["days"] is measured["levels"] is measured["label"] is None
-    assert measured["rows"] == 50 and "customer_id" in measured["columns"]
+    assert measured["rows"] == 50 and "customer" in measured["columns"]
 
 
 def test_no_rows_are_measured_too() -> None:
@@ -144,21 +190,37 @@ def test_no_rows_are_measured_too() -> None:
     assert len(measured["days"]["missing"]) == measured["days"]["behind"] == 5
 
 
+def test_personal_values_are_pseudonyms_or_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(personal, "rules", lambda: {"order_id": personal.HASH, "amount": personal.OMIT})
+    measured = measure(with_values("amount", -1.0).with_columns(order_id=pl.lit("x")))
+    assert measured["columns"]["amount"]["out_of_range"]["examples"] == [{"order_id": personal.digest("x")}]
+    assert measured["duplicates"]["examples"] == [{"order_id": personal.digest("x"), "_rows": 50}]
+
+
+# --- the stage ---
+
+
 @pytest.mark.parametrize(
     ("source", "snapshot", "pinned"), [("simulate", None, True), ("days", None, False), ("days", "sha256:0", True)]
 )
 def test_the_stage_writes_strict_json(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, snapshot: str | None, pinned: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    source: str,
+    snapshot: str | None,
+    pinned: bool,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    knobs = load(ROOT / "params.yaml") | {"data": {"source": source, "until": "2020-01-05", "snapshot": snapshot}}
-    write_knobs(tmp_path, knobs)
-    ingest.TRANSACTIONS.parent.mkdir()
-    with_values("tx_amount", nan, inf, None).write_parquet(ingest.TRANSACTIONS)
+    monkeypatch.setattr(personal, "POLICY", quiet(tmp_path))
+    write_knobs(tmp_path, knobs(data={"source": source, "until": "2020-01-05", "snapshot": snapshot}))
+    ingest.ROWS.parent.mkdir()
+    with_values("amount", nan, inf, None).write_parquet(ingest.ROWS)
     validate.main()
     written = json.loads(validate.VALIDATION.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert (written["source"], written["pinned"], written["rows"]) == (source, pinned, 50)
     assert written["days"]["until"] == "2020-01-05"
+    assert "missing, as contract.yaml allows: größe € " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", [None, b"", b"cut"])
@@ -166,22 +228,132 @@ def test_a_table_that_cannot_be_read_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write_knobs(tmp_path, load(ROOT / "params.yaml"))
+    monkeypatch.setattr(personal, "POLICY", quiet(tmp_path))
+    write_knobs(tmp_path, KNOBS)
     if content is not None:
-        ingest.TRANSACTIONS.parent.mkdir()
-        ingest.TRANSACTIONS.write_bytes(content)
-    with pytest.raises(BadInput, match="^data/transactions.parquet: cannot be read .*`make data`$"):
+        ingest.ROWS.parent.mkdir()
+        ingest.ROWS.write_bytes(content)
+    with pytest.raises(BadInput, match="^data/rows.parquet: cannot be read .*`make data`$"):
         validate.main()
     assert not validate.VALIDATION.exists()
 
 
-def test_real_data_has_no_fault() -> None:
-    if not (handbook := os.environ.get("HANDBOOK")):
-        pytest.skip("HANDBOOK does not name the folder of real daily files")
-    window = Days(date(2018, 6, 1), (date(2018, 6, 2), date(2018, 6, 3)), (date(2018, 6, 4), date(2018, 6, 7)))
-    read = ingest.every(ingest.read_and_record, ingest.files(handbook, window.since, window.test[1]))
-    measured = validate.measure(pl.concat(table for _, table in read).lazy(), SOURCE, window)
-    assert not any(found["rows"] for faults in measured["columns"].values() for found in faults.values())
-    assert measured["duplicates"]["rows"] == 0 and measured["days"]["missing"] == []
-    assert all(9_000 < rows < 10_000 for rows in measured["days"]["rows"].values())
-    assert 0.006 < measured["label"]["share"] < 0.012
+def quiet(folder: Path) -> Path:
+    """A policy of the log that names no column."""
+    path = folder / "log.yaml"
+    path.write_text(yaml.safe_dump({"personal": {}, "retention_days": 1}))
+    return path
+
+
+# --- how it is judged ---
+
+BARS: dict[str, Any] = {
+    "rows": {"minimum": 10},
+    "days": {"missing": 0, "behind": 0, "outside": 0},
+    "volume": {"minimum": 0.5, "maximum": 2.0},
+    "level": {"rows": 100, "minimum": 0.2, "maximum": 5},
+    "duplicates": 0,
+    "values": {"missing": 0, "nan": 0, "infinite": 0, "out_of_range": 0, "unknown": 0},
+    "columns": {},
+    "label": {"minimum": 0.01, "maximum": 0.5, "day": {"rows": 1, "minimum": 0, "maximum": 1}},
+    "pinned": False,
+}
+
+
+def judged(table: pl.DataFrame, change: Callable[[dict[str, Any]], object] = dict) -> list[policy.Violation]:
+    """The violations of a table, by bars with a change."""
+    bars = deepcopy(BARS)
+    change(bars)
+    return policy.judge_data({"file": "data/rows.parquet", "source": "x", "pinned": True, **measure(table)}, bars)
+
+
+def test_sound_data_meets_every_bar() -> None:
+    assert judged(sound()) == []
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "rule", "words", "bar"),
+    [
+        ("items", None, "values.missing", "say `missing: true` of items in contract.yaml", "at most 0%"),
+        (
+            "amount",
+            nan,
+            "values.nan",
+            "write null in the source, and say `missing: true` of amount in contract",
+            "at mo",
+        ),
+        ("amount", inf, "values.infinite", "no model is trained on infinite inputs", "at most 0%"),
+        (
+            "shoe size",
+            19,
+            "values.out_of_range",
+            "widen the `range` of shoe size in contract.yaml",
+            "range is from 20 to",
+        ),
+        (
+            "model_config",
+            "x",
+            "values.unknown",
+            "to the `categories` of model_config in",
+            "; it may be 'basic', 'extra'",
+        ),
+        ("returned", "x", "values.unknown", "mend `label` in contract.yaml", "at most 0%; it may be 'Yes', 'No'"),
+    ],
+)
+def test_a_fault_misses_its_bar_and_names_what_to_do(column: str, value: Any, rule: str, words: str, bar: str) -> None:
+    (violation,) = judged(with_values(column, value))
+    assert violation.rule == rule and violation.rows == 1
+    assert words in violation.next and bar in violation.bar and "order_id order-00000" in violation.examples[0]
+
+
+def test_a_column_may_have_a_bar_of_its_own() -> None:
+    table = with_values("model_config", "x")
+    assert judged(table, lambda bars: bars["columns"].update(model_config={"unknown": 0.02})) == []
+    (violation,) = judged(table, lambda bars: bars["columns"].update({"größe": {"unknown": 1}}))[:1]
+    assert "did you mean `größe €`?" in violation.next
+
+
+def test_whether_a_day_may_be_without_rows_is_the_policys() -> None:
+    table = sound().filter(pl.col("ordered_at").dt.day() != 3)
+    assert [violation.rule for violation in judged(table)] == ["days.missing"]
+    assert judged(table, lambda bars: bars["days"].update(missing=1)) == []
+
+
+def test_a_number_as_label_is_a_fault_and_no_share() -> None:
+    """Such as a price: each of its values is one that a label does not have."""
+    label = Label("items", 1, 0, 2)
+    contract = replace(ours(), label=label)
+    measured = {
+        "file": "f",
+        "source": "x",
+        "pinned": True,
+        **measure(sound().with_columns(items=pl.lit(4790, pl.Int64)), contract),
+    }
+    found = {violation.rule: violation for violation in policy.judge_data(measured, BARS)}
+    assert "items is unknown in 100% of the rows" in found["values.unknown"].value
+    assert "none of the labels are positive" in found["label.minimum"].value
+
+
+def test_repeated_identifiers_are_named() -> None:
+    (violation,) = judged(with_values("order_id", "x", "x"))
+    assert violation.examples == ("order_id x in 2 rows",)
+
+
+def test_labels_that_are_not_known_yet_are_said_not_to_be_judged() -> None:
+    table = with_values("returned", None, None)
+    assert judged(table) == []
+    (said,) = policy.unjudged_data(measure(table), BARS)
+    assert said.startswith("2 labels, which are not known yet")
+
+
+def test_a_label_that_the_contract_has_known_says_how_to_wait_for_it() -> None:
+    columns = tuple(replace(each, missing=False) if each.name == "returned" else each for each in ours().columns)
+    about = {"file": "f", "source": "x", "pinned": True}
+    measured = about | measure(with_values("returned", None), replace(ours(), columns=columns))
+    (violation,) = policy.judge_data(measured, BARS)
+    assert violation.rule == "values.missing" and "then they are labels that are not known yet" in violation.next
+
+
+def test_the_repositorys_policy_is_as_its_schema_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert set(policy.load("data")) == set(BARS)

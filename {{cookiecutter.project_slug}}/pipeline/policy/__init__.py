@@ -10,7 +10,7 @@ from pipeline.policy.data import judge_data, unjudged_data
 from pipeline.policy.judges import JUDGES, Judge, main
 from pipeline.policy.model import judge_model, unjudged_model
 from pipeline.policy.service import judge_service
-from pipeline.policy.slices import where
+from pipeline.policy.slices import where, words
 
 __all__ = [
     "JUDGES",
@@ -27,4 +27,5 @@ __all__ = [
     "unjudged_data",
     "unjudged_model",
     "where",
+    "words",
 ]

@@ -1,17 +1,16 @@
 """What judging is made of: a policy, what was measured, and a Violation where the two do not agree."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from math import nan
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator, ValidationError
 
-from pipeline.params import BadInput, Once, in_a_line
+from pipeline.params import BadInput
+from pipeline.reading import in_a_line, parsed, problems
 
 POLICIES = Path("policies")
 EXAMPLES = 3
@@ -47,53 +46,13 @@ def load(name: str, folder: Path = POLICIES) -> dict[str, Any]:
     """The policy folder/NAME.yaml. Raises BadInput with all that its schema, folder/schemas/NAME.schema.json, finds."""
     path = folder / f"{name}.yaml"
     try:
-        schema = json.loads((folder / "schemas" / f"{name}.schema.json").read_text())
         policy = parsed(path.read_text())
+        found = problems(policy, folder / "schemas" / f"{name}.schema.json")
     except (OSError, yaml.YAMLError) as error:
         raise BadInput(f"{path}: cannot be read ({in_a_line(error)}); mend it, or restore it from git") from None
-    found = sorted(Draft202012Validator(schema).iter_errors(policy), key=lambda error: error.json_path)
-    if problems := [f"{path}: {problem}" for error in found for problem in problems_of(error)]:
-        raise BadInput("\n".join(problems))
+    if found:
+        raise BadInput("\n".join(f"{path}: {problem}" for problem in found))
     return dict(policy)
-
-
-class Aliased(yaml.YAMLError):
-    """A file names a part of itself."""
-
-
-class Plain(Once):
-    """YAML without aliases: ten lines of them stand for more than fits into memory."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Raises Aliased."""
-        if self.check_event(yaml.AliasEvent):
-            alias, line = self.peek_event().anchor, self.peek_event().start_mark.line + 1
-            raise Aliased(f"the alias *{alias}, in line {line}: write out what it stands for")
-        return super().compose_node(parent, index)
-
-
-def parsed(text: str) -> Any:
-    """What a policy's text says. Raises YAMLError."""
-    return yaml.load(text, Loader=Plain)
-
-
-def problems_of(error: ValidationError) -> Iterator[str]:
-    """What the schema finds, in words; an unknown key with the known one that is nearest."""
-    place = ".".join(str(step) for step in error.absolute_path)
-    if error.validator != "additionalProperties":
-        yield f"{place + ': ' if place else ''}{error.message}"
-        return
-    schema: Any = error.schema
-    instance: Any = error.instance
-    known = schema["properties"]
-    for key in instance:
-        if key not in known:
-            yield f"{f'{place}.' if place else ''}{key} is no bar here; did you mean {nearest(key, known)}?"
-
-
-def nearest(word: object, words: Sequence[str] | Mapping[str, Any]) -> str:
-    """The one of `words` that is most like `word`, in backquotes."""
-    return f"`{get_close_matches(str(word), list(words), n=1, cutoff=0)[0]}`" if words else "none"
 
 
 def read(path: Path, make: str) -> dict[str, Any]:

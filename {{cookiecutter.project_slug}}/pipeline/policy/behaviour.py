@@ -8,7 +8,7 @@ FILE = "reports/behaviour.json"
 ADVICE = {
     "functionality": "the training days lack such rows, or the model cannot tell them: look at these rows' inputs",
     "invariance": "the model reads something into what does not matter: more days, or drop the input",
-    "direction": "look at the input in pipeline/features.py: is its meaning, its unit or its sign what it was?",
+    "direction": "look at the input in the source: is its meaning, its unit or its sign what it was?",
 }
 
 
@@ -57,27 +57,42 @@ def judge_cases(measured: Measured, policy: Bars) -> Iterator[Violation]:
 
 
 def judge_reliance(measured: Measured, policy: Bars) -> Iterator[Violation]:
-    """Inputs that the model ignores."""
-    least = policy["reliance"]["by"]
-    for tried in measured["cases"]:
-        if tried["kind"] == "reliance" and BEYOND["minimum"](number(tried["moved"]), least):
+    """Inputs that the model ignores, but for those that may be, and those that are the same in all rows."""
+    least, spared = policy["reliance"]["by"], policy["reliance"].get("unused", [])
+    for tried in relied(measured):
+        if tried["values"] > 1 and tried["column"] not in spared and ignored(tried, policy):
             yield Violation(
                 rule="reliance.by",
                 file=FILE,
                 value=f"{tried['column']}, shuffled, moves the scores by {number(tried['moved']):.3g}",
                 bar=f"at least {least:g} on average: every input is used",
                 rows=tried["rows"],
-                next=f"find where the network loses {tried['column']}; if it is of no use, drop it from feature_row",
+                next=f"find where the model loses {tried['column']}; if it is of no use, take it out of the "
+                "inputs in contract.yaml (`input: false`), or list it under reliance.unused in policies/behaviour.yaml",
             )
 
 
 def unjudged_behaviour(measured: Measured, policy: Bars) -> list[str]:
-    """Cases that too few rows fit."""
-    return [
-        f"{kind}: {case['case']}: {tried['rows']:,} rows are too few (rows is {policy['rows']:,})"
-        for kind, case, tried in cases(measured, policy)
-        if tried and few(tried, case, policy)
-    ]
+    """Cases that too few rows fit, inputs that are the same in all rows, and those that may be ignored."""
+    spared = policy["reliance"].get("unused", [])
+    return (
+        [
+            f"{kind}: {case['case']}: {tried['rows']:,} rows are too few (rows is {policy['rows']:,})"
+            for kind, case, tried in cases(measured, policy)
+            if tried and few(tried, case, policy)
+        ]
+        + [
+            f"reliance: {tried['column']} has one value in all {tried['rows']:,} rows, and shuffled is what it was"
+            for tried in relied(measured)
+            if tried["values"] < 2
+        ]
+        + [
+            f"reliance: {tried['column']} may be ignored (reliance.unused)"
+            + ("" if ignored(tried, policy) else ", and is used: take it off that list")
+            for tried in relied(measured)
+            if tried["values"] > 1 and tried["column"] in spared
+        ]
+    )
 
 
 def cases(measured: Measured, policy: Bars) -> Iterator[tuple[str, Bars, Measured | None]]:
@@ -85,6 +100,16 @@ def cases(measured: Measured, policy: Bars) -> Iterator[tuple[str, Bars, Measure
     for kind in ADVICE:
         for case in policy[kind]:
             yield kind, case, next((tried for tried in measured["cases"] if tried.get("asked") == case), None)
+
+
+def relied(measured: Measured) -> list[Measured]:
+    """What came of shuffling each input."""
+    return [tried for tried in measured["cases"] if tried["kind"] == "reliance"]
+
+
+def ignored(tried: Measured, policy: Bars) -> bool:
+    """Whether an input, shuffled, moves the scores by too little; one that cannot be told is taken as ignored."""
+    return BEYOND["minimum"](number(tried["moved"]), policy["reliance"]["by"])
 
 
 def few(tried: Measured, case: Bars, policy: Bars) -> bool:

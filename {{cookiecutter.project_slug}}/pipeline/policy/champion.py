@@ -5,7 +5,6 @@ from statistics import NormalDist
 
 from pipeline.policy.bars import BEYOND, LEAST, Bars, Measured, Violation, interval, number
 from pipeline.policy.slices import few, where
-from pipeline.schema import ID
 
 COMPARISON = "reports/comparison.json"
 
@@ -24,7 +23,7 @@ def judge_seen(comparison: Measured, policy: Bars) -> Iterator[Violation]:
                 value=f"{found['rows']:,} of {comparison['rows']:,} test rows are rows that the {who} was trained on",
                 bar=f"at most {policy['contamination']:,}",
                 rows=found["rows"],
-                examples=tuple(f"{ID} {example}" for example in found["examples"]),
+                examples=tuple(f"row {example}" for example in found["examples"]),
                 next=advice[who],
             )
 

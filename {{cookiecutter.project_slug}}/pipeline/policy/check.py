@@ -1,14 +1,114 @@
-"""Check each policy against its schema, without judging anything by it."""
+"""Check contract, knobs and policies against their schemas, and each other, without judging anything by them.
 
-from pipeline.params import run_stage
-from pipeline.policy.bars import POLICIES, load
+A policy that names a column that is not there would judge nothing, and be silent.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from pipeline import contract, params
+from pipeline.contract import CONTRACT, Column, Contract
+from pipeline.params import PARAMS, BadInput, run_stage
+from pipeline.policy.bars import POLICIES, Bars, load
+from pipeline.reading import nearest, shown
 
 
 def main() -> None:
-    """Raises BadInput for the first policy that is not as its schema says."""
-    for path in sorted(POLICIES.glob("*.yaml")):
-        load(path.stem)
-        print(f"{path}: as its schema says")
+    """Raises BadInput for the first file that is not as its schema says, and for all names that are no column."""
+    params.check()
+    ours = contract.check()
+    print(f"{CONTRACT} and {PARAMS}: as their schemas say")
+    policies = {path.stem: load(path.stem) for path in sorted(POLICIES.glob("*.yaml"))}
+    if found := list(strangers(policies, ours)):
+        raise BadInput("\n".join(found))
+    for name in policies:
+        print(f"{POLICIES / name}.yaml: as its schema says, and the contract")
+
+
+def strangers(policies: Mapping[str, Bars], ours: Contract) -> Iterator[str]:
+    """What policies name that is not there, or not what they take it for, a sentence each."""
+    source, inputs = ours.columns, ours.inputs
+    parts = policies["evaluation"]["evaluate"]
+    groups = parts["groups"]
+    yield from unknown("data", "columns", policies["data"]["columns"], source)
+    yield from unknown("drift", "columns.exceptions", policies["drift"]["columns"]["exceptions"], inputs)
+    logged = [column for column in (*source, *inputs) if column.name != ours.time]
+    yield from unknown("log", "personal", policies["log"]["personal"], logged, "request_id")
+    yield from sliced("evaluate.slices", parts["slices"], ours)
+    for name, pieces in groups.items():
+        yield from sliced(f"evaluate.groups.{name}", pieces, ours)
+    for name in policies["model"]["fairness"]["groups"]:
+        if name not in groups:
+            near = f"did you mean {nearest(name, groups)}?" if groups else "name it there, or take it out"
+            yield f"{POLICIES}/model.yaml: fairness.groups.{name} is no group of evaluation.yaml; {near}"
+    yield from unknown("behaviour", "reliance.unused", policies["behaviour"]["reliance"].get("unused", []), inputs)
+    for kind in ("functionality", "invariance", "direction"):
+        for at, case in enumerate(policies["behaviour"][kind]):
+            yield from behaves(f"{kind}.{at}", case, ours)
+
+
+def unknown(policy: str, place: str, names: Iterable[str], known: Sequence[Column], *more: str) -> Iterator[str]:
+    """Names that are none of the `known` columns."""
+    allowed = [*dict.fromkeys(column.name for column in known), *more]
+    for name in (name for name in names if name not in allowed):
+        yield f"{POLICIES}/{policy}.yaml: {place}.{name} is no column; did you mean {nearest(name, allowed)}?"
+
+
+def sliced(place: str, pieces: Sequence[Mapping[str, Any]], ours: Contract) -> Iterator[str]:
+    """Slices of a column that is not there, or whose values are of another type."""
+    known = {column.name: column for column in (*ours.columns, *ours.inputs)}  # an input is what a slice means
+    for at, piece in enumerate(pieces):
+        where = f"{POLICIES}/evaluation.yaml: {place}.{at}"
+        column = known.get(piece["column"])
+        if column is None:
+            yield f"{where}: {piece['column']!r} is no column; did you mean {nearest(piece['column'], known)}?"
+        elif {"from", "to"} & piece.keys() and column.type not in NUMBERS:
+            yield f"{where}: {column.name} is of type {column.type}, which has no order; name a `value`"
+        elif "value" in piece and (wrong := misfit(piece["value"], column)):
+            yield f"{where}: {wrong}"
+
+
+def behaves(place: str, case: Mapping[str, Any], ours: Contract) -> Iterator[str]:
+    """Columns of a case of behaviour that are no inputs, and values that an input cannot have."""
+    known = {column.name: column for column in ours.inputs}
+    for block in ("row", "where", "change"):
+        for name, value in case.get(block, {}).items():
+            where = f"{POLICIES}/behaviour.yaml: {place}.{block}.{name}"
+            column = known.get(name)
+            if column is None:
+                yield f"{where} is no input of the model; did you mean {nearest(name, known)}?"
+            elif isinstance(value, dict):
+                if column.type not in NUMBERS:
+                    yield f"{where}: is of type {column.type}, to which nothing can be added; write a value"
+            elif wrong := misfit(value, column):
+                yield f"{where}: {wrong}"
+
+
+NUMBERS = ("integer", "number", "time")
+"""Types whose values have an order. An input of type time is the days before its row."""
+
+
+def misfit(value: Any, column: Column) -> str:
+    """Why a column cannot have a value; empty where it can."""
+    if value is None:
+        return "" if column.missing else f"{column.name} may not be missing, by {CONTRACT}; write a value"
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not {"boolean": isinstance(value, bool), "category": isinstance(value, str), "text": isinstance(value, str)}.get(
+        column.type, number
+    ):
+        return f"{shown(value)} is no {column.type}, which {column.name} is; write {LIKE[column.type]}"
+    if column.categories is not None and value not in column.categories:
+        near = nearest(value, column.categories)
+        return f"{shown(value)} is none of the categories of {column.name}; did you mean {near}?"
+    return ""
+
+
+LIKE = {
+    **dict.fromkeys(NUMBERS, "a number"),
+    "boolean": "true or false",
+    "category": "one of its levels, quoted",
+    "text": "text, quoted",
+}
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Mapping
 from statistics import median
 
-from pipeline.policy.bars import BEYOND, EXAMPLES, LEAST, Bars, Measured, Violation, nearest, number, percent
-from pipeline.schema import ID
+from pipeline.policy.bars import BEYOND, EXAMPLES, LEAST, Bars, Measured, Violation, number, percent
+from pipeline.reading import nearest
+
+SHOWN = 10  # levels of a closed list
 
 
 def judge_data(measured: Measured, policy: Bars) -> list[Violation]:
@@ -27,8 +29,8 @@ def judge_schema(measured: Measured) -> Iterator[Violation]:
             rule="schema",
             file=measured["file"],
             value=f"{column['column']} is {column['found']}",
-            bar=f"{column['expected']}, by pipeline/schema.py",
-            next="make the source deliver the column in this type, or change the contract",
+            bar=f"{column['expected']}, by contract.yaml",
+            next="make the source deliver the column in this type, or change contract.yaml",
         )
 
 
@@ -52,7 +54,8 @@ def judge_rows(measured: Measured, policy: Bars) -> Iterator[Violation]:
             bar=f"at most {percent(policy['duplicates'])} of the rows",
             rows=duplicates["rows"],
             examples=tuple(
-                f"{ID} {example.get(ID, 'not shown')} in {example['rows']} rows" for example in duplicates["examples"]
+                f"{measured['id']} {example.get(measured['id'], 'not shown')} in {example['_rows']} rows"
+                for example in duplicates["examples"]
             ),
             next="find the delivery that was loaded twice, and remove the repeated rows from the source",
         )
@@ -79,25 +82,35 @@ def judge_values(measured: Measured, policy: Bars) -> Iterator[Violation]:
                     rule=f"columns.{name}.{fault}" if special else f"values.{fault}",
                     file=measured["file"],
                     value=f"{name} is {fault.replace('_', ' ')} in {percent(found['share'])} of the rows",
-                    bar=f"at most {percent(most)}{range_of(found)}",
+                    bar=f"at most {percent(most)}{allowed(found)}",
                     rows=found["rows"],
                     examples=tuple(
                         ", ".join(f"{key} {value}" for key, value in row.items()) for row in found["examples"] if row
                     ),
-                    next=f"correct these rows in the source; if they are right, {LOOSEN[fault]}",
+                    next=f"correct these rows in the source; if they are right, {loosen(fault, name, found)}",
                 )
 
 
-LOOSEN = {
-    "missing": "allow a share for this column under `columns` in policies/data.yaml, and fill them in features.py",
-    "nan": "allow a share for this column under `columns` in policies/data.yaml, and fill them in features.py",
-    "infinite": "allow a share for this column under `columns` in policies/data.yaml, and bound them in features.py",
-    "out_of_range": "widen the column's range in pipeline/schema.py",
-}
+def loosen(fault: str, name: str, found: Measured) -> str:
+    """Where to say that values are right as they are."""
+    if fault == "missing" and found.get("label"):
+        return f"say `missing: true` of {name} in contract.yaml: then they are labels that are not known yet"
+    if fault in ("missing", "nan"):
+        null = "write null in the source, and " * (fault == "nan")
+        return f"{null}say `missing: true` of {name} in contract.yaml: then a model learns from rows without a value"
+    if fault == "out_of_range":
+        return f"widen the `range` of {name} in contract.yaml"
+    if fault == "unknown" and found.get("label"):
+        return "mend `label` in contract.yaml; a label that is not known yet is missing"
+    if fault == "unknown":
+        return f"add them to the `categories` of {name} in contract.yaml"
+    return "allow a share for this column under `columns` in policies/data.yaml; no model is trained on infinite inputs"
 
 
-def range_of(found: Measured) -> str:
-    """The range that values are out of, in words; nothing for other faults."""
+def allowed(found: Measured) -> str:
+    """The range that values are out of, or what they should be one of, in words; nothing for other faults."""
+    if known := found.get("known"):
+        return f"; it may be {', '.join(map(repr, known[:SHOWN]))}{', …' * (len(known) > SHOWN)}"
     ends = [
         f"{word} {found[end]:g}" for word, end in (("from", "minimum"), ("to", "maximum")) if found.get(end) is not None
     ]
@@ -117,7 +130,8 @@ def judge_days(measured: Measured, policy: Bars) -> Iterator[Violation]:
             value=f"{len(days['missing'])} days of {span} have no row",
             bar=f"at most {bars['missing']}",
             examples=tuple(days["missing"][:EXAMPLES]),
-            next="deliver the days to data.source, or move data.until and features in params.yaml",
+            next="deliver the days to data.source, move data.until or features in params.yaml, or allow the days on "
+            "which the source rests in policies/data.yaml",
         )
     if days["behind"] > bars["behind"]:
         yield Violation(
@@ -194,7 +208,7 @@ def judge_labels(measured: Measured, policy: Bars) -> Iterator[Violation]:
             yield Violation(
                 rule=f"label.{end}",
                 file=measured["file"],
-                value=f"{percent(label['share'])} of the labels are 1",
+                value=f"{percent(label['share'])} of the labels are positive",
                 bar=f"at {LEAST[end]} {percent(bars[end])}",
                 next="check that labels have arrived, and that their definition has not changed",
             )
@@ -236,6 +250,10 @@ def unjudged_data(measured: Measured, policy: Bars) -> list[str]:
         for what in ("duplicates", "days", "levels", "label")
         if measured[what] is None
     ]
+    if measured["label"] and (unknown := measured["label"]["unknown"]):
+        sentences.append(
+            f"{unknown:,} labels, which are not known yet: no share counts them, and no model learns from them"
+        )
     if measured["days"] and measured["label"]:
         least = policy["label"]["day"]["rows"]
         if small := sorted(set(measured["days"]["rows"]) - set(judged_days(measured, policy))):

@@ -15,16 +15,19 @@ from pipeline.policy.bars import (
     Measured,
     Violation,
     interval,
-    nearest,
     number,
     percent,
     worse,
 )
+from pipeline.reading import nearest
 
 FILE = "reports/drift.json"
 PROBLEM, UNLABELLED = "problem", "live.unlabelled"
 DOUBTS = {PROBLEM, UNLABELLED}  # rules that say that nothing can be told, not that something drifted
 PROMOTED = Path("deploy/production/metrics.json")
+CATEGORY = "category"
+OTHERS = {"columns": "categories", "categories": "columns"}
+JUDGED = {"missing": "rise", "out_of_range": "out_of_range"}  # by a bar of `quality`: what it is held against
 AVERAGE_PRECISION = "average_precision"  # the metric that drift.json has for single days
 
 Value = Callable[[Measured], float | None]
@@ -64,17 +67,26 @@ def judge_drift(measured: Measured, policy: Bars) -> list[Violation]:
 def judge_columns(measured: Measured, policy: Bars) -> Iterator[Violation]:
     """Columns that are too far from the reference."""
     for column in measured["columns"]:
-        name = column["name"]
-        rule, bar = column_bar(name, policy)
-        yield from judge_distance(rule, name, column, bar, measured, policy, of_column(name))
+        rule, bar = column_bar(column, policy)
+        yield from judge_distance(rule, column["name"], column, bar, measured, policy, of_column(column["name"]))
 
 
-def column_bar(name: str, policy: Bars) -> tuple[str, float]:
-    """A column's rule and bar: its own, or that of all."""
-    own = policy["columns"]["exceptions"]
-    return (
-        (f"columns.exceptions.{name}", own[name]) if name in own else ("columns.maximum", policy["columns"]["maximum"])
-    )
+def column_bar(column: Measured, policy: Bars) -> tuple[str, float]:
+    """A column's rule and bar: its own, or that of its kind. A category's distance is another than a number's."""
+    block, name = "categories" if column["type"] == CATEGORY else "columns", column["name"]
+    own = policy[block]["exceptions"]
+    return (f"{block}.exceptions.{name}", own[name]) if name in own else (f"{block}.maximum", policy[block]["maximum"])
+
+
+def misnamed(policy: Bars, numbers: Sequence[str], categories: Sequence[str]) -> Iterator[str]:
+    """Exceptions for what is no input, or one of the other kind: a sentence each. They would be no bar at all."""
+    for block, names, others in (("columns", numbers, categories), ("categories", categories, numbers)):
+        for name in policy[block]["exceptions"]:
+            place = f"{block}.exceptions.{name}"
+            if name in others:
+                yield f"{place} belongs in {OTHERS[block]}.exceptions; move it there"
+            elif name not in names:
+                yield f"{place} is no input; did you mean {nearest(name, [*names, *others])}?"
 
 
 def of_column(name: str) -> Value:
@@ -100,7 +112,7 @@ def judge_distance(
         yield Drift(
             rule=rule,
             file=FILE,
-            value=f"{what} is {found['distance']:.3g} deviations away from what the model learned from{words}",
+            value=f"{what} is {found['distance']:.3g}{unit(found)} away from what the model learned from{words}",
             bar=f"at most {bar:g} ({found['method']})",
             rows=measured["rows"],
             next="look at reports/drift.html: a fault of the source is mended there, a change of the world is learned",
@@ -108,16 +120,23 @@ def judge_distance(
         )
 
 
+def unit(found: Measured) -> str:
+    """What a distance is measured in, for those that are measured in something."""
+    return " deviations" if found["method"].startswith("Wasserstein") else ""
+
+
 def judge_quality(measured: Measured, policy: Bars) -> Iterator[Violation]:
-    """Columns with too many values that are missing or out of range."""
+    """Columns with too many values that are out of range, or missing where they were not when the model learned."""
     for fault, most in policy["quality"].items():
         for column in measured["columns"]:
-            if BEYOND["maximum"](number(column[fault]), most):
+            if BEYOND["maximum"](number(column[JUDGED[fault]]), most):
+                before = number(column["missing_before"])
+                was = f", was in {percent(before)}" if fault == "missing" and before > 0 else ""
                 yield Drift(
                     rule=f"quality.{fault}",
                     file=FILE,
-                    value=f"{column['name']} is {fault.replace('_', ' ')} in {percent(column[fault])} of the rows",
-                    bar=f"at most {percent(most)}",
+                    value=f"{column['name']} is {fault.replace('_', ' ')} in {percent(column[fault])} of the rows{was}",
+                    bar=f"at most {percent(most)}{' more than the model learned from' if fault == 'missing' else ''}",
                     rows=round(measured["rows"] * number(column[fault])),
                     next="find out what fills this column, before a model learns from it",
                 )
@@ -134,7 +153,8 @@ def judge_labels(measured: Measured, policy: Bars) -> Iterator[Violation]:
             f"{live['rows']:,} are",
             bar=f"at most {percent(most)}",
             rows=live["unlabelled"],
-            next="see that the service is given the transaction_id of the source, and that data.source is whole",
+            next="see that the service is given the source's identifiers (`id` in contract.yaml), and that data.source "
+            "is whole",
         )
 
 
@@ -224,7 +244,7 @@ def single_days(measured: Measured, policy: Bars) -> Iterator[str]:
     """Distances above their bar that too few single days show."""
     for column in measured["columns"]:
         name = column["name"]
-        bar = column_bar(name, policy)[1]
+        bar = column_bar(column, policy)[1]
         if number(column["distance"]) > bar:
             odd = days(measured, beyond("maximum", bar, of_column(name)))
             if len(odd) < policy["evidence_days"]:
@@ -234,11 +254,17 @@ def single_days(measured: Measured, policy: Bars) -> Iterator[str]:
 
 def unjudged_live(measured: Measured, policy: Bars) -> Iterator[str]:
     """Live quality, where there is none to judge."""
-    if not can_tell(measured, policy):
-        rows = measured["live"]["rows"] if measured["live"] else 0
+    if not measured["same_problem"]:
         yield (
-            f"live quality: {rows:,} rows of the model in production have a matured label, "
+            f"live quality: production predicts {measured['problem_name']!r}, and the labels here are of another "
+            "problem, whose model is not promoted yet"
+        )
+    elif not can_tell(measured, policy):
+        live = measured["live"] or {"rows": 0, "unknown": 0}
+        yield (
+            f"live quality: {live['rows']:,} rows of the model in production have a matured label, "
             f"{policy['live']['rows']:,} are needed (live.rows)"
+            + (f"; of {live['unknown']:,} it is not known yet" if live["unknown"] else "")
         )
     elif any("drop" in bars for bars in policy["live"]["metrics"].values()) and not at_promotion(measured):
         yield f"live.metrics: what was lost since the promotion, as {PROMOTED} is not of the model in production"

@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 from itertools import chain
 
-from pipeline.policy.bars import BEYOND, LEAST, OTHER, Bars, Measured, Violation, interval, nearest, point, worse
+from pipeline.policy.bars import BEYOND, LEAST, OTHER, Bars, Measured, Violation, interval, point, worse
 from pipeline.policy.champion import by_days, judge_champion, judge_seen
 from pipeline.policy.slices import few, too_few, where
+from pipeline.reading import nearest
+
+SMALLER = {"network": "fewer or narrower `hidden`, fewer `pieces` of", "trees": "fewer `trees`, fewer `leaves` of"}
 
 
 def judge_model(measured: Measured, policy: Bars) -> list[Violation]:
@@ -24,13 +27,14 @@ def judge_model(measured: Measured, policy: Bars) -> list[Violation]:
 
 def judge_size(metrics: Measured, policy: Bars) -> Iterator[Violation]:
     """A model directory that is too large to ship."""
+    family = metrics["model"]["family"]
     if metrics["model"]["bytes"] > policy["bytes"]:
         yield Violation(
             rule="bytes",
             file="model",
             value=f"{metrics['model']['bytes']:,} bytes",
             bar=f"at most {policy['bytes']:,}",
-            next="make the network smaller (train.hidden, train.pieces in params.yaml)",
+            next=f"make the model smaller: {SMALLER.get(family, 'its knobs are')} families.{family} in params.yaml",
         )
 
 
@@ -53,27 +57,39 @@ def judge_metrics(metrics: Measured, policy: Bars) -> Iterator[Violation]:
 
 
 def judge_baselines(metrics: Measured, policy: Bars) -> Iterator[Violation]:
-    """Baselines that the model does not beat by more than the margin; to have none to beat is a violation too."""
-    if not metrics["baselines"]:
-        yield Violation(
-            rule="baselines",
-            file="metrics.json",
-            value="no baseline was measured",
-            bar="at least one to beat",
-            next="restore the stage `baselines` in dvc.yaml",
-        )
-    for name, margin in policy["baselines"].items():
+    """Families that the model does not beat by more than the margin; one that was not measured is a violation too.
+
+    The model has not to beat itself, where its family is one of them. The other families are shown, and bar nothing.
+    """
+    for name in policy["baselines"]["beaten"]:
+        if name == metrics["model"]["family"]:
+            continue
+        theirs = metrics["baselines"].get(name)
+        if theirs is None:
+            yield Violation(
+                rule=f"baselines.beaten.{name}",
+                file="metrics.json",
+                value="not measured",
+                bar="every family of this list is measured, and beaten",
+                next=f"put {name} back under families in params.yaml",
+            )
+            continue
+        yield from not_beaten(metrics, name, theirs, policy["baselines"]["metrics"])
+
+
+def not_beaten(metrics: Measured, baseline: str, theirs: Measured, margins: Bars) -> Iterator[Violation]:
+    """Metrics that a family has as well as the model."""
+    for name, margin in margins.items():
         ours = metrics["metrics"].get(name)
-        for baseline, theirs in metrics["baselines"].items():
-            if not point(ours) - point(theirs.get(name)) > margin:
-                yield Violation(
-                    rule=f"baselines.{name}",
-                    file="metrics.json",
-                    value=f"the model has {interval(ours)}, {baseline} has {interval(theirs.get(name))}",
-                    bar=f"more than {margin:g} above every baseline",
-                    rows=metrics["data"]["test_rows"],
-                    next=f"improve the model, or ship {baseline}: it is as good, and simpler",
-                )
+        if not point(ours) - point(theirs.get(name)) > margin:
+            yield Violation(
+                rule=f"baselines.metrics.{name}",
+                file="metrics.json",
+                value=f"the model has {interval(ours)}, {baseline} has {interval(theirs.get(name))}",
+                bar=f"more than {margin:g} above {baseline}",
+                rows=metrics["data"]["test_rows"],
+                next=f"improve the model, or ship {baseline} (train.family in params.yaml): it is as good, and simpler",
+            )
 
 
 def judge_slices(metrics: Measured, policy: Bars) -> Iterator[Violation]:
@@ -132,7 +148,11 @@ def apart(difference: Measured | None) -> float:
 def unjudged_model(measured: Measured, policy: Bars) -> list[str]:
     """What no bar of policies/model.yaml could be held against, and why."""
     comparison = measured["comparison"]
-    problem = comparison["problem"] if comparison["champion"] else "nothing is in production yet to compare with"
+    problem = (
+        comparison["problem"]
+        if comparison["champion"]
+        else "nothing of this problem is in production yet to compare with"
+    )
     return [
         *too_few("the slice", measured["slices"], "slices", policy["slices"]),
         *([] if measured["slices"] else ["slices: metrics.json has none"]),

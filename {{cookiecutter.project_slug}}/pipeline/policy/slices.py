@@ -24,6 +24,15 @@ def few(piece: Measured, bars: Bars) -> bool:
 def where(piece: Measured) -> str:
     """A slice in words."""
     if "value" in piece:
-        return f"{piece['column']} is {piece['value']}"
-    ends = [f"{end} {piece[end]:g}" for end in ("from", "to") if piece.get(end) is not None]
-    return f"{piece['column']} is {' '.join(ends)}"
+        return f"{piece['column']} is {words(piece['value'])}"
+    first, last = (None if piece.get(end) is None else f"{piece[end]:,.12g}" for end in ("from", "to"))
+    if last is None:
+        return f"{piece['column']} is {first} or more"
+    return f"{piece['column']} is " + (f"below {last}" if first is None else f"from {first} to {last}")
+
+
+def words(value: str | float | bool | None) -> str:
+    """A value as a policy has it, but for a missing one."""
+    if value is None:
+        return "missing"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,15 +1,13 @@
 """The trained model, and rows that it has not seen; `make pipeline` makes both."""
 
-from pathlib import Path
-
 import polars as pl
 import pytest
 
-from pipeline import params
+from pipeline import contract, params
+from pipeline.evaluate import MODEL
 from pipeline.model import Model, load
-from pipeline.schema import TIME
+from pipeline.rows import FEATURES, between
 
-MODEL, FEATURES = Path("model"), Path("data/features.parquet")
 ROWS = 2000
 
 
@@ -25,6 +23,6 @@ def rows() -> pl.DataFrame:
     """Test rows: never seen in training."""
     if not FEATURES.exists():
         pytest.skip(f"there is no {FEATURES} here; make it with `make pipeline`")
-    first, last = params.days(params.load()).test
-    table = pl.read_parquet(FEATURES).filter(pl.col(TIME).dt.date().is_between(first, last))
-    return table.sample(min(ROWS, len(table)), seed=0)
+    ours = contract.load()
+    found = between(*params.days(params.load(), ours.label.delay).test, ours)
+    return found.sample(min(ROWS, len(found)), seed=0)

@@ -11,12 +11,13 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from pipeline import features, params, rows, simulate
+from pipeline import contract, features, params, rows, simulate
+from pipeline.features import CUSTOMER, ID, LABEL, TIME
 from pipeline.params import BadInput
-from pipeline.schema import ID, LABEL, TIME, feature_row
-from tests import reference
-from tests.tables import write_knobs
+from tests.example import reference
 
+ROOT = Path(contract.__file__).parents[1]
+OURS = contract.load(ROOT / "contract.yaml")
 HANDBOOK = os.environ.get("HANDBOOK", "")
 real = pytest.mark.skipif(not HANDBOOK, reason="HANDBOOK names no folder of the public data")
 WINDOWS, DELAY = [1, 7, 30], 7
@@ -51,6 +52,12 @@ def handbook(moment: date) -> pl.DataFrame:
     return pl.concat(pl.read_parquet(f"{HANDBOOK}/{when}.parquet") for when in reversed(reach))
 
 
+def computed(table: pl.DataFrame, windows: Sequence[int] = (1, 7, 30), delay: int = DELAY) -> pl.DataFrame:
+    """The features of a table's rows, with their time and their customer."""
+    made = features.compute(table, {"windows": list(windows)}, delay)
+    return table.select(ID, TIME, CUSTOMER).join(made, on=ID, maintain_order="right")
+
+
 def assert_as_published(ours: pl.DataFrame, theirs: pl.DataFrame) -> None:
     """Numbers are equal; means and shares are equal but for the rounding of the rolling sums in pandas."""
     assert_frame_equal(
@@ -67,13 +74,13 @@ def assert_as_published(ours: pl.DataFrame, theirs: pl.DataFrame) -> None:
 def test_features_equal_the_published_ones(windows: list[int], delay: int) -> None:
     table = crowded(seed=len(windows) + delay)
     theirs = pl.from_pandas(reference.features(table.to_pandas(), windows, delay))
-    assert_as_published(features.compute(table, windows, delay), theirs)
+    assert_as_published(computed(table, windows, delay), theirs)
 
 
 def test_a_microsecond_decides_on_the_edge_of_a_window() -> None:
     table = crowded(seed=3).with_columns(pl.col(TIME) + pl.duration(microseconds=pl.col(ID) % 3))
     theirs = pl.from_pandas(reference.features(table.to_pandas(), WINDOWS, DELAY))
-    assert_as_published(features.compute(table, WINDOWS, DELAY), theirs)
+    assert_as_published(computed(table), theirs)
 
 
 @real
@@ -81,7 +88,7 @@ def test_a_microsecond_decides_on_the_edge_of_a_window() -> None:
 def test_features_equal_the_published_ones_on_a_real_day() -> None:
     moment = date(2018, 5, 20)
     table = handbook(moment)
-    ours = features.compute(table, WINDOWS, DELAY).filter(pl.col(TIME).dt.date() == moment).gather_every(40)
+    ours = computed(table).filter(pl.col(TIME).dt.date() == moment).gather_every(40)
     customers = table.filter(pl.col("customer_id").is_in(ours["customer_id"].implode())).to_pandas()
     by_customer = [reference.customer_features(rows, WINDOWS) for _, rows in customers.groupby("customer_id")]
     published = pl.concat(pl.from_pandas(rows) for rows in by_customer).filter(pl.col(ID).is_in(ours[ID].implode()))
@@ -94,19 +101,32 @@ def test_features_equal_the_published_ones_on_a_real_day() -> None:
     assert len(published) == len(ours) > 200
 
 
-def test_rows_are_those_of_the_contract(simulated: pl.DataFrame) -> None:
-    table = features.compute(simulated, WINDOWS, DELAY)
-    row = feature_row(WINDOWS)
-    assert table.columns == [ID, TIME, "customer_id", LABEL, *(column.name for column in row)]
-    for column in row:
-        assert str(table[column.name].dtype).lower() == column.dtype
-        assert column.minimum is not None and (table[column.name] >= column.minimum).all()
-        assert column.maximum is None or (table[column.name] <= column.maximum).all()
+def test_what_is_made_is_what_the_contract_says(simulated: pl.DataFrame) -> None:
+    """For the windows in params.yaml: its `inputs`, in their order, types and ranges."""
+    knobs = params.load(ROOT / "params.yaml")["features"]
+    table = features.compute(simulated, knobs, OURS.label.delay)
+    assert table.columns == [OURS.id, *(column.name for column in OURS.inputs)]
+    for column in OURS.inputs:
+        values = table[column.name]
+        assert values.dtype == rows.INPUTS[column.type]
+        assert column.minimum is not None and (values >= column.minimum).all()
+        assert column.maximum is None or (values <= column.maximum).all()
+    made = rows.made(simulated, OURS, knobs)
+    assert made.select(table.columns).equals(table) and made["_label"].sum() == simulated[LABEL].sum()
+
+
+def test_what_follows_from_a_row_is_finite_for_any_row() -> None:
+    """Also for one that contradicts itself, as a caller may send."""
+    knobs = params.load(ROOT / "params.yaml")["features"]
+    odd = {column.name: np.array([0.0, 1.0, 100_000.0]) for column in OURS.inputs}
+    odd |= {name: values[::-1] for name, values in odd.items() if "nb_tx" in name}
+    for values in features.derived(odd, knobs).values():
+        assert np.isfinite(values).all()
 
 
 def test_order_of_the_rows_does_not_matter(simulated: pl.DataFrame) -> None:
     shuffled = simulated.sample(fraction=1, shuffle=True, seed=1)
-    assert_frame_equal(features.compute(shuffled, WINDOWS, DELAY), features.compute(simulated, WINDOWS, DELAY))
+    assert_frame_equal(computed(shuffled), computed(simulated))
 
 
 # --- replay ---
@@ -134,7 +154,7 @@ class Online:
         """The feature row of the transaction that was added last."""
         now = transaction[TIME]
         customer, terminal = self.spent[transaction["customer_id"]], self.known[transaction["terminal_id"]]
-        row = {name: transaction[name] for name in (ID, TIME, "customer_id", LABEL, "tx_amount")}
+        row = {name: transaction[name] for name in (ID, TIME, CUSTOMER, "tx_amount")}
         row |= {"tx_during_weekend": int(now.weekday() >= 5), "tx_during_night": int(now.hour <= 6)}
         for days in self.windows:
             amounts = list(recent(customer, now - timedelta(days=days)))
@@ -162,7 +182,7 @@ def assert_replayed(table: pl.DataFrame, moment: date) -> None:
         state.add(transaction)
         if transaction[TIME].date() == moment:
             rows.append(state.row(transaction))
-    batch = features.compute(table, WINDOWS, DELAY).filter(pl.col(TIME).dt.date() == moment)
+    batch = computed(table).filter(pl.col(TIME).dt.date() == moment)
     assert len(rows) == len(batch) > 0
     assert_frame_equal(pl.DataFrame(rows, schema=batch.schema), batch, check_exact=True)
 
@@ -184,9 +204,9 @@ def test_replay_gives_the_rows_of_the_batch_on_a_real_day() -> None:
 def test_a_row_is_the_last_of_its_past(simulated: pl.DataFrame) -> None:
     """What comes later, ties among it, changes no row: the batch itself can serve."""
     table = crowded(seed=7).sort(TIME, ID)
-    batch = features.compute(table, WINDOWS, DELAY)
+    batch = computed(table)
     for row in range(500, len(table)):
-        past = features.compute(table.head(row + 1), WINDOWS, DELAY)
+        past = computed(table.head(row + 1))
         assert_frame_equal(past.tail(1), batch[row], check_exact=True)
 
 
@@ -194,8 +214,7 @@ def test_history_before_the_windows_changes_no_bit(simulated: pl.DataFrame) -> N
     moment = datetime(2018, 5, 31)
     since = moment - timedelta(days=max(WINDOWS) + DELAY)
     full, recent = (
-        features.compute(table, WINDOWS, DELAY).filter(pl.col(TIME) >= moment)
-        for table in (simulated, simulated.filter(pl.col(TIME) >= since))
+        computed(table).filter(pl.col(TIME) >= moment) for table in (simulated, simulated.filter(pl.col(TIME) >= since))
     )
     assert_frame_equal(full, recent, check_exact=True)
 
@@ -207,7 +226,7 @@ def test_labels_enter_only_after_the_delay(simulated: pl.DataFrame) -> None:
 
     def last_row(since: datetime) -> pl.DataFrame:
         wrong = pl.when(pl.col(TIME) > since).then(1 - pl.col(LABEL)).otherwise(pl.col(LABEL)).alias(LABEL)
-        return features.compute(simulated.with_columns(wrong), WINDOWS, DELAY).drop(LABEL).tail(1)
+        return computed(simulated.with_columns(wrong)).tail(1)
 
     truth = last_row(moment)
     assert last_row(moment - timedelta(days=DELAY)).equals(truth)
@@ -217,62 +236,22 @@ def test_labels_enter_only_after_the_delay(simulated: pl.DataFrame) -> None:
 def test_sums_of_amounts_are_exact() -> None:
     """Ten times 0.1 is 1; finer than a millionth is rounded."""
     table = crowded(seed=0).with_columns(tx_amount=pl.lit(0.1))
-    assert set(features.compute(table, [50], DELAY)["customer_avg_amount_50d"]) == {0.1}
+    assert set(computed(table, [50])["customer_avg_amount_50d"]) == {0.1}
     table = table.with_columns(tx_amount=pl.lit(0.1000004999))
-    assert set(features.compute(table, [50], DELAY)["customer_avg_amount_50d"]) == {0.1}
+    assert set(computed(table, [50])["customer_avg_amount_50d"]) == {0.1}
 
 
-# --- bad input, and the stage ---
+# --- bad input ---
 
 
 @pytest.mark.parametrize(("windows", "delay"), [([1, 0], 7), (["7"], 7), ([1.5], 7), ([7], 0), ([7], True)], ids=str)
 def test_a_bad_knob_is_named(windows: list[int], delay: int) -> None:
-    with pytest.raises(BadInput, match=r"params.yaml: features\.(windows|delay) holds .*; write whole days"):
-        features.compute(crowded(seed=0), windows, delay)
+    with pytest.raises(BadInput, match=r"(features\.windows|label\.delay) holds .*; write whole days"):
+        computed(crowded(seed=0), windows, delay)
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
 def test_a_missing_amount_is_counted(value: float | None) -> None:
     table = crowded(seed=0).with_columns(tx_amount=pl.when(pl.col(ID) < 3).then(pl.lit(value)).otherwise("tx_amount"))
     with pytest.raises(BadInput, match="tx_amount is missing or not finite in 3 rows"):
-        features.compute(table, WINDOWS, DELAY)
-
-
-@pytest.fixture
-def stage(simulated: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
-    """A folder with what the stage reads; returns its parameters."""
-    knobs = {
-        "data": {"until": "2018-05-31"},
-        "features": {"windows": [1, 7], "delay": 3},
-        "split": {"train": 7, "test": 7},
-        "evaluate": {},
-    }
-    monkeypatch.chdir(tmp_path)
-    Path("data").mkdir()
-    write_knobs(tmp_path, knobs)
-    simulated.write_parquet("data/transactions.parquet")
-    return knobs
-
-
-def test_the_stage_keeps_train_gap_and_test(stage: dict) -> None:
-    features.main()
-    table = pl.read_parquet("data/features.parquet")
-    assert table[TIME].dt.date().min() == params.days(stage).train[0] == date(2018, 5, 15)
-    assert table[TIME].dt.date().max() == params.days(stage).test[1] == date(2018, 5, 31)
-    assert table[TIME].dt.date().n_unique() == 17
-    assert (
-        table["customer_nb_tx_7d"].to_numpy().mean() > 7
-    )  # the first row's windows hold history that is not in the file
-    trained = table.filter(pl.col(TIME).dt.date().is_between(*params.days(stage).train))
-    assert pl.read_parquet(rows.TRAINED)["hash"].to_list() == sorted(rows.hashes(trained).tolist())
-    assert [path.name for path in sorted(Path("data").iterdir())] == ["features.parquet", "transactions.parquet"]
-
-
-@pytest.mark.usefixtures("stage")
-def test_a_damaged_input_leaves_the_output_alone() -> None:
-    features.main()
-    before = Path("data/features.parquet").read_bytes()
-    Path("data/transactions.parquet").write_bytes(b"PAR1, and then nothing")
-    with pytest.raises(BadInput, match=r"data/transactions\.parquet.*make data"):
-        features.main()
-    assert Path("data/features.parquet").read_bytes() == before
+        computed(table)

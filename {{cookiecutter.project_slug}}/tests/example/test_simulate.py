@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,12 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from pipeline import simulate
+from pipeline import contract, ingest, simulate
 from pipeline.params import BadInput
-from pipeline.schema import ID, LABEL, SOURCE, TIME
-from tests import reference
+from pipeline.simulate import ID, LABEL, TIME
+from tests.example import reference
 
+OURS = contract.load(Path(contract.__file__).parents[1] / "contract.yaml")
 HANDBOOK = os.environ.get("HANDBOOK", "")
 START = date(2018, 4, 1)
 PUBLISHED: dict[str, Any] = {"seed": 0, "start": str(START), "customers": 5000, "terminals": 10_000, "radius": 5}
@@ -60,9 +62,10 @@ def test_every_knob_changes_the_day(knob: dict[str, int]) -> None:
 
 def test_rows_are_those_of_the_contract() -> None:
     table = simulate.days(START, after(40), FEW)
-    assert table.columns == [column.name for column in SOURCE]
-    for column in SOURCE:
-        assert str(table[column.name].dtype).lower().startswith(column.dtype)
+    assert ingest.read(table, "simulate", OURS).equals(table)
+    assert {OURS.id, OURS.time, OURS.label.column} == {ID, TIME, LABEL}
+    assert set(table[LABEL]) == {OURS.label.positive, OURS.label.negative}
+    for column in OURS.columns:
         if column.minimum is not None:
             assert (table[column.name] >= column.minimum).all()
         if column.maximum is not None:
