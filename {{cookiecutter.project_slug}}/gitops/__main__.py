@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,14 @@ MIXED = "This changes deploy/production/ and other files: a pull request does on
 
 def plan() -> None:
     """Says what the run is for: kind, content key, what it runs on, and the release on main that it can start from."""
-    from gitops import facts, platform, pulls
+    from gitops import facts, platform, problem, pulls
 
     started = event()
     # Of a pull request the event's base may be older than what the merge that runs was made on.
     base = "HEAD^1" if "pull_request" in started else event_base(started)
     kind = content.kind(content.tree(base), content.tree("HEAD"))
     keys = list(dict.fromkeys([content.key(), content.key(base)]))
-    replaces = content.problem(content.schema(base)) != content.problem(content.schema("HEAD"))
+    replaces = problem.between(content.contract(base), content.contract("HEAD")).replaces
     output(**{"kind": kind, "key": keys[0], "base-key": keys[-1], "replaces": str(replaces).lower()})
     here = pulls.repository()
     if other := foreign_base(here, started):
@@ -52,29 +53,36 @@ def report(facts_folder: Path) -> None:
 
     It runs on the base's tree: what the change's own judges said is shown, and is not all that counts.
     """
-    from gitops import bars, facts, kustomization, pulls
+    from gitops import bars, facts, kustomization, problem, pulls
     from gitops import report as pages
 
     here, started, needs = pulls.repository(), event(), json.loads(os.environ["NEEDS"])
     told = facts.gather(facts_folder, started, needs, pulls.jobs(here, run_id()))
     head = os.environ["GITHUB_SHA"]
-    ours = {}
+    ours, replaces = {}, False
+    trees: tuple[content.Tree, content.Tree] = ({}, {})
     if told["jobs"]["plan"] == "success":
         before = pulls.parent(here, head) if "pull_request" in started else event_base(started)
         trees = pulls.files(here, before), pulls.files(here, head)
-        names = [content.problem(pulls.text_of(here, commit, content.SCHEMA)) for commit in (before, head)]
-        ours = bars.plan(told, content.kind(*trees), names, foreign_base(here, started))
+        contracts = [pulls.text_of(here, commit, content.CONTRACT) for commit in (before, head)]
+        change = problem.between(*contracts)
+        replaces = change.replaces
+        ours = bars.plan(told, content.kind(*trees), replaces, foreign_base(here, started)) | change.gate()
         ours |= kustomization.judge(*trees, lambda path: pulls.text_of(here, head, path))
-        told["gates"] |= ours
-        told["problem"] = names if len(set(names)) > 1 else None
+        told["gates"] = change.gate() | told["gates"] | ours  # what explains the others comes first
+        told |= {"problem": change.told(), "words": problem.words(contracts[1])}
+        told["champion"] = facts.champion(change.after.identity if change.after else None, told["problems"])
     if told["kind"] == "model":
         kept = {name: (pulls.artifact(here, run_id(), name) or {}).get("digest") for name in facts.MEASURED_BY_MAIN}
         swapped = bars.replaced(needs, kept)
         told["gates"] |= swapped
         ours |= swapped
-        judged = {} if told.get("problem") else bars.judge(facts_folder, told["jobs"])
+        theirs = {path: pulls.text_of(here, head, path) for path in bars.files()}
+        told["bars"] = [*bars.changes(theirs, replaces), *bars.rulesets(*trees)]
+        judged = bars.judge(facts_folder, told["jobs"], theirs if replaces else None)
+        if replaces:
+            judged |= problem.judge_kept(told["bars"])
         told["gates"] = bars.together(told["gates"], judged)
-        told["bars"] = bars.changes({path: pulls.text_of(here, head, path) for path in bars.files()})
         ours |= judged
     whole = pages.render(told)
     with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a") as summary:
@@ -146,12 +154,36 @@ def deploy() -> None:
     summary(pulls.persist(lambda: deploy.deploy(here)))
 
 
-def fetch_production(folder: Path) -> None:
-    """Puts what is in production into a folder."""
+def fetch(folder: Path, champion: bool) -> None:
+    """Puts what is in production into a folder, or what the checkout's model is compared with."""
     from gitops import deploy, pulls
 
     here = pulls.repository()
-    print(pulls.persist(lambda: deploy.fetch_production(here, folder)))
+    get = deploy.fetch_champion if champion else deploy.fetch_production
+    print(pulls.persist(lambda: get(here, folder)))
+
+
+def replace() -> None:
+    """Puts the contract and the policies of a request that replaces the problem in place, for main to measure by."""
+    from gitops import problem, pulls
+
+    here, head = pulls.repository(), os.environ["GITHUB_SHA"]
+    print(pulls.persist(lambda: problem.replace(lambda path: pulls.text_of(here, head, path))))
+
+
+def knobs(folder: Path) -> None:
+    """Puts the knobs of the tree into a candidate: those that it was handed over with may name other rows."""
+    from gitops import pulls
+    from pipeline.params import EVALUATION, PARAMS
+
+    here, head = pulls.repository(), os.environ["GITHUB_SHA"]
+    for path in (PARAMS, EVALUATION):
+        text = pulls.persist(partial(pulls.text_of, here, head, str(path)))
+        if text is None:
+            sys.exit(f"{path}: is not there in {head}, and a candidate is measured by it; restore it from git")
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(text.encode())
+    print(f"{folder}: measured with {PARAMS} and {EVALUATION} of {head}")
 
 
 def summary(sentence: str) -> None:
@@ -232,6 +264,9 @@ def main() -> None:
     request.add_argument("number", type=int)
     command("deploy", "verify and record what is in production")
     command("fetch-production", "put what is in production into a folder", "folder")
+    command("fetch-champion", "put what the checkout's model is compared with into a folder", "folder")
+    command("replace", "measure by the contract and the policies of a request that replaces the problem")
+    command("knobs", "measure a candidate with the knobs of the tree, whatever was handed over", "folder")
     command("drift", "open, refresh or close what a drift check asks for", "facts")
     command("doctor", "what of GitHub is not set up, and the command that mends it")
     setup = command("setup", "set up what the token may")
@@ -289,8 +324,12 @@ def run(asked: argparse.Namespace) -> None:
             verified.request(asked.number)
         case "deploy":
             deploy()
-        case "fetch-production":
-            fetch_production(asked.folder)
+        case "fetch-production" | "fetch-champion":
+            fetch(asked.folder, asked.command == "fetch-champion")
+        case "replace":
+            replace()
+        case "knobs":
+            knobs(asked.folder)
         case "drift":
             from gitops import retrain
 

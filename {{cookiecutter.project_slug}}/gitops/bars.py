@@ -4,21 +4,26 @@ It runs on the base's tree. Of the change it reads nothing but what its jobs mea
 """
 
 import json
+import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
-from gitops import facts
+from gitops import facts, problem
+from gitops.content import CONTRACT, Tree
 from pipeline.params import BadInput
 from pipeline.policy import JUDGES, Judge, load, read
-from pipeline.policy.bars import POLICIES, Aliased, parsed
+from pipeline.policy.bars import POLICIES
+from pipeline.reading import Aliased, parsed
 
 MEASURED_BY = "measure"  # the job in which the base's code measures
 PARAMS = Path("params.yaml")
+SPARED = "reliance.unused"  # inputs that a model may ignore
 OF_BASE = "{}, by the judge and the bars of the base branch"
 
 Gate = dict[str, Any]
@@ -37,13 +42,12 @@ class Change(NamedTuple):
 # --- judged again ----------------------------------------------------------------------------------------------------
 
 
-def plan(told: Mapping[str, Any], kind: str, problems: Sequence[str], foreign: str | None) -> dict[str, Gate]:
+def plan(told: Mapping[str, Any], kind: str, replaces: bool, foreign: str | None) -> dict[str, Gate]:
     """A gate where the change's own plan said something else than the base finds: other jobs have run, or elsewhere.
 
-    `kind` and the names of the `problems`, before and after, are what the base finds; `foreign` is what to say of
-    another base than the default branch.
+    `kind`, and whether it replaces the problem, are what the base finds; `foreign` is what to say of another base than
+    the default branch.
     """
-    replaces = len(set(problems)) > 1
     found = [("kind", f"for a change of kind {told['kind']}", kind)] if told["kind"] != kind else []
     if told["kind"] == kind == "model" and told["replaces"] != replaces:
         found += [("problem", f"to {'replace' if told['replaces'] else 'keep'} the problem", "the other")]
@@ -84,23 +88,29 @@ def replaced(needs: Mapping[str, Any], kept: Mapping[str, str | None]) -> dict[s
     return {"measure": {"violations": violations, "not_judged": []}} if violations else {}
 
 
-def judge(folder: Path, results: Mapping[str, str]) -> dict[str, Gate]:
-    """What the base's judges say of what its code measured, by the gate's name; `results` of the jobs by their name."""
+def judge(folder: Path, results: Mapping[str, str], theirs: Mapping[str, str | None] | None = None) -> dict[str, Gate]:
+    """What the base's judges say of what its code measured, by the gate's name; `results` of the jobs by their name.
+
+    `theirs` has the texts of the change's policies where it replaces the problem: what it is judged by.
+    """
     gates, passed = {}, results.get(MEASURED_BY) == "success"
     for name in facts.GATES:
         if passed or all(facts.found(folder, path.name).is_file() for path in handed_over(JUDGES[name])):
-            gates[name] = judged(name, folder)
+            gates[name] = judged(name, folder, theirs)
     return gates
 
 
-def judged(name: str, folder: Path) -> Gate:
+def judged(name: str, folder: Path, theirs: Mapping[str, str | None] | None = None) -> Gate:
     """One gate. What cannot be judged has not passed: measured in a form that the base's judge does not read."""
     judge = JUDGES[name]
     try:
-        policy, measured = load(name), found(judge, folder)
+        policy = load(name) if theirs is None else problem.bars(name, theirs)
+        measured = found(judge, folder)
         violations = [asdict(violation) for violation in judge.violations(measured, policy)]
+        if theirs is not None and name == "model":
+            violations += problem.judge_constant(measured)
         gate = json.loads(json.dumps({"violations": violations, "not_judged": judge.unjudged(measured, policy)}))
-        return unreadable(judge, problem) if (problem := facts.check(gate, "gate")) else gate
+        return unreadable(judge, wrong) if (wrong := facts.check(gate, "gate")) else gate
     except (Exception, BadInput) as error:  # whatever stands in those files, it ends in a sentence
         return unreadable(judge, str(error) if isinstance(error, BadInput) else repr(error))
 
@@ -117,12 +127,12 @@ def found(judge: Judge, folder: Path) -> dict[str, Any]:
     return read(facts.found(folder, judge.measured.name), judge.make) | beside
 
 
-def unreadable(judge: Judge, problem: str) -> Gate:
+def unreadable(judge: Judge, wrong: str) -> Gate:
     """The gate where there is nothing that the judge can read."""
     violation = {
         "rule": "measured",
         "file": str(judge.measured),
-        "value": f"not there, or in a form that the judge of the base branch does not read ({short(problem)})",
+        "value": f"not there, or in a form that the judge of the base branch does not read ({short(wrong)})",
         "bar": "what that judge reads",
         "next": "change measure and judge in two steps: first the judge, so that it reads both, then what is measured",
     }
@@ -145,13 +155,24 @@ def together(head: Mapping[str, Gate], base: Mapping[str, Gate]) -> dict[str, Ga
 
 
 def files() -> list[str]:
-    """The base's policies, and where it says where the rows come from that the bars are held against."""
-    return [*sorted(str(path) for path in POLICIES.glob("*.yaml")), str(PARAMS)]
+    """The base's policies, and where it says what a row is and where rows come from, which bars are held against."""
+    return [*sorted(str(path) for path in POLICIES.glob("*.yaml")), CONTRACT, str(PARAMS)]
 
 
-def changes(head: Mapping[str, str | None]) -> list[Change]:
-    """The bars that differ, between the base's policies and what the change makes of these files (None removes one)."""
-    return [change for path, text in head.items() for change in between(path, Path(path).read_text(), text)]
+def changes(head: Mapping[str, str | None], replaces: bool = False) -> list[Change]:
+    """The bars that differ, between the base's policies and what the change makes of these files (None removes one).
+
+    Where it replaces the problem its contract is another in all that it says, and is not listed.
+    """
+    asked = {path: text for path, text in head.items() if not (replaces and path == CONTRACT)}
+    return [change for path, text in asked.items() for change in between(path, Path(path).read_text(), text)]
+
+
+def rulesets(base: Tree, head: Tree) -> Iterator[Change]:
+    """The rulesets of GitHub that a change moves, by both trees: which of their rules, a person has to see."""
+    for path in sorted(path for path in base.keys() | head.keys() if fnmatch(path, f"{POLICIES}/ruleset*.json")):
+        if base.get(path) != head.get(path):
+            yield Change(path, "all", "the base branch's", "another" if path in head else "–", "changed")
 
 
 def between(file: str, before: str, after: str | None) -> Iterator[Change]:
@@ -159,31 +180,51 @@ def between(file: str, before: str, after: str | None) -> Iterator[Change]:
     old = flat(bars_of(file, yaml.safe_load(before)))
     try:
         new = {} if after is None else flat(bars_of(file, parsed(after)))
-    except (yaml.YAMLError, RecursionError, KeyError, TypeError) as error:
+    except (yaml.YAMLError, RecursionError, KeyError, TypeError, ValueError) as error:
         yield Change(file, "all", "bars", str(error) if isinstance(error, Aliased) else "no YAML", "removed")
         return
     for key in old | new:
         if key not in new:
             yield Change(file, key, short(old[key]), "–", "removed")
         elif key not in old:
-            yield Change(file, key, "–", short(new[key]), "added")
+            allows = key == SPARED or file == CONTRACT and key.endswith(".missing") and new[key] is True
+            yield Change(file, key, "–", short(new[key]), "looser" if allows else "added")
         elif old[key] != new[key]:
             yield Change(file, key, short(old[key]), short(new[key]), how(key, old[key], new[key]))
 
 
 def bars_of(file: str, tree: Any) -> Any:
-    """What of a file is bars: all of a policy; of the knobs where the rows come from, when a label is known, and what
-    the model has to beat.
+    """What of a file is bars: all of a policy; of the contract all but its words; of the knobs where rows come from,
+    and the families that the model has to beat.
 
-    Raises KeyError, TypeError.
+    Raises KeyError, TypeError, ValueError.
     """
+    if file == CONTRACT:
+        return said_of_rows(tree)
     if file != str(PARAMS):
         return tree
     source, pinned = tree["data"]["source"], tree["data"].get("snapshot")
     rows = {"source": source, "snapshot": "pinned" if pinned else "not pinned"}
-    known = {"delay": tree.get("features", {}).get("delay")}
-    beaten, simulated = tree.get("baselines") or {}, tree.get("simulate") or {}  # real data needs no simulator
-    return {"data": rows, "features": known, "simulate": simulated, "baselines": beaten}
+    trained, simulated = tree.get("families") or {}, tree.get("simulate") or {}  # real data needs no simulator
+    beaten = {name: trained[name] or "as it comes" for name in to_beat() if name in trained}
+    return {"data": rows, "simulate": simulated, "families": beaten}
+
+
+def said_of_rows(tree: Any) -> Any:
+    """A contract without its words: of the problem's name the report speaks by itself. Raises TypeError, ValueError."""
+    kept = {key: value for key, value in dict(tree).items() if key not in ("problem", "words")}
+    for block in ("columns", "inputs"):
+        if block in kept:
+            columns = dict(kept[block]).items()
+            kept[block] = {name: {k: v for k, v in dict(said).items() if k != "about"} for name, said in columns}
+    return kept
+
+
+def to_beat() -> list[str]:
+    """The families that the base's policy has the model beat."""
+    block = yaml.safe_load((POLICIES / "model.yaml").read_text()).get("baselines") or {}
+    named = block.get("beaten")
+    return [str(name) for name in named] if isinstance(named, list) else []
 
 
 def flat(tree: Any, place: str = "") -> dict[str, Any]:
@@ -206,7 +247,24 @@ def short(value: Any) -> str:
 
 def how(key: str, before: Any, after: Any) -> str:
     """Which way a bar moves, where its name tells."""
-    up = {"minimum": "stricter", "maximum": "looser"}.get(key.rpartition(".")[2])
+    last = key.rpartition(".")[2]
+    if last == "range":
+        return ranged(before, after)
+    if key == SPARED and all(isinstance(names, list) for names in (before, after)):
+        return "stricter" if set(map(str, after)) < set(map(str, before)) else "looser"
+    up = {"minimum": "stricter", "maximum": "looser"}.get(last)
     if up is None or not all(isinstance(value, int | float) for value in (before, after)):
         return "changed"
     return up if after > before else {"stricter": "looser", "looser": "stricter"}[up]
+
+
+def ranged(before: Any, after: Any) -> str:
+    """Which way the values move that a column may hold, [lowest, highest], where None is no end."""
+    try:
+        (low, high), (lower, higher) = (
+            (-math.inf if lowest is None else lowest, math.inf if highest is None else highest)
+            for lowest, highest in (before, after)
+        )
+        return "looser" if lower < low or higher > high else "stricter"
+    except (TypeError, ValueError):
+        return "changed"

@@ -14,8 +14,8 @@ from gitops.pulls import Repository
 
 WALK = 50  # commits of main with the same inputs, of which one was merged from the request that trained
 PULL_REQUEST = "pull-request.yml"
-NETWORK = "network.safetensors"
-FILES = {NETWORK, "metrics.json", "scores.parquet"}
+FITTED = "fitted.safetensors"
+FILES = {FITTED, "metrics.json", "scores.parquet"}
 
 Json = Mapping[str, Any]
 
@@ -30,7 +30,7 @@ class Found(NamedTuple):
     @property
     def sha256(self) -> str:
         """That of the fitted model."""
-        return hashlib.sha256(self.files[NETWORK]).hexdigest()
+        return hashlib.sha256(self.files[FITTED]).hexdigest()
 
 
 def fitted(here: Repository, key: str, requests: bool = True) -> Found:
@@ -90,6 +90,6 @@ def taken(here: Repository, name: str, runs: list[int], why: str) -> Found:
         return Found(str(error))
     if any(set(files) != FILES for files in results):
         return Found(f"{name} of run {runs[0]} holds other files than {', '.join(sorted(FILES))}")
-    if len({files[NETWORK] for files in results}) > 1:
+    if len({files[FITTED] for files in results}) > 1:
         return Found(f"runs {', '.join(map(str, runs))} made different models of the same inputs")
     return Found(why, runs[0], results[0])

@@ -22,7 +22,7 @@ import yaml
 LOCK = Path("dvc.lock")
 CACHE = Path(".dvc/cache")
 OBJECTS = CACHE / "files" / "md5"
-ROWS = ("data/", "reports/predictions.parquet")  # outputs that name rows, and so people
+ROWS = ("build/baselines.parquet", "data/", "reports/predictions.parquet")  # outputs that name rows, and so people
 LOCAL = Path(".dvc/config.local")
 BUNDLE = Path("build/bundle/pipeline.tar")
 REMOTE = "storage"

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gitops.markdown import details, interval, number, part, table, text, words
+from gitops.markdown import details, interval, number, part, table, text, word, words
+from gitops.problem import NEUTRAL, Words
 
 RATES = ("false_positive_rate", "recall")
 
 
-def lines(comparison: Mapping[str, Any] | None) -> Iterator[str]:
+def lines(comparison: Mapping[str, Any] | None, called: Words = NEUTRAL) -> Iterator[str]:
     """Each metric of both on the same rows, with the interval of their difference; the slices at a click."""
     if comparison is None or comparison["champion"] is None:
         return
@@ -17,13 +18,16 @@ def lines(comparison: Mapping[str, Any] | None) -> Iterator[str]:
     if comparison["problem"]:
         yield f"Not compared: {text(comparison['problem'])}"
         return
-    yield f"Both on the same {comparison['rows']:,} test rows, which neither was trained on; the champion is"
+    many = word(called["row"][1])
+    yield f"Both on the same {comparison['rows']:,} test {many}, which neither was trained on; the champion is"
     yield f"{text(champion['digest'])}, trained on {champion['train'][0]} to {champion['train'][1]}.\n"
     yield from table(["", "this model", "champion", "difference"], rows(comparison["metrics"], words))
-    yield from details("Against production, by slice", table(HEADER, sliced(comparison)))
+    yield from details("Against production, by slice", table(header(called), sliced(comparison)))
 
 
-HEADER = ("slice", "rows", "positives", "", "this model", "champion", "difference")
+def header(called: Words) -> list[str]:
+    """Of the table of slices."""
+    return ["slice", word(called["row"][1]), word(called["positive"][1]), "", "this model", "champion", "difference"]
 
 
 def rows(metrics: Mapping[str, Any], name: Any) -> Iterator[list[str]]:
@@ -40,14 +44,14 @@ def sliced(comparison: Mapping[str, Any]) -> Iterator[list[str]]:
             yield [text(part(piece)), f"{piece['rows']:,}", f"{piece['positives']:,}", *row]
 
 
-def groups(metrics: Mapping[str, Any] | None) -> Iterator[str]:
+def groups(metrics: Mapping[str, Any] | None, called: Words = NEUTRAL) -> Iterator[str]:
     """The rates of each group of people."""
     if not metrics or not metrics.get("fairness"):
         return
     yield from details(
         "Groups of people",
         table(
-            ["group", "rows", "positives", *map(words, RATES)],
+            ["group", word(called["row"][1]), word(called["positive"][1]), *map(words, RATES)],
             (
                 [
                     text(part(group)),

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 READ = (
     "bentofile.yaml",
+    "contract.yaml",
     "deploy/base",
     "dvc.yaml",
     "params.yaml",
@@ -24,7 +25,7 @@ And how it is run: a change of deploy/base reaches production by a promotion, as
 """
 
 PRODUCTION = "deploy/production/"
-SCHEMA = "pipeline/schema.py"
+CONTRACT = "contract.yaml"
 WORDS = re.compile(
     r"""
     (?!(?:\.dvc|\.github|deploy|notebooks|tests|pipeline)/) [^\x00-\x1f\x7f]+\.md
@@ -71,15 +72,9 @@ def ground(tree: Tree) -> str | None:
     return hashlib.sha256("\0".join(kept).encode(errors="surrogateescape")).hexdigest()
 
 
-def problem(schema: str | None) -> str:
-    """What a repository predicts, by the text of its pipeline/schema.py, which is data here; empty where unsaid."""
-    said = re.search(r'^PROBLEM = "([^"\n]*)"', schema or "", re.MULTILINE)
-    return said[1] if said else ""
-
-
-def schema(revision: str) -> str | None:
-    """A revision's pipeline/schema.py; None where it has none."""
-    return text(revision, SCHEMA) if git("ls-tree", revision, "--", SCHEMA) else None
+def contract(revision: str) -> str | None:
+    """A revision's contract.yaml; None where it has none."""
+    return text(revision, CONTRACT) if git("ls-tree", revision, "--", CONTRACT) else None
 
 
 def is_words(path: str, now: tuple[str, str] | None) -> bool:

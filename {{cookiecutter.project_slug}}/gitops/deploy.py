@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from gitops import content, facts, ledger, promotion, pulls, verify
+from gitops import content, facts, ledger, problem, promotion, pulls, verify
 from gitops.content import PRODUCTION
 from gitops.markdown import text
 from gitops.pulls import Repository
@@ -178,14 +178,29 @@ def record(here: Repository, entry: ledger.Entry) -> None:
 
 
 def fetch_production(here: Repository, folder: Path) -> str:
-    """Puts what is in production into `folder`: its model/, what it is measured against, and
+    """Puts what is in production into `folder`, see `fetched`; what was done."""
+    manifest = ledger.manifest()
+    return "Nothing is in production yet" if manifest is None else fetched(here, manifest, "HEAD", folder)
+
+
+def fetch_champion(here: Repository, folder: Path) -> str:
+    """Puts what the checkout's model is compared with into `folder`, see `fetched`; what was done.
+
+    That is the newest promotion of its problem: production may hold another one.
+    """
+    ours = problem.here()
+    entry = ledger.champion(ledger.entries(), ours.identity if ours else None)
+    if entry is None or entry.manifest is None:
+        return "Nothing of this problem was in production yet"
+    return fetched(here, entry.manifest, entry.commit, folder)
+
+
+def fetched(here: Repository, manifest: Json, revision: str, folder: Path) -> str:
+    """Puts what was promoted into `folder`: its model/, what it is measured against, and
     its manifest.json and metrics.json. What was done.
 
     Exits where bytes are gone or are not those of the manifest.
     """
-    manifest = ledger.manifest()
-    if manifest is None:
-        return "Nothing is in production yet"
     assets = verify.assets(here, manifest)
     if wrong := list(verify.missing(manifest, assets)):
         sys.exit("\n".join(f"{each['file']}: {each['value']}, not {each['bar']}" for each in wrong))
@@ -195,5 +210,5 @@ def fetch_production(here: Repository, folder: Path) -> str:
     for name in ("reference.parquet", "trained.parquet"):
         (folder / name).write_bytes(assets[name])
     for name in ("manifest.json", "metrics.json"):
-        (folder / name).write_bytes(content.text("HEAD", PRODUCTION + name).encode())
+        (folder / name).write_bytes(content.text(revision, PRODUCTION + name).encode())
     return f"{folder} holds {ledger.tag(manifest)}"

@@ -2,28 +2,33 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator, FormatChecker
 
-from gitops import platform
+from gitops import ledger, platform
+from gitops.content import PRODUCTION, git
+from gitops.content import text as content_of
 
+METRICS = f"{PRODUCTION}metrics.json"
 JOBS = ("promotion", "checks", "data", "train", "test", "measure")
 GOES_THROUGH = {"promotion": JOBS[:1], "words": ()}  # any other kind: all the others
 MEASURED = ("metrics", "comparison", "explanations", "curves", "training", "service")
 GATES = ("data", "model", "behaviour", "service")
 OWN, MEASURED_BY_MAIN = "facts-train", ("facts-measure", "facts-service")
 """Artifacts: what a change says of itself, and what main's code finds."""
-CHAMPION = Path("deploy/production/metrics.json")  # of the base branch: the report runs on its tree
 
 
 def gather(
     folder: Path, event: Mapping[str, Any], needs: Mapping[str, Any], jobs: Iterable[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """All facts that the report speaks of; what a file lacks is None, what is wrong with it is a problem."""
+    """All facts that the report speaks of, but for the champion's; what a file lacks is None.
+
+    What is wrong with one is a problem.
+    """
     problems: list[str] = []
     plan, runs_on = needs["plan"]["outputs"], platform.here()
     pull_request = event.get("pull_request")
@@ -36,7 +41,7 @@ def gather(
         "own": read(folder / OWN / "metrics.json", "metrics", problems),
         "jobs": {"plan": needs["plan"]["result"]} | {name: needs[name]["result"] for name in shown(plan.get("kind"))},
         "gates": {name: gate for name, gate in gates.items() if gate},
-        "champion": read(CHAMPION, "metrics", problems),
+        "champion": None,
         "timings": list(timings(jobs, runs_on["gpu_runner"])),
         "run": {
             "url": run_url(),
@@ -67,17 +72,28 @@ def verdict(folder: Path, gate: str) -> Path:
 
 def read(path: Path, form: str, problems: list[str]) -> Any:
     """A JSON file of the given form, or None; adds a sentence to `problems` where it is not of that form."""
-    if not path.is_file():
-        return None
+    return checked(path.read_bytes(), path.name, form, problems) if path.is_file() else None
+
+
+def checked(whole: bytes | str, name: str, form: str, problems: list[str]) -> Any:
+    """What JSON says that has the given form, else None; adds a sentence to `problems` where it has not."""
     try:
-        value = json.loads(path.read_text())
-    except ValueError:
-        problems.append(f"{path.name} is not JSON and is not shown")
+        value = json.loads(whole)
+    except (ValueError, RecursionError):
+        problems.append(f"{name} is not JSON and is not shown")
         return None
     if problem := check(value, form):
-        problems.append(f"{path.name} is not as facts.schema.json says, {problem}, and is not shown")
+        problems.append(f"{name} is not as facts.schema.json says, {problem}, and is not shown")
         return None
     return value
+
+
+def champion(identity: Sequence[Any] | None, problems: list[str]) -> Any:
+    """The metrics of what a problem's model is compared with, as its promotion left them; None where there is none."""
+    entry = ledger.champion(ledger.entries(), identity)
+    if entry is None or not git("ls-tree", entry.commit, "--", METRICS):
+        return None
+    return checked(content_of(entry.commit, METRICS), "metrics.json", "metrics", problems)
 
 
 def run_url(run: int | None = None) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from gitops import content
-from pipeline.params import in_a_line
+from pipeline.reading import in_a_line
 
 BASE = "deploy/base/"
 LIST = "kustomization.yaml"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from gitops import problem
 from gitops.content import PRODUCTION, git, text
 
 MANIFEST = f"{PRODUCTION}manifest.json"
@@ -80,6 +81,17 @@ def find(ledger: Sequence[Entry], wanted: str) -> Entry | None:
     known = [(entry.manifest["model"], tag(entry.manifest), entry) for entry in ledger if entry.manifest]
     newest = next((release for model, release, _ in known if wanted in (model, release)), None)
     return next((entry for _, release, entry in reversed(known) if release == newest), None)
+
+
+def champion(ledger: Sequence[Entry], identity: Sequence[Any] | None) -> Entry | None:
+    """The newest entry of a problem: what its next model is compared with, whatever is in production since; or None.
+
+    `identity` is the contract's; without, that of what is in production. Whoever said no problem counts for none.
+    """
+    known = [entry for entry in ledger if entry.manifest]
+    if identity is None:
+        return ledger[0] if ledger and ledger[0].manifest else None
+    return next((entry for entry in known if problem.identity(entry.manifest) == tuple(identity)), None)
 
 
 def tag(manifest: Mapping[str, Any]) -> str:

@@ -15,14 +15,29 @@ def text(value: object) -> str:
     return f"<code>{''.join(c if c.isalnum() or c in ' -' else f'&#{ord(c)};' for c in seen)}</code>"
 
 
+def word(said: object) -> str:
+    """What people call a thing, as it stands in a sentence; where it could be more than words, as `text`."""
+    whole = " ".join(str(said).split())
+    return whole if whole and len(whole) <= 40 and all(c.isalnum() or c in " -" for c in whole) else text(whole)
+
+
 def part(row: Mapping[str, Any]) -> str:
-    """A slice's name: `tx_amount 50 to 100`, `tx_during_night 1`."""
+    """A slice's name: `amount 50 to 100`, `express true`, `size missing`."""
     if "value" in row:
-        return f"{row['column']} {row['value']}"
-    low, high = row.get("from"), row.get("to")
+        return f"{row['column']} {value(row['value'])}"
+    low, high = (None if row.get(end) is None else f"{row[end]:,.12g}" for end in ("from", "to"))
     return f"{row['column']} " + (
         f"from {low}" if high is None else f"up to {high}" if low is None else f"{low} to {high}"
     )
+
+
+def value(said: object) -> str:
+    """A column's value as people say it: a missing one, yes or no, a number, a text."""
+    if said is None:
+        return "missing"
+    if isinstance(said, bool):
+        return str(said).lower()
+    return f"{said:,.6g}" if isinstance(said, int | float) else str(said)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -45,7 +60,7 @@ def chart(
 ) -> Iterator[str]:
     """A Mermaid chart that GitHub draws."""
     yield f"\n```mermaid\n{BLUE}\nxychart-beta"
-    yield f'    title "{title}"'
+    yield f'    title "{"".join(c if c.isalnum() or c in " -" else " " for c in title)}"'
     yield f'    x-axis "{x}" [{", ".join(map(plain, xs))}]'
     yield f'    y-axis "{y}" {plain(span[0])} --> {plain(span[1])}'
     for line in lines:

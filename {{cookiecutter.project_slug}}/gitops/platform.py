@@ -14,7 +14,7 @@ import yaml
 
 from gitops import content
 from pipeline import places
-from pipeline.params import Once, in_a_line
+from pipeline.reading import Once, in_a_line
 
 FILE = "platform.yaml"
 

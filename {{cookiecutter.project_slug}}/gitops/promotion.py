@@ -1,7 +1,7 @@
 """The promotion pull request: what it puts into deploy/production/, and what it says. Pure: facts in, text out."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gitops import kustomization, ledger
@@ -11,6 +11,7 @@ from gitops.report import champion, data, groups, metrics, reasons, slices
 
 BRANCH = "promote/production"
 BACK = "rollback/production"
+RETRAIN = "retrain/production"
 MARKER = "<!-- gitops:promotion -->"
 LABELS = ("promotion",)
 ASSETS = ("model.tar", "service.bento", "reference.parquet", "trained.parquet")
@@ -20,8 +21,13 @@ and the hashes of the rows that trained it, on which no later model may be compa
 Json = Mapping[str, Any]
 
 
-def entry(files: Json, measured: Json, lineage: Json, key: str, image: str | None, champion: str | None) -> Json:
-    """The manifest of a promotion; `files` has the sha256 and the number of bytes of each asset."""
+def entry(
+    files: Json, measured: Json, problem: Json, lineage: Json, key: str, image: str | None, champion: str | None
+) -> Json:
+    """The manifest of a promotion; `files` has the sha256 and the number of bytes of each asset.
+
+    `problem` is what the model predicts and asks for, as gitops.problem.of_model reads it.
+    """
     window = measured["data"]
     return {
         "model": measured["model"]["digest"],
@@ -29,6 +35,7 @@ def entry(files: Json, measured: Json, lineage: Json, key: str, image: str | Non
         "files": files,
         "image": image,
         "champion": champion,
+        "problem": problem,
         "data": {name: window[name] for name in ("source", "snapshot", "train", "test")} | {"until": window["test"][1]},
         "lineage": lineage,
     }
@@ -86,7 +93,7 @@ def lineage(manifest: Json) -> Iterator[str]:
         yield f"- Change: #{number}, approved by {who}"
     yield f"- Trained by run {came['trained_by']}, released by run {came['released_by']}"
     compared = manifest["champion"]
-    yield f"- Compared with {text(compared) if compared else 'nothing: no model was in production'}"
+    yield f"- Compared with {text(compared) if compared else 'nothing: no model of this problem was in production'}"
     yield f"- Image {text(manifest['image']) if manifest['image'] else 'none'}"
     yield from (f"- {name}: sha256 {text(file['sha256'])}" for name, file in manifest["files"].items())
 
@@ -112,6 +119,7 @@ def rollback_body(manifest: Json, before: Json | None) -> str:
     if before:
         lines += [f"\nIt takes the place of {text(before['model'])}, which is not proposed again until its inputs"]
         lines += ["change or somebody asks for it."]
+    lines += callers(manifest, before)
     return "\n".join(lines) + "\n"
 
 
@@ -133,7 +141,40 @@ def changes(manifest: Json, facts: Json, before: Json | None) -> Iterator[str]:
         for name, value in facts["metrics"]["metrics"].items()
     ]
     yield from table(["", "now", "after the merge"], rows)
-    yield "\nMetrics are each model's own test week, with 95% intervals."
+    yield "\nMetrics are each model's own test days, with 95% intervals."
+    yield from callers(manifest, before)
+
+
+def callers(manifest: Json, before: Json | None) -> Iterator[str]:
+    """Which fields of requests and answers come and go, by both manifests: whoever calls the service has to follow."""
+    new, old = manifest.get("problem"), (before or {}).get("problem")
+    if not new or not old:
+        return
+    moved = [
+        (what, sorted(fields(old)[what] - fields(new)[what]), sorted(fields(new)[what] - fields(old)[what]))
+        for what in ("request", "answer")
+    ]
+    if (new["name"], new["label"]) != (old["name"], old["label"]):
+        yield f"\n⚠️ **Another problem**: {text(old['name'])} becomes {text(new['name'])}, and a score is of"
+        yield f"{text(new['label'])} being {text(new['positive'])}, no longer of {text(old['label'])} being"
+        yield f"{text(old['positive'])}."
+    if any(gone or come for _, gone, come in moved):
+        yield "\n⚠️ **Callers break**: whoever calls the service has to send and read other fields from the merge on.\n"
+        yield from table(["", "goes", "comes"], ([what, names(gone), names(come)] for what, gone, come in moved))
+
+
+def fields(problem: Json) -> dict[str, set[str]]:
+    """The fields of a request's row, and of its answer, that have the problem's own names."""
+    return {"request": {problem["id"], problem["time"], *problem["inputs"]}, "answer": {problem["id"]}}
+
+
+def names(fields: Sequence[str]) -> str:
+    """Fields in a cell of a table."""
+    more = f", and {len(fields) - SHOWN} more" if len(fields) > SHOWN else ""
+    return (", ".join(map(text, fields[:SHOWN])) or "–") + more
+
+
+SHOWN = 50  # fields in a cell
 
 
 def evidence(manifest: Json, facts: Json, run: str) -> Iterator[str]:

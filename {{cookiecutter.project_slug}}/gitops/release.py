@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import sys
+import tarfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from gitops import belief, content, facts, kustomization, ledger, promotion, pulls, verify
+from gitops import belief, content, facts, kustomization, ledger, problem, promotion, pulls, verify
 from gitops.content import PRODUCTION, git
 from gitops.pulls import Repository
 
@@ -56,7 +57,7 @@ def settled(here: Repository, key: str, again: bool) -> Settled | None:
         return Settled("it was rolled back; run this workflow with `again` to propose it once more", overtaken=True)
     tip = pulls.ref(here, promotion.BRANCH)
     entry = standing(here, tip)
-    if again or tip is None or entry.get("key") != key or entry.get("champion") != (now["model"] if now else None):
+    if again or tip is None or entry.get("key") != key or entry.get("champion") != champion(entry):
         return None
     pull = pulls.newest(here, promotion.BRANCH)
     if pull and pull["state"] == "closed" and pull["head"]["sha"] == tip["object"]["sha"] and not pull["merged_at"]:
@@ -65,6 +66,12 @@ def settled(here: Repository, key: str, again: bool) -> Settled | None:
             return Settled(f"people closed its promotion, #{pull['number']}; run this workflow with `again`")
     said = spoken(here, entry)
     return Settled(f"it is proposed already, in #{said['number']}") if said else None
+
+
+def champion(entry: Json) -> str | None:
+    """The digest of the model that a promotion's is compared with: the newest of its problem that was promoted."""
+    found = ledger.champion(ledger.entries(), problem.identity(entry))
+    return str(found.manifest["model"]) if found and found.manifest else None
 
 
 def standing(here: Repository, tip: Json | None) -> Json:
@@ -98,7 +105,6 @@ def write(here: Repository, folder: Path, measured: Path, into: Path) -> None:
     problems: list[str] = []
     told = {name: facts.read(facts.found(measured, f"{name}.json"), name, problems) for name in TOLD}
     told |= {name: facts.read(folder / f"{name}.json", name, problems) for name in ("explanations", "fitted")}
-    told["champion"] = facts.read(facts.CHAMPION, "metrics", problems)
     gates = [facts.read(facts.found(measured, f"gate-{name}.json"), "gate", problems) for name in facts.GATES]
     if problems or None in (told["metrics"], told["service"], told["fitted"], *gates):
         sys.exit("\n".join(problems) or f"{measured} lacks the metrics, the service's measurements or a gate's verdict")
@@ -110,22 +116,38 @@ def write(here: Repository, folder: Path, measured: Path, into: Path) -> None:
     made = verify.digest((folder / "model.tar").read_bytes()), assets["service.bento"]["sha256"]
     if made != (told["metrics"]["model"]["digest"], told["service"]["bento"]):
         sys.exit("What was measured is not what was made: start this run again")
-    champion = ledger.manifest()
+    about = predicted((folder / "model.tar").read_bytes())
     manifest = promotion.entry(
         assets,
         told["metrics"],
+        about,
         lineage(here, told["fitted"]["taken"]),
         content.key(),
         os.environ.get("IMAGE") or None,
-        champion["model"] if champion else None,
+        champion({"problem": about}),
     )
-    if problem := facts.check(manifest, "entry"):
-        sys.exit(f"The manifest would not be as facts.schema.json says, {problem}")
+    if wrong := facts.check(manifest, "entry"):
+        sys.exit(f"The manifest would not be as facts.schema.json says, {wrong}")
+    told["champion"] = facts.champion(problem.identity(manifest), [])
+    told["words"] = problem.words(texts(content.CONTRACT))
     (into / "production").mkdir(parents=True, exist_ok=True)
     lock, base = (folder / "dvc.lock").read_bytes().decode(), kustomization.base()
     for name, text in promotion.files(manifest, lock, told, policy(), base).items():
         (into / "production" / name).write_bytes(text.encode())
-    (into / "body.md").write_text(promotion.body(manifest, told, champion, facts.run_url()))
+    (into / "body.md").write_text(promotion.body(manifest, told, ledger.manifest(), facts.run_url()))
+
+
+def predicted(model: bytes) -> dict[str, Any]:
+    """What a model predicts and asks for, by its own manifest. Exits where that does not say."""
+    try:
+        return problem.of_model(verify.model_manifest(model))
+    except (ValueError, LookupError, TypeError, tarfile.TarError) as error:
+        sys.exit(f"model.tar does not say what the model predicts ({error!r}): make it again")
+
+
+def texts(path: str) -> str | None:
+    """A file of the checkout; None where it is not there."""
+    return Path(path).read_text() if Path(path).is_file() else None
 
 
 def summed(path: Path) -> dict[str, Any]:
@@ -178,6 +200,7 @@ def propose(here: Repository, written: Path | None, overtaken: str | None) -> st
     head = pulls.ref(here, promotion.BRANCH)
     if moved(here):
         return gone_on(here, promotion.BRANCH)
+    close_replaced(here, head)
     if written is None:
         if overtaken is None:
             return finished(here, head)
@@ -192,6 +215,21 @@ def propose(here: Repository, written: Path | None, overtaken: str | None) -> st
         return f"Nothing to release: {same}"
     body = (written / "body.md").read_text() + promotion.what_to_do(promotion.BRANCH, app())
     return proposed(here, promotion.BRANCH, head, files, promotion.title(manifest), body)
+
+
+def close_replaced(here: Repository, head: Json | None) -> None:
+    """Closes what bots have opened for a problem that main holds no more: its promotion, and its retrain request."""
+    ours = problem.here()
+    if ours is None:
+        return
+    why = f"Main holds another problem now, {ours.problem}: this was of the one that it has replaced."
+    if problem.other(standing(here, head), ours):
+        pulls.close(here, promotion.BRANCH, why)
+    if (pull := pulls.newest(here, promotion.RETRAIN, "open")) is None:
+        return
+    theirs = problem.between(texts(content.CONTRACT), pulls.text_of(here, pull["head"]["sha"], content.CONTRACT))
+    if theirs.replaces:
+        pulls.close(here, promotion.RETRAIN, why)
 
 
 def applied(now: Json) -> bool:

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gitops import comparison, explanations
-from gitops.markdown import chart, details, interval, minutes, number, part, table, text, words
+from gitops.content import CONTRACT
+from gitops.markdown import chart, details, interval, minutes, number, part, table, text, word, words
+from gitops.problem import NEUTRAL, Words
 
 MARKER = "<!-- gitops:report -->"
 LIMIT = 65_536  # characters that GitHub takes in a comment
@@ -71,24 +73,36 @@ def verdict(facts: Facts) -> Iterator[str]:
     if facts["run"]["fork"] and facts["kind"] != "words":
         yield "\nFrom a fork: no GPU, no secret and no write access; main trains again after the merge."
     if facts.get("problem"):
-        before, after = (text(name or "no name") for name in facts["problem"])
-        yield f"\n⚠️ **This replaces the problem**: {before} becomes {after}. The base branch has no measure for it,"
-        yield "so its own code and bars measure and judge it. Whoever owns the bars decides whether these are right."
+        yield from another(facts["problem"])
     for problem in facts["problems"]:
         yield f"\n⚠️ {text(problem)}"
+
+
+def another(problem: Mapping[str, Any]) -> Iterator[str]:
+    """What it means that the problem has another name, or is another."""
+    before, after = text(problem["before"]), text(problem["after"])
+    if problem["kind"] == "renamed":
+        yield f"\nThe problem has another name, {after} for {before}, and is the same: every bar of the base branch"
+        yield "holds."
+    if problem["kind"] == "replaced":
+        yield f"\n⚠️ **This replaces the problem**: {before} becomes {after}. The base branch's code measures it by"
+        yield "this request's contract, and judges it by this request's bars for data, model, behaviour and drift."
+        yield "The base's bars for the service and for contamination stay, and the model has to be better than the same"
+        yield "score for every row. It is compared with the newest model of its own problem that was in production, if"
+        yield "any was. Whoever owns the bars decides whether its own are right."
 
 
 MARK = {"success": "✅", "failure": "❌", "cancelled": "⚪", "skipped": "➖"}
 
 
 def headline(facts: Facts) -> str:
-    """The first metric in a sentence, against what stands in production."""
-    name, ours = next(iter(facts["metrics"]["metrics"].items()))
-    sentence = f"{words(name).capitalize()} {number(ours['value'])}"
-    champion = facts["champion"]
-    if champion is None:
-        return f"{sentence}; there is no model in production yet to compare with."
-    return f"{sentence}, in production {number(champion['metrics'][name]['value'])}."
+    """The headline in a sentence, against what stands in production."""
+    name = facts["metrics"]["headline"]
+    ours, theirs = ((each or {"metrics": {}})["metrics"].get(name) for each in (facts["metrics"], facts["champion"]))
+    sentence = f"{words(name).capitalize()} {number(ours and ours['value'])}"
+    if facts["champion"] is None:
+        return f"{sentence}; there is no model of this problem in production yet to compare with."
+    return f"{sentence}, in production {number(theirs and theirs['value'])}."
 
 
 # --- what the gates said ---------------------------------------------------------------------------------------------
@@ -105,16 +119,16 @@ def gates(facts: Facts) -> Iterator[str]:
         for violation in gate["violations"]:
             rule, file, value, bar, next_ = (text(violation[key]) for key in ("rule", "file", "value", "bar", "next"))
             yield f"- ❌ **{name}** · {rule} in {file}: {value}, the bar is {bar}."
-            yield f"  {examples(violation)}What to do: {next_}"
+            yield f"  {examples(violation, word(called(facts)['row'][1]))}What to do: {next_}"
         for reason in gate["not_judged"]:
             yield f"- ➖ **{name}** · not judged: {text(reason)}"
 
 
-def examples(violation: Mapping[str, Any]) -> str:
+def examples(violation: Mapping[str, Any], many: str) -> str:
     """Up to three examples and the number of rows, where a violation has them."""
     rows = violation.get("rows")
     shown = ", ".join(text(example) for example in violation.get("examples") or [])
-    return (f"{rows:,} rows" + (f", such as {shown}" if shown else "") + ". ") if rows else ""
+    return (f"{rows:,} {many}" + (f", such as {shown}" if shown else "") + ". ") if rows else ""
 
 
 def bars(facts: Facts) -> Iterator[str]:
@@ -127,6 +141,11 @@ def bars(facts: Facts) -> Iterator[str]:
         ["file", "bar", "from", "to", ""],
         ([*map(text, (each.file, each.key, each.before, each.after)), MOVED.get(each.how, each.how)] for each in moved),
     )
+    if facts.get("problem") and facts["problem"]["kind"] == "replaced":
+        yield "\nThe bars of another problem are its own, and count at once. An owner of `policies/`, see `CODEOWNERS`,"
+        yield "has to approve: whoever does approves each of them, what `contract.yaml` says, and where its rows come"
+        yield "from."
+        return
     if any(each.file.startswith("policies/") for each in moved):
         yield "\nThis change had to meet the bars of both: what it makes stricter holds already, what it makes looser"
         yield "does not yet. An owner of `policies/`, see `CODEOWNERS`, has to approve; from the merge on the new bars"
@@ -134,11 +153,14 @@ def bars(facts: Facts) -> Iterator[str]:
     if any(each.file == "policies/evaluation.yaml" for each in moved):
         yield "\nNo bar holds for what `policies/evaluation.yaml` no longer measures: whoever approves this approves"
         yield "that."
+    if any(each.file == CONTRACT for each in moved):
+        yield "\nWhat a row is changes, see `contract.yaml`: the base's contract measured this change all the same."
+        yield "Whoever approves this approves the new one."
     knobs = [each.key for each in moved if each.file == "params.yaml"]
-    if any(key.startswith("baselines") for key in knobs):
-        yield "\nThe model no longer has to beat the base's baselines, see `params.yaml`: whoever approves this"
+    if any(key.startswith("families") for key in knobs):
+        yield "\nThe model no longer has to beat what it had to, see `families` in `params.yaml`: whoever approves this"
         yield "approves that."
-    if any(not key.startswith("baselines") for key in knobs):
+    if any(not key.startswith("families") for key in knobs):
         yield "\nThe rows no longer come from where the base's come from, see `params.yaml`: whoever approves this"
         yield "approves that the model is measured on them."
 
@@ -170,7 +192,7 @@ def metrics(facts: Facts) -> Iterator[str]:
 def own(facts: Facts) -> Iterator[str]:
     """What the change measured of itself, where that differs from what the base's code measured."""
     theirs, measured = facts.get("own"), facts["metrics"]
-    if not theirs or measured is None or facts.get("problem"):
+    if not theirs or measured is None:
         return
     value = {name: (theirs["metrics"].get(name) or {}).get("value") for name in measured["metrics"]}
     apart = [name for name, ours in measured["metrics"].items() if not same(ours["value"], value[name])]
@@ -193,11 +215,12 @@ def slices(facts: Facts) -> Iterator[str]:
     if not facts["metrics"] or not facts["metrics"]["slices"]:
         return
     rows = facts["metrics"]["slices"]
+    many, positives = (word(called(facts)[name][1]) for name in ("row", "positive"))
     names = [name for name in facts["metrics"]["metrics"] if any(name in row for row in rows)]
     yield from details(
         "Slices",
         table(
-            ["slice", "rows", "positives", *map(words, names)],
+            ["slice", many, positives, *map(words, names)],
             (
                 [
                     text(part(row)),
@@ -213,17 +236,22 @@ def slices(facts: Facts) -> Iterator[str]:
 
 def champion(facts: Facts) -> Iterator[str]:
     """The model beside what is in production, on the same rows."""
-    yield from comparison.lines(facts.get("comparison"))
+    yield from comparison.lines(facts.get("comparison"), called(facts))
 
 
 def groups(facts: Facts) -> Iterator[str]:
     """What alerts do to groups of people."""
-    yield from comparison.groups(facts["metrics"])
+    yield from comparison.groups(facts["metrics"], called(facts))
 
 
 def reasons(facts: Facts) -> Iterator[str]:
     """What the model relies on, and why single rows score as they do."""
-    yield from explanations.lines(facts.get("explanations"))
+    yield from explanations.lines(facts.get("explanations"), called(facts))
+
+
+def called(facts: Facts) -> Words:
+    """What people call a row, an entity and a positive."""
+    return facts.get("words") or NEUTRAL
 
 
 def plots(facts: Facts) -> Iterator[str]:
@@ -233,8 +261,8 @@ def plots(facts: Facts) -> Iterator[str]:
         recall, precision = resample(curves["precision_recall"]["model"], 21)
         yield "\n### Plots\n"
         yield from chart("Precision against recall", "recall", recall, "precision", [precision], (0.0, 1.0))
-    if training and len(training["epochs"]) > 1:
-        losses = [epoch["loss"] for epoch in training["epochs"]]
+    if training and len(epochs := training.get("epochs", ())) > 1:  # of a family that has some
+        losses = [epoch["loss"] for epoch in epochs]
         yield from chart(
             "Training loss", "epoch", range(1, len(losses) + 1), "loss", [losses], (0.0, max(losses) * 1.05)
         )
@@ -270,12 +298,14 @@ def data(facts: Facts) -> Iterator[str]:
     if measured is None:
         return
     window = measured["data"]
+    many, positives = (word(called(facts)[name][1]) for name in ("row", "positive"))
     pin = text(window["snapshot"]) if window["snapshot"] else PINNED_BY[window["source"] == "simulate"]
+    waiting = f"; {window['unlabelled']:,} more without a label yet" if window["unlabelled"] else ""
     yield "\n### Data\n"
     yield (
-        f"Trained on {text(' to '.join(window['train']))} ({window['train_rows']:,} rows), "
-        f"tested on {text(' to '.join(window['test']))} ({window['test_rows']:,} rows, "
-        f"{window['test_positives']:,} positives). Source {text(window['source'])}, snapshot: {pin}."
+        f"Trained on {text(' to '.join(window['train']))} ({window['train_rows']:,} {many}), "
+        f"tested on {text(' to '.join(window['test']))} ({window['test_rows']:,} {many}, "
+        f"{window['test_positives']:,} {positives}{waiting}). Source {text(window['source'])}, snapshot: {pin}."
     )
 
 

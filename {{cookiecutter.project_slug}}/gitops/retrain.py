@@ -16,11 +16,11 @@ from typing import Any, Literal, NamedTuple
 import yaml
 from jsonschema import Draft202012Validator
 
-from gitops import content, facts, markdown, promotion, report
+from gitops import content, facts, ledger, markdown, problem, promotion, report
 from gitops.ledger import MANIFEST
 from gitops.markdown import text
 
-BRANCH = "retrain/production"
+BRANCH = promotion.RETRAIN
 PARAMS = Path("params.yaml")
 POLICY = Path("policies/drift.yaml")
 
@@ -51,11 +51,15 @@ class Decision(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What stands on GitHub: the branch's requests, newest first, and the day an open promotion has learned up to."""
+    """What stands on GitHub: the branch's requests, newest first, and the day an open promotion has learned up to.
+
+    And the problem that main holds, where production's is another: its days are not production's to move.
+    """
 
     requests: Sequence[Json] = ()
     promotion: int | None = None
     learned: str | None = None
+    replaced_by: str = ""
 
 
 # --- what was measured -----------------------------------------------------------------------------------------------
@@ -110,6 +114,8 @@ def decide(told: Facts, seen: Seen, params: str, bars: Json, now: datetime) -> D
             return Decision("close")
         case "unknown":
             return Decision("tell")
+    if seen.replaced_by:
+        return Decision("blocked", OTHER.format(name=seen.replaced_by))
     if seen.learned and seen.learned > began(told):
         return Decision("covered")
     if why := resting(seen.requests, bars, now):
@@ -118,6 +124,12 @@ def decide(told: Facts, seen: Seen, params: str, bars: Json, now: datetime) -> D
         return Decision("request", params=moved(params, told["measured"]["retrain"]))
     except Blocked as blocked:
         return Decision("blocked", str(blocked))
+
+
+OTHER = (
+    "main holds another problem, {name}, whose days are not this one's to move: merge its promotion, or have main go "
+    "back"
+)
 
 
 def began(told: Facts) -> str:
@@ -237,8 +249,9 @@ def blocked(told: Facts, why: str) -> str:
     lines = [
         "## The world has moved, and no retrain request can be opened",
         f"\nFor {why}.",
-        "\n**What to do next**: see that labelled days reach `data.source`, or that `params.yaml` can be edited, "
-        "and start *Drift* again by hand. A roll-back is the other way: deploy/ROLLBACK.md.",
+        "\n**What to do next**: where nothing above says so, see that labelled days reach `data.source`, or that "
+        "`params.yaml` can be edited, and start *Drift* again by hand. A roll-back is the other way: "
+        "deploy/ROLLBACK.md.",
         *evidence(told),
     ]
     return report.cut("\n".join(lines) + "\n", told["run"], LIMIT)
@@ -283,22 +296,24 @@ def evidence(told: Facts) -> Iterator[str]:
         if len(gate["violations"]) > SHOWN:
             yield f"\nAnd {len(gate['violations']) - SHOWN} more, in [the run]({told['run']})."
     if measured.get("window"):
-        yield f"\n### What was looked at\n\n{looked_at(measured)} [The run]({told['run']})"
+        called = told.get("words") or problem.NEUTRAL
+        yield f"\n### What was looked at\n\n{looked_at(measured, called)} [The run]({told['run']})"
     yield from (f"\n➖ not judged: {short(reason)}" for reason in gate["not_judged"][:SHOWN])
     yield from plots(measured)
     yield from columns(measured)
 
 
-def looked_at(measured: Json) -> str:
+def looked_at(measured: Json, called: problem.Words) -> str:
     """Days and rows, of the log and of what they were compared with; live quality where labels are there."""
+    many = markdown.word(called["row"][1])
     first, last = measured["window"]
     model = f" Model {text(measured['model'])}." if measured["model"] else ""
-    said = f"The log of {first} to {last}: {measured['rows']:,} rows, against {measured['reference_rows']:,}.{model}"
+    said = f"The log of {first} to {last}: {measured['rows']:,} {many}, against {measured['reference_rows']:,}.{model}"
     live = measured["live"]
     if live is None:
         return f"{said} No labels have matured yet."
     metrics = ", ".join(f"{markdown.words(name)} {markdown.interval(each)}" for name, each in live["metrics"].items())
-    return f"{said} Live, {live['days'][0]} to {live['days'][1]}, {live['rows']:,} labelled rows: {metrics}."
+    return f"{said} Live, {live['days'][0]} to {live['days'][1]}, {live['rows']:,} labelled {many}: {metrics}."
 
 
 def plots(measured: Json) -> Iterator[str]:
@@ -337,10 +352,10 @@ def columns(measured: Json) -> Iterator[str]:
         yield from markdown.details(
             "Columns",
             markdown.table(
-                ["column", "distance", "measured by", "missing", "out of range"],
+                ["column", "distance", "measured by", "missing", "unseen", "out of range"],
                 (
                     [text(each["name"]), markdown.number(each["distance"]), text(each["method"])]
-                    + [share(each[name]) for name in ("missing", "out_of_range")]
+                    + [share(each[name]) for name in ("missing", "unseen", "out_of_range")]
                     for each in rows[:SHOWN]
                 ),
             ),
@@ -370,7 +385,7 @@ def drift(folder: Path) -> None:
     """Does what the check's outcome asks for, and says so in the step summary."""
     from gitops import pulls
 
-    told = gather(folder, json.loads(os.environ["NEEDS"])["measure"]["result"])
+    told = gather(folder, json.loads(os.environ["NEEDS"])["measure"]["result"]) | {"words": words()}
     done = "Nothing is logged or nothing is in production yet, so there is nothing to compare. That is no fault."
     if told["outcome"] != "not_configured":
         here, bars = pulls.repository(), policy()
@@ -407,6 +422,18 @@ def reconcile(here: Any, told: Facts, bars: Json) -> str:
     return f"No retrain request: {decision.why}."
 
 
+def words() -> problem.Words:
+    """What people call the rows of what is in production, as its own contract says: main may hold another."""
+    commit = (ledger.manifest() or {}).get("lineage", {}).get("commit", "HEAD")
+    return problem.words(content.contract(commit))
+
+
+def replaced_by() -> str:
+    """The problem that main holds, where production's is another one."""
+    ours = problem.here()
+    return ours.problem if ours and problem.other(ledger.manifest(), ours) else ""
+
+
 def look(here: Any) -> Seen:
     """The branch's requests of the last weeks, and the open promotion."""
     from gitops import pulls
@@ -415,9 +442,9 @@ def look(here: Any) -> Seen:
     requests = pulls.ask(here, "GET", "pulls", head=head, base=here.default_branch, state="all", per_page=30)
     proposed = pulls.newest(here, promotion.BRANCH, "open")
     if proposed is None:
-        return Seen(requests)
+        return Seen(requests, replaced_by=replaced_by())
     manifest = pulls.found(here, f"contents/{MANIFEST}", ref=proposed["head"]["sha"])
-    return Seen(requests, proposed["number"], learned(manifest))
+    return Seen(requests, proposed["number"], learned(manifest), replaced_by())
 
 
 def learned(manifest: Json | None) -> str | None:

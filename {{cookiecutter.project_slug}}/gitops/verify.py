@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gitops import content, kustomization, ledger, pulls
+from gitops import problem as problems
 from gitops.content import FILE, PRODUCTION
 from gitops.facts import check
 from gitops.pulls import RELEASE, Repository
@@ -99,8 +100,9 @@ def fresh(here: Repository, manifest: Json, proposed: str, base: str) -> Iterato
         return
     if content.key(came["commit"]) != manifest["key"]:
         yield violation("key", "manifest.json", manifest["key"], content.key(came["commit"]), AGAIN)
-    champion = ledger.manifest(base)
-    if (now := champion["model"] if champion else None) != manifest["champion"]:
+    champion = ledger.champion(ledger.entries(base), problems.identity(manifest))
+    now = champion.manifest["model"] if champion and champion.manifest else None
+    if now != manifest["champion"]:
         found = f"compared with {manifest['champion'] or 'nothing'}"
         yield violation("champion", "manifest.json", found, f"the champion, {now or 'nothing'}", AGAIN)
     written = pulls.unpacked(here, came["released_by"], f"promotion-{manifest['key']}")
@@ -167,11 +169,18 @@ def missing(manifest: Json, have: Bytes) -> Iterator[Json]:
 def digest(model: bytes) -> str:
     """The digest of the model in a tar: the sha256 of its manifest."""
     try:
-        with tarfile.open(fileobj=io.BytesIO(model)) as tar:
-            member = tar.extractfile("model/manifest.json")
-            return f"sha256:{hashlib.sha256(member.read()).hexdigest()}" if member else "no file"
+        return f"sha256:{hashlib.sha256(model_manifest(model)).hexdigest()}"
     except (tarfile.TarError, KeyError) as error:
         return f"unreadable: {error}"
+
+
+def model_manifest(model: bytes) -> bytes:
+    """The manifest of the model in a tar. Raises TarError, KeyError."""
+    with tarfile.open(fileobj=io.BytesIO(model)) as tar:
+        member = tar.extractfile("model/manifest.json")
+        if member is None:
+            raise KeyError("model/manifest.json is no file")
+        return member.read()
 
 
 def assets(here: Repository, manifest: Json) -> dict[str, bytes]:

@@ -15,6 +15,9 @@ from pipeline import policy
 
 ROOT = Path(policy.__file__).parents[2]
 PASSED = dict.fromkeys(("checks", "data", "train", "test", "measure"), "success")
+MODEL = {"bytes": 100, "contamination": 0, "baselines": {"beaten": ["constant", "linear"], "metrics": {}}}
+NIGHT = {"column": "express", "value": True}
+MEASURES = {"evaluate": {"slices": [{"column": "amount", "from": 50}, NIGHT]}}
 SERVICE = {"broken": [], "errors": 0, "ready_seconds": 1.5, "latency_ms": {"p50": 1.0, "p99": 3.0}}
 
 
@@ -22,7 +25,10 @@ SERVICE = {"broken": [], "errors": 0, "ready_seconds": 1.5, "latency_ms": {"p50"
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The base's tree, as far as it is judged by, and an empty folder of facts."""
     shutil.copytree(ROOT / "policies", tmp_path / "policies")
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    for name in ("contract.yaml", "params.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "policies" / "model.yaml").write_text(yaml.safe_dump(MODEL))
+    (tmp_path / "policies" / "evaluation.yaml").write_text(yaml.safe_dump(MEASURES))
     (tmp_path / "facts").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -89,16 +95,16 @@ def test_what_main_measured_counts_and_not_what_the_change_says_of_itself(base: 
     assert violation["rule"] == "errors"
 
 
-def plan(kind: str = "model", replaces: bool = False, foreign: str | None = None, problem: str = "churn") -> list[str]:
-    """The rules that a plan has broken which said: a model of the same problem."""
-    gates = bars.plan({"kind": kind, "replaces": replaces}, "model", ["churn", problem], foreign)
+def plan(kind: str = "model", said: bool = False, found: bool = False, foreign: str | None = None) -> list[str]:
+    """The rules that a plan has broken which `said` whether a model replaces the problem, as was `found`, or not."""
+    gates = bars.plan({"kind": kind, "replaces": said}, "model", found, foreign)
     return [violation["rule"] for gate in gates.values() for violation in gate["violations"]]
 
 
 def test_what_plan_said_is_held_against_what_the_base_finds() -> None:
-    assert plan() == plan(replaces=True, problem="fraud") == []
+    assert plan() == plan(said=True, found=True) == []
     assert plan(kind="words") == ["kind"]
-    assert plan(replaces=True) == plan(problem="fraud") == ["problem"]
+    assert plan(said=True) == plan(found=True) == ["problem"]
     assert plan(foreign="into another branch") == ["base"]
 
 
@@ -182,6 +188,7 @@ CALIBRATION = {"calibration_error": {"maximum": 0.01}}
             {"functionality": [{"case": "A payment of 400", "share": 0.8}]},
             [("functionality “A payment of 400”.share", "0.9", "0.8", "changed")],
         ),
+        ({"reliance": {"unused": ["born"]}}, [("reliance.unused", "–", "['born']", "looser")]),
         ({"functionality": []}, [("functionality “A payment of 400”.share", "0.9", "–", "removed")]),
         ("{", [("all", "bars", "no YAML", "removed")]),
     ],
@@ -207,20 +214,22 @@ def test_a_policy_that_is_removed_takes_every_bar_with_it() -> None:
     assert len(moved(None)) == 4
 
 
-NIGHT = "    - {column: tx_during_night, value: 1}\n"
+def without_the_night() -> str:
+    """policies/evaluation.yaml with one slice less."""
+    return yaml.safe_dump({"evaluate": {"slices": [each for each in MEASURES["evaluate"]["slices"] if each != NIGHT]}})
 
 
 def test_a_slice_that_is_measured_no_more_is_a_bar_that_is_gone(base: Path) -> None:
     before = Path("policies/evaluation.yaml").read_text()
-    (change,) = bars.between("policies/evaluation.yaml", before, before.replace(NIGHT, ""))
-    assert change[1:] == ("evaluate.slices (column tx_during_night, value 1)", "measured", "–", "removed")
+    (change,) = bars.between("policies/evaluation.yaml", before, without_the_night())
+    assert change[1:] == ("evaluate.slices (column express, value True)", "measured", "–", "removed")
 
 
 PARAMS = """\
 data: {source: simulate, until: "2018-08-14", snapshot: null}
 simulate: {seed: 0, drift: null}
-baselines: {logistic_regression: {max_iter: 1000}, boosted_trees: {max_depth: 4}}
-train: {epochs: 3}
+families: {constant: {}, linear: {penalty: 1.0}, trees: {leaves: 31}, network: {epochs: 3}}
+train: {family: trees}
 """
 
 
@@ -228,12 +237,15 @@ train: {epochs: 3}
     ("old", "new", "found"),
     [
         ("epochs: 3", "epochs: 4", []),
+        (", trees: {leaves: 31}", "", []),
+        ("family: trees", "family: network", []),
         ("2018-08-14", "2018-08-21", []),
         ("source: simulate", "source: days", [("data.source", "simulate", "days", "changed")]),
         ("snapshot: null", "snapshot: 'sha256:0'", [("data.snapshot", "not pinned", "pinned", "changed")]),
         ("seed: 0", "seed: 1", [("simulate.seed", "0", "1", "changed")]),
-        (", boosted_trees: {max_depth: 4}", "", [("baselines.boosted_trees.max_depth", "4", "–", "removed")]),
-        ("max_iter: 1000", "max_iter: 1", [("baselines.logistic_regression.max_iter", "1000", "1", "changed")]),
+        ("linear: {penalty: 1.0}, ", "", [("families.linear.penalty", "1.0", "–", "removed")]),
+        ("constant: {}, ", "", [("families.constant", "as it comes", "–", "removed")]),
+        ("penalty: 1.0", "penalty: 900", [("families.linear.penalty", "1.0", "900", "changed")]),
         (
             "simulate: {seed: 0, drift: null}\n",
             "",
@@ -242,18 +254,18 @@ train: {epochs: 3}
     ],
 )
 def test_of_the_knobs_it_counts_where_the_rows_come_from_and_what_is_to_be_beaten(
-    old: str, new: str, found: list[tuple[str, str, str, str]]
+    base: Path, old: str, new: str, found: list[tuple[str, str, str, str]]
 ) -> None:
     assert [each[1:] for each in bars.between("params.yaml", PARAMS, PARAMS.replace(old, new))] == found
 
 
-def test_another_snapshot_is_no_other_bar() -> None:
+def test_another_snapshot_is_no_other_bar(base: Path) -> None:
     before, after = (PARAMS.replace("snapshot: null", f"snapshot: 'sha256:{number}'") for number in range(2))
     assert list(bars.between("params.yaml", before, after)) == []
 
 
 @pytest.mark.parametrize("broken", ["train: {}", "data: []", "data: simulate", "[]", "{", ""])
-def test_knobs_that_name_no_source_are_shown(broken: str) -> None:
+def test_knobs_that_name_no_source_are_shown(base: Path, broken: str) -> None:
     assert [each.how for each in bars.between("params.yaml", PARAMS, broken)] == ["removed"]
 
 
@@ -266,13 +278,61 @@ def test_the_report_lists_bars_that_change_and_who_approves(base: Path) -> None:
     assert "policies/service.yaml" in text and "latency_ms.p99" in text and "CODEOWNERS" in text
     assert "| <b>" not in "\n".join(report.bars({"bars": [change._replace(after="| <b>9999")]}))
     assert "no longer" not in text
-    measures = Path("policies/evaluation.yaml").read_text()
-    texts["policies/evaluation.yaml"] = measures.replace(NIGHT, "")
+    texts["policies/evaluation.yaml"] = without_the_night()
     assert "no longer measures" in "\n".join(report.bars({"bars": bars.changes(texts)}))
-    texts["params.yaml"] = Path("params.yaml").read_text().replace("source: simulate", "source: days")
+    knobs = yaml.safe_load(Path("params.yaml").read_text())
+    texts["params.yaml"] = yaml.safe_dump(knobs | {"data": {"source": "elsewhere"}})
     assert "no longer come from" in "\n".join(report.bars({"bars": bars.changes(texts)}))
-    knobs = Path("params.yaml").read_text()
-    texts["params.yaml"] = knobs.replace("max_depth: 4", "max_depth: 1")
+    texts["params.yaml"] = yaml.safe_dump(knobs | {"families": {}})
     text = "\n".join(report.bars({"bars": bars.changes(texts)}))
     assert "no longer has to beat" in text and "no longer come from" not in text
+    said = yaml.safe_load(Path("contract.yaml").read_text())
+    said["label"]["delay"] += 1
+    texts["contract.yaml"] = yaml.safe_dump(said)
+    assert "What a row is changes" in "\n".join(report.bars({"bars": bars.changes(texts)}))
+    assert "What a row is changes" not in "\n".join(report.bars({"bars": bars.changes(texts, replaces=True)}))
     assert list(report.bars({"bars": []})) == list(report.bars({})) == []
+
+
+def test_rulesets_that_change_are_shown() -> None:
+    base = {"policies/ruleset.json": ("100644", "a"), "policies/ruleset-names.json": ("100644", "b"), "x": ("", "")}
+    head = base | {"policies/ruleset.json": ("100644", "c"), "x": ("", "y")}
+    (change,) = bars.rulesets(base, head)
+    assert change.file == "policies/ruleset.json" and list(bars.rulesets(base, base)) == []
+    assert [each.after for each in bars.rulesets(base, {})] == ["–", "–"]
+
+
+CONTRACT = (ROOT / "tests" / "contract.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found"),
+    [
+        ("row: [order, orders]", "row: [parcel, parcels]", []),
+        (", about: What it cost", "", []),
+        ("problem: returned-orders", "problem: other", []),
+        ("range: [0, 100_000]", "range: [0, null]", [("columns.amount.range", "[0, 100000]", "[0, None]", "looser")]),
+        ("range: [20, 60]", "range: [30, 60]", [("columns.shoe size.range", "[20, 60]", "[30, 60]", "stricter")]),
+        ("{type: boolean}", "{type: boolean, missing: true}", [("columns.express.missing", "–", "True", "looser")]),
+        ("delay: 2", "delay: 3", [("label.delay", "2", "3", "changed")]),
+        (", input: false", "", [("columns.shoe size.input", "False", "–", "removed")]),
+        (
+            "[basic, extra]",
+            "[basic, extra, more]",
+            [("columns.model_config.categories", "['basic', 'extra']", "['basic', 'extra', 'more']", "changed")],
+        ),
+    ],
+)
+def test_of_the_contract_all_counts_but_its_words(old: str, new: str, found: list[tuple[str, str, str, str]]) -> None:
+    assert old in CONTRACT
+    assert [each[1:] for each in bars.between("contract.yaml", CONTRACT, CONTRACT.replace(old, new))] == found
+
+
+@pytest.mark.parametrize("broken", ["[]", "columns: [1]", "columns: {a: 1}", "7", "", None])
+def test_a_contract_that_is_none_is_shown(broken: str | None) -> None:
+    assert {each.how for each in bars.between("contract.yaml", CONTRACT, broken)} == {"removed"}
+
+
+def test_inputs_that_may_be_ignored_are_fewer_or_more() -> None:
+    assert bars.how("reliance.unused", ["a", "b"], ["b"]) == "stricter"
+    assert bars.how("reliance.unused", ["a"], ["b"]) == bars.how("reliance.unused", ["a"], ["a", "b"]) == "looser"

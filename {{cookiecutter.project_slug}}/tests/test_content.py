@@ -46,6 +46,7 @@ def commit(**files: str) -> str:
         ({"README.md": "other\n"}, True),
         ({"tests/test_x.py": "assert True\n"}, True),
         ({"params.yaml": "a: 2\n"}, False),
+        ({"contract.yaml": "problem: another\n"}, False),
         ({"policies/evaluation.yaml": "a: 2\n"}, False),
         ({"policies/model.yaml": "a: 2\n"}, True),
         ({"pipeline/train.py": "x = 2\n"}, False),
@@ -279,6 +280,9 @@ def test_a_tree_with_a_link_or_that_is_not_told_has_no_ground() -> None:
     assert content.ground({}) is None
 
 
-def test_the_problem_is_read_and_never_run() -> None:
-    assert content.problem('ID = "a"\nPROBLEM = "card fraud"  # what is predicted\n') == "card fraud"
-    assert content.problem("PROBLEM = input()\n") == content.problem(None) == ""
+OURS = (ROOT / "tests/contract.yaml").read_text()
+
+
+def test_the_contract_of_a_revision(repository: Path) -> None:
+    commit(**{"contract.yaml": OURS})
+    assert content.contract("HEAD") == OURS and content.contract("HEAD^") is None

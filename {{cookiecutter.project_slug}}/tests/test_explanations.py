@@ -22,15 +22,25 @@ COMPARISON: dict[str, Any] = {
     "seen": {"model": {"rows": 0, "examples": []}},
     "metrics": {"average_precision": COMPARED},
     "slices": [
-        {"column": "tx_amount", "from": 50, "to": None, "rows": 90, "positives": 90, "roc_auc": None},
-        {"column": "tx_amount", "from": None, "to": 50, "rows": 3000, "positives": 9, "roc_auc": COMPARED},
+        {"column": "amount", "from": 50, "to": None, "rows": 90, "positives": 90, "roc_auc": None},
+        {"column": "amount", "from": None, "to": 50, "rows": 3000, "positives": 9, "roc_auc": COMPARED},
     ],
 }
 ROW = {"id": 7, "label": 1, "score": 0.98}
 EXPLANATIONS: dict[str, Any] = {
     "base": 0.01,
-    "importance": {"tx_amount": INTERVAL | {"value": 0.4}},
-    "suspicious": [ROW | {"reasons": [{"column": "tx_amount", "value": 556.75, "contribution": 0.8}]}],
+    "importance": {"amount": INTERVAL | {"value": 0.4}},
+    "highest": [
+        ROW
+        | {
+            "reasons": [
+                {"column": "amount", "value": 556.75, "contribution": 0.8},
+                {"column": "size", "value": None, "contribution": 0.1},
+                {"column": "express", "value": True, "contribution": -0.1},
+                {"column": "hidden", "contribution": 0.2},
+            ]
+        }
+    ],
     "wrong": [],
 }
 GROUP = {"column": "region", "value": "north", "rows": 3000, "positives": 20, "recall": None}
@@ -45,7 +55,7 @@ def test_the_champion_stands_beside_the_model_with_the_difference() -> None:
     text = said(comparison.lines(COMPARISON))
     assert "| average precision | 0.710 | 0.700 | **0.010 (-0.020 to 0.030)** |" in text
     assert "cd" * 32 in text and "4,000 test rows" in text
-    assert "tx_amount up to 50" in text and "tx_amount from 50" not in text
+    assert "amount up to 50" in text and "amount from 50" not in text
 
 
 def test_without_a_champion_nothing_is_said_and_a_problem_is() -> None:
@@ -57,13 +67,15 @@ def test_without_a_champion_nothing_is_said_and_a_problem_is() -> None:
 def test_groups_and_reasons_are_tables() -> None:
     assert "region north" in said(comparison.groups(METRICS)) and said(comparison.groups({})) == ""
     text = said(explanations.lines(EXPLANATIONS))
-    assert "tx_amount 556.75: +0.800" in text and "0.400 (-0.020 to 0.030)" in text
+    assert all(reason in text for reason in ("size missing: +0.100", "express true: -0.100", ">hidden: +0.200"))
+    assert "<code>7</code> | yes | 0.980" in text
+    assert "amount 556.75: +0.800" in text and "0.400 (-0.020 to 0.030)" in text
     assert said(explanations.lines(None)) == ""
 
 
 def test_values_are_inert() -> None:
     evil = deepcopy(EXPLANATIONS)
-    evil["suspicious"][0] |= {"id": "</table>@team | [x](http://x)"}
+    evil["highest"][0] |= {"id": "</table>@team | [x](http://x)"}
     lines = list(explanations.lines(evil))
     assert not any("</table>" in line or "@team" in line or "](http" in line for line in lines)
 

@@ -18,24 +18,38 @@ HOSTILE = "$(touch pwned) ::error::x\n## Heading <img src=x> @everyone #1 | ``` 
 HARM = ("<img", "@everyone", "::error", "$(touch", "\n## Heading", "<!-- gitops:closed")
 INTERVAL = {"value": 0.7, "low": 0.6, "high": 0.8}
 BASE = {path.name: path.read_text() for path in (Path(__file__).parent.parent / "deploy" / "base").iterdir()}
-POLICY = {"card": {"intended_use": "Ranks transactions.", "limits": ["Of one bank."]}}
+POLICY = {"card": {"intended_use": "Ranks orders.", "limits": ["Of one shop."]}}
+
+
+PROBLEM = {
+    **{"name": "returned-orders", "task": "binary", "id": "order_id", "time": "ordered_at", "label": "returned"},
+    **{"positive": "Yes", "inputs": ["amount", "größe €"]},
+}
 
 
 def measured(**data: Any) -> dict[str, Any]:
     window: dict[str, Any] = {"source": "simulate", "snapshot": None, "train": ["2018-07-25", "2018-07-31"]}
-    window |= {"test": ["2018-08-08", "2018-08-14"], "train_rows": 9, "test_rows": 9, "test_positives": 1}
+    window |= {
+        "test": ["2018-08-08", "2018-08-14"],
+        "train_rows": 9,
+        "test_rows": 9,
+        "test_positives": 1,
+        "unlabelled": 0,
+        "left_out": 0,
+    }
     metrics = {"average_precision": INTERVAL}
-    rows = [{"column": "tx_amount", "from": 0, "to": 50, "rows": 9, "positives": 1, "average_precision": INTERVAL}]
+    rows = [{"column": "amount", "from": 0, "to": 50, "rows": 9, "positives": 1, "average_precision": INTERVAL}]
     return {
-        "model": {"digest": "sha256:" + "a" * 64, "bytes": 1},
-        **{"data": window | data, "metrics": metrics, "baselines": {"boosted_trees": metrics}, "slices": rows},
+        "model": {"digest": "sha256:" + "a" * 64, "family": "trees", "bytes": 1},
+        "headline": "average_precision",
+        **{"data": window | data, "metrics": metrics, "baselines": {"linear": metrics}, "slices": rows},
     }
 
 
 def entry(image: str | None = None, champion: str | None = None, **came: Any) -> dict[str, Any]:
     files = {name: {"sha256": "b" * 64, "bytes": 1} for name in promotion.ASSETS}
     lineage = {"commit": "c" * 40, "pull_request": 7, "approved_by": ["alice"], "trained_by": 1, "released_by": 2}
-    return dict(promotion.entry(files, measured(), lineage | came, "d" * 32, image, champion))
+    return dict(promotion.entry(files, measured(), PROBLEM, lineage | came, "d" * 32, image, champion))
 
 
 def files(manifest: dict[str, Any], told: dict[str, Any], lock: str = "lock") -> dict[str, str]:
@@ -71,8 +85,8 @@ def test_the_card_says_what_a_reader_asks() -> None:
     card = files(entry(), told())["MODEL_CARD.md"]
     plain = re.sub(r"&#(\d+);", lambda match: chr(int(match[1])), card)
     for words in (
-        *("Ranks transactions.", "Of one bank.", "2018-07-25", "2018-08-14", "0.700", "0.600", "tx_amount"),
-        *("a" * 64, "#7, approved by", "alice", "run 1", "run 2", "no model was in production"),
+        *("Ranks orders.", "Of one shop.", "2018-07-25", "2018-08-14", "0.700", "0.600", "amount"),
+        *("a" * 64, "#7, approved by", "alice", "run 1", "run 2", "no model of this problem was in production"),
     ):
         assert words in plain, words
     pushed = files(entry(pull_request=None, approved_by=[]), told())["MODEL_CARD.md"]

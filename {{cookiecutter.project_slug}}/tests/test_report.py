@@ -20,7 +20,8 @@ def metric(value: float) -> dict[str, float]:
 def measured(value: float = 0.7) -> dict[str, Any]:
     """metrics.json of a model."""
     return {
-        "model": {"digest": DIGEST, "bytes": 12_345},
+        "model": {"digest": DIGEST, "family": "trees", "bytes": 12_345},
+        "headline": "average_precision",
         "data": {
             "source": "simulate",
             "snapshot": None,
@@ -29,12 +30,14 @@ def measured(value: float = 0.7) -> dict[str, Any]:
             "train_rows": 268_000,
             "test_rows": 58_000,
             "test_positives": 400,
+            "unlabelled": 0,
+            "left_out": 12,
         },
         "metrics": {"average_precision": metric(value), "roc_auc": metric(0.87)},
-        "baselines": {"logistic_regression": {"average_precision": metric(0.6), "roc_auc": metric(0.86)}},
+        "baselines": {"linear": {"average_precision": metric(0.6), "roc_auc": metric(0.86)}},
         "slices": [
-            {"column": "tx_amount", "from": 0, "to": 50, "rows": 900, "positives": 7, "average_precision": metric(0.2)},
-            {"column": "tx_during_night", "value": 1, "rows": 90, "positives": 0, "roc_auc": None},
+            {"column": "amount", "from": 0, "to": 50, "rows": 900, "positives": 7, "average_precision": metric(0.2)},
+            {"column": "express", "value": True, "rows": 90, "positives": 0, "roc_auc": None},
         ],
     }
 
@@ -68,8 +71,8 @@ def told(**changed: Any) -> dict[str, Any]:
 
 
 def violation(**changed: Any) -> dict[str, Any]:
-    said = {"rule": "values.missing", "file": "data/transactions.parquet", "value": "12% missing", "bar": "at most 0%"}
-    return {**said, "next": "correct these rows", "rows": 12, "examples": ["transaction_id 3"], **changed}
+    said = {"rule": "values.missing", "file": "data/rows.parquet", "value": "12% missing", "bar": "at most 0%"}
+    return {**said, "next": "correct these rows", "rows": 12, "examples": ["order_id 3"], **changed}
 
 
 def failed(job: str) -> dict[str, Any]:
@@ -86,7 +89,7 @@ def test_good_pull_request_is_ready() -> None:
     text = report.render(told())
     assert text.startswith(report.MARKER)
     assert "Ready to merge" in heading(told())
-    assert "Average precision 0.700; there is no model in production yet" in text
+    assert "Average precision 0.700; there is no model of this problem in production yet" in text
     assert "**0.700 (0.680 to 0.720)**" in text
     assert "xychart-beta" in text
     assert "about 0.05 at 2 an hour" in text
@@ -138,11 +141,11 @@ def test_violation_says_file_value_bar_examples_and_what_to_do() -> None:
     text = html.unescape(report.render(told(gates={"data": gate})))
     for words in (
         "values.missing",
-        "data/transactions.parquet",
+        "data/rows.parquet",
         "12% missing",
         "at most 0%",
         "12 rows",
-        "transaction_id 3",
+        "order_id 3",
         "correct these rows",
         "not judged",
         "too few",
@@ -240,8 +243,36 @@ def test_what_the_change_measures_otherwise_is_shown_beside(tmp_path: Path, monk
 
 
 def test_another_problem_says_that_it_is_one() -> None:
-    shown = html.unescape(report.render(told(problem=["card fraud", "`churn`"])))
-    assert "This replaces the problem" in shown and "its own code and bars" in shown
+    problem = {"kind": "replaced", "before": "returned-orders", "after": "`churn`"}
+    shown = html.unescape(report.render(told(problem=problem)))
+    assert "This replaces the problem" in shown and "<code>returned-orders</code> becomes <code>`churn`</code>" in shown
+    shown = report.render(told(problem=problem | {"kind": "renamed"}))
+    assert "every bar of the base branch holds" in re.sub(r"\s+", " ", shown) and "This replaces" not in shown
+
+
+def test_it_speaks_the_words_of_the_contract() -> None:
+    called = {"row": ("order", "orders"), "entity": ("customer", "customers"), "positive": ("return", "returns")}
+    gate = {"violations": [violation()], "not_judged": []}
+    for words, wanted in ((called, ("12 orders", "268,000 orders", "400 returns", "| orders | returns |")),):
+        shown = report.render(told(words=words, gates={"data": gate}))
+        assert [want for want in wanted if want not in shown] == []
+    neutral = report.render(told(gates={"data": gate}))
+    assert "12 rows" in neutral and "400 positives" in neutral and "| rows | positives |" in neutral
+    evil = dict.fromkeys(called, ("@team", "<b>|#1</b>"))
+    shown = report.render(told(words=evil, gates={"data": gate}))
+    assert "<b>" not in shown and "@team" not in shown and "|#1" not in shown
+
+
+def test_a_family_without_epochs_has_no_plot_of_its_loss() -> None:
+    shown = report.render(told(training={"rows": 268_000, "trees": 200}))
+    assert "Training loss" not in shown and "Training loss" in report.render(told())
+
+
+def test_rows_without_a_label_are_counted() -> None:
+    waiting = measured()
+    waiting["data"]["unlabelled"] = 1234
+    assert "1,234 more without a label yet" in report.render(told(metrics=waiting))
+    assert "without a label" not in report.render(told())
 
 
 def test_facts_that_are_as_agreed_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,7 @@ def measured(**changed: Any) -> dict[str, Any]:
             "day": f"2018-08-{day}",
             "rows": 9_000,
             "score": 0.02 * (day - 20),
-            "columns": {"tx_amount": 0.05 * (day - 20), "V1": 0.01},
+            "columns": {"amount": 0.05 * (day - 20), "V1": 0.01},
             "average_precision": 0.6 if day < 24 else None,
         }
         for day in range(21, 28)
@@ -49,19 +49,22 @@ def measured(**changed: Any) -> dict[str, Any]:
         "model": "sha256:" + "a" * 64,
         "configured": True,
         "problem": None,
+        "problem_name": "returned-orders",
+        "same_problem": True,
         "window": ["2018-08-21", "2018-08-27"],
         "rows": 63_000,
         "reference_rows": 58_000,
         "columns": [
-            {"name": "V1", "distance": 0.01, "method": "wasserstein", "missing": 0.0, "out_of_range": 0.0},
-            {"name": "tx_amount", "distance": 0.3, "method": "wasserstein", "missing": 0.0, "out_of_range": 0.01},
-            {"name": "constant", "distance": None, "method": "none", "missing": None, "out_of_range": None},
+            column("V1", 0.01),
+            column("amount", 0.3) | {"out_of_range": 0.01},
+            column("constant", None) | {"method": "none", "missing": None, "out_of_range": None},
         ],
         "score": {"distance": 0.1, "method": "wasserstein"},
         "live": {
             "days": ["2018-08-21", "2018-08-23"],
             "rows": 27_000,
             "unlabelled": 3,
+            "unknown": 2,
             "metrics": {"average_precision": {"value": 0.41, "low": 0.38, "high": 0.44}},
         },
         "days": days,
@@ -70,8 +73,13 @@ def measured(**changed: Any) -> dict[str, Any]:
     }
 
 
+def column(name: str, distance: float | None) -> dict[str, Any]:
+    about = {"type": "number", "method": "wasserstein", "missing_before": None, "rise": None, "unseen": None}
+    return {"name": name, "distance": distance, "missing": 0.0, "out_of_range": 0.0, **about}
+
+
 def violation(**changed: Any) -> dict[str, Any]:
-    said = {"rule": "columns.tx_amount", "file": "reports/drift.json", "value": 0.3, "bar": "at most 0.1"}
+    said = {"rule": "columns.amount", "file": "reports/drift.json", "value": 0.3, "bar": "at most 0.1"}
     return {**said, "next": "retrain", "since": "2018-08-23", **changed}
 
 
@@ -139,8 +147,8 @@ def test_a_job_that_left_no_facts_could_not_tell(tmp_path: Path) -> None:
         measured(rows=-1),
         measured(window=["2018-08-21\n", "2018-08-27"]),
         measured(window=["2018-02-31", "2018-08-27"]),
-        measured(columns=[{"name": HOSTILE, "distance": 1, "method": "", "missing": 0, "out_of_range": 0}]),
-        measured(columns=[{"name": "a\n", "distance": 1, "method": "", "missing": 0, "out_of_range": 0}]),
+        measured(columns=[column(HOSTILE, 1)]),
+        measured(columns=[column("a\n", 1)]),
         measured(retrain={"until": HOSTILE, "now": "2018-08-14", "snapshot": None}),
         measured(retrain={"until": None, "now": "2018-08-14", "snapshot": "x"}),
         {name: value for name, value in measured().items() if name != "live"},
@@ -239,7 +247,7 @@ def test_a_day_may_be_written_in_any_way(written: str) -> None:
 
 def test_the_bakes_own_params_keep_their_comments() -> None:
     params = Path("params.yaml").read_text()
-    moved = retrain.moved(params, until("2100-01-01"))
+    moved = retrain.moved(params, until("2100-01-01", snapshot=yaml.safe_load(params)["data"]["snapshot"]))
     changed = [(old, new) for old, new in zip(params.splitlines(), moved.splitlines(), strict=True) if old != new]
     assert [re.sub(r"\d{4}-\d{2}-\d{2}", "", old) for old, _ in changed] == [
         re.sub(r"\d{4}-\d{2}-\d{2}", "", new) for _, new in changed
@@ -274,6 +282,15 @@ def test_what_cannot_be_edited_is_refused_with_a_sentence(params: str) -> None:
         retrain.moved(params, until())
 
 
+def test_drift_of_a_problem_that_main_holds_no_more_moves_no_day_of_the_new_one(drifted: dict[str, Any]) -> None:
+    for seen in (Seen(replaced_by="churn"), Seen([opened(1)], 7, "2018-08-30", replaced_by="churn")):
+        decision = act(drifted, seen)
+        assert decision.act == "blocked" and not decision.params
+        assert "another problem, churn" in decision.why and "merge its promotion" in retrain.blocked(
+            drifted, decision.why
+        )
+
+
 # --- what is said ----------------------------------------------------------------------------------------------------
 
 
@@ -290,16 +307,20 @@ def texts(told: dict[str, Any]) -> list[str]:
 
 def test_request_has_the_evidence_and_what_to_do(drifted: dict[str, Any]) -> None:
     said = retrain.request(drifted, BARS, app=False)
-    row = (
-        f"| {markdown.text('columns.tx_amount')} | {markdown.text(0.3)} | {markdown.text('at most 0.1')} | 2018-08-23 |"
-    )
+    row = f"| {markdown.text('columns.amount')} | {markdown.text(0.3)} | {markdown.text('at most 0.1')} | 2018-08-23 |"
     for words in (row, "**2018-08-23**", "What to do next", "0.410 (0.380 to 0.440)", "close it. For 3 days", "days/7"):
         assert words.replace("days/7", "runs/7") in said
     charts = re.findall(r'title "(.*)"\n.*x-axis "days since 2018-08-21" \[(.*)\]\n.*\n +line \[(.*)\]', said)
     assert [name for name, _, _ in charts] == [
-        *("Live average precision", "Distance of the scores", "Distance of tx amount")
+        *("Live average precision", "Distance of the scores", "Distance of amount")
     ]
     assert charts[0][1:] == ("0, 1, 2", "0.6, 0.6, 0.6")
+
+
+def test_it_speaks_the_words_of_what_is_in_production(drifted: dict[str, Any]) -> None:
+    called = {"row": ("order", "orders"), "entity": ("customer", "customers"), "positive": ("return", "returns")}
+    for words, wanted in (({"words": called}, "63,000 orders"), ({}, "63,000 rows")):
+        assert wanted in retrain.summary(drifted | words, "Done.")
 
 
 def test_only_without_an_app_an_approval_is_asked_for(drifted: dict[str, Any]) -> None:
@@ -315,8 +336,12 @@ def test_days_before_the_breach_are_no_remedy_and_the_request_says_so(tmp_path: 
 
 def test_hostile_words_are_inert(tmp_path: Path) -> None:
     bad = violation(rule=HOSTILE, value=HOSTILE, bar=HOSTILE, next=HOSTILE)
-    lines = [{"name": "V1", "distance": 0.5, "method": HOSTILE, "missing": 0.0, "out_of_range": 0.0}]
-    told = gathered(tmp_path, drift=measured(columns=lines), gate_drift=gate("drifted", bad, not_judged=[HOSTILE]))
+    name = " ".join(HOSTILE.split()) + '"]'  # a column may be called so
+    lines = [column("V1", 0.5) | {"method": HOSTILE}, column(name[:100], 0.4)]
+    days = [day | {"columns": {name[:100]: 0.1}} for day in measured()["days"]]
+    facts = measured(columns=lines, days=days, problem_name=HOSTILE)
+    told = gathered(tmp_path, drift=facts, gate_drift=gate("drifted", bad, not_judged=[HOSTILE]))
+    told["words"] = dict.fromkeys(("row", "entity", "positive"), (HOSTILE, HOSTILE))
     for said in texts(told):
         for harm in ("<img", "@everyone", "::error", "`id`", "$(touch", "\n## Heading", "x\n##"):
             assert harm not in said
