@@ -47,13 +47,15 @@ def git(*arguments: str, check: bool = True, given: str = "") -> subprocess.Comp
 
 
 def next_steps(answers: dict[str, str]) -> str:
-    """The three commands after a bake."""
+    """The three commands after a bake, and where to read on."""
     return f"""
 {answers["project_name"]} is ready. Next:
 
   cd {shlex.quote(os.getcwd())}
   make pipeline  # sets itself up; then data, training, model tests
   gh repo create {answers["github_owner"]}/{answers["project_slug"]} --private --source . --push
+
+Your own table in the example's place: README.md, "Bring your own problem".
 """
 
 
