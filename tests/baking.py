@@ -12,9 +12,15 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
-KNOBS = ("params.yaml", "policies/evaluation.yaml")
+KNOBS = ("params.yaml", "policies/evaluation.yaml", "contract.yaml")
+"""Files of blocks, of which each stands in one of them alone."""
 VENV = Path(sys.prefix)
 """The one environment of the tests, and of every bake that they make."""
+MAKES = {
+    "VENV": str(VENV),
+    "PYTHON": "echo 'The tests install nothing: this has other locks than their environment'; exit 1; :",
+}
+"""Variables for every make in it. Where locks differ setup would install, but asks PYTHON first: inner makes' too."""
 
 
 def run(*command: str | Path, cwd: Path, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
@@ -54,25 +60,35 @@ def cookiecutter(template: Path, into: Path, **answers: str) -> subprocess.Compl
     return run(VENV / "bin" / "cookiecutter", template, "--no-input", "--default-config", *pairs, cwd=into)
 
 
-def with_knobs(read: Callable[[str], str], blocks: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """The new text of each file of knobs in which values of `blocks` change; `read` gives a file's text by its name."""
+def with_knobs(read: Callable[[str], str], blocks: Mapping[str, Any]) -> dict[str, str]:
+    """The new text of each file in which values of `blocks` change; `read` gives a file's text by its name.
+
+    A block within a block, such as a family's, keeps what is not named: `families={"network": {"epochs": 1}}`.
+    """
     found = {name: yaml.safe_load(read(name)) for name in KNOBS}
     assert set(blocks) <= set().union(*found.values()), f"no such block among {', '.join(blocks)}"
     return {
-        name: yaml.safe_dump(knobs | {block: knobs[block] | blocks[block] for block in changed}, sort_keys=False)
+        name: yaml.safe_dump(merged(knobs, changed), sort_keys=False, allow_unicode=True)
         for name, knobs in found.items()
-        if (changed := knobs.keys() & blocks.keys())
+        if (changed := {block: blocks[block] for block in knobs if block in blocks})
     }
 
 
-def change_knobs(bake: Path, **blocks: Mapping[str, Any]) -> None:
-    """Other values in blocks of the bake's knobs, in whichever file each stands."""
+def merged(known: Any, changed: Any) -> Any:
+    """`known` with the values of `changed` in it, block by block."""
+    if not (isinstance(known, dict) and isinstance(changed, Mapping)):
+        return changed
+    return known | {name: merged(known.get(name), value) for name, value in changed.items()}
+
+
+def change_knobs(bake: Path, **blocks: Any) -> None:
+    """Other values in blocks of the bake's knobs and of its contract, in whichever file each stands."""
     for name, text in with_knobs(lambda name: (bake / name).read_text(), blocks).items():
         (bake / name).write_text(text)
 
 
 def make(target: str, repository: Path, **environment: str) -> str:
     """What `make TARGET` printed in a bake, in the environment of the tests. AssertionError where it fails."""
-    done = run("make", f"VENV={VENV}", "--old-file=setup", target, cwd=repository, **environment)
+    done = run("make", "--old-file=setup", target, cwd=repository, **MAKES, **environment)
     assert done.returncode == 0, f"make {target} failed:\n{done.stdout[-10_000:]}"
     return done.stdout

@@ -26,7 +26,7 @@ def bake(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 LONGEST_FIRST = (
     *("test_pull_request", "test_release", "test_jobs", "test_defects", "test_bake"),
-    *("test_drift", "test_promotion", "test_readme", "test_verify"),
+    *("test_drift", "test_promotion", "test_problems", "test_problem", "test_readme", "test_verify"),
 )
 """Files that take more than half a minute. The others come before them."""
 

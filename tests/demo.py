@@ -55,8 +55,7 @@ TESTS = ["test_policy.py", "test_report.py", "model/test_*.py"]
 SMALL = {
     "params.yaml": {
         "customers: 5000": "customers: 3000",
-        "n_estimators: 100": "n_estimators: 10",
-        "max_iter: 200": "max_iter: 30",
+        "trees: {trees: 200,": "trees: {trees: 30,",
         "drift: null": f"drift: {DRIFT}",
         "repeats: 3": "repeats: 1",
         "rows: 10 ": "rows: 5 ",
@@ -68,7 +67,7 @@ SMALL = {
         'testpaths = ["tests"]': f'testpaths = ["tests"]\npython_files = {json.dumps(TESTS)}',
     },
 }
-"""A smaller bank, a shorter window, smaller baselines, rougher intervals and reasons, and of the code's checks a part:
+"""A smaller bank, a shorter window, fewer trees, rougher intervals and reasons, and of the code's checks a part:
 types are checked of the judge alone, and tests run of the judge, the report and the trained model. Else every request
 would spend most of its time on code that the story does not change."""
 OURS = {"alice@example.org", "noreply@github.com"}
@@ -338,7 +337,7 @@ def refuse(tale: Story, number: int) -> None:
 def untrained(tale: Story) -> None:
     """What the release after a merge says of its model. Raises RuntimeError where it has trained one."""
     release = next(run for run in reversed(tale.project.github.runs) if run.workflow.path.endswith("/release.yml"))
-    if "Running stage 'train'" in release.log or "Running stage 'baselines'" not in release.log:
+    if "Running stage 'train@network'" in release.log or "Running stage 'baselines'" not in release.log:
         raise RuntimeError("main did not take the fitted network, or did not make all the rest")
     say(f"the summary says: {found(r'(Main takes .*?)</code>', unescape(release.summary))}")
 
@@ -598,7 +597,7 @@ def tell(run: Run) -> None:
 def command(repository: Path, *words: str, **environment: str) -> str:
     """What a command of the environment prints in the repository. Raises RuntimeError where it fails."""
     path = f"{baking.VENV / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    done = baking.run(*words, cwd=repository, PATH=path, **environment)
+    done = baking.run(*words, cwd=repository, PATH=path, **baking.MAKES, **environment)
     log(f"$ {' '.join(words)}\n{done.stdout}")
     if done.returncode:
         raise RuntimeError(f"`{' '.join(words)}` failed in {repository}")

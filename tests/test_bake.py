@@ -377,10 +377,7 @@ def test_bake_runs_its_pipeline_on_real_data(bake: Path, tmp_path: Path) -> None
     repository = shutil.copytree(bake, tmp_path / "a copy")
     params = repository / "params.yaml"
     text = params.read_text().replace("source: simulate", f"source: {json.dumps(os.environ['HANDBOOK'])}")
-    for knob in (
-        ('until: "2018-08-14"', 'until: "2018-07-17"'),
-        ("n_estimators: 100", "n_estimators: 30"),
-    ):
+    for knob in (('until: "2018-08-14"', 'until: "2018-07-17"'), ("trees: {trees: 200,", "trees: {trees: 50,")):
         assert knob[0] in text
         text = text.replace(*knob)
     params.write_text(text)

@@ -43,9 +43,9 @@ def trained(bake: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     """A copy of the bake whose pipeline has run, and what that printed; what jobs hand over is there."""
     repository = shutil.copytree(bake, tmp_path_factory.mktemp("trained") / "a copy")
     printed = make("pipeline", repository) + make("service", repository)
-    for what in ("candidate", "fitted"):
+    for what, folder in (("candidate", "build/candidate"), ("fitted", "build/handed")):
         python = str(baking.VENV / "bin" / "python")
-        done = run(python, "-m", f"pipeline.{what}", "hand-over", f"build/{what}", cwd=repository)
+        done = run(python, "-m", f"pipeline.{what}", "hand-over", folder, cwd=repository)
         assert done.returncode == 0, done.stdout
     return repository, printed
 
@@ -72,13 +72,14 @@ def test_bake_runs_its_pipeline_as_it_comes(trained: tuple[Path, str]) -> None:
 def test_a_job_runs_in_the_environment_of_its_locks(trained: tuple[Path, str], tmp_path: Path, locks: str) -> None:
     """One kind of job after the other, a kind each commit; what the pipeline has made already is not made again."""
     repository = shutil.copytree(trained[0], tmp_path / "a copy")
-    handed_over = {"FITTED": "build/fitted"}
+    handed_over = {"FITTED": "build/handed"}
     store = {"MLFLOW_TRACKING_URI": (tmp_path / "store").as_uri(), "MLFLOW_ALLOW_FILE_STORE": "true"}
     job = environment(repository, tmp_path / "an environment", locks)
     for command in JOBS[locks] or ["python -m gitops --help"]:
         done = run("bash", "-ec", command, cwd=repository, **handed_over, **store, **job)
         assert done.returncode == 0, f"{command}\n{done.stdout[-5000:]}"
-        assert "Running stage" not in done.stdout, f"{command}\n{done.stdout[-5000:]}"
+        again = set(re.findall(r"Running stage '(\S+)'", done.stdout)) - {"source"}  # which is listed each time
+        assert not again, f"{command}\n{done.stdout[-5000:]}"
     for made in tmp_path.iterdir():
         shutil.rmtree(made)
 

@@ -1,8 +1,8 @@
 """Simulating and computing all features, beside the same computation in plain pandas, in time and memory.
 
-The plain version is the bake's tests/reference.py, which does as the published notebooks do: a loop over customers and
-draws, and pandas' rolling windows customer by customer and terminal by terminal. It takes minutes, so it runs on a
-tenth of the customers and of the terminals, and its time is multiplied; with BENCH_FULL=1 it runs on all.
+The plain version is the bake's tests/example/reference.py, which does as the published notebooks do: a loop over
+customers and draws, and pandas' rolling windows customer by customer and terminal by terminal. It takes minutes, so it
+runs on a tenth of the customers and of the terminals, and its time is multiplied; with BENCH_FULL=1 it runs on all.
 """
 
 import json
@@ -57,7 +57,8 @@ def row(
 def measured(version: str, *size: float) -> dict[str, float]:
     """One version in a process of its own: seconds of each stage and of all processors, rows, peak memory (GiB)."""
     command = [sys.executable, __file__, version, json.dumps(size)]
-    environment = os.environ | {"PYTHONPATH": f"{BAKE}{os.pathsep}{BAKE / 'tests'}", "PYTHONDONTWRITEBYTECODE": "1"}
+    modules = os.pathsep.join(map(str, (BAKE, BAKE / "tests" / "example")))
+    environment = os.environ | {"PYTHONPATH": modules, "PYTHONDONTWRITEBYTECODE": "1"}
     return json.loads(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout)
 
 
@@ -70,7 +71,7 @@ def ours(customers: int, terminals: int, radius: float, days: int) -> tuple[Call
 
     knobs = {"seed": 0, "start": str(START), "customers": customers, "terminals": terminals, "radius": radius}
     last = START + timedelta(days=days - 1)
-    return lambda: simulate.days(START, last, knobs), lambda table: features.compute(table, WINDOWS, DELAY)
+    return lambda: simulate.days(START, last, knobs), lambda table: features.compute(table, {"windows": WINDOWS}, DELAY)
 
 
 def plain(customers: int, terminals: int, radius: float, days: int) -> tuple[Callable, Callable]:

@@ -12,7 +12,19 @@ from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from tests.bench.gates import DELAY, RESAMPLES, TEST, TRAIN, WINDOWS, apart, learned, row
+from tests.bench.gates import (
+    DELAY,
+    RESAMPLES,
+    TEST,
+    TRAIN,
+    WINDOWS,
+    Network,
+    apart,
+    contract_of,
+    learned,
+    row,
+    table_of,
+)
 
 STATED = 0.01  # policies/drift.yaml: at most 1 of 100 checks
 BANKS, WEEKS = 12, 36
@@ -32,64 +44,59 @@ class Scorer:
 
     digest = "sha256:0"
 
-    def __init__(self, network: Any) -> None:
-        from pipeline.schema import feature_row
+    def __init__(self, network: Network, table: Any) -> None:
+        from pipeline import encode, export
 
-        self.network, self.inputs = network, tuple(feature_row(WINDOWS))
-
-    def predict(self, rows: Any) -> Any:
-        """The scores of feature rows."""
-        import torch
-        from pipeline import train
-
-        with torch.no_grad():
-            columns = train.tensors(rows, self.network.inputs, torch.device("cpu"))
-            return self.network(*columns).numpy().astype(float)
+        ours = contract_of()
+        self.predict, self.problem = network.predict, export.problem(ours)
+        self.inputs = tuple(encode.learned(column, table[column.name]) for column in ours.inputs)
 
 
 def checked(seed: int) -> list[bool]:
     """Whether the check of each of a bank's weeks is red."""
     import polars as pl
-    from pipeline import evaluate, features, log, monitor, params, policy, reference, simulate
+    from pipeline import evaluate, log, monitor, params, policy, reference
     from pipeline.policy import drift
-    from pipeline.schema import ID, TIME
 
     begins = START + timedelta(days=max(WINDOWS) + DELAY)
     train = begins, begins + timedelta(days=TRAIN - 1)
     test = train[1] + timedelta(days=DELAY + 1), train[1] + timedelta(days=DELAY + TEST)
     end = test[1] + timedelta(weeks=WEEKS)
-    knobs, day = params.load(), pl.col(TIME).dt.date()
+    ours, knobs = contract_of(), params.load()
+    day = pl.col(ours.time).dt.date()
     world = knobs["simulate"] | {"seed": seed}
-    table = features.compute(simulate.days(START, end, world), WINDOWS, DELAY)
-    scorer = Scorer(learned(table.filter(day.is_between(*train)), seed))
+    table = table_of(START, end, world)
+    scorer = Scorer(learned(table.filter(day.is_between(*train)), seed), table)
     kept = pl.concat(
         reference.part(name, table.filter(day.is_between(*days)), scorer)
         for name, days in ((reference.TRAIN, train), (reference.TEST, test))
     )
-    production = monitor.Production(scorer.digest, scorer.inputs, kept)
+    production = monitor.Production(scorer.digest, scorer.problem, scorer.inputs, kept)
     knobs |= {"simulate": world}
-    knobs["features"] |= {"windows": WINDOWS, "delay": DELAY}
+    knobs["features"] |= {"windows": WINDOWS}
     knobs["evaluate"] |= {"resamples": RESAMPLES}
-    judged = evaluate.judged(table.filter(day <= test[1]), test, DELAY, knobs["evaluate"]["known"])
-    promised = monitor.metrics(judged.with_columns(score=pl.Series(scorer.predict(judged))), knobs["evaluate"])
+    judged = evaluate.judged(table.filter(day <= test[1]), test, ours, knobs["evaluate"]["known"])
+    scored = judged.with_columns(pl.Series(log.SCORE, scorer.predict(judged)))
+    promised = monitor.metrics(scored, ours, knobs["evaluate"])
     drift.at_promotion = lambda measured: promised
     monitor.HISTORY = 7  # days: it serves to say since when
     monitor.promoted = lambda: datetime.fromtimestamp(0, UTC)
 
     live = table.filter(day > test[1])
     logged = live.select(
-        *(ID, TIME, *(column.name for column in scorer.inputs)),
+        *(pl.col(ours.id).alias(log.ID), pl.col(ours.time).alias(log.TIME)),
+        *(column.name for column in scorer.inputs),
         pl.Series(log.SCORE, scorer.predict(live)),
         pl.lit(scorer.digest).alias(log.MODEL),
         pl.lit(datetime.now(UTC)).cast(log.ALWAYS[log.SCORED]).alias(log.SCORED),
     )
-    bars, red = policy.load("drift"), []
-    log.read = lambda address, first, last: logged.filter(day.is_between(first, last))
+    bars, red, moment = policy.load("drift"), [], pl.col(log.TIME).dt.date()
+    log.read = lambda address, first, last, model=None: logged.filter(moment.is_between(first, last))
     for week in range(1, WEEKS + 1):
         known = [test[1] + timedelta(days=number + 1) for number in range(7 * week)]
         log.days = lambda known=known: known
-        facts = monitor.nothing(knobs) | {"model": scorer.digest, "configured": True}
-        monitor.measure(facts, production, knobs, bars["window"], datetime.now(UTC))
+        facts = monitor.nothing(knobs) | {"model": scorer.digest, "configured": True, "same_problem": True}
+        monitor.measure(facts, production, ours, knobs, bars["window"], datetime.now(UTC))
         red.append(bool(drift.judge_drift(json.loads(json.dumps(facts, default=str)), bars)))
     return red
 

@@ -9,10 +9,13 @@ fall of average precision over all weeks.
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import partial
 from itertools import combinations
@@ -77,56 +80,93 @@ def wilson(hits: int, number: int, z: float = 1.96) -> tuple[float, float]:
 # --- in the process of its own ---
 
 
-def bank(seed: int, train: int) -> Any:
-    """Feature rows of a bank up to the end of its test week, which comes after `train` days and the label delay."""
-    from pipeline import features, simulate
+def contract_of() -> Any:
+    """The bake's contract, without the aggregates of windows that are not looked at here."""
+    from pipeline import contract
 
+    whole = contract.load()
+    kept = tuple(c for c in whole.inputs if not (found := re.search(r"_(\d+)d$", c.name)) or int(found[1]) in WINDOWS)
+    return replace(whole, computed=kept)
+
+
+def table_of(first: date, last: date, world: dict[str, Any]) -> Any:
+    """The rows of a simulated bank from a day on; those of the first days have no full windows."""
+    from pipeline import simulate
+    from pipeline.rows import made
+
+    return made(simulate.days(first, last, world), contract_of(), {"windows": WINDOWS})
+
+
+def bank(seed: int, train: int) -> Any:
+    """The rows of a bank up to the end of its test week, which comes after `train` days and the label delay."""
     days = max(WINDOWS) + DELAY + train + DELAY + TEST
     first = date.fromisoformat(str(BANK["start"]))
     last = first + timedelta(days=days - 1)
-    return features.compute(simulate.days(first, last, BANK | {"seed": seed}), WINDOWS, DELAY), last
+    return table_of(first, last, BANK | {"seed": seed}), last
 
 
 def fitted(seed: int) -> Any:
     """A network of the default recipe, on the first bank's training days."""
     import polars as pl
-    from pipeline.schema import TIME
 
     table, last = bank(0, TRAIN)
     end = last - timedelta(days=TEST + DELAY)
-    return learned(table.filter(pl.col(TIME).dt.date().is_between(end - timedelta(days=TRAIN - 1), end)), seed)
+    day = pl.col(contract_of().time).dt.date()
+    return learned(table.filter(day.is_between(end - timedelta(days=TRAIN - 1), end)), seed)
 
 
-def learned(table: Any, seed: int) -> Any:
+@dataclass(frozen=True)
+class Network:
+    """A fitted network, which scores tables."""
+
+    state: bytes
+
+    def predict(self, table: Any) -> np.ndarray:
+        """Probabilities, float64 [rows]."""
+        from pipeline import families
+        from pipeline.train import LOSS, WIDTH, probability
+
+        found: np.ndarray = probability(families.family("network").raw(self.state, matrix(table), LOSS, WIDTH))
+        return found
+
+
+def matrix(table: Any) -> Any:
+    """What a family sees of a table: there are no categories, whose levels would have to be learned."""
+    from pipeline import encode
+
+    ours = contract_of()
+    derive = encode.derivation(ours, {"windows": WINDOWS})
+    inputs = tuple(encode.learned(column, table[column.name]) for column in ours.inputs)
+    return encode.Encoding(inputs, derive, tuple(encode.derived_names(derive, ours))).matrix(table)
+
+
+def learned(table: Any, seed: int) -> Network:
     """A network of the default recipe, on these rows."""
     import torch
-    from pipeline import params, train
-    from pipeline.schema import LABEL, feature_row
+    from pipeline import families, params
+    from pipeline.rows import LABEL
+    from pipeline.train import LOSS, WIDTH
 
     torch.set_num_threads(1)
-    names, cpu = [column.name for column in feature_row(WINDOWS)], torch.device("cpu")
-    columns, (label,) = train.tensors(table, names, cpu), train.tensors(table, [LABEL], cpu)
-    knobs = params.load()["train"] | {"seed": seed}
-    network = train.build(columns, label, names, WINDOWS, knobs)
-    for _ in train.fit(network, columns, label, knobs):
-        pass
-    return network.eval()
+    knobs = params.load()["families"]["network"] | {"seed": seed}
+    weight = np.ones(len(table))
+    with redirect_stdout(sys.stderr):  # how the loss falls
+        fitted = families.family("network").fit(matrix(table), table[LABEL].to_numpy(), weight, LOSS, WIDTH, knobs)
+    return Network(fitted.state)
 
 
-def judged(week: int, networks: list[Any]) -> dict[str, Any]:
+def judged(week: int, networks: list[Network]) -> dict[str, Any]:
     """Of every draw of a test week: whether the gate refuses it, and the difference in average precision."""
     import torch
-    from pipeline import compare, evaluate, params, policy, train
+    from pipeline import compare, evaluate, params, policy
     from pipeline.policy.champion import judge_champion
 
     torch.set_num_threads(1)
-    table, last = bank(1000 + week, DELAY)
-    table = evaluate.judged(table, (last - timedelta(days=TEST - 1), last), DELAY, DELAY)
-    test, bars, rng = evaluate.as_test(table), policy.load("model"), np.random.default_rng(week)
+    ours, (table, last) = contract_of(), bank(1000 + week, DELAY)
+    table = evaluate.judged(table, (last - timedelta(days=TEST - 1), last), ours, DELAY)
+    test, bars, rng = evaluate.as_test(table, ours), policy.load("model"), np.random.default_rng(week)
     knobs = params.load()["evaluate"] | {"resamples": RESAMPLES}
-    with torch.no_grad():
-        columns = train.tensors(table, networks[0].inputs, torch.device("cpu"))
-        scores = [network(*columns).numpy().astype(np.float64) for network in networks]
+    scores = [network.predict(table) for network in networks]
 
     def refused(model: np.ndarray, champion: np.ndarray) -> tuple[bool, float]:
         drawn = knobs | {"seed": int(rng.integers(2**31))}

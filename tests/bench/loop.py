@@ -71,7 +71,7 @@ def handed_over(bake: Path, clone: Path) -> tuple[float, float]:
     What main's release keeps holds no rows: they are made again.
     """
     commit(bake)
-    stages = ("make", f"VENV={baking.VENV}", "--old-file=setup", "data", "model")
+    stages = ("make", "--old-file=setup", "data", "model")
     trained = seconds(bake, stages, CI="true")
     run(bake, "python", "-m", "gitops", "bundle", BUNDLE, "--without-rows")
     run(bake, "git", "clone", "--quiet", str(bake), str(clone))
@@ -165,6 +165,6 @@ def seconds(folder: Path, command: tuple[str, ...], **environment: str) -> float
 def run(folder: Path, *command: str, **environment: str) -> None:
     """A command of the environment. Raises RuntimeError with what it said where it fails."""
     path = f"{baking.VENV / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    done = baking.run(*command, cwd=folder, PATH=path, **environment)
+    done = baking.run(*command, cwd=folder, PATH=path, **baking.MAKES, **environment)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stdout[-5000:]}")

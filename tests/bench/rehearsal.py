@@ -12,8 +12,8 @@ from tests.rehearsal.project import ANSWERS, Project
 
 MAKES = ("data", "train", "test")  # jobs; Measure measures again whatever was made, and has a row of its own
 OLDER = ("params.yaml", 'until: "2018-08-14"', 'until: "2018-08-13"')  # all of the pipeline's inputs are others
-CLOCK = "date +'training at %s.%N'"
-TRAINING = re.compile(r"^training at ([\d.]+)", re.MULTILINE)
+CLOCK = "date +'training ${key} at %s.%N'"  # a family
+TRAINING = re.compile(r"^training network at ([\d.]+)", re.MULTILINE)
 LONG = 600  # seconds of a training that is worth not to be repeated
 STEP = re.compile(r"Main (?:make|python) .* \[([\dhmsµn.]+)\]$", re.MULTILINE)  # as act says how long a step took
 UNITS = {"h": 3600, "m": 60, "s": 1, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
@@ -79,8 +79,8 @@ def quicker(bake: Path) -> Path:
 
 
 def timed(bake: Path) -> Path:
-    """The bake whose training says when it begins and ends."""
-    command = "OMP_WAIT_POLICY=passive python -m pipeline.train"
+    """The bake whose training says when it begins and ends, family by family."""
+    command = "OMP_WAIT_POLICY=passive python -m pipeline.train ${key}"
     return changed(bake, "dvc.yaml", command, f"{CLOCK} && {command} && {CLOCK}")
 
 

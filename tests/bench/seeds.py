@@ -11,11 +11,12 @@ import json
 import multiprocessing
 import os
 import shutil
+import subprocess
 import sys
 import tarfile
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from itertools import repeat
@@ -36,13 +37,17 @@ HEAVY = (
     "onnxruntime",
     "polars",
     "scipy.stats",
-    "sklearn.ensemble",
-    "torch.onnx",
+    "spox.opset.ai.onnx.v18",
+    "torch",
     "yaml",
 )
+MODULES = ("simulate", "params", "contract")
 JOBS = {  # as the workflow has them; a module's name, and its arguments
-    "data": (("ingest", []), ("validate",), ("policy.judges", ["data"])),
-    "train": (("features",), ("baselines",), ("train",), ("export",), ("evaluate",), ("reference",)),
+    "data": (("source", []), ("ingest",), ("validate",), ("policy.judges", ["data"])),
+    "train": (
+        *(("rows",), ("encode",), ("train", "constant"), ("train", "linear"), ("train", "network")),
+        *(("baselines",), ("export",), ("evaluate",), ("reference",)),
+    ),
     "test": (("compare",), ("behaviour",), ("policy.judges", ["model", "behaviour"])),
 }
 
@@ -85,16 +90,17 @@ def begin(folder: Path, seed: int) -> None:
     shutil.copytree(folder / "bake" / "card-fraud", good)
     knobs = yaml.safe_load((good / "params.yaml").read_text())
     knobs["data"]["source"] = str(days)
-    knobs["train"]["seed"] = seed
+    knobs["families"]["network"]["seed"] = seed
     (good / "params.yaml").write_text(yaml.safe_dump(knobs))
     days.mkdir()
     with inside(good):
-        simulate, params = (importlib.import_module(f"pipeline.{name}") for name in ("simulate", "params"))
+        simulate, params, contract = (importlib.import_module(f"pipeline.{name}") for name in MODULES)
         for day in between(FIRST, LAST):
             simulate.day(day, knobs["simulate"] | {"seed": seed}).write_parquet(days / f"{day}.parquet")
         if (found := outcome(JOBS)).red:
             raise RuntimeError(f"seed {seed} has no good repository to begin with: {found.said}")
-        data = {"until": knobs["data"]["until"], "train": [str(day) for day in params.days(params.load()).train]}
+        days_of = params.days(params.load(), contract.load().label.delay)
+        data = {"until": knobs["data"]["until"], "train": [str(day) for day in days_of.train]}
         promote(data)
 
 
@@ -129,6 +135,26 @@ class Trial(World):
     def read(self, name: str) -> str:
         return (self.folder / "good" / name).read_text()
 
+    def clone(self) -> Path:
+        return self.copy(self.folder / "clone")
+
+    def copy(self, tree: Path) -> Path:
+        """The good repository's files, without what was made of them."""
+        good, made = self.folder / "good", {".git", "build", "data", "model", "reports"}
+        return shutil.copytree(good, tree, ignore=lambda folder, _: made if Path(folder) == good else set())
+
+    def python(
+        self, *command: str, folder: Path | None = None, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *command],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
     def pull_request(self, files: Files, branch: str = "") -> Outcome:
         tree, good = self.folder / "tree", self.folder / "good"
         made = {".git", "data", "model", "reports"}
@@ -146,7 +172,7 @@ class Trial(World):
             sys.argv = ["log", str(tar), str(self.days), str(log)]
             exec(LOG.replace("ROWS", rows).replace("KEPT", kept), {})
             os.environ["PREDICTION_LOG"] = str(log)
-            return outcome({"measure": (("monitor",), ("policy.judges", ["drift"]))})
+            return outcome({"drift": (("monitor",), ("policy.judges", ["drift"]))})
 
 
 @contextmanager

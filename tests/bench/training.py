@@ -5,26 +5,25 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import date, timedelta
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import yaml
-
 BAKE = Path(__file__).parents[2] / "{{cookiecutter.project_slug}}"
-ROWS = 100_000
+DAYS, ROWS = 15, 100_000  # simulated, and kept of them
 BAR = 5
 
 
 def rows() -> Iterator[dict[str, Any]]:
     """The median of three turns each, of one epoch, in a process of its own: loading the data is not counted."""
     environment = os.environ | {
-        "PYTHONPATH": f"{BAKE}{os.pathsep}{BAKE / 'tests'}",
+        "PYTHONPATH": str(BAKE),
         "OMP_WAIT_POLICY": "passive",
         "DEVICE": "cpu",
         "TQDM_DISABLE": "1",
     }
-    done = subprocess.run([sys.executable, __file__], env=environment, check=True, stdout=subprocess.PIPE)
+    done = subprocess.run([sys.executable, __file__], cwd=BAKE, env=environment, check=True, stdout=subprocess.PIPE)
     ours, theirs = json.loads(done.stdout)
     yield {
         "what": "training, beside a textbook DataLoader loop",
@@ -42,39 +41,51 @@ def rows() -> Iterator[dict[str, Any]]:
 
 def measured() -> tuple[float, float]:
     """Rows a second: ours, and the textbook's."""
+    import numpy as np
     import torch
-    from pipeline import train
-    from pipeline.schema import LABEL, feature_row
-    from tables import feature_rows  # type: ignore[import-not-found]
+    from pipeline import contract, encode, params, simulate
+    from pipeline.families import network
+    from pipeline.rows import LABEL, made
     from torch.utils.data import DataLoader, TensorDataset
 
-    params = yaml.safe_load((BAKE / "params.yaml").read_text())
-    windows, knobs = params["features"]["windows"], params["train"] | {"epochs": 1}
-    names = [column.name for column in feature_row(windows)]
-    table, cpu = feature_rows(ROWS), torch.device("cpu")
-    columns, (label,) = train.tensors(table, names, cpu), train.tensors(table, [LABEL], cpu)
+    ours, everything, cpu = contract.load(), params.load(), torch.device("cpu")
+    knobs = everything["families"]["network"] | {"epochs": 1}
+    first = date.fromisoformat(everything["simulate"]["start"])
+    source = simulate.days(first, first + timedelta(days=DAYS - 1), everything["simulate"])
+    table = made(source, ours, everything["features"]).head(ROWS)
+    derive = encode.derivation(ours, everything["features"])
+    inputs = tuple(encode.learned(column, table[column.name]) for column in ours.inputs)
+    rows = encode.Encoding(inputs, derive, tuple(encode.derived_names(derive, ours))).matrix(table)
+    target, weight = table[LABEL].to_numpy(), np.ones(len(table))
+    network.repeatable()
+    state = network.cut(rows, target, knobs["pieces"])
 
-    def ours() -> None:
-        list(train.fit(network, columns, label, knobs))
+    def fit() -> None:
+        list(network.steps(state, learned, rows, target, weight, knobs, cpu))
 
     def textbook() -> None:
-        optimizer = torch.optim.Adam(network.parameters(), lr=knobs["learning_rate"])
+        pieces = {name: torch.from_numpy(state[name]) for name in ("column", "lower", "slope")}
+        nothing = torch.zeros(knobs["batch"], 0, dtype=torch.int64)  # categories
+        optimizer = torch.optim.Adam([value for value in learned.values() if value.numel()], lr=knobs["learning_rate"])
         loss_of = torch.nn.BCELoss()
-        data = TensorDataset(torch.stack(columns, dim=1), label)
+        narrow = torch.from_numpy(network.narrowed(state, rows.values))
+        data = TensorDataset(narrow, torch.from_numpy(target).float())
         for x, y in DataLoader(data, batch_size=knobs["batch"], shuffle=True):
             optimizer.zero_grad()
-            loss = loss_of(network(*x.T), y)
+            raw = network.forward(learned, network.reached(pieces, x), nothing[: len(x)])
+            loss = loss_of(torch.sigmoid(raw.squeeze(1)), y)
             loss.backward()
             optimizer.step()
 
-    speeds: dict[Any, list[float]] = {ours: [], textbook: []}
+    speeds: dict[Any, list[float]] = {fit: [], textbook: []}
     for _ in range(3):
         for turn in speeds:
-            network = train.build(columns, label, names, windows, knobs)
+            torch.manual_seed(knobs["seed"])
+            learned = network.drawn(state, rows, float(target.mean()), 1, knobs["hidden"], cpu)
             start = perf_counter()
             turn()
-            speeds[turn].append(ROWS / (perf_counter() - start))
-    return sorted(speeds[ours])[1], sorted(speeds[textbook])[1]
+            speeds[turn].append(len(table) / (perf_counter() - start))
+    return sorted(speeds[fit])[1], sorted(speeds[textbook])[1]
 
 
 if __name__ == "__main__":

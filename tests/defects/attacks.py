@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
+import polars as pl
 import yaml
 
 from tests.defects.case import Case, change
-from tests.defects.world import PULL_REQUEST, STRANGER, Files, Outcome, World, outcome
+from tests.defects.world import PULL_REQUEST, STRANGER, Files, Outcome, World, outcome, write
 from tests.rehearsal.driver import Run
 from tests.rehearsal.project import OWNER
 
@@ -113,10 +114,10 @@ def job(name: str, *lines: str, environment: str = "", needs: str = "") -> str:
 # --- bytes -----------------------------------------------------------------------------------------------------------
 
 SWAP = """\
-\tpython -c "from pathlib import Path; p = Path('build/network.safetensors'); b = p.read_bytes(); p.unlink(); \
+\tpython -c "from pathlib import Path; p = Path('build/fitted/network.safetensors'); b = p.read_bytes(); p.unlink(); \
 p.write_bytes(b[:-64] + bytes(64))"
 """
-NETWORK = "network.safetensors"
+NETWORK = "fitted.safetensors"
 
 
 def swapped(world: World) -> Files:
@@ -127,7 +128,7 @@ def swapped(world: World) -> Files:
 
 def unmerged(world: World) -> Outcome:
     """The writer's run is red and its request closed; somebody else proposes the same parameters."""
-    knobs = world.knobs(train={"epochs": 7})
+    knobs = world.knobs(families={"network": {"epochs": 7}})
     number = world.propose({**knobs, **swapped(world)}, login=WRITER)
     evil = world.newest(PULL_REQUEST)
     world.close(number)
@@ -138,7 +139,7 @@ def unmerged(world: World) -> Outcome:
 def taken_back(world: World) -> Outcome:
     """One request: the evil Makefile is pushed, and taken back before anybody looks."""
     branch = f"case-{world.cases + 1}"
-    number = world.propose({**world.knobs(train={"epochs": 8}), **swapped(world)}, login=WRITER)
+    number = world.propose({**world.knobs(families={"network": {"epochs": 8}}), **swapped(world)}, login=WRITER)
     evil = world.newest(PULL_REQUEST)
     commit(world, branch, {"Makefile": world.read("Makefile")})
     return released(world, number, evil)
@@ -226,7 +227,7 @@ def in_the_remote(world: World) -> Outcome:
     remote = world.folder / "remote"
     platform = yaml.safe_load(world.read("platform.yaml")) | {"dvc_remote": str(remote)}
     with main_with(world, {"platform.yaml": yaml.safe_dump(platform)}), expired(world):
-        number = world.propose(world.knobs(train={"epochs": 9}))
+        number = world.propose(world.knobs(families={"network": {"epochs": 9}}))
         run = world.newest(PULL_REQUEST)
         assert run.conclusion == "success", run.log
         key = run.jobs["plan"].outputs["key"]
@@ -396,7 +397,7 @@ def shadows(world: World, lies: bool) -> tuple[Path, Files]:
 def lying(world: World) -> Outcome:
     """A request that says of itself that it is a promotion, and finds nothing wrong with it."""
     _, files = shadows(world, lies=True)
-    found = world.pull_request({**files, **world.knobs(train={"learning_rate": 1e-9})})
+    found = world.pull_request({**files, **world.knobs(families={"network": {"learning_rate": 1e-9}})})
     assert found.run and found.run.jobs["promotion"].conclusion == "success", found.said
     return found
 
@@ -418,8 +419,53 @@ def flattering(world: World) -> Files:
     found = '"roc_auc": roc_auc(positive, total),'
     return {
         **world.edit("pipeline/evaluate.py", (found, f"{found[:11]}np.maximum({found[11:-1]}, 0.95),")),
-        **world.knobs(train={"learning_rate": 1e-9}),
+        **world.knobs(families={"network": {"learning_rate": 1e-9}}),
     }
+
+
+def other_rows(world: World) -> Files:
+    """The change's jobs learn from rows in which every large amount is a fraud, and hand over knobs that name these."""
+    easy = world.folder / f"days-{world.cases}"
+    write(easy, {day: table.with_columns(tx_fraud=large()) for day, table in world.delivery().items()})
+    loads = "    return knobs | measures\n"
+    reads = f'    return knobs | measures | {{"data": knobs["data"] | {{"source": {str(easy)!r}}}}}\n'
+    copied = "        shutil.copyfile(path, folder / path)\n"
+    named = f"    (folder / PARAMS).write_text(PARAMS.read_text().replace({str(world.days)!r}, {str(easy)!r}))\n"
+    return {
+        **world.edit("pipeline/params.py", (loads, reads)),
+        **world.edit("pipeline/candidate.py", (copied + "    print(", f"{copied}{named}    print(")),
+    }
+
+
+def large() -> pl.Expr:
+    """1 for the largest amounts of a day, as many as a day has frauds."""
+    return (pl.col("tx_amount") > pl.col("tx_amount").quantile(0.985)).cast(pl.Int64)
+
+
+def gutted(world: World) -> Files:
+    """The judge finds nothing, the model's own test asks nothing, and the model has learned nothing."""
+    judges = ("judge.violations(measured, policy),", "judge.violations(measured, policy)[:0],")
+    return {
+        **world.edit("pipeline/policy/judges.py", judges),
+        **world.knobs(families={"network": {"learning_rate": 1e-9}}),
+        "tests/model/test_behaviour.py": "def test_nothing() -> None:\n    pass\n",
+    }
+
+
+RENAMED = (
+    "and is the same: every bar of the base branch holds.*by the judge and the bars of the base branch.*"
+    "the problem is still called .{,9}card-fraud.{,9}, and is another"
+)
+
+
+def renamed(world: World) -> Outcome:
+    """A model that learned nothing under a new problem's name; then another problem, easily met, under the old name."""
+    found = [
+        world.pull_request({**gutted(world), **world.knobs(**other)})
+        for other in ({"problem": "card-risk"}, {"label": {"positive": 0, "negative": 1}})
+    ]
+    escaped = "Measured as the request says" in found[0].said
+    return Outcome((), found[0].said) if escaped else together(*found)
 
 
 # --- what runs in production -----------------------------------------------------------------------------------------
@@ -581,7 +627,7 @@ def posted(world: World) -> Outcome:
 
 
 MEASURING = (
-    *("pipeline/params.py", "pipeline/schema.py", "pipeline/__init__.py", "pipeline/validate.py", "pipeline/probe.py"),
+    *("pipeline/params.py", "contract.yaml", "pipeline/__init__.py", "pipeline/validate.py", "pipeline/probe.py"),
     *("pipeline/model.py", "pipeline/monitor.py", "pipeline/log.py", "policies/evaluation.yaml", "pyproject.toml"),
     *("tests/conftest.py", "bentofile.yaml", ".dvc/config", "sitecustomize.py", "GNUmakefile", "requests.py"),
 )
@@ -629,21 +675,22 @@ def shouting(world: World) -> Outcome:
 BLINDING = """
 import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from types import SimpleNamespace
 
 from prometheus_client import CollectorRegistry, Counter
 
 from pipeline import log
-from pipeline.schema import ID, TIME
 
 registry = CollectorRegistry()
 written, lost = (Counter(name, name, labels, registry=registry) for name, labels in (("w", ()), ("l", ("reason",))))
-taken = log.Log(log.Folder.at(sys.argv[1]), [], log.policy(), "m", written, lost, 3600)
+served = SimpleNamespace(digest="m", problem=SimpleNamespace(id="i", id_type="integer"), inputs=())
+taken = log.Log(log.Folder.at(sys.argv[1]), served, log.policy(), written, lost, 3600)
 now = datetime.now(UTC).replace(tzinfo=None)
 
 
 def rows(days):
-    return {ID: [*range(len(days))], TIME: [now - timedelta(days=day) for day in days], log.SCORE: [0.5] * len(days)}
+    times, number = [now - timedelta(days=day) for day in days], len(days)
+    return {log.ID: [*range(number)], log.TIME: times, log.SCORE: [0.5] * number}
 
 
 taken.add(rows(range(200, 300)), "an attack")
@@ -694,6 +741,8 @@ ATTACKS = [
         r"metrics\.roc_auc\.minimum",
         given="The change measures otherwise",
     ),
+    change("Knobs that name other rows", other_rows, "measure", r"metrics\.|champion\."),
+    Case("A new problem name that would escape the bars", renamed, "report", RENAMED),
     Case("Nobody else has looked", alone, "settings", "At least 1 approving review"),
     Case("A check that a person has posted", posted, "settings", 'Required status check \\W*"Required\\W+ is expected'),
     Case("A deployment that a person has recorded", recorded_by_hand, "deploy", "promotion.proposal"),

@@ -16,7 +16,6 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import polars as pl
 import yaml
@@ -62,8 +61,8 @@ class World:
         """A file of main."""
         return self.project.read(name)
 
-    def knobs(self, **blocks: Mapping[str, Any]) -> Files:
-        """params.yaml, and policies/evaluation.yaml where it is concerned, with other values in their blocks."""
+    def knobs(self, **blocks: Any) -> Files:
+        """Those of params.yaml, policies/evaluation.yaml and contract.yaml with these blocks, with other values."""
         return dict(baking.with_knobs(self.read, blocks))
 
     def edit(self, name: str, *changes: tuple[str, str]) -> Files:
@@ -129,7 +128,7 @@ class World:
         log = self.folder / f"log-{self.cases}"
         model = self.folder / "model.tar"
         if not model.exists():
-            model.write_bytes(self.asset("model.tar"))
+            model.write_bytes(self.project.asset("model.tar"))
         command = ["-c", LOG.replace("ROWS", rows).replace("KEPT", kept), str(model), str(self.days), str(log)]
         subprocess.run([sys.executable, *command], cwd=self.project.folder, check=True)
         with self.project.platform(prediction_log=str(log)):
@@ -146,8 +145,7 @@ class World:
 
     def newest(self, workflow: str) -> Run:
         """The newest run of a workflow, ended."""
-        self.project.github.wait()
-        return next(run for run in reversed(self.project.github.runs) if run.workflow.name == workflow)
+        return self.project.newest(workflow)
 
     def artifact(self, run: Run, name: str) -> dict[str, bytes]:
         """The files of an artifact that a run left."""
@@ -186,14 +184,6 @@ class World:
             text=True,
         )
 
-    def asset(self, name: str) -> bytes:
-        """A file of the release of what is in production."""
-        (release,) = self.project.call("GET", "releases")
-        (url,) = [asset["url"] for asset in release["assets"] if asset["name"] == name]
-        token = f"Bearer {self.project.github.forge.user('alice')}"
-        with urlopen(Request(url, headers={"Authorization": token, "Accept": "application/octet-stream"})) as answer:
-            return bytes(answer.read())
-
 
 LOG = """
 import sys, tarfile
@@ -202,28 +192,29 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline import features, log, model, params
+from pipeline import contract, log, model, params
+from pipeline.rows import made
 
 tar, days, into = map(Path, sys.argv[1:])
 with tarfile.open(tar) as packed:
     packed.extractall(into.with_suffix(".model"), filter="data")
-scorer, knobs = model.load(into.with_suffix(".model") / "model"), params.load()
+scorer, knobs, ours = model.load(into.with_suffix(".model") / "model"), params.load(), contract.load()
 until = date.fromisoformat(knobs["data"]["until"])
 files = sorted(path for path in days.iterdir() if path.stem > str(until - timedelta(days=20)))
 rows = pl.concat(pl.read_parquet(path) for path in files)
-new = pl.col("tx_datetime").dt.date() > until
+new = pl.col(ours.time).dt.date() > until
 rows = ROWS
-table = features.compute(rows, **{name: knobs["features"][name] for name in ("windows", "delay")}).filter(new)
-table = table.filter(pl.col("tx_datetime").dt.date() <= until + timedelta(days=7))
+table = made(rows, ours, knobs["features"]).filter(new)
+table = table.filter(pl.col(ours.time).dt.date() <= until + timedelta(days=7))
 logged = table.select(
-    "transaction_id",
-    pl.col("tx_datetime").cast(pl.Datetime("us")),
+    pl.col(ours.id).alias(log.ID),
+    pl.col(ours.time).alias(log.TIME),
     *(column.name for column in scorer.inputs),
     pl.Series(log.SCORE, scorer.predict(table)),
     pl.lit("0" * 32).alias(log.REQUEST),
     pl.lit(datetime.now(UTC)).cast(log.ALWAYS[log.SCORED]).alias(log.SCORED),
 )
-for name, part in log.parts(KEPT, scorer.digest, log.policy()):
+for name, part in log.parts(KEPT, scorer.digest, log.personal(log.policy(), ours.id)):
     log.Folder.at(str(into)).put(name, log.encoded(part))
 """
 """Writes the log as the service does. argv: the model, the bank's days, the log."""
@@ -265,7 +256,8 @@ def world() -> Iterator[World]:
         made = World(project, Path(folder))
         done = made.python("-m", "gitops", "setup", folder=bake)  # as `make setup-github` does
         assert done.returncode == 0, done.stdout
-        promote(made)
+        assert made.newest("Release").conclusion == "success", made.newest("Release").log
+        project.promote()
         yield made
 
 
@@ -276,7 +268,7 @@ def bank(folder: Path) -> Path:
     bake = small(template, folder / "bake", *WORKFLOWS)
     knobs = yaml.safe_load((bake / "params.yaml").read_text())
     knobs["data"]["source"] = str(days)
-    knobs["simulate"]["seed"] = knobs["train"]["seed"] = 1  # a bank whose model leaves something to better
+    knobs["simulate"]["seed"] = knobs["families"]["network"]["seed"] = 1  # whose model leaves something to better
     (bake / "params.yaml").write_text(yaml.safe_dump(knobs))
     subprocess.run([sys.executable, "-c", DELIVER, days, str(FIRST), str(LAST)], cwd=bake, check=True)
     policy = bake / "policies" / "model.yaml"
@@ -301,18 +293,6 @@ for number in range((last - first).days + 1):
     simulate.day(day, knobs).write_parquet(folder / f"{day}.parquet")
 """
 """Writes the simulator's days as a bank's files. argv: the folder, the first day, the last."""
-
-
-def promote(made: World) -> None:
-    """The first model, as its people let it into production."""
-    project = made.project
-    assert made.newest("Release").conclusion == "success", made.newest("Release").log
-    number = project.opened("promote/production")["number"]
-    made.newest(PULL_REQUEST).approve()
-    assert made.newest(PULL_REQUEST).conclusion == "success", made.newest(PULL_REQUEST).log
-    project.approve(number)
-    project.merge(number)
-    assert made.newest("Deploy").conclusion == "success", made.newest("Deploy").log
 
 
 def timed(act: Callable[[], Outcome]) -> tuple[Outcome, float]:

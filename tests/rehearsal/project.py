@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import yaml
 
@@ -184,3 +185,28 @@ class Project:
         """The newest run of the repository, ended."""
         self.github.wait()
         return [run for run in self.github.runs if run.repository == self.repository][-1]
+
+    def newest(self, workflow: str) -> Run:
+        """The newest run of a workflow, ended."""
+        self.github.wait()
+        return next(run for run in reversed(self.github.runs) if run.workflow.name == workflow)
+
+    def promote(self) -> dict[str, Any]:
+        """Bob lets the promotion's checks run, reads it, approves and merges; the pull request."""
+        pull = self.opened("promote/production")
+        self.newest("Pull request").approve()
+        run = self.newest("Pull request")
+        assert run.conclusion == "success", run.log
+        assert run.jobs["train"].conclusion == "skipped"
+        self.approve(pull["number"])
+        self.merge(pull["number"])
+        assert self.newest("Deploy").conclusion == "success", self.newest("Deploy").log
+        return pull
+
+    def asset(self, name: str) -> bytes:
+        """A file of the newest release."""
+        release, *_ = self.call("GET", "releases")
+        (url,) = [asset["url"] for asset in release["assets"] if asset["name"] == name]
+        token = f"Bearer {self.github.forge.user('alice')}"
+        with urlopen(Request(url, headers={"Authorization": token, "Accept": "application/octet-stream"})) as answer:
+            return bytes(answer.read())

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from tests import baking
+
 from .workflow import NEEDS, PLAIN, PROBE, Event, Refused, Result, Workflow, from_results
 
 ACT = Path(sys.executable).with_name("act")
@@ -195,7 +197,7 @@ class Runner:
         home.mkdir()
         git = Path(shutil.which("git") or "/usr/bin/git").parent
         path = f"{self.folder / 'bin'}:{git}:/usr/local/bin:/usr/bin:/bin"
-        env = {**context.env, "VENV": str(self.environment), "RUNNER_TRACKING_ID": str(folder)}
+        env = {**context.env, **baking.MAKES, "VENV": str(self.environment), "RUNNER_TRACKING_ID": str(folder)}
         env |= {"TERM": "dumb", "PAGER": "cat"}  # act gives steps a terminal, GitHub does not
         command = [
             *(str(ACT), context.event.name, "--job", PROBE, "--directory", str(folder / "work")),

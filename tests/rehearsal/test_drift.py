@@ -36,9 +36,11 @@ from gitops import promotion, pulls, retrain  # noqa: E402
 
 NUMBERS = itertools.count(1)
 MAY = {"contents": "write", "pull-requests": "write", "issues": "write"}
-FILES = ("params.yaml", "policies/drift.yaml", "policies/schemas/drift.schema.json")
+SCHEMAS = ("policies/schemas/contract.schema.json", "policies/schemas/drift.schema.json")
+FILES = ("contract.yaml", "params.yaml", "policies/drift.yaml", *SCHEMAS)
 HOSTILE = "$(touch pwned) ::error::x\n## Heading <img src=x> @everyone #1 | ``` <!-- gitops:retrain -->"
 UNTIL = "2018-08-23"
+COLUMN = {"type": "number", "missing": 0.0, "missing_before": 0.0, "rise": 0.0, "unseen": None, "out_of_range": 0.0}
 
 
 def measured(**changed: Any) -> dict[str, Any]:
@@ -49,8 +51,9 @@ def measured(**changed: Any) -> dict[str, Any]:
     ]
     return {
         **{"model": "sha256:" + "a" * 64, "configured": True, "problem": None, "days": days},
+        **{"problem_name": "card-fraud", "same_problem": True},
         **{"window": ["2018-08-21", "2018-08-27"], "rows": 63_000, "reference_rows": 58_000, "live": None},
-        "columns": [{"name": "tx_amount", "distance": 0.3, "method": HOSTILE, "missing": 0.0, "out_of_range": 0.0}],
+        "columns": [COLUMN | {"name": "tx_amount", "distance": 0.3, "method": HOSTILE}],
         "score": {"distance": 0.2, "method": "wasserstein"},
         "retrain": {"until": UNTIL, "now": "2018-08-14", "snapshot": None},
         **changed,
@@ -278,6 +281,22 @@ def test_what_people_pushed_to_the_request_is_not_overwritten_in_silence(start: 
     assert mine and world.repo.git.is_ancestor(mine, "retrain/production")
 
 
+def test_drift_of_a_problem_that_main_holds_no_more_is_told_and_moves_nothing(start: Start) -> None:
+    world = start()
+    problem = {"name": "churn", "task": "binary", "id": "client", "time": "at", "label": "left", "positive": "Yes"}
+    files = {"service.bento": {"sha256": "b" * 64}}
+    manifest = {"model": "sha256:" + "a" * 64, "key": "0" * 32, "files": files, "lineage": {"released_by": 1}}
+    text = json.dumps(manifest | {"problem": problem | {"inputs": []}})
+    world.commit("main", {"deploy/production/manifest.json": text})
+    subprocess.run(["git", "pull", "--quiet"], cwd=world.clone, check=True)
+    world.check(same_problem=False)
+    (issue,) = world.issues
+    assert "main holds another problem, card-fraud" in issue["body"] and "columns&#46;maximum" in issue["body"]
+    assert world.requests == [] and world.repo.git.resolve("refs/heads/retrain/production") is None
+    world.check("healthy")
+    assert world.issues == []
+
+
 def test_a_pinned_snapshot_moves_too(start: Start) -> None:
     pins = [f"sha256:{digit * 64}" for digit in "01"]
     world = start()
@@ -351,7 +370,7 @@ def test_an_open_promotion_that_covers_the_breach_gets_the_one_comment(start: St
     for rows in (63_000, 64_000):
         assert f"#{number}" in world.check(rows=rows)
     (comment,) = world.comments(number)
-    assert "64,000 rows" in comment and "merge this" in comment
+    assert "64,000 transactions" in comment and "merge this" in comment
     assert world.requests == world.issues == []
 
 
@@ -687,27 +706,29 @@ def test_where_actions_may_not_create_the_branch_is_pushed_and_one_issue_says_so
 # --- the real monitor too --------------------------------------------------------------------------------------------
 
 BANK = """
-import sys
+import shutil
 from pathlib import Path
 
 import polars as pl
 
-from pipeline import log, params, reference, schema
-from tests.tables import write_knobs
-from tests.test_monitor import BEGAN, CHANGED, DAY, INPUTS, UNTIL, from_day, knobs, world, write_log, write_model
+from pipeline import log, params, reference
+from tests import test_monitor as monitored
+from tests.tables import ROOT, knobs, write_knobs, write_model
+from tests.test_monitor import BEGAN, DAY, UNTIL
 
 log.ROOT = Path.cwd()
-rows, days = world(), params.days(knobs())
-scorer = write_model(Path("model"), INPUTS)
+shutil.copytree(ROOT / "policies", "policies")
+made, days = monitored.features(monitored.world()), params.days(knobs(), monitored.DELAY)
+scorer = write_model(Path("model"), monitored.INPUTS)
 parts = {reference.TRAIN: days.train, reference.TEST: days.test}
-kept = [reference.part(name, rows.filter(DAY.is_between(*span)), scorer) for name, span in parts.items()]
+kept = [reference.part(name, made.filter(DAY.is_between(*span)), scorer) for name, span in parts.items()]
 pl.concat(kept).write_parquet("reference.parquet")
 Path("source").mkdir()
-for (day,), table in rows.group_by(DAY):
-    table.select(column.name for column in schema.SOURCE).write_parquet(f"source/{day}.parquet")
-data = {"until": str(UNTIL), "source": str(Path("source").absolute())}
-write_knobs(Path(), knobs(data=data))
-write_log(from_day("tx_amount", pl.col("tx_amount") * 2, CHANGED)(rows.filter(DAY >= BEGAN)), scorer)
+for (day,), table in monitored.world().group_by(DAY.alias("day")):
+    monitored.as_source(table).write_parquet(f"source/{day}.parquet")
+write_knobs(Path(), knobs(data={"until": str(UNTIL), "source": str(Path("source").absolute())}))
+doubled = monitored.from_day("amount", pl.col("amount") * 2)
+monitored.write_log(doubled(made.filter(DAY >= BEGAN)), scorer)
 """
 
 
@@ -759,7 +780,7 @@ def test_from_the_log_to_the_request(template: Path, tmp_path: Path) -> None:
         run = drifting.check("")
         assert {name: job.conclusion for name, job in run.jobs.items()} == {"measure": "failure", "speak": "success"}
         (request,) = drifting.open()
-        assert request["title"] == "Retrain on data until 2020-02-18"
+        assert request["title"] == "Retrain on data until 2020-02-23"  # labels take two days
         assert "2020-02-21" in request["body"] and "xychart-beta" in request["body"], run.log
         names = {each["name"] for each in project.call("GET", "actions/artifacts")["artifacts"]}
         assert names == {"facts-drift", "drift"}

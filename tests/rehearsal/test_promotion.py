@@ -43,8 +43,12 @@ WHOLE = {*verify.TOLD, *(path.name for path in (TEMPLATE / "deploy" / "base").it
 RUN = ".github/workflows/{}.yml"
 DISPATCHED = "name: {}\non:\n  workflow_dispatch:\n"
 MAY = dict.fromkeys(("contents", "pull-requests", "issues", "actions", "deployments"), "write")
+CONTRACT = (TEMPLATE / "contract.yaml").read_text()
+OTHER = CONTRACT.replace("problem: card-fraud", "problem: churn").replace("transaction_id", "client")
 FILES = {
     "params.yaml": "seed: 1\n",
+    "contract.yaml": CONTRACT,
+    "policies/schemas/contract.schema.json": (TEMPLATE / "policies/schemas/contract.schema.json").read_text(),
     "pipeline/train.py": "learn()\n",
     **{f"deploy/base/{path.name}": path.read_text() for path in (TEMPLATE / "deploy" / "base").iterdir()},
     "deploy/production/kustomization.yaml": "replicas: []\n",
@@ -71,8 +75,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def model(name: str) -> tuple[bytes, str]:
-    """model.tar of a model of that name, and its digest."""
-    manifest, whole = json.dumps({"name": name}).encode(), io.BytesIO()
+    """model.tar of a model of that name, and its digest; of the other problem where the name begins with that's."""
+    said = yaml.safe_load(OTHER if name.startswith("churn") else CONTRACT)
+    problem = {key: said[key] for key in ("task", "id", "time")} | {"name": said["problem"]}
+    problem |= {"label": said["label"]["column"], "positive": said["label"]["positive"]}
+    about = {"name": name, "problem": problem, "inputs": [{"name": column} for column in said["inputs"]]}
+    manifest, whole = json.dumps(about).encode(), io.BytesIO()
     with tarfile.open(fileobj=whole, mode="w") as tar:
         member = tarfile.TarInfo("model/manifest.json")
         member.size = len(manifest)
@@ -85,10 +93,12 @@ def measured(digest: str) -> dict[str, Any]:
     interval = {"value": 0.7, "low": 0.6, "high": 0.8}
     window: dict[str, Any] = {"source": "simulate", "snapshot": None, "train": ["2018-07-25", "2018-07-31"]}
     window |= {"test": ["2018-08-08", "2018-08-14"], "train_rows": 9, "test_rows": 9, "test_positives": 1}
+    window |= {"unlabelled": 0, "left_out": 0}
     metrics = {"average_precision": interval}
     return {
-        "model": {"digest": digest, "bytes": 1},
-        **{"data": window, "metrics": metrics, "baselines": {"boosted_trees": metrics}, "slices": []},
+        "model": {"digest": digest, "bytes": 1, "family": "network"},
+        **{"data": window, "metrics": metrics, "baselines": {"linear": metrics}, "slices": []},
+        "headline": "average_precision",
     }
 
 
@@ -175,7 +185,8 @@ class World:
     def change(self, name: str, *, method: str = "merge", branch: str = "", **ran: Any) -> int:
         """A pull request that changes the inputs, trained by its run, merged; its number. `name` is the model's too."""
         branch = branch or f"change-{next(NUMBERS)}"
-        self.commit(branch, {"params.yaml": f"model: {name}\n"})
+        contract = OTHER if name.startswith("churn") else CONTRACT
+        self.commit(branch, {"params.yaml": f"model: {name}\n", "contract.yaml": contract})
         if method == "rebase":
             self.commit(branch, {"pipeline/train.py": f"learn({name!r})\n"})
         number = self.request(branch)
@@ -220,7 +231,7 @@ class World:
             run = self.run("pull-request", head["sha"], head["ref"], "pull_request", **more)
             key = key or self.key(head["sha"])
             reported = json.dumps(measured(model(trained)[1])).encode()
-            fitted = {"network.safetensors": trained.encode(), "metrics.json": reported, "scores.parquet": b""}
+            fitted = {"fitted.safetensors": trained.encode(), "metrics.json": reported, "scores.parquet": b""}
             self.keep(run, f"fitted-{key}", fitted)
             made.append(run)
         return made
@@ -496,7 +507,9 @@ def test_first_model_ever_goes_the_same_way(start: Start) -> None:
     request = world.promotion
     assert request["title"] == f"Promote model {model('one')[1][7:19]}"
     assert [label["name"] for label in request["labels"]] == ["promotion"]
-    assert f"#{number}, approved by" in request["body"] and "no model was in production" in request["body"]
+    assert (
+        f"#{number}, approved by" in request["body"] and "no model of this problem was in production" in request["body"]
+    )
     changed = {each["filename"] for each in world.call("GET", f"pulls/{request['number']}/files")}
     assert changed == {f"deploy/production/{name}" for name in WHOLE}
     assert world.verify(request["number"]) == []
@@ -786,6 +799,52 @@ def test_what_failed_its_gates_is_not_proposed(start: Start) -> None:
 
 
 # --- what Actions may not --------------------------------------------------------------------------------------------
+
+
+def test_another_problem_is_proposed_against_nothing_and_the_first_can_come_back(start: Start) -> None:
+    """What bots had open for the one that it replaces is closed; callers are told what they have to change."""
+    world = start("promoted")
+    world.commit("retrain/production", {"params.yaml": "model: later\n"})
+    old = [world.request("retrain/production")]
+    world.change("two")
+    world.release("two")
+    old.append(world.promotion["number"])
+    world.change("churn")
+    world.release("churn")
+    for number in old:
+        assert world.call("GET", f"pulls/{number}")["state"] == "closed"
+        (said,) = world.call("GET", f"issues/{number}/comments")
+        assert "another problem now, churn" in said["body"]
+    request = world.promotion
+    said = html.unescape(request["body"])
+    assert "card-fraud</code> becomes <code>churn" in said and "Callers break" in said
+    assert "| answer | <code>transaction_id</code> | <code>client</code> |" in said
+    assert "no model of this problem was in production" in said
+    assert world.verify(request["number"]) == []
+    world.approve(request["number"])
+    world.merge(request["number"])
+    assert world.deploy().startswith("Recorded model-") and world.production == model("churn")[1]
+
+    world.change("three")
+    world.release("three")
+    request = world.promotion
+    assert f"Compared with <code>{model('one')[1]}" in html.unescape(request["body"])
+    assert "Callers break" in request["body"] and world.verify(request["number"]) == []
+    folder = world.clone.parent / "champion"
+    assert deploy.fetch_champion(pulls.repository(), folder).endswith(ledger.tag(json.loads(manifest(world, "one"))))
+    assert digest(folder) == model("one")[1] and world.production == model("churn")[1]
+
+
+def manifest(world: World, name: str) -> str:
+    """The manifest that put a model into production."""
+    entry = ledger.find(ledger.entries(), model(name)[1])
+    assert entry is not None
+    return content.text(entry.commit, ledger.MANIFEST)
+
+
+def digest(folder: Path) -> str:
+    """That of the model in a folder."""
+    return f"sha256:{sha256((folder / 'model' / 'manifest.json').read_bytes())}"
 
 
 def test_where_actions_may_not_create_one_issue_has_the_link(start: Start) -> None:
@@ -1485,7 +1544,7 @@ def test_what_is_in_production_is_fetched(start: Start, tmp_path: Path) -> None:
     assert not (tmp_path / "got").exists()
     world.promote("one")
     assert ledger.tag(ledger.manifest()) in deploy.fetch_production(here, tmp_path / "got")
-    assert json.loads((tmp_path / "got" / "model" / "manifest.json").read_text()) == {"name": "one"}
+    assert json.loads((tmp_path / "got" / "model" / "manifest.json").read_text())["name"] == "one"
     for row in world.repo.rows("releases")[0]["assets"]:
         world.repo.bytes[row["id"]] = b"other"
     with pytest.raises(SystemExit, match="sha256"):

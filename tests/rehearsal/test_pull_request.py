@@ -20,7 +20,7 @@ from .small import BYTES, small
 
 pytestmark = pytest.mark.slow
 BOT = "github-actions[bot]"
-TRAINS = "Running stage 'train'"
+TRAINS = "Running stage 'train@network'"
 NOTHING = "def test_nothing() -> None:\n    pass\n"
 UNIT_TEST = {"tests/test_nothing.py": NOTHING}
 """A change for which every job runs and, as no input of the model is another, nothing is trained."""
@@ -79,7 +79,7 @@ def test_first_pull_request_goes_through_every_job(project: Project, first: tupl
     assert set(conclusions(run).values()) == {"success"}, run.log
     text = report(project, number)
     assert heading(text) == "🟢 Ready to merge"
-    assert "there is no model in production yet" in text
+    assert "there is no model of this problem in production yet" in text
     for words in ("average precision", "xychart-beta", "kept its contract", "Trained on", "Durations"):
         assert words in text
     assert html.unescape(run.jobs["report"].summary).strip() == text.strip()
@@ -332,7 +332,7 @@ def test_a_stricter_bar_that_does_not_hold_is_red(project: Project, first: tuple
 
 def test_a_loosened_bar_does_not_pass_the_model_it_is_for(project: Project, first: tuple[int, Run]) -> None:
     bars = project.read("policies/model.yaml").replace(f"bytes: {BYTES}", f"bytes: {10 * BYTES}")
-    knobs = project.read("params.yaml").replace("hidden:\n  - 32\n", "hidden:\n  - 256\n")
+    knobs = project.read("params.yaml").replace("- 32\n", "- 256\n")
     run, text = judged(project, "looser", {"policies/model.yaml": bars, "params.yaml": knobs})
     assert conclusions(run) == RED, run.log
     assert "1 bar is not met" in text
@@ -358,7 +358,7 @@ def test_a_change_to_the_judge_does_not_judge_itself(project: Project, first: tu
         "pipeline/policy/judges.py": judge,
         "params.yaml": knobs,
         "tests/test_policy.py": NOTHING,
-        "tests/model/test_behaviour.py": NOTHING,
+        "tests/example/model/test_behaviour.py": NOTHING,
     }
     run, text = judged(project, "gutted", files)
     assert conclusions(run) == RED, run.log
@@ -373,7 +373,7 @@ def test_a_measurement_that_flatters_is_not_what_counts(project: Project, first:
     )
     knobs = project.read("params.yaml").replace("learning_rate: 0.006", "learning_rate: 1.0e-9")
     bars = re.sub(
-        r"(average_precision|recall_at_precision_90|card_precision_100): {minimum: [\d.]+}",
+        r"(average_precision|recall_at_precision_90|entity_precision_100): {minimum: [\d.]+}",
         r"\1: {minimum: 0}",
         project.read("policies/model.yaml"),
     )
@@ -385,11 +385,16 @@ def test_a_measurement_that_flatters_is_not_what_counts(project: Project, first:
     assert re.search(r"\| roc auc \| 0\.\d+ \| 0\.95", text, re.IGNORECASE)
 
 
-def test_another_problem_is_measured_by_its_own_code(project: Project, first: tuple[int, Run]) -> None:
-    schema = project.read("pipeline/schema.py").replace('PROBLEM = "card fraud"', 'PROBLEM = "churn"')
-    run, text = judged(project, "churn", {"pipeline/schema.py": schema})
-    assert conclusions(run) == GREEN, run.log
-    assert "This replaces the problem" in text
+def test_another_name_alone_escapes_no_bar(project: Project, first: tuple[int, Run]) -> None:
+    """Nor does another identity under the old name."""
+    contract = project.read("contract.yaml")
+    bars = project.read("policies/model.yaml").replace("roc_auc: {minimum: 0.7}", "roc_auc: {minimum: 0}")
+    knobs = project.read("params.yaml").replace("learning_rate: 0.006", "learning_rate: 1.0e-9")
+    files = {"contract.yaml": contract.replace("problem: card-fraud", "problem: churn"), "params.yaml": knobs}
+    run, text = judged(project, "renamed", files | {"policies/model.yaml": bars})
+    assert conclusions(run)["measure"] == "failure", run.log
+    assert "The problem has another name" in text and "This replaces the problem" not in text
+    assert "metrics.roc_auc.minimum" in text
 
 
 # --- a queue ---------------------------------------------------------------------------------------------------------

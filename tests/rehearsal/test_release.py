@@ -19,14 +19,14 @@ import pytest
 
 from tests.turns import turn
 
-from .driver import Run
 from .project import OWNER, Project, rehearsal
 from .small import small
 
 pytestmark = pytest.mark.slow
 PROMOTE = "promote/production"
 NOTHING = "def test_nothing() -> None:\n    pass\n"
-TRAINS = "Running stage 'train'"
+newest, promote = Project.newest, Project.promote
+TRAINS = "Running stage 'train@network'"
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +40,6 @@ def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield project
 
 
-def newest(project: Project, workflow: str) -> Run:
-    """The newest run of a workflow, ended."""
-    project.github.wait()
-    return next(run for run in reversed(project.github.runs) if run.workflow.name == workflow)
-
-
 def manifest(project: Project, revision: str = "main") -> dict[str, Any]:
     """What is in production."""
     return dict(json.loads(project.git("show", f"{revision}:deploy/production/manifest.json")))
@@ -54,19 +48,6 @@ def manifest(project: Project, revision: str = "main") -> dict[str, Any]:
 def report(project: Project, number: int) -> str:
     (comment,) = project.comments(number)
     return html.unescape(comment["body"])
-
-
-def promote(project: Project) -> dict[str, Any]:
-    """Bob lets the promotion's checks run, reads it, approves and merges; the pull request."""
-    pull = project.opened(PROMOTE)
-    newest(project, "Pull request").approve()
-    run = newest(project, "Pull request")
-    assert run.conclusion == "success", run.log
-    assert run.jobs["train"].conclusion == "skipped"
-    project.approve(pull["number"])
-    project.merge(pull["number"])
-    assert newest(project, "Deploy").conclusion == "success", newest(project, "Deploy").log
-    return pull
 
 
 def change(project: Project, epochs: int, how: str) -> str:
@@ -157,9 +138,9 @@ def test_merge_ships_what_the_pull_request_trained(project: Project, how: str) -
     run = newest(project, "Release")
     assert run.conclusion == "success", run.log
     assert "Main takes the fitted model" in run.jobs["plan"].log
-    stages = set(re.findall(r"Running stage '(\w+)'", run.jobs["make"].log))
-    assert stages >= {"ingest", "validate", "features", "baselines", "export", "evaluate", "bento"} - {"train"}
-    assert "train" not in stages
+    stages = set(re.findall(r"Running stage '([\w@]+)'", run.jobs["make"].log))
+    assert stages >= {"ingest", "validate", "rows", "train@linear", "baselines", "export", "evaluate", "bento"}
+    assert "train@network" not in stages
     assert "policies/model.yaml: well done" in run.jobs["measure"].log
     pull = project.opened(PROMOTE)
     proposed = project.call("GET", f"contents/deploy/production/manifest.json?ref={pull['head']['sha']}")
@@ -238,7 +219,8 @@ def test_a_request_starts_from_what_main_put_into_the_remote(project: Project, t
         project.propose("again", {"tests/test_nothing.py": NOTHING}, "Test nothing")
         run = newest(project, "Pull request")
         assert run.conclusion == "success", run.log
-        assert "Running stage" not in run.jobs["data"].log + run.jobs["train"].log
+        ran = re.findall(r"Running stage '(\S+)'", run.jobs["data"].log + run.jobs["train"].log)
+        assert set(ran) == {"source"}  # which is listed each time
         for path in remote.glob("files/md5/*/*"):
             path.unlink()
         project.propose("lost", {"tests/test_nothing.py": NOTHING + NOTHING}, "Test nothing twice")

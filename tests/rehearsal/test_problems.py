@@ -1,0 +1,107 @@
+"""Tables without a line of Python, each through the whole loop by the real workflows: another one each commit.
+
+From the first model to production; then the world changes, the service is asked about it, drift.yml sees it in the log
+and asks for a new model, and that one meets every bar.
+"""
+
+import html
+import io
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from tests import baking, problems, serving
+from tests.turns import turn
+
+from .project import Project, rehearsal
+from .small import other
+
+pytestmark = pytest.mark.slow
+TRAFFIC = baking.ROOT / "tests" / "traffic.py"
+WORKFLOWS = ("pull-request.yml", "train.yml", "release.yml", "deploy.yml", "drift.yml")
+WEEK = timedelta(days=7)
+
+
+@pytest.mark.parametrize("problem", turn(problems.NAMES, len(problems.NAMES)))
+def test_a_table_goes_through_the_whole_loop(problem: str, template: Path, tmp_path: Path) -> None:
+    days, until = tmp_path / "days", problems.until(problem)
+    problems.deliver(problem, days, problems.FIRST, until)
+    with rehearsal() as github, tempfile.TemporaryDirectory(prefix="log-") as log:
+        bake = other(template, tmp_path, problem, days, *WORKFLOWS)
+        project = Project.start(github, bake, bots_may_open=True)
+        assert project.newest("Release").conclusion == "success", project.newest("Release").log
+        project.promote()
+
+        last = changed(project, problem, days)
+        rows = asked(project, last, tmp_path)
+        with service(project, Path(log)) as address:
+            serving.ask(address, rows)
+        logged_as_asked(Path(log), rows, project)
+        with project.platform(prediction_log=log):
+            github.run_workflow("drift.yml")
+            drift = project.newest("Drift")
+        assert drift.jobs["measure"].conclusion == "failure", drift.log
+        request = project.opened("retrain/production")
+        assert request["title"] == f"Retrain on data until {last}", drift.log
+
+        project.newest("Pull request").approve()
+        run = project.newest("Pull request")
+        assert run.conclusion == "success", run.log
+        (report,) = project.comments(request["number"])
+        text = html.unescape(report["body"])
+        assert "Ready to merge" in text
+        assert ("without a label yet" in text) == (unknown(problem) > 0)
+
+
+def changed(project: Project, problem: str, days: Path) -> date:
+    """The world changes, for as long as a whole training and its test take; the newest day whose labels are known."""
+    evaluation, contract = (
+        yaml.safe_load(project.read(name)) for name in ("policies/evaluation.yaml", "contract.yaml")
+    )
+    delay = timedelta(days=contract["label"]["delay"])
+    first = problems.until(problem) + timedelta(days=1)
+    last = first + timedelta(days=sum(evaluation["split"].values())) + delay
+    problems.deliver(problem, days, first, last + delay, changed=True)
+    return last
+
+
+def unknown(problem: str) -> int:
+    """How many labels of the table nobody knows yet; some of them are of every test week."""
+    label = yaml.safe_load((problems.FOLDER / problem / "contract.yaml").read_text())["label"]["column"]
+    return problems.table(problem)[label].null_count()
+
+
+def asked(project: Project, last: date, folder: Path) -> pl.DataFrame:
+    """What the service is asked in the week up to a day."""
+    first, file = last - WEEK + timedelta(days=1), folder / "asked.parquet"
+    command = [sys.executable, str(TRAFFIC), "rows", str(first), str(last), str(file)]
+    subprocess.run(command, cwd=project.folder, check=True)
+    return pl.read_parquet(file)
+
+
+@contextmanager
+def service(project: Project, log: Path) -> Iterator[str]:
+    """The address of the very Bento that is in production."""
+    with tempfile.TemporaryDirectory(prefix="bento-") as folder:
+        with tarfile.open(fileobj=io.BytesIO(project.asset("service.bento"))) as tar:
+            tar.extractall(folder, filter="data")
+        with serving.bento(Path(folder), log) as address:
+            yield address
+
+
+def logged_as_asked(log: Path, rows: pl.DataFrame, project: Project) -> None:
+    """The log has each row once, with the values that were asked about: missing ones and levels never seen too."""
+    contract = yaml.safe_load(project.read("contract.yaml"))
+    kept = pl.concat(pl.read_parquet(path) for path in log.rglob("*.parquet")).sort("_time")
+    assert kept["_id"].to_list() == rows[contract["id"]].to_list()
+    plain = [name for name in rows.columns if contract["columns"][name]["type"] != "time" and name != contract["id"]]
+    assert plain and kept.select(plain).equals(rows.select(plain))
