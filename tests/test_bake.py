@@ -96,6 +96,15 @@ def test_renders_a_few_files_and_copies_the_rest_byte_for_byte(bake: Path) -> No
         assert not any(mark in text.replace("${{", "") for mark in ("{{ cookiecutter", "{{cookiecutter", "{%"))
 
 
+def test_nothing_has_to_be_set_and_each_line_of_the_platform_has_an_example(bake: Path) -> None:
+    text = (bake / "platform.yaml").read_text()
+    schema = json.loads((bake / "policies/schemas/platform.schema.json").read_text())
+    assert yaml.safe_load(text) == dict.fromkeys(schema["properties"])
+    for name in schema["properties"]:
+        (line,) = (line for line in text.splitlines() if line.startswith(f"{name}:"))
+        assert "# such as " in line and "; without it " in line
+
+
 def test_first_commit_holds_everything(bake: Path) -> None:
     assert run("git", "status", "--porcelain", cwd=bake).stdout == ""
     assert run("git", "log", "--format=%s", "main", cwd=bake).stdout == "Bake from cookiecutter-gitops-ml\n"
@@ -293,7 +302,7 @@ def test_setup_says_which_python_it_needs(bake: Path, tmp_path: Path) -> None:
     old.chmod(0o755)
     done = run("make", "setup", f"PYTHON={old}", f"VENV={tmp_path}/no venv", cwd=bake)
     assert done.returncode == 2
-    assert done.stdout.startswith("Python 3.11 or newer is needed")
+    assert done.stdout.startswith("Python 3.11.4 or newer is needed")
 
 
 @pytest.mark.parametrize(
