@@ -4,7 +4,6 @@ import json
 import re
 import shlex
 import shutil
-import textwrap
 import urllib.request
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -17,13 +16,7 @@ import pytest
 from tests import baking
 from tests.serving import served
 from tests.turns import turn
-
-BLOCK = re.compile(r"^( *)```(\w*) ?([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks(readme: str) -> list[tuple[str, str, str]]:
-    """Language, the words after it, and the dedented text of each fenced block."""
-    return [(language, title.strip(), textwrap.dedent(body)) for _, language, title, body in BLOCK.findall(readme)]
+from tests.walkthrough import blocks, steps
 
 
 def tree(readme: str) -> list[str]:
@@ -95,7 +88,7 @@ def test_bring_your_own_problem(bake: Path, tmp_path: Path, monkeypatch: pytest.
     """The walk-through, block by block: files are written, commands run, a request is scored, all checks pass.
 
     Of the unit tests some files run at each commit: all run beside the example, in test_jobs.py. It ends where GitHub
-    begins: what the request then goes through is rehearsed with tests/problems.
+    begins: what the request then goes through is rehearsed in rehearsal/test_problem.py.
     """
     repository = tmp_path / "our own problem"
     shutil.copytree(bake, repository, symlinks=True)
@@ -105,8 +98,7 @@ def test_bring_your_own_problem(bake: Path, tmp_path: Path, monkeypatch: pytest.
     baking.run("git", "init", "--quiet", "--bare", tmp_path / "github", cwd=tmp_path)
     baking.run("git", "remote", "add", "origin", tmp_path / "github", cwd=repository)
     baking.run("git", "push", "--quiet", "origin", "main", cwd=repository)
-    readme = (repository / "README.md").read_text()
-    walk = blocks(readme[readme.index("## Bring your own problem") :])
+    walk = steps((repository / "README.md").read_text())
     *_, checks, request = (body for language, _, body in walk if language == "sh")
     assert checks == "make lint test pipeline service probe\n" and request.endswith("\ngh pr create --fill\n")
     assert [title for language, title, _ in walk if language == "python"] == ["../make_table.py"]

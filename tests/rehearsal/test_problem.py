@@ -1,36 +1,29 @@
 """From a pushed fraud bake to another problem in production, and back, by the real workflows.
 
-One story: each test starts from what the one before it left.
+One story: each test starts from what the one before it left. The other problem is that of the bake's README, by the
+files and the commands of its walk-through.
 """
 
 import html
 import json
 import re
+import shlex
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests import problems
+from tests import baking
+from tests.walkthrough import commands, steps
 
 from .project import OWNER, Project, rehearsal
-from .small import small, without
+from .small import small
 
 pytestmark = pytest.mark.slow
 WORKFLOWS = ("pull-request.yml", "train.yml", "release.yml", "deploy.yml")
 OTHER, BRANCH = "tumours", "replace"
-SPARED = ("trees", "network")  # of its families: test_problems.py trains them all
 PROMOTE, RETRAIN, BACK = "promote/production", "retrain/production", "rollback/production"
-
-
-@pytest.fixture(scope="module")
-def days(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The other problem's daily files."""
-    folder = tmp_path_factory.mktemp("days")
-    problems.deliver(OTHER, folder, problems.FIRST, problems.until(OTHER) + timedelta(days=2))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +65,24 @@ def merged(project: Project, number: int) -> dict[str, Any]:
     return project.opened(PROMOTE)
 
 
-def test_another_problem_under_the_old_name_is_refused_with_a_sentence(project: Project, days: Path) -> None:
+def bring(repository: Path) -> None:
+    """Makes the problem of the README's walk-through out of a bake, up to the first `make` that trains."""
+    readme = (repository / "README.md").read_text()
+    for _, title, body in steps(readme):
+        if title:
+            (repository / title).write_text(body)
+    for command in commands(readme):
+        if command == "make pipeline":
+            return
+        command = command.replace("make ", "make --old-file=setup ")
+        command = command.replace(".venv/bin/", f"{shlex.quote(str(baking.VENV / 'bin'))}/")
+        done = baking.run("sh", "-c", command, cwd=repository, **baking.MAKES)
+        assert done.returncode == 0, done.stdout
+
+
+def test_another_problem_under_the_old_name_is_refused_with_a_sentence(project: Project) -> None:
     project.git("switch", "--quiet", "--create", BRANCH, "main")
-    problems.put(project.folder, OTHER, days)
-    without(project.folder / "params.yaml", "families", lambda family: family in SPARED)
+    bring(project.folder)
     contract = (project.folder / "contract.yaml").read_text()
     project.commit(
         BRANCH, {"contract.yaml": contract.replace(f"problem: {OTHER}", "problem: card-fraud")}, "Find tumours"
@@ -88,7 +95,7 @@ def test_another_problem_under_the_old_name_is_refused_with_a_sentence(project: 
     assert "the problem is still called card-fraud, and is another" in text and "give it another name" in text
 
 
-def test_by_another_name_it_meets_its_own_bars_by_mains_code(project: Project, days: Path) -> None:
+def test_by_another_name_it_meets_its_own_bars_by_mains_code(project: Project) -> None:
     contract = (project.folder / "contract.yaml").read_text()
     files = {"contract.yaml": contract.replace("problem: card-fraud", f"problem: {OTHER}")}
     project.commit(BRANCH, files, "Call it by its name")
@@ -110,7 +117,7 @@ def test_what_promotes_it_says_that_callers_break_and_what_was_open_is_closed(pr
     text = said(merged(project, pull["number"])["body"])
     assert "Callers break" in text and "card-fraud becomes tumours" in text
     request = next(line for line in text.splitlines() if line.startswith("| request"))
-    assert all(field in request for field in ("tx_datetime", "tx_amount", "taken_at", "worst concave points"))
+    assert all(field in request for field in ("tx_datetime", "tx_amount", "taken at", "mean concave points"))
     assert before["model"] in text and "no model of this problem was in production" in text
     (retrain,) = project.call("GET", f"pulls?head={OWNER}:{RETRAIN}&state=all")
     assert retrain["state"] == "closed"

@@ -793,6 +793,10 @@ def test_what_failed_its_gates_is_not_proposed(start: Start) -> None:
     (places[1] / "gate-model.json").write_text(json.dumps({"violations": [said], "not_judged": []}))
     with pytest.raises(SystemExit, match="1 bars are not met"):
         release.write(pulls.repository(), *places)
+    (places[1] / "gate-model.json").write_text(json.dumps({"violations": [], "not_judged": []}))
+    (world.clone / "contract.yaml").write_text(CONTRACT.replace("positive: 1, negative: 0", "positive: 0, negative: 1"))
+    with pytest.raises(SystemExit, match=r"positive is 1, and contract\.yaml says 0\. Find"):
+        release.write(pulls.repository(), *places)
     (places[1] / "gate-model.json").unlink()
     with pytest.raises(SystemExit, match="lacks"):
         release.write(pulls.repository(), *places)
