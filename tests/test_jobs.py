@@ -85,9 +85,9 @@ def test_a_job_runs_in_the_environment_of_its_locks(trained: tuple[Path, str], t
 
 
 def test_bake_passes_its_own_tests(bake: Path, tmp_path: Path) -> None:
-    """As in CI: those that train where torch is, the others where it is not."""
+    """As in CI: those that train where torch is, the others where it is not; and none reads what its users change."""
     venv = tmp_path / "an environment"
-    done = run("make", "test", "TORCH=without", cwd=bake, **environment(bake, venv, "checks"))
+    done = run("make", "test", "TORCH=without", cwd=bake, TESTS_APART="1", **environment(bake, venv, "checks"))
     assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-10_000:]
     shutil.rmtree(venv)
-    assert " passed" in make("test", bake, TORCH="only")
+    assert " passed" in make("test", bake, TORCH="only", TESTS_APART="1")

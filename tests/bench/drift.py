@@ -45,10 +45,10 @@ class Scorer:
     digest = "sha256:0"
 
     def __init__(self, network: Network, table: Any) -> None:
-        from pipeline import encode, export
+        from pipeline import encode, model
 
         ours = contract_of()
-        self.predict, self.problem = network.predict, export.problem(ours)
+        self.predict, self.problem = network.predict, model.Problem.of(ours)
         self.inputs = tuple(encode.learned(column, table[column.name]) for column in ours.inputs)
 
 

@@ -437,6 +437,31 @@ def other_rows(world: World) -> Files:
     }
 
 
+def other_manifest(world: World) -> Files:
+    """What exports the model is told a problem of which nothing is in production; contract.yaml stays as it is."""
+    path = "pipeline/families/network.py"
+    files = world.edit(
+        path,
+        ("from collections.abc import Iterator, Mapping, Sequence\n", MORE),
+        ("from pipeline.families import Array", "from pipeline import model\nfrom pipeline.families import Array"),
+    )
+    return {path: f"{files[path]}{LIE}"}
+
+
+MORE = "from collections.abc import Iterator, Mapping, Sequence\nfrom dataclasses import replace\n"
+LIE = '''
+
+
+def other(directory: Any, *, problem: Any, **more: Any) -> str:
+    """Another problem."""
+    return str(WRITE(directory, problem=replace(problem, name="card-risk", label="risk"), **more))
+
+
+WRITE = model.write
+model.write = other
+'''
+
+
 def large() -> pl.Expr:
     """1 for the largest amounts of a day, as many as a day has frauds."""
     return (pl.col("tx_amount") > pl.col("tx_amount").quantile(0.985)).cast(pl.Int64)
@@ -630,8 +655,9 @@ MEASURING = (
     *("pipeline/params.py", "contract.yaml", "pipeline/__init__.py", "pipeline/validate.py", "pipeline/probe.py"),
     *("pipeline/model.py", "pipeline/monitor.py", "pipeline/log.py", "policies/evaluation.yaml", "pyproject.toml"),
     *("tests/conftest.py", "bentofile.yaml", ".dvc/config", "sitecustomize.py", "GNUmakefile", "requests.py"),
+    "docs/2018-08-15.parquet",
 )
-"""What lowers a bar without being one: it measures, is imported by what judges, or runs in its place."""
+"""What lowers a bar without being one: it measures, is imported by what judges, runs in its place, or is a label."""
 
 
 def unowned(world: World) -> Outcome:
@@ -742,6 +768,12 @@ ATTACKS = [
         given="The change measures otherwise",
     ),
     change("Knobs that name other rows", other_rows, "measure", r"metrics\.|champion\."),
+    change(
+        "A manifest that names another problem",
+        other_manifest,
+        "measure",
+        "problem.label is 'risk', and contract.yaml says 'tx_fraud'",
+    ),
     Case("A new problem name that would escape the bars", renamed, "report", RENAMED),
     Case("Nobody else has looked", alone, "settings", "At least 1 approving review"),
     Case("A check that a person has posted", posted, "settings", 'Required status check \\W*"Required\\W+ is expected'),

@@ -82,6 +82,8 @@ def report(facts_folder: Path) -> None:
         judged = bars.judge(facts_folder, told["jobs"], theirs if replaces else None)
         if replaces:
             judged |= problem.judge_kept(told["bars"])
+        else:
+            judged |= bars.judge_beaten(told["bars"], theirs[str(bars.PARAMS)])
         told["gates"] = bars.together(told["gates"], judged)
         ours |= judged
     whole = pages.render(told)
@@ -172,18 +174,25 @@ def replace() -> None:
 
 
 def knobs(folder: Path) -> None:
-    """Puts the knobs of the tree into a candidate: those that it was handed over with may name other rows."""
-    from gitops import pulls
+    """Puts the knobs of the tree into a candidate: those that it was handed over with may name other rows.
+
+    So it does with the contract, which the model is held against. With them come the days that the tree holds.
+    """
+    from gitops import days, pulls
+    from gitops.content import CONTRACT
     from pipeline.params import EVALUATION, PARAMS
 
-    here, head = pulls.repository(), os.environ["GITHUB_SHA"]
-    for path in (PARAMS, EVALUATION):
+    here, head, texts = pulls.repository(), os.environ["GITHUB_SHA"], dict[Path, str]()
+    for path in (PARAMS, EVALUATION, Path(CONTRACT)):
         text = pulls.persist(partial(pulls.text_of, here, head, str(path)))
         if text is None:
             sys.exit(f"{path}: is not there in {head}, and a candidate is measured by it; restore it from git")
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(text.encode())
-    print(f"{folder}: measured with {PARAMS} and {EVALUATION} of {head}")
+        texts[path] = text
+    print(f"{folder}: measured with {PARAMS} and {EVALUATION}, and held against {CONTRACT}, of {head}")
+    if said := days.take(texts[PARAMS]):
+        print(said)
 
 
 def summary(sentence: str) -> None:

@@ -6,8 +6,9 @@ It runs on the base's tree. Of the change it reads nothing but what its jobs mea
 import json
 import math
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from datetime import date
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -189,12 +190,12 @@ def between(file: str, before: str, after: str | None) -> Iterator[Change]:
         elif key not in old:
             allows = key == SPARED or file == CONTRACT and key.endswith(".missing") and new[key] is True
             yield Change(file, key, "–", short(new[key]), "looser" if allows else "added")
-        elif old[key] != new[key]:
-            yield Change(file, key, short(old[key]), short(new[key]), how(key, old[key], new[key]))
+        elif old[key] != new[key] and not onward(file, key, old[key], new[key]):
+            yield Change(file, key, *shown(file, key, old[key], new[key]), how(key, old[key], new[key]))
 
 
 def bars_of(file: str, tree: Any) -> Any:
-    """What of a file is bars: all of a policy; of the contract all but its words; of the knobs where rows come from,
+    """What of a file is bars: all of a policy; of the contract all but its words; of the knobs which rows there are,
     and the families that the model has to beat.
 
     Raises KeyError, TypeError, ValueError.
@@ -203,8 +204,8 @@ def bars_of(file: str, tree: Any) -> Any:
         return said_of_rows(tree)
     if file != str(PARAMS):
         return tree
-    source, pinned = tree["data"]["source"], tree["data"].get("snapshot")
-    rows = {"source": source, "snapshot": "pinned" if pinned else "not pinned"}
+    data = tree["data"]
+    rows = {"source": data["source"], "until": data.get("until"), "snapshot": data.get("snapshot") or None}
     trained, simulated = tree.get("families") or {}, tree.get("simulate") or {}  # real data needs no simulator
     beaten = {name: trained[name] or "as it comes" for name in to_beat() if name in trained}
     return {"data": rows, "simulate": simulated, "families": beaten}
@@ -227,6 +228,41 @@ def to_beat() -> list[str]:
     return [str(name) for name in named] if isinstance(named, list) else []
 
 
+def judge_beaten(moved: Sequence[Change], knobs: str | None) -> dict[str, Gate]:
+    """A gate where a change moves the knobs of a family that the model has to beat: else it would set its own bar.
+
+    A family that the change ships is the model, and judged as that. Whoever owns the bars moves such knobs in two
+    steps, as the list of what is beaten stands in a file of theirs.
+    """
+    violations = [
+        {
+            "rule": each.key,
+            "file": each.file,
+            "value": each.after,
+            "bar": f"{each.before}, as on the base branch: a model does not choose what it has to beat",
+            "next": f"take it back; or have the owners of {POLICIES}/model.yaml take {name} out of baselines.beaten in "
+            "a request of its own, and put it back with its new knobs in the next",
+        }
+        for each in moved
+        if (name := beaten_in(each)) and name != shipped(knobs)
+    ]
+    return {"baselines": {"violations": violations, "not_judged": []}} if violations else {}
+
+
+def beaten_in(moved: Change) -> str:
+    """The family whose knobs a bar of params.yaml is; empty where it is none."""
+    block, _, rest = moved.key.partition(".")
+    return rest.partition(".")[0] if moved.file == str(PARAMS) and block == "families" else ""
+
+
+def shipped(knobs: str | None) -> Any:
+    """The family that a params.yaml ships; None where it does not say."""
+    try:
+        return parsed(knobs or "")["train"]["family"]
+    except (yaml.YAMLError, RecursionError, LookupError, TypeError, ValueError):
+        return None
+
+
 def flat(tree: Any, place: str = "") -> dict[str, Any]:
     """Every leaf by its place; a case of policies/behaviour.yaml by its sentence, a slice by what is in it."""
     if isinstance(tree, Mapping):
@@ -238,6 +274,25 @@ def flat(tree: Any, place: str = "") -> dict[str, Any]:
     else:
         return {place: tree}
     return {key: leaf for branch, value in branches.items() for key, leaf in flat(value, branch).items()}
+
+
+def onward(file: str, key: str, before: Any, after: Any) -> bool:
+    """Whether it is the last day, moved to a later one: each retraining does, and an earlier one may be chosen."""
+    if (file, key) != (str(PARAMS), "data.until"):
+        return False
+    try:
+        return date.fromisoformat(str(after)) > date.fromisoformat(str(before))
+    except ValueError:
+        return False
+
+
+def shown(file: str, key: str, before: Any, after: Any) -> tuple[str, str]:
+    """A bar before and after in the cells of a table; of a snapshot no digits, which say nothing."""
+    if (file, key) != (str(PARAMS), "data.snapshot"):
+        return short(before), short(after)
+    if before and after:
+        return "pinned", "another sha256"
+    return "pinned" if before else "not pinned", "pinned" if after else "not pinned"
 
 
 def short(value: Any) -> str:

@@ -5,8 +5,6 @@ In place of repository variables: anybody with write access may set those, and s
 
 import re
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
-from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +12,7 @@ import yaml
 
 from gitops import content
 from pipeline import places
-from pipeline.reading import Once, in_a_line
+from pipeline.reading import Once, finite, in_a_line, nearest
 
 FILE = "platform.yaml"
 
@@ -96,7 +94,7 @@ def read(text: str) -> dict[str, str]:
     """Each key's value, '' for null. Raises SystemExit with a sentence for every key that is unknown or wrong."""
     try:
         known = yaml.load(text, Once)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: of a date that is none
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SystemExit(f"{FILE}: no YAML ({in_a_line(error)}); mend it, or restore it from git") from None
     if known is None:
         known = {}
@@ -111,8 +109,7 @@ def problem(name: Any, value: Any) -> str | None:
     """What is wrong with a key and its value, and what to write instead; None where nothing is."""
     key = KEYS.get(name) if isinstance(name, str) else None
     if key is None:
-        near = get_close_matches(str(name).lower(), list(KEYS), n=1, cutoff=0)[0]
-        return f"{str(name)[:100]!r} is no key here; did you mean `{near}`?"
+        return f"{str(name)[:100]!r} is no key here; {nearest(name, KEYS)}"
     if value is None:
         return None
     write = f"write such as `{name}: {key.example}`, or null to switch it off"
@@ -132,7 +129,7 @@ def of_type(name: str, value: Any) -> bool:
     """Whether a value is a price where one is asked for, else text."""
     if name != "gpu_price":
         return isinstance(value, str)
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) and value >= 0
+    return isinstance(value, int | float) and not isinstance(value, bool) and finite(value) and value >= 0
 
 
 def credential(value: str) -> bool:

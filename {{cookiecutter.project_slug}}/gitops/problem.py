@@ -27,6 +27,8 @@ KEPT = ("log", "promotion", "service")
 """Policies that no new problem moves: a request of its own does, judged as any other."""
 SPEAKS = {"log": ("personal",), "promotion": ("card", "reviewers", "team_reviewers")}
 """But for these blocks of them, which speak of the problem."""
+PRECISION = ("resamples", "confidence", "seed")
+"""What of evaluation.yaml makes an interval: the base's, however a new problem is measured."""
 NEUTRAL: "Words" = {"row": ("row", "rows"), "entity": ("entity", "entities"), "positive": ("positive", "positives")}
 
 Json = Mapping[str, Any]
@@ -145,6 +147,13 @@ def of_model(manifest: bytes) -> dict[str, Any]:
     return {**known, "inputs": [column["name"] for column in said["inputs"]]}
 
 
+def of_contract(ours: Contract) -> dict[str, Any]:
+    """The block as a model of this contract has it."""
+    known: dict[str, Any] = {"name": ours.problem, "task": ours.task, "id": ours.id, "time": ours.time}
+    known |= {"label": ours.label.column, "positive": ours.label.positive}
+    return {**known, "inputs": [column.name for column in ours.inputs]}
+
+
 def identity(promoted: Json | None) -> tuple[Any, ...] | None:
     """That of what was promoted, by its manifest, as Contract.identity; None where it does not say."""
     said = (promoted or {}).get("problem")
@@ -174,9 +183,21 @@ def replace(text_of: Callable[[str], str | None]) -> str:
     texts = {path: text_of(path) for path in paths}
     if lost := [path for path, text in texts.items() if text is None]:
         raise BadInput(f"{lost[0]}: the request has none, and its problem is measured by it; add it")
+    texts[policy("evaluation")] = as_precisely(texts)
     for path, text in texts.items():
         Path(path).write_bytes((text or "").encode())
     return f"Measured as the request says: {', '.join(texts)}"
+
+
+def as_precisely(theirs: Mapping[str, str | None]) -> str:
+    """The request's evaluation.yaml, but for what makes an interval, which is the base's.
+
+    Else chance could pass for knowledge, see `judge_constant`. Raises BadInput where it is not as the base's schema
+    says.
+    """
+    said = bars("evaluation", theirs)
+    said["evaluate"] |= {key: load("evaluation")["evaluate"][key] for key in PRECISION}
+    return yaml.safe_dump(said, sort_keys=False)
 
 
 def simulated(knobs: str | None) -> bool:

@@ -138,11 +138,22 @@ def write(here: Repository, folder: Path, measured: Path, into: Path) -> None:
 
 
 def predicted(model: bytes) -> dict[str, Any]:
-    """What a model predicts and asks for, by its own manifest. Exits where that does not say."""
+    """What a model predicts and asks for, by its own manifest. Exits where it does not, or not as main does."""
     try:
-        return problem.of_model(verify.model_manifest(model))
+        about = problem.of_model(verify.model_manifest(model))
     except (ValueError, LookupError, TypeError, tarfile.TarError) as error:
         sys.exit(f"model.tar does not say what the model predicts ({error!r}): make it again")
+    ours = problem.read_or_why(texts(content.CONTRACT))
+    if isinstance(ours, str):
+        sys.exit(ours)
+    wanted = problem.of_contract(ours)
+    if lies := [
+        f"{name} is {about[name]!r}, and {content.CONTRACT} says {wanted[name]!r}"
+        for name in wanted
+        if repr(about[name]) != repr(wanted[name])
+    ]:
+        sys.exit(f"model.tar says what main does not: {'; '.join(lies)}. Find what has written the manifest so")
+    return about
 
 
 def texts(path: str) -> str | None:

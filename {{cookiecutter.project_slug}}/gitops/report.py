@@ -86,7 +86,8 @@ def another(problem: Mapping[str, Any]) -> Iterator[str]:
         yield "holds."
     if problem["kind"] == "replaced":
         yield f"\n⚠️ **This replaces the problem**: {before} becomes {after}. The base branch's code measures it by"
-        yield "this request's contract, and judges it by this request's bars for data, model, behaviour and drift."
+        yield "this request's contract, on the rows of its own simulator where it has no data, and judges it by this"
+        yield "request's bars for data, model, behaviour and drift."
         yield "The base's bars for the service and for contamination stay, and the model has to be better than the same"
         yield "score for every row. It is compared with the newest model of its own problem that was in production, if"
         yield "any was. Whoever owns the bars decides whether its own are right."
@@ -158,11 +159,11 @@ def bars(facts: Facts) -> Iterator[str]:
         yield "Whoever approves this approves the new one."
     knobs = [each.key for each in moved if each.file == "params.yaml"]
     if any(key.startswith("families") for key in knobs):
-        yield "\nThe model no longer has to beat what it had to, see `families` in `params.yaml`: whoever approves this"
-        yield "approves that."
+        yield "\nThe model no longer has to beat what it had to, see `families` in `params.yaml`: that passes for the"
+        yield "family alone that is the model from now on."
     if any(not key.startswith("families") for key in knobs):
-        yield "\nThe rows no longer come from where the base's come from, see `params.yaml`: whoever approves this"
-        yield "approves that the model is measured on them."
+        yield "\nThe rows are no longer those of the base, see `params.yaml`: whoever approves this approves that the"
+        yield "model is measured on them."
 
 
 MOVED = {"looser": "⚠️ looser", "removed": "⚠️ removed"}

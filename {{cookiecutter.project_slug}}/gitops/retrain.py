@@ -19,6 +19,7 @@ from jsonschema import Draft202012Validator
 from gitops import content, facts, ledger, markdown, problem, promotion, report
 from gitops.ledger import MANIFEST
 from gitops.markdown import text
+from pipeline.reading import count
 
 BRANCH = promotion.RETRAIN
 PARAMS = Path("params.yaml")
@@ -173,12 +174,12 @@ def moved(params: str, retrain: Json) -> str:
     wanted = {"until": until} | ({"snapshot": snapshot} if pinned else {})
     try:
         for name, value in wanted.items():
-            params = written(params, name, f'"{value}"' if name == "until" else value)
+            params = written(params, name, f'"{value}"')  # in {flow} not every reader takes a bare `:`
         good = yaml.safe_load(params) == knobs | {"data": data | wanted}
     except yaml.YAMLError:
         good = False
     if not good:  # an alias, say: its value stands somewhere else
-        raise Blocked(f"{PARAMS} writes `data.until` in a way that cannot be edited: write it as a plain day")
+        raise Blocked(f"{PARAMS} writes `data` in a way that cannot be edited: write plain values, without an alias")
     return params
 
 
@@ -214,7 +215,7 @@ def request(told: Facts, bars: Json, app: bool) -> str:
         *([] if app else [f"- {START}"]),
         "- Green: merge it. What its checks trained is then released, and proposed for production.",
         "- Red: the report says which bar the new model misses; push to this branch, or close this.",
-        f"- Not wanted: close it. For {bars['cool_down_days']} days you are not asked again.",
+        f"- Not wanted: close it. For {count(bars['cool_down_days'], 'day')} you are not asked again.",
         "\nIt is kept up to date while the drift lasts, and closed when it is gone.",
         *evidence(told),
     ]

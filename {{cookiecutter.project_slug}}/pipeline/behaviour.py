@@ -68,8 +68,8 @@ def check(case: Case, inputs: Mapping[str, Input]) -> None:
             place = f'{POLICY}: the case "{case["case"]}" names {name} under {part}'
             if name not in inputs:
                 raise BadInput(
-                    f"{place}, no input of the model; did you mean {nearest(name, inputs)}? A case of an input that "
-                    "goes has to go first, by a request of its own: main's cases are tried on each model"
+                    f"{place}, no input of the model; {nearest(name, inputs)} (a case of an input that "
+                    "goes has to go first, by a request of its own: main's cases are tried on each model)"
                 )
             ways = how if isinstance(how, Mapping) else {"is": how}
             for way, value in ways.items():
@@ -93,7 +93,7 @@ def misfit(column: Input, way: str, value: Any, part: str) -> str:
     if not column.text and column.type != "boolean" and not number:
         return f"{value!r} is no number, and it is of type {column.type}"
     if column.categories is not None and value not in column.categories:
-        return f"{value!r} is none of its categories; did you mean {nearest(value, column.categories)}?"
+        return f"{value!r} is none of its categories; {nearest(value, column.categories)}"
     return ""
 
 

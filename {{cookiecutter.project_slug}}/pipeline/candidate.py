@@ -10,38 +10,58 @@
 import argparse
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import yaml
 
-from pipeline import contract, params, rows
+from pipeline import contract, families, params, rows
 from pipeline.bento import BENTO
-from pipeline.contract import Contract
+from pipeline.contract import CONTRACT, Contract
 from pipeline.evaluate import BASELINES, MODEL
-from pipeline.model import MANIFEST, BadModel, load
+from pipeline.model import LARGEST_MANIFEST, MANIFEST, BadModel, Model, Problem, load
 from pipeline.params import EVALUATION, MEASURES, PARAMS, BadInput, run_stage
 from pipeline.personal import named
 from pipeline.places import first_line, replacing
+from pipeline.reading import count, shown
 from pipeline.rows import FEATURES, SOURCE
 
-LARGEST = {PARAMS: 2**20, EVALUATION: 2**20, FEATURES: 8 * 2**30, BASELINES: 2 * 2**30, BENTO: 2 * 2**30}
+LARGEST = {
+    PARAMS: 2**20,
+    EVALUATION: 2**20,
+    CONTRACT: 2**20,
+    FEATURES: 8 * 2**30,
+    BASELINES: 2 * 2**30,
+    BENTO: 2 * 2**30,
+}
 """What a candidate consists of, beside the model directory, and the bytes that each may have."""
 LARGEST_MODEL = 2 * 2**30  # bytes of each of its files
-RESERVED = ("model", "champion")  # no baseline's name: what the model itself is called, and what it is compared with
+ASKED = ("type", "missing", "categories", "minimum", "maximum")
+"""What a contract says of an input, beside its name; levels and words are the model's own."""
 
 
 def hand_over(folder: Path) -> None:
-    """Copy what is to be measured into the folder, in the place of what was there."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Copy what is to be measured into the folder, in the place of an earlier candidate. Raises BadInput."""
+    clear(folder, lambda path: path in LARGEST or path.parent == MODEL)
     for path in (*LARGEST, *(MODEL / name for name in model_files(Path()))):
         if not path.is_file():
             raise BadInput(f"{path} is not there to be handed over; make it with `make data model service`")
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / path)
     print(f"{folder}: {sum(path.stat().st_size for path in folder.rglob('*')):,} bytes")
+
+
+def clear(folder: Path, ours: Callable[[Path], bool]) -> None:
+    """Remove what an earlier `hand-over` has left in the folder. Raises BadInput where it holds anything else."""
+    for path in folder.rglob("*"):
+        inside = path.relative_to(folder)
+        if not path.is_dir() and not ours(inside):
+            raise BadInput(f"{folder} holds {inside}, which is nobody's to remove; name an empty folder")
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def take(folder: Path) -> None:
@@ -56,12 +76,50 @@ def take(folder: Path) -> None:
     for path, most in expected.items():
         if (size := (folder / path).stat().st_size) > most:
             raise BadInput(f"{folder / path} has {size:,} bytes; at most {most:,} are taken")
+    hold(folder)
     shutil.rmtree(MODEL, ignore_errors=True)
-    for path in expected.keys() - {EVALUATION}:
+    for path in expected.keys() - {EVALUATION, CONTRACT}:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / path, path)
     learned(folder / EVALUATION)
     print(f"took {len(expected)} files from {folder}")
+
+
+def hold(folder: Path) -> None:
+    """Hold what the model says of itself against the contract and the knobs that lie beside it.
+
+    These are the request's own, which `python -m gitops knobs` puts there: it may change its contract, whose owners
+    approve that, and is measured by ours all the same. Raises BadInput with all that differs, a line each.
+    """
+    ours, family = contract.check(folder / CONTRACT), params.blocks(folder / PARAMS, "train")["train"].get("family")
+    try:
+        theirs = load(folder / MODEL)
+    except BadModel as error:
+        raise BadInput(str(error)) from None
+    if lies := [
+        f"{MODEL / MANIFEST}: {place} is {shown(said)}, and {where} says {shown(wanted)}; export the model as it says"
+        for place, said, where, wanted in claims(theirs, ours, family)
+        if repr(said) != repr(wanted)  # as 1, 1.0 and true are equal
+    ]:
+        raise BadInput("\n".join(lies))
+
+
+def claims(theirs: Model, ours: Contract, family: Any) -> Iterator[tuple[str, Any, str, Any]]:
+    """What a manifest says: the place, the value, the file that knows better, and what it says."""
+    for name, wanted in asdict(Problem.of(ours)).items():
+        yield f"problem.{name}", getattr(theirs.problem, name), str(CONTRACT), wanted
+    yield "family", theirs.family, str(PARAMS), family
+    named, known = ([column.name for column in columns] for columns in (theirs.inputs, ours.inputs))
+    for name in dict.fromkeys((*named, *known)):
+        said, wanted = ("an input" if name in names else "no input" for names in (named, known))
+        yield f"inputs.{name}", said, str(CONTRACT), wanted
+    if named != known:
+        if {*named} == {*known}:
+            yield "the order of inputs", ", ".join(named), str(CONTRACT), ", ".join(known)
+        return
+    for asked, column in zip(theirs.inputs, ours.inputs, strict=True):
+        for name in ASKED:
+            yield f"inputs.{column.name}.{name}", getattr(asked, name), str(CONTRACT), getattr(column, name)
 
 
 def learned(theirs: Path) -> None:
@@ -73,7 +131,7 @@ def learned(theirs: Path) -> None:
     asked, tested = params.count(ours, "test"), params.count(said, "test")
     if tested < asked:
         raise BadInput(
-            f"{EVALUATION}: the candidate leaves {tested} days to its test, and {asked} are tested here; "
+            f"{EVALUATION}: the candidate leaves {count(tested, 'day')} to its test, and {asked} are tested here; "
             "leave at least as many, or have an administrator merge fewer"
         )
     ours["split"]["train"] = params.count(said, "train")
@@ -100,8 +158,8 @@ def model_files(folder: Path) -> list[str]:
     """The names of the files in the folder's model directory, as its manifest says. Raises BadInput if it cannot."""
     manifest = folder / MODEL / MANIFEST
     try:
-        if manifest.stat().st_size > 2**20:
-            raise ValueError("it has more than a megabyte")
+        if (size := manifest.stat().st_size) > LARGEST_MANIFEST:
+            raise ValueError(f"it has {size:,} bytes; at most {LARGEST_MANIFEST:,} are taken")
         names = [MANIFEST, *json.loads(manifest.read_text())["files"]]
         if strange := [name for name in names if Path(name).name != name]:
             raise ValueError(f"it names {strange[0]!r}")
@@ -113,10 +171,11 @@ def model_files(folder: Path) -> list[str]:
 def join() -> None:
     """Replace what the features say of who and when a row is, of its label and its weight, by what the source says.
 
-    So is every other column of the source, but those that the model asks for. The contract is this checkout's. Raises
-    BadInput where the model asks for the label or the identifier, and where a row from the first training day to the
-    last test day is missing or there twice. The days between count too, as a positive on them makes an entity known.
-    Rows that the source does not have go.
+    So is every other column of the source, but those that the model asks for where the contract has them computed:
+    what is no features.py's to make is no candidate's to say. The contract is this checkout's. Raises BadInput where
+    the model asks for the label or the identifier, and where a row from the first training day to the last test day is
+    missing or there twice. The days between count too, as a positive on them makes an entity known. Rows that the
+    source does not have go.
     """
     ours = contract.load()
     days = params.days(params.load(), ours.label.delay)
@@ -127,9 +186,7 @@ def join() -> None:
     if told := sorted(name for name in inputs if name in (ours.id, ours.label.column) or name.startswith("_")):
         raise BadInput(f"{MODEL} asks for {told[0]}, which is not known or says nothing when a row is scored")
     features, source = read(FEATURES), read(SOURCE)
-    who = rows.identified(source, ours)
-    further = sorted(set(source.columns) & set(features.columns) - inputs - set(who.columns))
-    theirs = who.join(source.select(ours.id, *further), on=ours.id, maintain_order="left")
+    theirs = known(features, source, inputs, ours)
     table = joined(features, theirs, (days.train[0], days.test[1]), ours)
     tested = table.filter(pl.col(ours.time).dt.date().is_between(*days.test)).drop_nulls(rows.LABEL)
     check_baselines(read(BASELINES), tested.select(pl.col(ours.id).alias(rows.ID)), ours.id)
@@ -138,6 +195,21 @@ def join() -> None:
     rows.remember(table, days.train, ours)
     replaced = ", ".join(name for name in theirs.columns if name != ours.id)
     print(f"{FEATURES}: {replaced} of {len(table):,} rows are the source's")
+
+
+def known(features: pl.DataFrame, source: pl.DataFrame, inputs: set[str], ours: Contract) -> pl.DataFrame:
+    """What the source says of its rows: who they are, their labels, and every column that is not computed."""
+    who = rows.identified(source, ours)
+    asked = {*features.columns, *rows.hashed(ours)} - set(who.columns)
+    if ours.computed is not None:  # by a contract of its own, a candidate may lack what a row is known by
+        asked -= inputs & set(features.columns)
+    read = inputs | {column.name for column in ours.inputs}
+    columns = (
+        rows.read(column, ours.time) if column.name in read else pl.col(column.name)
+        for column in ours.columns
+        if column.name in asked
+    )
+    return who.join(source.select(ours.id, *columns), on=ours.id, maintain_order="left")
 
 
 def joined(features: pl.DataFrame, source: pl.DataFrame, span: tuple[date, date], ours: Contract) -> pl.DataFrame:
@@ -162,15 +234,18 @@ def joined(features: pl.DataFrame, source: pl.DataFrame, span: tuple[date, date]
 
 
 def check_baselines(scores: pl.DataFrame, tested: pl.DataFrame, name: str) -> None:
-    """Raises BadInput where baselines have no score of a test row, several, or a name that is not theirs to have.
+    """Raises BadInput where baselines have no score of a test row, several, or a name that is no family's.
 
     `tested` holds the rows' identifiers as `_id`; in messages they are called by their `name`.
     """
     if scores.schema.get(rows.ID) != tested.schema[rows.ID] or scores[rows.ID].is_duplicated().any():
         raise BadInput(f"{BASELINES}: each {name} has to be there once, as {rows.ID}, with a score by each baseline")
     for column, dtype in scores.schema.items():
-        if column != rows.ID and (column.startswith("_") or column in RESERVED or not dtype.is_float()):
-            raise BadInput(f"{BASELINES}: {column!r} is no column of a baseline's scores; make it with `make model`")
+        if column != rows.ID and not (column in families.NAMES and dtype.is_float()):
+            raise BadInput(
+                f"{BASELINES}: {column!r} is no column of a baseline's scores, which are {', '.join(families.NAMES)}; "
+                "make it with `make model`"
+            )
     lost = tested.join(scores.drop_nulls().drop_nans(), on=rows.ID, how="anti")
     if len(lost):
         raise BadInput(

@@ -80,7 +80,7 @@ class Champion:
     problem: str  # why not
 
 
-def champion(ours: Model) -> Champion | None:
+def champion(ours: Contract) -> Champion | None:
     """What is in production; None where nothing is, or a model of another problem. Raises BadInput where damaged."""
     path, directory = PRODUCTION / "manifest.json", PRODUCTION / "model"
     if not path.exists():
@@ -95,12 +95,15 @@ def champion(ours: Model) -> Champion | None:
         theirs = model.load(directory, threads=0)
     except (BadModel, OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{PRODUCTION} cannot be read ({error}); remove it and run fetch-production again") from None
-    return None if another(theirs.problem, ours.problem) else Champion(theirs.digest, data, theirs, "")
+    return None if another(theirs.problem, ours) else Champion(theirs.digest, data, theirs, "")
 
 
-def another(theirs: Problem, ours: Problem) -> bool:
-    """Whether it is another problem: by its name *and* by what it is, as a new name alone escapes no bar."""
-    return theirs.name != ours.name and theirs.identity != ours.identity
+def another(theirs: Problem, ours: Contract) -> bool:
+    """Whether it is another problem: by its name *and* by what it is, as a new name alone escapes no bar.
+
+    By the contract, as what the model says of itself is what is judged.
+    """
+    return theirs.name != ours.problem and theirs.identity != ours.identity
 
 
 def scored(theirs: Model, table: pl.DataFrame) -> np.ndarray:
@@ -109,6 +112,11 @@ def scored(theirs: Model, table: pl.DataFrame) -> np.ndarray:
         if column.name in table.columns and column.text != (table[column.name].dtype == pl.String):
             raise BadModel(f"it takes {column.name} for a {column.type}, and here it is {table[column.name].dtype}")
     return theirs.predict(table)
+
+
+def asks_more(theirs: Model, ours: Model) -> bool:
+    """Whether a model takes an input that another does not, or takes it for another type."""
+    return not {(each.name, each.type) for each in theirs.inputs} <= {(each.name, each.type) for each in ours.inputs}
 
 
 # --- which rows a model has seen ---
@@ -133,11 +141,19 @@ def hashes(path: Path) -> np.ndarray:
         raise BadInput(f"{path}: {error}; make it with `make model`") from None
 
 
+def hashed_as(path: Path) -> str | None:
+    """The columns that these hashes are of, as `rows.hashed_as` says them; None where the file does not."""
+    return pl.read_parquet_metadata(path).get(rows.HASHED)
+
+
 # --- the report ---
 
 
 def measured(table: pl.DataFrame, scorer: Model, ours: Contract, knobs: dict[str, Any]) -> dict[str, Any]:
-    """reports/comparison.json, of the judged rows."""
+    """reports/comparison.json, of the judged rows.
+
+    Raises BadInput where the champion cannot score them, though it asks for nothing that the model does not ask for.
+    """
     test = evaluate.as_test(table, ours, knobs["alerts"])
     said: dict[str, Any] = {
         "model": scorer.digest,
@@ -148,7 +164,7 @@ def measured(table: pl.DataFrame, scorer: Model, ours: Contract, knobs: dict[str
         "metrics": {},
         "slices": [],
     }
-    found = champion(scorer)
+    found = champion(ours)
     if found is None:
         return said
     said["champion"] = {"digest": found.digest, "train": found.data["train"], "until": found.data["until"]}
@@ -158,15 +174,23 @@ def measured(table: pl.DataFrame, scorer: Model, ours: Contract, knobs: dict[str
     try:
         scores = {"model": scorer.predict(table), "champion": scored(found.model, table)}
     except BadModel as error:
+        if not asks_more(found.model, scorer):
+            raise BadInput(
+                f"{rows.FEATURES}: the champion cannot score these rows, and takes only what the model takes: {error}; "
+                "write the inputs in the types that contract.yaml says"
+            ) from None
         return said | {"problem": f"the champion cannot score these rows: {error}"}
     return said | compare(test, evaluate.with_columns(table, knobs, ours), scores, knobs)
 
 
 def seen_by(found: Champion, table: pl.DataFrame, ours: Contract) -> dict[str, Any]:
-    """The rows that the champion has seen; `hashed` where it came with the hashes of what it was trained on."""
+    """The rows that the champion has seen.
+
+    `hashed` where it came with the hashes of what it was trained on, of the columns that are hashed here.
+    """
     trained, days = PRODUCTION / rows.TRAINED.name, [params.day(day, "data.train") for day in found.data["train"]]
-    hashed = trained.exists() and found.model is not None  # another format's may be of other columns
-    known = hashes(trained) if hashed else np.array([], np.uint64)
+    known = hashes(trained) if trained.exists() else np.array([], np.uint64)
+    hashed = trained.exists() and hashed_as(trained) == rows.hashed_as(table, ours)
     return seen(table, ours, known, (days[0], days[-1])) | {"hashed": hashed}
 
 

@@ -8,14 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from pipeline.params import BadInput
-from pipeline.reading import SCHEMAS, held, in_a_line, nearest, parsed, shown
+from pipeline.reading import SCHEMAS, finite, held, in_a_line, nearest, parsed, shown
 
 CONTRACT = Path("contract.yaml")
 SCHEMA = SCHEMAS / "contract.schema.json"
@@ -208,7 +207,7 @@ def contradictions(said: Mapping[str, Any]) -> Iterator[str]:
     roles |= {role: said[role] for role in ("entity", "weight") if role in said}
     for role, name in roles.items():
         if name not in known:
-            yield f"{role} is {name!r}, which is no column; did you mean {nearest(name, known)}?"
+            yield f"{role} is {name!r}, which is no column; {nearest(name, known)}"
     for first, second in combinations(roles, 2):
         if roles[first] == roles[second]:
             yield f"{first} and {second} are both {roles[first]!r}; name another column in one of them"
@@ -254,7 +253,7 @@ def of_label(label: Mapping[str, Any], about: Mapping[str, Any]) -> Iterator[str
                 "as the column holds it"
             )
         elif isinstance(closed, list) and value not in closed:
-            yield f"label.{end} is {value!r}, no category of its column; did you mean {nearest(value, closed)}?"
+            yield f"label.{end} is {value!r}, no category of its column; {nearest(value, closed)}"
     if label["positive"] == label["negative"]:
         yield f"label.positive and label.negative are both {shown(label['positive'])}; one of them is another"
 
@@ -270,10 +269,10 @@ def of_column(place: str, about: Mapping[str, Any]) -> Iterator[str]:
     if "categories" in about and kind != "category":
         yield f"{place}: has categories, which only type category may have; take them out"
     lowest, highest = about.get("range", (None, None))
-    for end in (end for end in (lowest, highest) if end is not None and not isfinite(end)):
-        yield f"{place}: range has {end}; write null where there is no limit"
+    for end in (end for end in (lowest, highest) if end is not None and not finite(end)):
+        yield f"{place}: range has {shown(end)}; write null where there is no limit"
     if lowest is not None and highest is not None and lowest > highest:
-        yield f"{place}: range goes from {lowest} to {highest}; write the smaller one first"
+        yield f"{place}: range goes from {shown(lowest)} to {shown(highest)}; write the smaller one first"
 
 
 def of_input(name: str, about: Mapping[str, Any], roles: Mapping[str, str]) -> Iterator[str]:

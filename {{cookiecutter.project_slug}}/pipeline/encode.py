@@ -6,7 +6,7 @@ features.py has as `derived` follows from them, in training and in the graph ali
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from pipeline.params import BadInput, run_stage
 
 ENCODING = Path("build/encoding.json")
 LEAST = 10  # rows of the training days: a level with fewer is *other*, so that *other* is learned too
+MOSTLY = 0.5  # share of a category's rows: where more are *other*, that is said
 OTHER, FIRST = 1, 2  # codes; 0 is missing
 
 Derive = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -43,6 +44,9 @@ def main() -> None:
     ENCODING.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n")
     levels = {column.name: len(column.levels) for column in inputs if column.text}
     print(f"{ENCODING}: {len(inputs)} inputs, {len(levels)} of them categories, with {sum(levels.values())} levels")
+    for column in (column for column in inputs if column.text):
+        for sentence in unlearned(column, table[column.name], ours.computed is not None):
+            print(sentence)
 
 
 def learned(column: Column, values: pl.Series) -> Input:
@@ -61,9 +65,32 @@ def learned(column: Column, values: pl.Series) -> Input:
 
 def levels(values: pl.Series, most: int) -> tuple[str, ...]:
     """The texts with at least LEAST rows, `most` of them: by how frequent they are, then by name."""
-    counts = values.drop_nulls().alias("level").value_counts(name="rows")
-    known = counts.filter((pl.col("rows") >= LEAST) & ~pl.col("level").is_in(["", MISSING]))
+    known = counted(values).filter(pl.col("rows") >= LEAST)
     return tuple(known.sort("rows", "level", descending=[True, False])["level"].head(most))
+
+
+def counted(values: pl.Series) -> pl.DataFrame:
+    """The texts, `level`, each with how many `rows` have it."""
+    counts = values.drop_nulls().alias("level").value_counts(name="rows")
+    return counts.filter(~pl.col("level").is_in(["", MISSING]))
+
+
+def unlearned(column: Input, values: pl.Series, computed: bool) -> Iterator[str]:
+    """A sentence where most rows of a category are *other*, as few of its levels were learned, and what to do."""
+    counts = counted(values)
+    frequent = int((counts["rows"] >= LEAST).sum())
+    lost = counts.filter(~pl.col("level").is_in(column.levels))
+    other = int(lost["rows"].sum()) / max(int(counts["rows"].sum()), 1)
+    if other <= MOSTLY:
+        return
+    found = f"{column.name}: {frequent:,} of its {len(counts):,} levels have {LEAST} training rows or more"
+    cut = f", {len(column.levels):,} of which `categories` lets be learned" * (frequent > len(column.levels))
+    more = "allow more `categories`, " * bool(cut)
+    keep = "take it out of `inputs` in contract.yaml" if computed else "write `input: false` in contract.yaml"
+    yield (
+        f"{found}{cut}; {100 * other:.3g}% of the rows with a value are *other*, which are all the same to a model: "
+        f"{more}group rare values, or {keep}"
+    )
 
 
 def derivation(ours: Contract, knobs: Mapping[str, Any]) -> Derive:

@@ -6,8 +6,9 @@ Le Borgne et al., 2022, chapters 3 and 4). Policies judge elsewhere.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import polars as pl
 from pipeline import contract, model, params, rows
 from pipeline.contract import Contract
 from pipeline.params import BadInput, run_stage
-from pipeline.policy.bars import load
+from pipeline.policy.bars import ENTITIES, ENTITY_PRECISION, SLICED, load
 from pipeline.reading import nearest
 from pipeline.rows import ENTITY, FEATURES, ID, LABEL, SOURCE
 
@@ -30,6 +31,8 @@ PREDICTIONS = Path("reports/predictions.parquet")
 CURVES = Path("reports/curves.json")
 
 HEADLINE = "average_precision"
+TOP = 100  # entities that are looked at a day
+CONSTANT = "constant"  # the one family whose scores are known without fitting it
 CHUNK = 50  # resamples at a time: memory is CHUNK x rows
 POINTS = 200  # of a curve, at most
 BINS = 20  # of equal mass, for calibration
@@ -83,6 +86,11 @@ class Judged:
     def units(self) -> int:
         return int(self.unit.max()) + 1
 
+    @cached_property
+    def units_a_day(self) -> float:
+        """How many units a day has, on average."""
+        return len(np.unique(self.day * self.units + self.unit)) / len(np.unique(self.day))
+
     @property
     def weights(self) -> np.ndarray:
         """How much each row counts, float64 [rows]."""
@@ -107,8 +115,8 @@ def _measure(test: Judged, score: np.ndarray, weights: np.ndarray) -> dict[str, 
         "calibration_error": calibration_error(test, score, weights),
         "accuracy": share(test, raised(test, score) == test.label, weights),
     }
-    if test.entities:
-        metrics["entity_precision_100"] = entity_precision(test, score, weights, 100)
+    if test.entities and test.units_a_day >= ENTITIES:
+        metrics[ENTITY_PRECISION] = entity_precision(test, score, weights, TOP)
     return metrics
 
 
@@ -333,8 +341,7 @@ def slices(
         if name not in table.columns or str(name).startswith("_"):
             known = [column for column in table.columns if not column.startswith("_")]
             raise BadInput(
-                f"{where} names the column {name!r}, which is none of the source or the inputs; "
-                f"did you mean {nearest(name, known)}?"
+                f"{where} names the column {name!r}, which is none of the source or the inputs; {nearest(name, known)}"
             )
         column = table[name]
         if "value" in part:
@@ -362,6 +369,24 @@ def misfit(dtype: pl.DataType, value: Any) -> str:
     return "a time, which no slice can name"
 
 
+def misspelt(table: pl.DataFrame, knobs: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence for each text that a slice or group names and no row has; what no test row has is not judged."""
+    from pipeline.personal import rules  # for these sentences alone
+
+    named = {"slices": knobs["slices"]} | {f"groups.{name}": parts for name, parts in knobs["groups"].items()}
+    for where, parts in named.items():
+        for part in parts:
+            name, value = part.get("column"), part.get("value")
+            column = table.get_column(name, default=pl.Series())  # `slices` names a column that is not there
+            if isinstance(value, str) and column.dtype == pl.String and not equal(column, value).any():
+                known = [] if rules().get(name) else column.drop_nulls().unique().sort().to_list()
+                meant = nearest(value, known) if known else "correct it, or take it out"
+                yield (
+                    f"{params.EVALUATION}: evaluate.{where}: no row of the training and test days has {name} "
+                    f"{value!r}; {meant}"
+                )
+
+
 def equal(column: pl.Series, value: Any) -> pl.Series:
     """Where a column has a value; None is a missing one. No null in the answer."""
     return column.is_null() if value is None else (column == value).fill_null(False)
@@ -379,16 +404,16 @@ def between(column: pl.Series, **ends: float | None) -> pl.Series:
 
 def slice_values(test: Judged, score: np.ndarray, inside: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     """Average precision and ROC AUC of the rows `inside` for each resample; NaN where a label is not there."""
-    names, label = ("average_precision", "roc_auc"), test.label[inside]
+    label = test.label[inside]
     if not 0 < label.sum() < len(label):
-        return {name: np.full(len(weights), np.nan) for name in names}
+        return {name: np.full(len(weights), np.nan) for name in SLICED}
     weight = None if test.weight is None else test.weight[inside]
     part = Judged(label, test.unit[inside], test.day[inside], weight=weight)
     values: list[tuple[np.ndarray, ...]] = []
     for i in range(0, len(weights), CHUNK):
         positive, total = counts(part, score[inside], weights[i : i + CHUNK])
         values.append((average_precision(positive, total), roc_auc(positive, total)))
-    return dict(zip(names, map(np.concatenate, zip(*values, strict=True)), strict=True))
+    return dict(zip(SLICED, map(np.concatenate, zip(*values, strict=True)), strict=True))
 
 
 def size(test: Judged, inside: np.ndarray) -> dict[str, int]:
@@ -416,9 +441,9 @@ def with_columns(table: pl.DataFrame, knobs: Mapping[str, Any], ours: Contract) 
 
 
 def as_test(table: pl.DataFrame, ours: Contract, alerts: float = 0.01) -> Judged:
-    """The judged rows as arrays. Raises BadInput where they hold one label only."""
+    """The judged rows as arrays. Raises BadInput where they hold one label only, or one of some weight."""
     unit = table[ENTITY].rank("dense").to_numpy() - 1 if ours.entity else np.arange(len(table))
-    return Judged(
+    test = Judged(
         label=table[LABEL].cast(pl.Float64).to_numpy(),
         unit=unit.astype(np.int64),
         day=table[ours.time].dt.date().cast(pl.Int64).to_numpy(),
@@ -426,6 +451,12 @@ def as_test(table: pl.DataFrame, ours: Contract, alerts: float = 0.01) -> Judged
         weight=rows.weights(table) if ours.weight else None,
         entities=ours.entity is not None,
     )
+    if not rows.both(table):
+        raise BadInput(
+            f"{SOURCE}: {ours.weight} is 0 in all judged rows of the test days, or in all of one label, and a row of "
+            "weight 0 counts for nothing; mend the source, or take `weight` out of contract.yaml"
+        )
+    return test
 
 
 def evaluate(test: Judged, table: pl.DataFrame, scores: dict[str, np.ndarray], knobs: dict[str, Any]) -> dict[str, Any]:
@@ -434,11 +465,10 @@ def evaluate(test: Judged, table: pl.DataFrame, scores: dict[str, np.ndarray], k
     weights = resamples(test.units, knobs["resamples"], knobs["seed"])
     values = {name: measure(test, score, weights) for name, score in scores.items()}
     measured = {name: intervals(found, confidence) for name, found in values.items()}
-    same = measure(test, np.zeros(len(test.label)), weights)[HEADLINE]  # each resample drawn once, for both
     return {
         "metrics": measured.pop("model"),
         "headline": HEADLINE,
-        "above_constant": intervals({HEADLINE: values["model"][HEADLINE] - same}, confidence)[HEADLINE],
+        "above_constant": intervals({HEADLINE: above_constant(test, scores["model"], weights)}, confidence)[HEADLINE],
         "baselines": measured,
         "slices": [
             part | size(test, inside) | known(slice_values(test, scores["model"], inside, weights), confidence)
@@ -449,6 +479,16 @@ def evaluate(test: Judged, table: pl.DataFrame, scores: dict[str, np.ndarray], k
             for name, parts in knobs["groups"].items()
         },
     }
+
+
+def above_constant(test: Judged, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """By how much the headline lies above that of the same score for every row, each resample drawn once for both.
+
+    Every row counts alike: weights are the problem's own, and could leave nothing but the rows that it gets right.
+    """
+    alike, everywhere = replace(test, weight=None), np.ones(len(score), dtype=bool)
+    found, same = (slice_values(alike, each, everywhere, weights)[HEADLINE] for each in (score, np.zeros(len(score))))
+    return found - same
 
 
 def tested(ours: Contract, knobs: Mapping[str, Any]) -> pl.DataFrame:
@@ -463,8 +503,11 @@ def main() -> None:
     table = rows.between(days.train[0], days.test[1], ours)
     tested = judged(table, days.test, ours, knobs["evaluate"]["known"])
     test = as_test(tested, ours, knobs["evaluate"]["alerts"])
+    if found := list(misspelt(with_columns(table, knobs["evaluate"], ours), knobs["evaluate"])):
+        raise BadInput("\n".join(found))
     scorer = model.load(MODEL)
     scores = {"model": scorer.predict(tested), **baselines(tested, ours)}
+    check_constant(scores.get(CONSTANT), table.filter(pl.col(ours.time).dt.date().is_between(*days.train)))
     blocks = evaluate(test, with_columns(tested, knobs["evaluate"], ours), scores, knobs["evaluate"])
     about = {
         "model": {
@@ -480,6 +523,7 @@ def main() -> None:
             "train_rows": table.filter(pl.col(ours.time).dt.date() <= days.train[1]).height,
             "test_rows": tested.height,
             "test_positives": int(test.label.sum()),
+            **({"entities_a_day": test.units_a_day} if test.entities else {}),
             **left(table, tested, days.test, ours),
         },
     }
@@ -501,6 +545,18 @@ def baselines(tested: pl.DataFrame, ours: Contract) -> dict[str, np.ndarray]:
     asked = tested.select(pl.col(ours.id).alias(ID))
     fitted = asked.join(scores, on=ID, how="left", maintain_order="left")
     return {name: fitted[name].to_numpy() for name in scores.columns if name not in (ID, "model")}
+
+
+def check_constant(score: np.ndarray | None, trained: pl.DataFrame) -> None:
+    """Raises BadInput where the baseline `constant` says anything but the share of positives that it was fitted to."""
+    if score is None:  # it is shipped, or left out
+        return
+    share = float(np.average(trained[LABEL].to_numpy(), weights=rows.weights(trained)))
+    if not (np.abs(score - share) <= 1e-9).all():
+        raise BadInput(
+            f"{BASELINES}: {CONSTANT} says something else than {share:.6g}, the share of positives of the training "
+            "days; make it again with `make model`"
+        )
 
 
 def left(table: pl.DataFrame, tested: pl.DataFrame, days: tuple[date, date], ours: Contract) -> dict[str, int]:

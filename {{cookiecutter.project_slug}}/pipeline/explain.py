@@ -5,7 +5,7 @@ explanation is of the model, not of the world.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -89,23 +89,27 @@ def reasons(
     table: pl.DataFrame, score: np.ndarray, added: np.ndarray, names: Sequence[str], ours: Contract, most: int
 ) -> list[dict[str, Any]]:
     """A row's score and label, and the `most` inputs that moved its score furthest, with their values."""
-    found = []
+    found, times = [], {column.name for column in ours.inputs if column.type == "time"}
     for at, row in enumerate(table.iter_rows(named=True)):
         known = shown({name: row[name] for name in names})
         who = shown({ours.id: row[ours.id], ours.label.column: int(row[LABEL])})
         furthest = np.argsort(-np.abs(added[at]), kind="stable")[:most]
         found.append(
             {key: who[name] for key, name in (("id", ours.id), ("label", ours.label.column)) if name in who}
-            | {"score": float(score[at]), "reasons": [reason(known, names[i], added[at, i]) for i in furthest]}
+            | {"score": float(score[at]), "reasons": [reason(known, names[i], added[at, i], times) for i in furthest]}
         )
     return found
 
 
-def reason(known: Mapping[str, Any], name: str, contribution: float) -> dict[str, Any]:
-    """What an input adds to a score; and its value where that may be written: a number, a text, a boolean, None."""
+def reason(known: Mapping[str, Any], name: str, contribution: float, times: Container[str]) -> dict[str, Any]:
+    """What an input adds to a score; and its value where that may be written: a number, a text, a boolean, None.
+
+    A time is a text with its unit, which nobody who reads it could know.
+    """
     said: dict[str, Any] = {"column": name}
     if name in known:
-        said["value"] = plain(known[name])
+        value = plain(known[name])
+        said["value"] = f"{value:,.6g} days before" if name in times and isinstance(value, float) else value
     return said | {"contribution": float(contribution)}
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 
 from pipeline import contract, encode, families, model, params, rows, train
-from pipeline.contract import Contract
 from pipeline.encode import Encoding
 from pipeline.families import Family
 from pipeline.model import Problem
@@ -28,35 +27,22 @@ def main() -> None:
     knobs, ours, encoding = params.load(), contract.load(), encode.load()
     name = knobs["train"].get("family")
     family, trained = families.family(name), train.read(name)
-    digest = model.write(
-        MODEL,
-        problem=problem(ours),
-        family=name,
-        processor=str(trained.about["processor"]),
-        inputs=encoding.inputs,
-        files={"model.onnx": joined(encoding, family, trained.state)},
-    )
+    try:
+        digest = model.write(
+            MODEL,
+            problem=Problem.of(ours),
+            family=name,
+            processor=str(trained.about["processor"]),
+            inputs=encoding.inputs,
+            files={"model.onnx": joined(encoding, family, trained.state)},
+        )
+    except model.BadModel as error:
+        raise BadInput(str(error)) from None
     test = rows.between(*params.days(knobs, ours.label.delay).test, ours)
     check(model.load(MODEL), encoding, family, trained, test, TOLERANCES.get(name, TOLERANCE))
     REPORT.parent.mkdir(exist_ok=True)
     REPORT.write_text(json.dumps({"family": name, **trained.about}, indent=2) + "\n")
     print(f"{MODEL}: {digest}")
-
-
-def problem(ours: Contract) -> Problem:
-    """What of the contract goes with the model."""
-    label = ours.label
-    return Problem(
-        name=ours.problem,
-        task=ours.task,
-        id=ours.id,
-        id_type=ours.column(ours.id).type,
-        time=ours.time,
-        label=label.column,
-        positive=label.positive,
-        negative=label.negative,
-        delay=label.delay,
-    )
 
 
 def joined(encoding: Encoding, family: Family, state: bytes) -> bytes:
@@ -91,10 +77,13 @@ def check(
         for part, right in ((table, expected), (table[-1:], expected[-1:])):
             gap = np.abs(scorer.predict(part) - right)
             if not gap.max() <= tolerance:  # NaN too
+                from pipeline.personal import shown
+
                 worst = part[int(np.nan_to_num(gap, nan=np.inf).argmax())].select(c.name for c in scorer.inputs)
                 raise BadInput(
                     f"{MODEL}: the exported graph differs from the fitted {scorer.family} by {gap.max():.2g} (at most "
-                    f"{tolerance:g} is allowed), most on {worst.row(0, named=True)}; `graph` has to do what `raw` does"
+                    f"{tolerance:g} is allowed), most on {shown(worst.row(0, named=True)) or 'a row that is not shown'}"
+                    "; `graph` has to do what `raw` does"
                 )
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipeline.candidate import plain_files
+from pipeline.candidate import clear, plain_files
 from pipeline.evaluate import ID, METRICS, PREDICTIONS
 from pipeline.families import NAMES as FAMILIES
 from pipeline.params import PARAMS, BadInput, blocks, run_stage
@@ -36,8 +36,8 @@ TOLERANCE = 1e-5  # between scores; what rounds elsewhere otherwise moves them b
 
 
 def hand_over(folder: Path) -> None:
-    """Write the three files into the folder, in the place of what was there. Raises BadInput where one is not made."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Write the three files into the folder, in the place of earlier ones. Raises BadInput where one is not made."""
+    clear(folder, lambda path: str(path) in NAMES)
     folder.mkdir(parents=True)
     try:
         shutil.copyfile(place(), folder / MODEL)

@@ -6,7 +6,6 @@ as they are: `validate` measures them and policies/data.yaml judges. Nothing is 
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
-from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,16 @@ import polars as pl
 
 from pipeline import contract, personal
 from pipeline.contract import Column, Contract
-from pipeline.params import PARAMS, BadInput, days, load, run_stage
+from pipeline.params import PARAMS, BadInput, days, deletable, load, run_stage
 from pipeline.places import first_line, replacing
 from pipeline.reading import nearest
 from pipeline.rows import TYPES
-from pipeline.source import SIMULATE, File, check, every, files, instead, record, source_of, span
+from pipeline.source import REWRITE, SIMULATE, File, check, every, files, instead, record, source_of, span
 
 ROWS = Path("data/rows.parquet")
 SIMULATOR = "pipeline.simulate"
 EXAMPLES = 3
+LONGEST = 1_000  # characters of a category: the service takes no more
 NUL = "\0"  # alone, it stands for a missing text in the model's graph
 
 
@@ -53,9 +53,9 @@ def between(
         table = read(simulator().days(first, last, params.get("simulate")), SIMULATE, ours)
         return table.sort(ours.time, ours.id)
     todo = files(source, first, last)
-    found = every(lambda file: read_and_record(file, ours), todo)
+    found = every(lambda file: read_and_record(file, ours), todo, f"correct {contract.CONTRACT}, or {REWRITE}")
     if pinned is not None:
-        check(pinned, [line for line, _, _ in found], source)
+        check(pinned, [line for line, _, _ in found], source, (first, last))
     held = {file.name for file, (_, table, _) in zip(todo, found, strict=True) if len(table)}
     say_empty(source, [day for day in span(first, last) if f"{day}.parquet" not in held])
     for said in dict.fromkeys(sentence for _, _, sentences in found for sentence in sentences):
@@ -73,14 +73,10 @@ def say_empty(source: str, without: Sequence[date]) -> None:
 
 def simulator() -> Any:
     """pipeline/simulate.py, by its name: whoever has real data deletes it. Raises BadInput where it is gone."""
-    try:
-        return import_module(SIMULATOR)
-    except ModuleNotFoundError as error:
-        if error.name != SIMULATOR:
-            raise
-        raise BadInput(
-            f"{PARAMS}: data.source is `{SIMULATE}`, but pipeline/simulate.py is gone; name a folder of daily files"
-        ) from None
+    return deletable(
+        SIMULATOR,
+        f"{PARAMS}: data.source is `{SIMULATE}`, but pipeline/simulate.py is gone; name a folder of daily files",
+    )
 
 
 def read_and_record(file: File, ours: Contract) -> tuple[str, pl.DataFrame, list[str]]:
@@ -142,8 +138,8 @@ def read(
     for column in ours.columns:
         expected = WORDS[column.type]
         if column.name not in schema:
-            near = f"; did you mean {nearest(column.name, schema)}?" if schema else ""
-            problems.append(f"has no column `{column.name}`, expected {expected}{near}")
+            near = nearest(column.name, schema, "its columns are") if schema else "it has none"
+            problems.append(f"has no column `{column.name}`, expected {expected}; {near}")
             continue
         if column.name not in table.columns:
             problems.append(f"`{column.name}` is {schema[column.name]}, expected {expected}, of 38 digits at most")
@@ -219,6 +215,11 @@ def categories(column: Column, values: pl.Series) -> pl.Series:
     values = values.cast(pl.String)
     if len(odd := values.filter(values.str.starts_with(NUL))):
         raise Unreadable(f"begins with the character 0 in {count(odd)}, which is no text; write null for it")
+    if len(odd := values.filter(values.str.len_chars() > LONGEST)):
+        raise Unreadable(
+            f"has more than {LONGEST:,} characters in {count(odd)}, which no category has; shorten it in the source, "
+            "or declare `type: text` in contract.yaml, which no model sees"
+        )
     return filled(values)
 
 
@@ -318,8 +319,7 @@ def kind(values: pl.Series) -> str:
 def such(column: Column, values: pl.Series) -> str:
     """The first values, each once, where they may be shown."""
     first: Iterable[Any] = values.drop_nulls().unique(maintain_order=True).head(EXAMPLES)
-    shown = [personal.shown({column.name: value}).get(column.name, "not shown") for value in first]
-    return ", ".join(dict.fromkeys(map(repr, shown))) or "no value"
+    return ", ".join(dict.fromkeys(personal.quoted(column.name, value) for value in first)) or "no value"
 
 
 def count(values: pl.Series) -> str:

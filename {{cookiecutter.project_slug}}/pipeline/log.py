@@ -33,6 +33,7 @@ from pipeline.model import Model
 from pipeline.params import BadInput, run_stage
 from pipeline.personal import HASH, REQUEST, Policy, Rules, policy, pseudonym
 from pipeline.places import opened
+from pipeline.reading import count
 
 ID, TIME, SCORE, MODEL, SCORED = "_id", "_time", "_score", "_model", "_scored_at"
 ALWAYS: dict[str, pl.DataType] = {
@@ -358,7 +359,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.parse_args(arguments)
     folder, keep = Folder.at(), policy().retention_days
     deleted = prune(folder, datetime.now(UTC).date() - timedelta(days=keep))
-    print(f"{folder.root}: {len(deleted)} files deleted, written more than {keep} days ago")
+    print(f"{folder.root}: {count(len(deleted), 'file')} deleted, written more than {count(keep, 'day')} ago")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 MANIFEST = "manifest.json"
+LARGEST_MANIFEST = 64 * 2**20  # bytes: hundreds of categories of thousands of levels
 FORMAT = 2
 NUMBERS, TEXTS = "_numbers", "_texts"  # of the graph: its inputs, as one a column would cost more than the model
 OUTPUT = "_score"  # of the graph: the probability of the positive label
@@ -70,6 +71,22 @@ class Problem:
     positive: str | int | float | bool
     negative: str | int | float | bool
     delay: int  # days until a label is known
+
+    @classmethod
+    def of(cls, ours: Any) -> "Problem":
+        """That of a contract, which nothing here imports, as no service has one."""
+        label = ours.label
+        return cls(
+            name=ours.problem,
+            task=ours.task,
+            id=ours.id,
+            id_type=ours.column(ours.id).type,
+            time=ours.time,
+            label=label.column,
+            positive=label.positive,
+            negative=label.negative,
+            delay=label.delay,
+        )
 
     @property
     def identity(self) -> tuple[Any, ...]:
@@ -228,7 +245,8 @@ def write(
     """Write a model directory in the place of what was there, and return its digest.
 
     `processor` is the family of processors that it was fitted on: others fit other last digits to the same rows.
-    The new directory is made beside the old one and renamed: nobody sees half of it.
+    The new directory is made beside the old one and renamed: nobody sees half of it. Raises BadModel where the inputs
+    say more than anybody takes.
     """
     directory = Path(directory)
     manifest = {
@@ -242,6 +260,12 @@ def write(
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
     text = (json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    if len(text) > LARGEST_MANIFEST:
+        widest = max(inputs, key=lambda column: len(str((column.categories, column.levels))))
+        raise BadModel(
+            f"{directory / MANIFEST} would have {len(text):,} bytes, and {LARGEST_MANIFEST:,} are taken; learn fewer "
+            f"levels, or shorter ones: those of {widest.name} take most (its `categories` in contract.yaml)"
+        )
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     temporary.chmod(0o755)

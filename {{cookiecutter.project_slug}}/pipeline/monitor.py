@@ -30,8 +30,9 @@ from pipeline.model import Input, Problem
 from pipeline.params import BadInput, run_stage
 from pipeline.places import opened, replacing, speaking
 from pipeline.policy.drift import CATEGORY, misnamed
+from pipeline.reading import count
 from pipeline.reference import DAY, PART, TEST, TRAIN
-from pipeline.rows import LABEL, identified
+from pipeline.rows import LABEL, both, identified
 
 PRODUCTION = Path("build/production")  # `python -m gitops fetch-production build/production` fills it
 MANIFEST = "deploy/production/manifest.json"
@@ -204,14 +205,14 @@ def measure(
         if early:
             return None
         raise BadInput(
-            f"the model in production answered on {len(looked_at)} whole days from {window[0]} to {window[1]}, "
-            f"{bars['minimum_days']} are needed: is it the one that is deployed?"
+            f"the model in production answered on {count(len(looked_at), 'whole day')} from {window[0]} to "
+            f"{window[1]}, {bars['minimum_days']} are needed: is it the one that is deployed?"
         )
     rows = answered.filter(pl.col(DAY).is_in(looked_at))
     facts["rows"] = len(rows)
     if len(rows) < bars["rows"]:
         raise BadInput(
-            f"the log holds {len(rows):,} rows of the model in production from {window[0]} to {window[1]}, "
+            f"the log holds {count(len(rows), 'row')} of the model in production from {window[0]} to {window[1]}, "
             f"{bars['rows']:,} are needed: rows are lost, or window.rows in policies/drift.yaml is not for this service"
         )
     reference = production.like(TRAIN, looked_at)
@@ -473,7 +474,7 @@ def keyed(told: pl.DataFrame, name: str, rows: pl.DataFrame) -> pl.Series:
 
 def metrics(judged: pl.DataFrame, ours: Contract, knobs: Mapping[str, Any]) -> Facts:
     """Each metric with its interval, None for what has no value: all of them, where the rows have one label only."""
-    if judged[LABEL].n_unique() < 2:
+    if not both(judged):
         return {"average_precision": dict.fromkeys(("value", "low", "high"))}
     test = evaluate.as_test(judged, ours, knobs["alerts"])
     weights = evaluate.resamples(test.units, knobs["resamples"], knobs["seed"])
@@ -483,7 +484,7 @@ def metrics(judged: pl.DataFrame, ours: Contract, knobs: Mapping[str, Any]) -> F
 
 def average_precision(judged: pl.DataFrame, ours: Contract, few: int) -> float | None:
     """The average precision; None where the rows are few, or have one label only."""
-    if len(judged) < few or judged[LABEL].n_unique() < 2:
+    if len(judged) < few or not both(judged):
         return None
     test = evaluate.as_test(judged, ours)
     counts = evaluate.counts(test, judged[SCORE].to_numpy(), np.ones((1, test.units)))

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from pipeline import contract, policy
 from pipeline.contract import Contract
 from pipeline.params import BadInput, run_stage
+from pipeline.places import replacing
 
 PAGE = Path("reports/index.html")
 PARTS = {
@@ -38,7 +39,7 @@ Part = Mapping[str, Any]
 LABELS = {  # of the metrics, in their order
     "average_precision": "Average precision",
     "roc_auc": "ROC AUC",
-    "entity_precision_100": "Precision of the first 100",
+    "entity_precision_100": "Precision of each day's first 100",
     "recall_at_precision_90": "Recall at 90% precision",
     "accuracy": "Accuracy",
     "calibration_error": "Calibration error",
@@ -74,6 +75,7 @@ STYLE = {
     "ytick.labelcolor": QUIET,
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
+    "text.parse_math": False,  # names are drawn, and may hold a $
 }
 
 
@@ -81,10 +83,8 @@ def main() -> None:
     parts = {name: read(path) for name, path in PARTS.items() if path.exists()}
     if not parts:
         raise BadInput("there is nothing to report yet: run `make pipeline`, then `make report` again")
-    PAGE.parent.mkdir(exist_ok=True)
-    temporary = PAGE.with_suffix(".new")
-    temporary.write_text(render(parts, contract.load()), encoding="utf-8")
-    temporary.replace(PAGE)
+    with replacing(PAGE) as temporary:
+        temporary.write_text(render(parts, contract.load()), encoding="utf-8")
     print(f"{PAGE.resolve().as_uri()}")
 
 
@@ -362,7 +362,11 @@ def meanings(ours: Contract) -> dict[str, str]:
 
 def value(metric: Part | None) -> float:
     """A metric's value; NaN where it was not measured."""
-    found = (metric or {}).get("value")
+    return number_of((metric or {}).get("value"))
+
+
+def number_of(found: float | None) -> float:
+    """A number; NaN for none, such as the share of a day whose labels nobody knows yet."""
     return nan if found is None else float(found)
 
 
@@ -515,13 +519,16 @@ def calibration_plot(curves: Mapping[str, Part]) -> Markup:
     figure = Figure(figsize=(4.6, 3.6))
     axes = figure.subplots()
     shown = [x for curve in curves.values() for key in ("score", "share") for x in curve[key] if x > 0]
-    least = min(shown, default=0.001)
+    least = min([*shown, 0.1])  # from there to 1 two powers of ten at least are named
     axes.plot([least, 1], [least, 1], color=QUIET, linestyle="--", linewidth=1)
     for place, (name, curve) in reversed(list(enumerate(curves.items()))):
         colour = SERIES[place % len(SERIES)]
         points = positive(curve["score"]), positive(curve["share"])
         axes.plot(*points, "o-", color=colour, markersize=3, linewidth=1.2 + (place == 0), label=label(name))
     axes.set(xlabel="Mean score", ylabel="Share of positives", xscale="log", yscale="log")
+    for axis in (axes.xaxis, axes.yaxis):  # in numbers, as matplotlib's own names of powers are mathematics
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(handles[::-1], labels[::-1], loc="best", fontsize=9)
     return svg(figure, "Share of positives against the mean score")
@@ -540,6 +547,7 @@ def scores_plot(histogram: Part) -> Markup:
         axes.stairs(histogram[name], histogram["edges"], color=colour, fill=True, alpha=0.25)
         axes.stairs(histogram[name], histogram["edges"], color=colour, linewidth=1.5, label=label(name))
     axes.set(xlabel="Score", ylabel="Rows", yscale="symlog", xlim=(0, 1), ylim=(0, None))
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.legend(loc="upper right", fontsize=9)
     return svg(figure, "Histogram of the scores by label")
 
@@ -569,7 +577,7 @@ def days_plot(validation: Part, data: Part) -> Markup:
     upper.bar(days, list(rows.values()), width=0.9, color=SERIES[4])
     upper.set_ylabel("Rows")
     upper.yaxis.set_major_formatter("{x:,.0f}")
-    lower.plot(days, [100 * shares.get(day, nan) for day in rows], color=SERIES[1], linewidth=1.5)
+    lower.plot(days, [100 * number_of(shares.get(day)) for day in rows], color=SERIES[1], linewidth=1.5)
     lower.set(ylabel="Positives, %", ylim=(0, None))
     for name, colour in (("train", SERIES[0]), ("test", SERIES[2])):
         if name in data:

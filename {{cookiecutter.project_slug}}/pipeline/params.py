@@ -8,12 +8,13 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from pipeline.reading import SCHEMAS, Once, held, in_a_line, nearest
+from pipeline.reading import SCHEMAS, Once, held, in_a_line, infinite, nearest
 
 
 class BadInput(SystemExit):
@@ -31,6 +32,16 @@ def run_stage(main: Callable[[], None]) -> None:
         if said := unwritable(error):
             raise BadInput(said) from None
         raise
+
+
+def deletable(module: str, gone: str) -> Any:
+    """A module that its users may delete. Raises BadInput, which says `gone`, where they have."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise BadInput(gone) from None
 
 
 def unwritable(error: BaseException, path: Path | str | None = None) -> str | None:
@@ -122,13 +133,14 @@ MOVED = {
 
 def contradictions(said: Mapping[str, Any]) -> Iterator[str]:
     """What no schema can say."""
+    yield from infinite(said)
     try:
         date.fromisoformat(said["data"]["until"])
     except ValueError:
         yield f'data.until is {said["data"]["until"]!r}, which is no day; write one such as "2018-08-14"'
     family, families = said["train"]["family"], said["families"]
     if family not in families:
-        yield f"train.family is {family!r}, which is not among families; did you mean {nearest(family, families)}?"
+        yield f"train.family is {family!r}, which is not among families; {nearest(family, families)}"
     if "delay" in said.get("features", {}):
         yield MOVED["features.delay"]
 
@@ -140,7 +152,7 @@ def blocks(path: Path, *needed: str) -> dict[str, Any]:
     except FileNotFoundError:
         listed = " and ".join(f"`{name}:`" for name in needed)
         raise BadInput(f"{path}: is not there, and {listed} have to stand in it; restore it from git") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or a date that is none
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: no UTF-8
         raise BadInput(f"{path}: cannot be read ({in_a_line(error)}); mend it, or restore it from git") from None
     known = found if isinstance(found, dict) else {}
     if lost := [name for name in needed if not isinstance(known.get(name), dict)]:
@@ -151,11 +163,18 @@ def blocks(path: Path, *needed: str) -> dict[str, Any]:
 def days(params: Mapping[str, Any], delay: int) -> Days:
     """The protocol's days: train, then the label's delay (days), then test, the last on `data.until`."""
     until = day(params["data"]["until"], "data.until")
-    test_first = until - timedelta(days=count(params, "test") - 1)
-    train_last = test_first - timedelta(days=delay + 1)
-    train_first = train_last - timedelta(days=count(params, "train") - 1)
+    test, train = count(params, "test"), count(params, "train")
     history = max(windows(params.get("features") or {}), default=0)
-    since = train_first - timedelta(days=history + delay * (history > 0))
+    try:
+        test_first = until - timedelta(days=test - 1)
+        train_last = test_first - timedelta(days=delay + 1)
+        train_first = train_last - timedelta(days=train - 1)
+        since = train_first - timedelta(days=history + delay * (history > 0))
+    except OverflowError:
+        raise BadInput(
+            f"params.yaml: of data.until, {until}, the days before it begin before the year 1; mend it, or split in "
+            f"{EVALUATION}, label.delay in contract.yaml or features.windows"
+        ) from None
     return Days(since, (train_first, train_last), (test_first, until))
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 POLICY = Path(__file__).absolute().parent.parent / "policies" / "log.yaml"
 HASH, OMIT = "hash", "omit"
 REQUEST = "_request_id"
+LONGEST = 200  # characters of a text of a single row, wherever it is shown
 
 Rules = Mapping[str, str]  # column: HASH or OMIT
 
@@ -49,7 +50,7 @@ def policy(known: Collection[str] | None = None, path: Path | None = None) -> Po
     path = path or POLICY
     try:
         found = yaml.load(path.read_text(), Once)
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise BadInput(f"{path}: cannot be read ({in_a_line(error)}); restore it from git") from None
     if not isinstance(found, dict) or set(found) != {"personal", "retention_days"}:
         raise BadInput(f"{path}: has to hold `personal` and `retention_days`, and nothing else")
@@ -63,8 +64,7 @@ def policy(known: Collection[str] | None = None, path: Path | None = None) -> Po
             raise BadInput(f"{path}: personal.{name} is {how!r}; write {HASH} or {OMIT}")
         if known is not None and name not in known:
             raise BadInput(
-                f"{path}: personal.{name} is no column that can be hashed or left out; "
-                f"did you mean {nearest(name, list(known))}?"
+                f"{path}: personal.{name} is no column that can be hashed or left out; {nearest(name, known)}"
             )
     return Policy(personal, retention)
 
@@ -76,18 +76,34 @@ def rules() -> Rules:
 
 
 def shown(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a row, by column, as they may be written: some are pseudonyms, some are not there."""
+    """The values of a row, by column, as they may be written: some are pseudonyms, some are cut or not there."""
     personal = rules()
     return {
-        name: digest(value) if personal.get(name) == HASH else value
+        name: digest(value) if personal.get(name) == HASH else cut(value)
         for name, value in values.items()
         if personal.get(name) != OMIT
     }
 
 
+def quoted(name: str, value: Any, otherwise: str = "not shown") -> str:
+    """A column's value in a message, as it may be written; `otherwise` where it may not."""
+    known = shown({name: value})
+    return repr(known[name]) if name in known else otherwise
+
+
+def cut(value: Any) -> Any:
+    """A value, of a long text its beginning: it ends up in tables, and schemas of what is handed over bound texts."""
+    return f"{value[: LONGEST - 1]}…" if isinstance(value, str) and len(value) > LONGEST else value
+
+
 def named(name: str, value: Any) -> str:
     """A column's name and its value in a message, as they may be written."""
     return f"{name} {shown({name: value}).get(name, 'not shown')}"
+
+
+def unless_personal(said: object) -> str:
+    """What others say of rows, values and all; not where it may quote personal columns."""
+    return "what is not shown, as policies/log.yaml has personal columns" if rules() else str(said)
 
 
 def pseudonym(column: pl.Series) -> pl.Series:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from difflib import get_close_matches
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,17 @@ class Once(yaml.SafeLoader):
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Raises ConstructorError for what PyYAML stumbles over: a date that is none, numbers of too many digits."""
+        try:
+            made = super().construct_object(node, deep)
+            if isinstance(made, int):
+                str(made)  # a hexadecimal one may have more digits than Python writes
+            return made
+        except (ValueError, ArithmeticError, LookupError, AttributeError) as error:
+            said = f"not what it looks like to YAML ({in_a_line(error)[:100]}); quote it"
+            raise yaml.constructor.ConstructorError(problem=said, problem_mark=node.start_mark) from None
+
 
 class Aliased(yaml.YAMLError):
     """A file names a part of itself."""
@@ -60,7 +72,7 @@ HALF = re.compile("[\ud800-\udfff]")
 
 
 def parsed(text: str) -> Any:
-    """What a file's text says. Raises YAMLError, and ValueError for a date that is none."""
+    """What a file's text says. Raises YAMLError, and RecursionError."""
     return yaml.load(text, Loader=Plain)
 
 
@@ -69,8 +81,13 @@ def in_a_line(error: BaseException) -> str:
     if isinstance(error, RecursionError):
         return "blocks within blocks without end"
     if isinstance(error, yaml.MarkedYAMLError) and error.problem and (mark := error.problem_mark):
-        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+        quotes = "; put a name or a value with such characters in quotes" * bool(GRAMMAR.match(error.problem))
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}{quotes}"
     return " ".join(str(error).split())
+
+
+GRAMMAR = re.compile(r"expected ',' or .+ but got '[^<]'|found character '[^\\]'|mapping values are not allowed")
+"""YAML's own words where it may take a character of a name for its grammar's."""
 
 
 # --- what YAML takes for something else ---
@@ -117,7 +134,7 @@ def taken(node: yaml.ScalarNode) -> str | None:
         return f'which is {meant} to YAML; quote it: "{value}", or write {meant}'
     if kind == "timestamp":
         return f'which is a date to YAML; quote it: "{value}"'
-    if kind == "str" and POWER.fullmatch(value):
+    if kind == "str" and POWER.fullmatch(value) and finite(float(value)):
         return f"which is text to YAML, and a number to DVC; write {decimal(float(value))}"
     if kind in ("int", "float") and (":" in value or re.match(r"[-+]?0[\d_]", value)):
         return f'which is {yaml.safe_load(value)} to YAML; quote it: "{value}", or write the number as YAML has it'
@@ -140,6 +157,27 @@ def held(text: str, schema: Path, unknown: str = UNKNOWN) -> tuple[Any, list[str
     """
     said = parsed(text)
     return said, traps(text) or problems(said, schema, unknown)
+
+
+def finite(number: float) -> bool:
+    """Whether a number is one that can be reckoned with: no infinity, no NaN, nor a whole one beyond all decimals."""
+    try:
+        return isfinite(number)
+    except OverflowError:
+        return False
+
+
+def infinite(said: Any, place: str = "") -> Iterator[str]:
+    """The numbers of a file that cannot be reckoned with, a sentence each: no schema knows them."""
+    branches: Iterable[tuple[Any, Any]] = ()
+    if isinstance(said, Mapping):
+        branches = said.items()
+    elif isinstance(said, list):
+        branches = enumerate(said)
+    elif isinstance(said, (int, float)) and not finite(said):
+        yield f"{place} is {shown(said)}, which nothing can be reckoned with; write a finite number"
+    for step, value in branches:
+        yield from infinite(value, inside(place, step))
 
 
 def problems(said: Any, schema: Path, unknown: str = UNKNOWN) -> list[str]:
@@ -169,7 +207,7 @@ def problems_of(error: "ValidationError", unknown: str) -> Iterator[str]:
     if rule == "additionalProperties":
         known = schema.get("properties", {})
         for key in (key for key in value if key not in known):
-            yield f"{inside(place, key)} {unknown}; {suggestion(key, known)}"
+            yield f"{inside(place, key)} {unknown}; {nearest(key, known)}"
     elif rule == "required":
         for key in (key for key in bar if key not in value):
             yield f"{inside(place, key)} is missing{meant(schema.get('properties', {}).get(key))}"
@@ -282,15 +320,15 @@ def inside(place: str, step: object) -> str:
     return f"{place}.{step}" if place else str(step)
 
 
-def suggestion(key: str, known: Mapping[str, Any]) -> str:
-    """What to do with a key that is not known."""
-    if not known:
+NAMED = 20  # known words that a sentence lists; the rest is counted
+
+
+def nearest(word: object, known: Iterable[str], those: str = "it may be") -> str:
+    """What to do with a word that is not known: the known one that is like it, capitals or not, else what there is."""
+    words = [str(each) for each in known]
+    if not words:
         return "take it out"
-    if get_close_matches(key, list(known), n=1):
-        return f"did you mean {nearest(key, known)}?"
-    return f"it may be {', '.join(known)}"
-
-
-def nearest(word: object, words: Sequence[str] | Mapping[str, Any]) -> str:
-    """The one of `words` that is most like `word`, in backquotes."""
-    return f"`{get_close_matches(str(word), list(words), n=1, cutoff=0)[0]}`" if words else "none"
+    small = {each.lower(): each for each in words}
+    if near := get_close_matches(str(word).lower(), small, n=1):
+        return f"did you mean `{small[near[0]]}`?"
+    return f"{those} {', '.join(words[:NAMED])}{f' or {len(words) - NAMED} others' * (len(words) > NAMED)}"

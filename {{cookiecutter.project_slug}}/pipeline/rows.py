@@ -6,10 +6,10 @@ contract names them. Names of our own begin with `_`, and a contract's may not.
 Inputs are columns of the source; where the contract has a block `inputs`, pipeline/features.py makes them.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from datetime import date
 from hashlib import blake2b
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,14 @@ import polars as pl
 
 from pipeline import contract, params
 from pipeline.contract import Column, Contract
-from pipeline.params import EVALUATION, BadInput, run_stage
+from pipeline.params import EVALUATION, BadInput, deletable, run_stage
+from pipeline.places import replacing
 
 SOURCE = Path("data/rows.parquet")
 FEATURES = Path("data/features.parquet")
 TRAINED = Path("reports/trained.parquet")
 """The hashes of the rows of the training days, so that no model is judged by what it has seen."""
+HASHED = "hashed"  # where that file's metadata say of which columns its hashes are
 
 ID, ENTITY, LABEL, WEIGHT = "_id", "_entity", "_label", "_weight"  # ID: where scores stand beside it, by family
 OURS, FILE = "pipeline.features", Path("pipeline/features.py")  # whoever computes no inputs deletes it
@@ -54,9 +56,10 @@ def main() -> None:
         raise BadInput(f"{SOURCE}: {error}; make it with `make data`") from None
     table = made(source, ours, knobs.get("features") or {})
     table = table.filter(pl.col(ours.time).dt.date().is_between(days.train[0], days.test[1]))
-    temporary = FEATURES.with_suffix(".partial")
-    table.write_parquet(temporary)
-    temporary.replace(FEATURES)
+    if ours.weight:
+        weighed(table, days, ours)
+    with replacing(FEATURES) as temporary:
+        table.write_parquet(temporary)
     remember(table, days.train, ours)
     unknown = table[LABEL].null_count()
     print(f"{FEATURES}: {len(table):,} rows, {len(ours.inputs)} inputs; {unknown:,} labels are not known yet")
@@ -97,8 +100,11 @@ def identified(source: pl.DataFrame, ours: Contract) -> pl.DataFrame:
     table = source.select(ours.id, ours.time, *entity, label(ours).alias(LABEL), *weight)
     strange = source.filter(label(ours).is_null() & pl.col(ours.label.column).is_not_null())
     if len(strange):
+        from pipeline.personal import quoted
+
+        said = quoted(ours.label.column, strange[ours.label.column][0], otherwise="another value")
         raise BadInput(
-            f"{SOURCE}: {ours.label.column} is {strange[ours.label.column][0]!r} in {count(strange)}"
+            f"{SOURCE}: {ours.label.column} is {said} in {count(strange)}"
             f"{such_as(strange, ours.id)}; contract.yaml knows {ours.label.positive!r} and {ours.label.negative!r}, "
             "and a missing one for a label that is not known yet"
         )
@@ -131,15 +137,11 @@ def read(column: Column, moment: str) -> pl.Expr:
 
 def features() -> Any:
     """pipeline/features.py, by its name: whoever computes no inputs deletes it. Raises BadInput where it is gone."""
-    try:
-        return import_module(OURS)
-    except ModuleNotFoundError as error:
-        if error.name != OURS:
-            raise
-        raise BadInput(
-            "contract.yaml: `inputs` are what pipeline/features.py makes, and it is gone; restore it, or take the "
-            "block out: then the source's columns are the inputs"
-        ) from None
+    return deletable(
+        OURS,
+        "contract.yaml: `inputs` are what pipeline/features.py makes, and it is gone; restore it, or take the block "
+        "out: then the source's columns are the inputs",
+    )
 
 
 def typed(made: Any, ours: Contract) -> pl.DataFrame:
@@ -165,7 +167,10 @@ def typed(made: Any, ours: Contract) -> pl.DataFrame:
     try:
         return made.select(ours.id, *(cast(column) for column in ours.inputs))
     except pl.exceptions.PolarsError as error:
-        raise BadInput(f"{FILE}: what compute returned cannot be read as contract.yaml says ({error})") from None
+        from pipeline.personal import unless_personal
+
+        why = unless_personal(str(error))
+        raise BadInput(f"{FILE}: what compute returned cannot be read as contract.yaml says: {why}") from None
 
 
 def fits(dtype: pl.DataType, column: Column) -> bool:
@@ -233,6 +238,20 @@ def faults(column: Column) -> Iterator[tuple[str, pl.Expr]]:
             yield "NaN", value.is_nan()
 
 
+def weighed(table: pl.DataFrame, days: params.Days, ours: Contract) -> None:
+    """Raises BadInput where all rows of the training or the test days, or all of a label, have the weight 0."""
+    day = pl.col(ours.time).dt.date()
+    for part, span in (("training", days.train), ("test", days.test)):
+        known = table.filter(day.is_between(*span)).drop_nulls(LABEL)
+        labelled = {"positive row": known.filter(pl.col(LABEL) == 1), "negative row": known.filter(pl.col(LABEL) == 0)}
+        for what, some in {"row": known, **labelled}.items():
+            if len(some) and not weights(some).any():
+                raise BadInput(
+                    f"{SOURCE}: {ours.weight} is 0 in every {what} of the {part} days, {span[0]} to {span[1]}, and a "
+                    "row of weight 0 counts for nothing; mend the source, or take `weight` out of contract.yaml"
+                )
+
+
 def such_as(wrong: pl.DataFrame, name: str) -> str:
     """The first of these rows, where they may be named."""
     from pipeline.personal import named
@@ -269,6 +288,12 @@ def weights(table: pl.DataFrame) -> np.ndarray:
     return table[WEIGHT].to_numpy() if WEIGHT in table.columns else np.ones(len(table))
 
 
+def both(table: pl.DataFrame) -> bool:
+    """Whether positives and negatives are there, each with some weight."""
+    weight, label = weights(table), table[LABEL].to_numpy()
+    return bool(weight[label == 1].any() and weight[label == 0].any())
+
+
 # --- who they are ---
 
 
@@ -276,17 +301,39 @@ def remember(table: pl.DataFrame, days: tuple[date, date], ours: Contract) -> No
     """Write the hashes of the table's rows of these days, the training days, in no order that tells of them."""
     trained = table.filter(pl.col(ours.time).dt.date().is_between(*days)).drop_nulls(LABEL)
     TRAINED.parent.mkdir(exist_ok=True)
-    pl.DataFrame({"hash": np.sort(hashes(trained, ours))}).write_parquet(TRAINED)
+    write_hashes(trained, ours, TRAINED)
+
+
+def write_hashes(trained: pl.DataFrame, ours: Contract, path: Path) -> None:
+    """Write the hashes of rows, and beside them of what they are: those of other columns are no rows' of these."""
+    made = pl.DataFrame({"hash": np.sort(hashes(trained, ours))})
+    made.write_parquet(path, metadata={HASHED: hashed_as(trained, ours)})
+
+
+def hashed_as(table: pl.DataFrame, ours: Contract) -> str:
+    """The columns that are hashed, and their types, as the file of the hashes says them."""
+    return json.dumps([(name, str(table.schema[name])) for name in hashed(ours)], ensure_ascii=False)
+
+
+def hashed(ours: Contract) -> list[str]:
+    """The columns that are hashed. They follow from the contract alone: whatever else a table holds moves no hash."""
+    kept = {ours.time, *(column.name for column in ours.inputs)}
+    return [*([ENTITY] if ours.entity else []), *(column.name for column in ours.columns if column.name in kept)]
 
 
 def hashes(table: pl.DataFrame, ours: Contract) -> np.ndarray:
     """A hash of what the source says of each row, less its identifier and its label; uint64 [rows].
 
     A copy under another identifier has the same hash, and so has a row whose label or aggregates have changed since.
-    Of 60,000 rows and 400,000 others, a hash is shared by chance once in a billion times.
+    Of 60,000 rows and 400,000 others, a hash is shared by chance once in a billion times. Raises BadInput where a
+    column is not there.
     """
-    known = (ENTITY, *(c.name for c in ours.columns if c.name not in (ours.id, ours.label.column)))
-    names = [name for name in known if name in table.columns]
+    names = hashed(ours)
+    if lost := [name for name in names if name not in table.columns]:
+        raise BadInput(
+            f"{FEATURES}: {', '.join(lost)} {'is' if len(lost) == 1 else 'are'} not there, by which a row is known "
+            "again; make it again with `make model`"
+        )
     text = table.select(pl.concat_str([pl.col(name).cast(pl.String).fill_null("") for name in names], separator="\0"))
     digests: Iterator[bytes] = (blake2b(row.encode(), digest_size=8).digest() for row in text.to_series())
     return np.frombuffer(b"".join(digests), dtype="<u8")

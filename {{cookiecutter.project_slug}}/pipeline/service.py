@@ -8,13 +8,13 @@ import gc
 import logging
 import os
 import re
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from math import ceil, floor
 from pathlib import Path
 from secrets import token_hex
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import bentoml
 from prometheus_client import Counter, Gauge, Histogram
@@ -28,7 +28,7 @@ from pydantic import (
     ValidationError,
     create_model,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 from starlette.datastructures import Headers
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import JSONResponse
@@ -36,11 +36,13 @@ from starlette.responses import JSONResponse
 from pipeline import log
 from pipeline.model import MISSING, BadModel, Input, Model, Problem, load
 from pipeline.params import BadInput
+from pipeline.reading import nearest
 
 MAX_ROWS = 1_000  # of a request: a few milliseconds, in which nobody else is answered
 MAX_BYTES = 4 * 2**20  # of a request: several times what MAX_ROWS rows need
 LARGEST = 2**63 - 1  # for a column that names no range: an int64, and far from where sums become infinite
 LONGEST = 1_000  # characters of a text, unless the model has learned a longer one
+TOLD, TOLD_NAME = 20, 100  # mistakes, and characters of a name: what compares more keeps others waiting
 BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)  # most scores are near 0
 METERED = {"/predict", "/livez", "/readyz", "/healthz", "/metrics", "/docs.json", "/"}
 
@@ -79,7 +81,33 @@ def request_model(problem: Problem, inputs: Sequence[Input]) -> type[BaseModel]:
     }
     row = create_model("Row", __config__=STRICT, **fields)
     rows = Annotated[list[row], Field(min_length=1, max_length=MAX_ROWS), FailFast()]  # type: ignore[valid-type]
-    return create_model("Request", __config__=ConfigDict(**STRICT, title=REQUEST), rows=(rows, ...))
+    asked = create_model("Request", __base__=Asked, rows=(rows, ...))
+    asked.sent = dict.fromkeys([problem.id, *(column.name for column in inputs), problem.time])
+    return asked
+
+
+class Asked(BaseModel):
+    """A request, whose refusal says what was meant by a name that a row does not have."""
+
+    model_config = ConfigDict(**STRICT, title=REQUEST)
+    sent: ClassVar[Mapping[str, None]] = {}  # the names that a row may have
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+        try:
+            return super().model_validate_json(json_data, **options)
+        except ValidationError as refused:
+            raise ValidationError.from_exception_data(
+                refused.title, [cls.told(error) for error in refused.errors(include_url=False)[:TOLD]], "json"
+            ) from None
+
+    @classmethod
+    def told(cls, error: ErrorDetails) -> InitErrorDetails:
+        """What is wrong with a value, as pydantic says it; and of a name that is not sent which one is like it."""
+        said, place = error["msg"], error["loc"]
+        if error["type"] == "extra_forbidden" and len(place) > 1:
+            said = f"{said}; {nearest(str(place[-1])[:TOLD_NAME], cls.sent)}"
+        return {"type": PydanticCustomError(error["type"], "{said}", {"said": said}), "loc": place, "input": None}
 
 
 def names(inputs: Sequence[Input]) -> list[str]:

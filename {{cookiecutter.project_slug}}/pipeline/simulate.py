@@ -102,8 +102,8 @@ def days(first: date, last: date, knobs: Mapping[str, Any]) -> pl.DataFrame:
     checked = check(knobs)
     if (early := (checked.start - first).days) > 0:
         raise BadInput(
-            f"params.yaml: data.until is too early by {early} days: {first} is the first day that is needed, "
-            f"and simulate.start is {checked.start}; move one of them"
+            f"params.yaml: data.until is too early by {early} day{'s' * (early != 1)}: {first} is the first day that "
+            f"is needed, and simulate.start is {checked.start}; move one of them"
         )
     numbers = range((first - checked.start).days, (last - checked.start).days + 1)
     return pl.concat(transactions(number, checked) for number in numbers)

@@ -21,12 +21,14 @@ import yaml
 from pipeline import contract
 from pipeline.params import EVALUATION, PARAMS, BadInput, Days, days, load, run_stage
 from pipeline.places import opened, replacing, speaking
+from pipeline.reading import count
 
 FILES = Path("build/source.txt")
 PINNED = Path("build/pinned.txt")
 """The files that agreed with data.snapshot last: no output of the stage, as DVC removes those before it runs."""
 LISTED = "listed"  # in the variable SOURCE: the list that is there counts, as this job cannot reach the source
 SIMULATE = "simulate"
+REWRITE = "restore or rewrite them"
 SHOWN = 10  # problems that a message lists; the rest is counted
 
 T = TypeVar("T")
@@ -49,10 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         window = days(params, contract.load().label.delay)
         lines = taken(source, window)[1]
-        check(params["data"].get("snapshot"), lines, source)
+        check(params["data"].get("snapshot"), lines, source, (window.since, window.test[1]))
     with replacing(FILES) as temporary:
         temporary.write_text("".join(lines))
-    print(f"{FILES}: {source}, {len(lines):,} {'file' if len(lines) == 1 else 'files'}")
+    print(f"{FILES}: {source}, {count(len(lines), 'file')}")
 
 
 def source_of(params: Mapping[str, Any]) -> str:
@@ -105,18 +107,26 @@ def span(first: date, last: date) -> list[date]:
     return [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
 
 
-def every(work: Callable[[File], T], todo: Sequence[File]) -> list[T]:
-    """`work` on every file, side by side, as a bucket answers slowly. Raises one BadInput with all that were raised."""
+def every(work: Callable[[File], T], todo: Sequence[File], all_alike: str = REWRITE) -> list[T]:
+    """`work` on every file, side by side, as a bucket answers slowly. Raises one BadInput with all that were raised.
+
+    `all_alike` is what to do where every file has the very same problem.
+    """
     done, problems = [], []
     with ThreadPoolExecutor(max_workers=16) as pool:
-        for outcome in [pool.submit(work, file) for file in todo]:
+        for file, outcome in [(file, pool.submit(work, file)) for file in todo]:
             try:
                 done.append(outcome.result())
             except BadInput as problem:
-                problems.append(str(problem))
+                problems.append((file.name, str(problem).removeprefix(f"{file.name}: ")))
+    if len(problems) == len(todo) > 1 and len({said for _, said in problems}) == 1:
+        raise BadInput(f"none of the {len(todo)} daily files can be read; {all_alike}; each: {problems[0][1]}")
     if problems:
         raise BadInput(
-            listing(f"{len(problems)} of the {len(todo)} daily files cannot be read; restore or rewrite them", problems)
+            listing(
+                f"{len(problems)} of the {count(len(todo), 'daily file')} cannot be read; {REWRITE}",
+                [f"{name}: {said}" for name, said in problems],
+            )
         )
     return done
 
@@ -136,8 +146,11 @@ def instead(content: bytes) -> str | None:
     for start, is_one in INSTEAD.items():
         if content.lstrip().startswith(start):
             return is_one
+    from pipeline.personal import unless_personal
+
     first = content[:200].partition(b"\n")[0].decode(errors="replace").strip()
-    return f"is text, not parquet; it begins with {first!r}: write it as parquet" if first.isprintable() else None
+    begins = unless_personal(repr(first))
+    return f"is text, not parquet; it begins with {begins}: write it as parquet" if first.isprintable() else None
 
 
 MAGIC = b"PAR1"
@@ -167,7 +180,7 @@ def pin(params: Mapping[str, Any], delay: int) -> None:
         with replacing(path) as temporary:
             temporary.write_bytes(text.encode())
     first, last = (line.split(" ", 1)[0] for line in (records[0], records[-1]))
-    print(f"data.snapshot: {digest} ({len(records)} files, {first} to {last}); commit {PARAMS}")
+    print(f"data.snapshot: {digest} ({count(len(records), 'file')}, {first} to {last}); commit {PARAMS}")
 
 
 def taken(source: str, window: Days) -> tuple[str, list[str]]:
@@ -186,8 +199,8 @@ def snapshot(records: Sequence[str]) -> str:
     return f"sha256:{sha256(''.join(sorted(records)).encode()).hexdigest()}"
 
 
-def check(pinned: str | None, records: Sequence[str], source: str) -> None:
-    """Raises BadInput where the files are not the pinned ones; says so where nothing is pinned."""
+def check(pinned: str | None, records: Sequence[str], source: str, span: tuple[date, date]) -> None:
+    """Raises BadInput where the files of a span of days are not the pinned ones; says so where nothing is pinned."""
     if pinned is None:
         print(f"data.source {source} is not pinned: what changes there is read again; pin it with `make snapshot`")
         return
@@ -197,28 +210,33 @@ def check(pinned: str | None, records: Sequence[str], source: str) -> None:
                 f"{PARAMS}: data.snapshot is {pinned}, but the daily files in {source} give {snapshot(records)}: "
                 "restore the files (and the days, if data.until, split, features or label.delay moved), or accept them "
                 "as they are with `make snapshot`",
-                changed(pinned, records),
+                changed(pinned, records, span),
             )
         )
     with replacing(PINNED) as temporary:
         temporary.write_text("".join(records))
 
 
-def changed(pinned: str, records: Sequence[str]) -> list[str]:
+def changed(pinned: str, records: Sequence[str], span: tuple[date, date]) -> list[str]:
     """Which files are others than the pinned ones, a line each; what can be told where these were not read here."""
     before = PINNED.read_text().splitlines(keepends=True) if PINNED.is_file() else []
     if snapshot(before) != pinned:
-        return [f"which of the {len(records)} files changed cannot be told, as the pinned ones were not read here"]
+        files = count(len(records), "file")
+        return [f"which of the {files} changed cannot be told, as the pinned ones were not read here"]
     was, now = ({line.split(" ", 1)[0]: line for line in lines} for lines in (before, records))
-    return [
-        f"{name} {'is new' if name not in was else 'is gone' if name not in now else 'has other bytes'}"
-        for name in sorted(was | now)
-        if was.get(name) != now.get(name)
-    ]
+    first, last = map(str, span)
+
+    def how(name: str) -> str:
+        if name in now:
+            return "has other bytes" if name in was else "is new"
+        read = first <= name.removesuffix(".parquet") <= last
+        return "is gone" if read else f"is not among the days that are read, {first} to {last}"
+
+    return [f"{name} {how(name)}" for name in sorted(was | now) if was.get(name) != now.get(name)]
 
 
 def with_snapshot(text: str, digest: str) -> str:
-    """The text of params.yaml with `data.snapshot` set, every other character kept."""
+    """The text of params.yaml with `data.snapshot` set, every other character kept. Raises BadInput."""
     node: yaml.Node | None = yaml.compose(text)
     for key in ("data", "snapshot"):
         values = {name.value: value for name, value in node.value} if isinstance(node, yaml.MappingNode) else {}
@@ -228,7 +246,16 @@ def with_snapshot(text: str, digest: str) -> str:
             f"{PARAMS}: data.snapshot is not there to be written; add the line `snapshot: null` under `data:`"
         )
     start, end = node.start_mark.index, node.end_mark.index
-    return text[:start] + (" " if start == end else "") + digest + text[end:]  # `snapshot:` with no value has no width
+    space = " " if start == end else ""  # `snapshot:` with no value has no width
+    written = f'{text[:start]}{space}"{digest}"{text[end:]}'  # in quotes, as {flow} knows no bare `:` to all readers
+    knobs = yaml.safe_load(text)
+    try:
+        good = yaml.safe_load(written) == knobs | {"data": knobs["data"] | {"snapshot": digest}}
+    except yaml.YAMLError:
+        good = False
+    if not good:  # an alias, say: its value stands somewhere else
+        raise BadInput(f"{PARAMS}: data.snapshot is written in a way that cannot be edited; write `snapshot: null`")
+    return written
 
 
 def listing(head: str, lines: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from pipeline.encode import Encoding
 from pipeline.families import Array, Loss
 from pipeline.model import MISSING
 from pipeline.params import BadInput, run_stage
+from pipeline.places import replacing
 
 FITTED = Path("build/fitted")
 TRAINING = "training"  # in the file's metadata: how it was fitted, as JSON
@@ -51,7 +52,7 @@ def main(name: str) -> None:
     encoding = encode.load()
     table, test = rows.between(*days.train, ours), rows.between(*days.test, ours)
     target, weight = table[rows.LABEL].to_numpy(), rows.weights(table)
-    if not 0 < weight @ target < weight.sum():
+    if not rows.both(table):
         raise BadInput(
             f"the training days hold one value of {ours.label.column} only; move data.until or lengthen split.train"
         )
@@ -128,10 +129,8 @@ def write(name: str, trained: Trained) -> None:
     about = json.dumps(trained.about, allow_nan=False)
     # One key of metadata: several come in a random order.
     content = save({"state": state, "test": trained.test, "parity": trained.parity}, {TRAINING: about})
-    FITTED.mkdir(parents=True, exist_ok=True)
-    temporary = place(name).with_suffix(".partial")
-    temporary.write_bytes(content)
-    temporary.replace(place(name))
+    with replacing(place(name)) as temporary:
+        temporary.write_bytes(content)
 
 
 def read(name: str) -> Trained:

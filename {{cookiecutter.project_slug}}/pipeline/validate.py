@@ -87,6 +87,7 @@ def faults(table: pl.LazyFrame, columns: Sequence[Column], ours: Contract) -> di
     counts = collect(table.select(pl.len(), *(faulty.sum().alias(str(at)) for at, (_, _, faulty) in enumerate(todo))))
     rows, *found = counts.row(0)
     measured: dict[str, dict[str, Any]] = {column.name: {} for column in columns}
+    roles = {ours.id: "id", ours.time: "time", ours.entity: "entity", ours.weight: "weight"}
     for (column, fault, faulty), count in zip(todo, found, strict=True):
         measured[column.name][fault] = {
             "rows": count,
@@ -99,6 +100,8 @@ def faults(table: pl.LazyFrame, columns: Sequence[Column], ours: Contract) -> di
             measured[column.name][fault] |= {"known": allowed(column, ours)}
         if column.name == ours.label.column:
             measured[column.name][fault] |= {"label": True}
+        if column.name in roles:
+            measured[column.name][fault] |= {"role": roles[column.name]}
     return measured
 
 

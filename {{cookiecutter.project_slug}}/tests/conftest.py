@@ -1,6 +1,7 @@
 """Fast tests first; threads that have nothing to do give way to those that have, set before torch is imported."""
 
 import os
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import TypeVar
@@ -11,6 +12,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 MARK, LACKS = "mark.torch", "No module named 'torch'"
 UNMARKED = "Only the job Train installs torch: put `pytestmark = pytest.mark.torch` into this file, and it runs there."
+ROOT = Path(__file__).parents[1]
+THEIRS = {str(ROOT / name) for name in ("contract.yaml", "params.yaml", "platform.yaml")}
+THEIRS |= {str(path) for path in (ROOT / "policies").glob("*.yaml")}
+"""What those who use this repository change: no test that it came with may depend on what stands there."""
+APART = "TESTS_APART"  # in the environment where that is to be held; your own tests may read what they like
 Report = TypeVar("Report", pytest.CollectReport, pytest.TestReport)
 
 
@@ -44,6 +50,36 @@ def said(report: Report) -> Report:
         else:
             report.sections.append(("What to do", UNMARKED))
     return report
+
+
+guarded = False
+
+
+def guard(event: str, arguments: tuple[object, ...]) -> None:
+    """Python's audit hook: a test that reads a file of THEIRS fails, wherever it does so in this process."""
+    if (
+        event == "open"
+        and guarded
+        and str(arguments[0]).endswith(".yaml")
+        and os.path.abspath(str(arguments[0])) in THEIRS
+    ):
+        raise AssertionError(f"{arguments[0]} is its users' to change: take the unit tests' own, see tests/tables.py")
+
+
+sys.addaudithook(guard)
+
+
+def pytest_runtest_logstart(nodeid: str) -> None:
+    """The tests of the code are guarded, where that is asked for; those of the model and of the example not."""
+    global guarded
+    guarded = APART in os.environ and Path(nodeid.partition("::")[0]).parent.name == "tests"
+
+
+@pytest.fixture
+def owned() -> None:
+    """For a test of whether the repository's own files are valid."""
+    global guarded
+    guarded = False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,7 @@
 """The unit tests' problem, a small table of its rows, a model that nobody trained, and a folder for the stages.
 
-The problem is tests/contract.yaml, whatever the repository's own is, so that these tests hold for any.
+The problem is tests/contract.yaml and the policies are tests/policies, whatever the repository's own are, so that these
+tests hold for any. A test that is about the repository's own says so (`owned`, in conftest.py).
 """
 
 import shutil
@@ -16,11 +17,13 @@ import polars as pl
 import yaml
 from onnx import TensorProto, helper
 
-from pipeline import contract, model, params, rows
+from pipeline import contract, model, params, personal, rows
 from pipeline.contract import Contract
 from pipeline.model import Input, Problem
 
 ROOT = Path(params.__file__).parents[1]
+OURS, POLICIES = ROOT / "tests" / "contract.yaml", ROOT / "tests" / "policies"
+personal.POLICY = POLICIES / "log.yaml"  # for all that these tests call
 FIRST, UNTIL = date(2020, 1, 1), date(2020, 1, 20)
 SIZES, CONFIGS = ("groß", "klein", "NA"), ("basic", "extra")
 KNOBS: dict[str, Any] = {
@@ -46,8 +49,7 @@ KNOBS: dict[str, Any] = {
 
 def ours(**changes: Any) -> Contract:
     """The unit tests' contract."""
-    text, schema = (ROOT / "tests" / "contract.yaml").read_text(), ROOT / contract.SCHEMA
-    return replace(contract.parse(text, "tests/contract.yaml", schema), **changes)
+    return replace(contract.parse(OURS.read_text(), "tests/contract.yaml", ROOT / contract.SCHEMA), **changes)
 
 
 def source(number: int = 4000) -> pl.DataFrame:
@@ -105,18 +107,7 @@ def inputs(levels: tuple[str, ...] = ("klein", "NA", "groß")) -> tuple[Input, .
 
 def problem() -> Problem:
     """What the manifest says of the problem."""
-    label = ours().label
-    return Problem(
-        name=ours().problem,
-        task=ours().task,
-        id=ours().id,
-        id_type=ours().column(ours().id).type,
-        time=ours().time,
-        label=label.column,
-        positive=label.positive,
-        negative=label.negative,
-        delay=label.delay,
-    )
+    return Problem.of(ours())
 
 
 def knobs(**changes: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +122,13 @@ def write_knobs(folder: Path, knobs: Mapping[str, Any]) -> None:
     for name, blocks in {**written, str(params.EVALUATION): measures}.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(yaml.safe_dump(blocks))
-    shutil.copyfile(ROOT / "tests" / "contract.yaml", folder / "contract.yaml")
+    shutil.copyfile(OURS, folder / "contract.yaml")
+    shutil.copytree(ROOT / "policies" / "schemas", folder / "policies" / "schemas", dirs_exist_ok=True)
+
+
+def write_policies(folder: Path) -> None:
+    """The unit tests' policies, and the schemas."""
+    shutil.copytree(POLICIES, folder / "policies", dirs_exist_ok=True)
     shutil.copytree(ROOT / "policies" / "schemas", folder / "policies" / "schemas", dirs_exist_ok=True)
 
 

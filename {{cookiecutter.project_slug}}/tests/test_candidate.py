@@ -13,13 +13,12 @@ import polars as pl
 import pytest
 import yaml
 
-from pipeline import behaviour, candidate, compare, evaluate, ingest, model, params, personal, rows, validate
+from pipeline import behaviour, candidate, compare, evaluate, ingest, model, params, rows, validate
 from pipeline import source as listing
 from pipeline.model import Input
 from pipeline.params import BadInput
 from pipeline.rows import ENTITY, LABEL
 from tests.tables import ROOT, UNTIL, feature_rows, inputs, ours, source, workspace, write_model
-from tests.test_validate import quiet
 
 FURTHER = Input("age in days", "integer", minimum=0)  # that only the candidate knows
 ID, TIME = ours().id, ours().time
@@ -34,6 +33,7 @@ def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(workspace(folder / "there", data=data))
         table = feature_rows().with_columns(pl.lit(7).alias(FURTHER.name))
         table.write_parquet(rows.FEATURES)
+        further("contract.yaml")
         write_model(Path("model"), (*inputs(), FURTHER))
         Path("build").mkdir()
         scored = table.filter(pl.col(TIME).dt.date().is_between(*params.days(params.load(), 2).test))
@@ -45,6 +45,13 @@ def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.rmtree(here / name)
     (here / "policies" / "behaviour.yaml").write_text(yaml.safe_dump(CASES))
     return folder
+
+
+def further(path: str | Path) -> None:
+    """A contract that has the column, as the request's."""
+    said = yaml.safe_load(Path(path).read_text())
+    said["columns"][FURTHER.name] = {"type": "integer", "range": [0, None]}
+    Path(path).write_text(yaml.safe_dump(said, sort_keys=False, allow_unicode=True))
 
 
 CASES = {
@@ -62,7 +69,6 @@ def handed(checkouts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for name in ("candidate", "here"):
         shutil.copytree(checkouts / name, tmp_path / name)
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr(personal, "POLICY", quiet(tmp_path))
     return tmp_path / "candidate"
 
 
@@ -88,13 +94,16 @@ def test_the_files_arrive_as_they_are_and_the_knobs_are_theirs(handed: Path) -> 
         *(
             "params.yaml",
             "policies/evaluation.yaml",
+            "contract.yaml",
             "data/features.parquet",
             "build/baselines.parquet",
             "build/service.bento",
         ),
         *("model/manifest.json", "model/model.onnx"),
     }
-    assert all(Path(name).read_bytes() == (handed / name).read_bytes() for name in names - {str(params.EVALUATION)})
+    ours = {str(params.EVALUATION), "contract.yaml"}
+    assert all(Path(name).read_bytes() == (handed / name).read_bytes() for name in names - ours)
+    assert FURTHER.name not in Path("contract.yaml").read_text(), "the contract that measures is this checkout's"
     assert params.load()["train"]["family"] == "linear"
 
 
@@ -162,6 +171,48 @@ def test_anything_else_is_refused_and_nothing_taken(
     with pytest.raises(BadInput, match=sentence):
         candidate.take(handed)
     assert Path("params.yaml").read_bytes() == before and not Path("model").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"problem": {"name": "late"}}, "problem.name is 'late', and contract.yaml says 'returned-orders'; export"),
+        ({"problem": {"label": "late"}}, "problem.label is 'late', and contract.yaml says 'returned'"),
+        ({"problem": {"positive": True}}, "problem.positive is true, and contract.yaml says 'Yes'"),
+        ({"problem": {"delay": 2.0}}, "problem.delay is 2.0, and contract.yaml says 2"),
+        ({"family": "trees"}, "family is 'trees', and params.yaml says 'linear'"),
+        (
+            {"inputs": {"amount": {"type": "integer"}}},
+            "inputs.amount.type is 'integer', and contract.yaml says 'number'",
+        ),
+        ({"inputs": {"amount": {"missing": True}}}, "inputs.amount.missing is true, and contract.yaml says false"),
+        ({"inputs": {"amount": {"maximum": None}}}, "inputs.amount.maximum is empty, and contract.yaml says 100000"),
+        (
+            {"inputs": {"model_config": {"categories": None}}},
+            "inputs.model_config.categories is empty, and contract",
+        ),
+        (
+            {"inputs": {"age in days": {"name": "amount"}}},
+            "inputs.age in days is 'no input', and contract.yaml says 'an in",
+        ),
+        (
+            {"inputs": {"age in days": {"name": "shoe size"}}},
+            "inputs.shoe size is 'an input', and contract.yaml says 'no",
+        ),
+        (
+            {"inputs": {"amount": {"name": "items"}, "items": {"name": "amount"}}},
+            "the order of inputs is 'items, amount",
+        ),
+    ],
+)
+def test_a_model_says_what_its_contract_says(handed: Path, change: dict[str, Any], words: str) -> None:
+    said = json.loads((handed / "model/manifest.json").read_text())
+    changed = [column | change.get("inputs", {}).get(column["name"], {}) for column in said["inputs"]]
+    whole = {name: said[name] | value if name == "problem" else value for name, value in change.items()}
+    (handed / "model/manifest.json").write_text(json.dumps(said | whole | {"inputs": changed}))
+    with pytest.raises(BadInput, match=rf"model/manifest\.json: {re.escape(words)}"):
+        candidate.take(handed)
+    assert not Path("model").exists()
 
 
 @pytest.mark.parametrize("name", ["../pipeline/model.py", "/etc/hostname", ".."])
@@ -251,6 +302,10 @@ def test_no_row_is_left_out_of_its_own_exam(how: Callable[[pl.DataFrame], pl.Dat
     ("how", "sentence"),
     [
         (lambda table: table.with_columns(model=pl.col("trees")), "'model' is no column of a baseline's"),
+        (
+            lambda table: table.with_columns(pl.col("trees").alias("approved by acme")),
+            "'approved by acme' is no column",
+        ),
         (lambda table: table.with_columns(_label=pl.col("trees")), "'_label' is no column of a baseline's"),
         (lambda table: table.with_columns(trees=pl.lit("0.5")), "'trees' is no column of a baseline's"),
         (lambda table: table[:-2], "2 test rows have no score"),
@@ -274,11 +329,16 @@ def test_an_identifier_may_be_called_as_a_family_is() -> None:
 
 
 @pytest.mark.usefixtures("taken")
-def test_a_column_of_the_source_is_the_sources_where_the_model_does_not_ask_for_it() -> None:
-    """So that no group of people is another one."""
+@pytest.mark.parametrize("computed", [False, True])
+def test_a_column_of_the_source_is_the_sources_where_it_is_not_computed(
+    monkeypatch: pytest.MonkeyPatch, computed: bool
+) -> None:
+    """So that no group of people is another one, and no input says the label."""
+    if computed:
+        contract = ours(computed=ours().inputs)
+        monkeypatch.setattr(candidate.contract, "load", lambda: contract)
     false = {"shoe size": pl.lit("7"), "amount": pl.col("amount") / 2, ENTITY: pl.int_range(pl.len())}
     change(rows.FEATURES, lambda table: table.with_columns(**false))
-    before = pl.read_parquet(rows.FEATURES)["amount"].sum()
     candidate.join()
     table = pl.read_parquet(rows.FEATURES)
     expected = source().select(ID, "shoe size", "customer")
@@ -286,9 +346,23 @@ def test_a_column_of_the_source_is_the_sources_where_the_model_does_not_ask_for_
     assert table["shoe size"].equals(expected["shoe size"]) and table[ENTITY].equals(expected["customer"].alias(ENTITY))
     span = table[TIME].dt.date()
     assert span.min() == params.days(params.load(), 2).train[0]
-    assert table["amount"].sum() < before  # the days before the first training day are gone
-    truth = table.select(ID).join(source().select(ID, true="amount"), on=ID)["true"]
-    assert table["amount"].sum() == pytest.approx(truth.sum() / 2)
+    truth = table.select(ID).join(feature_rows(), on=ID, how="left", maintain_order="left").rename({"amount": "true"})
+    assert table["amount"].equals(truth["true"].alias("amount") / (2 if computed else 1))
+    assert all(table[name].equals(truth[name]) for name in ("born", "größe €", "a.b"))
+    assert computed or pl.read_parquet(rows.TRAINED)["hash"].to_list() == sorted(
+        rows.hashes(truth.rename({"true": "amount"}).filter(span <= params.days(params.load(), 2).train[1]), ours())
+    )
+
+
+@pytest.mark.usefixtures("taken")
+def test_a_candidate_that_does_without_a_column_of_the_source_is_joined() -> None:
+    """By a contract of its own; the champion asks for it, and a row is known by it."""
+    change(rows.FEATURES, lambda table: table.drop("items", "born"))
+    write_model(Path("model"), tuple(column for column in inputs() if column.name not in ("items", "born")))
+    candidate.join()
+    table = pl.read_parquet(rows.FEATURES)
+    truth = table.select(ID).join(feature_rows(), on=ID, how="left", maintain_order="left")
+    assert table["items"].equals(truth["items"]) and table["born"].equals(truth["born"])
 
 
 @pytest.mark.usefixtures("taken")
@@ -320,6 +394,13 @@ def test_a_damaged_table_is_a_sentence(path: Path) -> None:
     path.write_bytes(b"PAR1" + path.read_bytes()[4:-40] + b"PAR1")
     with pytest.raises(BadInput, match=f"{path} cannot be read"):
         candidate.join()
+
+
+def test_nothing_is_handed_over_in_the_place_of_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workspace(tmp_path / "repo"))
+    with pytest.raises(BadInput, match="holds .*, which is nobody's to remove; name an empty folder"):
+        candidate.hand_over(Path())
+    assert Path("params.yaml").exists()
 
 
 def test_only_what_is_there_is_handed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

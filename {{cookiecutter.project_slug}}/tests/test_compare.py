@@ -44,7 +44,7 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pl.DataFrame:
 
 
 def remember(trained: pl.DataFrame, path: Path) -> None:
-    pl.DataFrame({"hash": rows.hashes(trained, ours())}).write_parquet(path)
+    rows.write_hashes(trained, ours(), path)
 
 
 def write(directory: Path, column: str, asked: tuple[Input, ...] = INPUTS, of: Problem | None = None) -> None:
@@ -125,6 +125,12 @@ def test_a_champion_that_takes_a_column_for_another_type_is_a_sentence(
     assert found["metrics"] == {} and found["problem"] == f"the champion cannot score these rows: {words}"
 
 
+def test_a_champion_that_asks_for_what_the_model_asks_for_has_to_score(table: pl.DataFrame) -> None:
+    promote("amount")
+    with pytest.raises(BadInput, match=r"features\.parquet: the champion cannot score.*größe € for a category"):
+        measured(table.with_columns(pl.col("größe €").cast(pl.Categorical)))
+
+
 def test_a_champion_of_another_format_is_a_sentence_and_is_known_by_its_days(table: pl.DataFrame) -> None:
     promote("amount", train=["2020-01-01", str(TEST[0])])
     remember(table[-2:], compare.PRODUCTION / "trained.parquet")
@@ -133,7 +139,7 @@ def test_a_champion_of_another_format_is_a_sentence_and_is_known_by_its_days(tab
     found = measured(table)
     assert found["problem"] == "the champion is of format 1, and this code runs format 2 alone"
     assert found["metrics"] == {} and found["champion"]["digest"].startswith("sha256:")
-    assert found["seen"]["champion"]["rows"] > 2 and not found["seen"]["champion"]["hashed"]
+    assert found["seen"]["champion"]["rows"] > 2 and found["seen"]["champion"]["hashed"]
 
 
 def test_the_champion_of_another_problem_is_none(table: pl.DataFrame) -> None:
@@ -146,6 +152,7 @@ def test_the_champion_of_another_problem_is_none(table: pl.DataFrame) -> None:
 def test_a_new_name_alone_or_a_new_identity_alone_escapes_no_champion(
     table: pl.DataFrame, change: dict[str, Any]
 ) -> None:
+    write(compare.MODEL, "amount", of=replace(problem(), name="a-lie", label="none"))  # the contract says who it is
     promote("items", of=replace(problem(), **change))
     assert measured(table)["metrics"]["roc_auc"]["difference"]["low"] > 0.1
 
@@ -176,6 +183,11 @@ def test_rows_of_the_champions_training_days_or_hashes_are_found(table: pl.DataF
     remember(table[-2:], compare.PRODUCTION / "trained.parquet")
     found = measured(table)["seen"]["champion"]
     assert found["rows"] == 2 and found["hashed"]
+    pl.read_parquet(compare.PRODUCTION / "trained.parquet").write_parquet(compare.PRODUCTION / "trained.parquet")
+    assert measured(table)["seen"]["champion"] == found | {"hashed": False}, "of columns that nobody knows"
+    fewer = ours(columns=tuple(column for column in ours().columns if column.name != "a.b"))
+    rows.write_hashes(table[-2:], fewer, compare.PRODUCTION / "trained.parquet")
+    assert measured(table)["seen"]["champion"] == {"rows": 0, "examples": [], "hashed": False}
 
 
 def test_a_row_is_known_by_what_the_source_says_of_it() -> None:
@@ -187,6 +199,10 @@ def test_a_row_is_known_by_what_the_source_says_of_it() -> None:
     moved = pl.col(TIME).dt.offset_by("1s")
     for other in (pl.col("amount") + 0.01, pl.col("_entity") + 1, moved, pl.lit("groß?").alias("größe €")):
         assert not np.isin(rows.hashes(table.with_columns(other), ours()), known).any()
+    further = table.with_columns(returned=pl.lit("No"), customer=pl.lit(1), **{"shoe size": pl.lit(7)})
+    assert (rows.hashes(further, ours()) == known).all(), "columns that the contract has for no input move no hash"
+    with pytest.raises(BadInput, match=r"features\.parquet: a\.b is not there, by which a row is known again"):
+        rows.hashes(table.drop("a.b"), ours())
 
 
 def test_no_hashes_are_a_sentence(table: pl.DataFrame) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import contract
+from pipeline import contract, reading
 from pipeline.params import BadInput
 from tests.tables import ROOT, ours
 
@@ -43,7 +43,7 @@ def test_computed_inputs_stand_in_the_place_of_the_columns() -> None:
     assert [column.name for column in found.inputs] == ["amount"]
 
 
-def test_the_repositorys_own_is_as_its_schema_says() -> None:
+def test_the_repositorys_own_is_as_its_schema_says(owned: None) -> None:
     assert contract.check(ROOT / contract.CONTRACT, ROOT / contract.SCHEMA) == contract.load(ROOT / contract.CONTRACT)
 
 
@@ -61,6 +61,11 @@ def test_the_repositorys_own_is_as_its_schema_says() -> None:
         ("[basic, extra]", "all", "categories is 'all'; it has to be a whole number or a list"),
         ("100_000]", "1e5]", "range.1 is `1e5`, which is text to YAML, and a number to DVC; write 100000.0"),
         ("100_000]", "inf]", "columns.amount.range.1 is 'inf'; it has to be a number or null"),
+        ("100_000]", "1e999]", "columns.amount.range.1 is '1e999'; it has to be a number or null"),
+        ("100_000]", ".nan]", "columns.amount: range has nan; write null where there is no limit"),
+        ("100_000]", f"{'9' * 400}]", "9999...; write null where there is no limit"),
+        ("100_000]", f"0x{'f' * 9000}]", "cannot be read (line 13, column 37: not what it looks like to YAML (Exceeds"),
+        ("100_000]", "2020-13-01]", "cannot be read (line 13, column 37: not what it looks like to YAML (month must"),
         ("100_000]", ".inf]", "columns.amount: range has inf; write null where there is no limit"),
         ("[0, 100_000]", "[9, 1]", "columns.amount: range goes from 9 to 1; write the smaller one first"),
         ("  amount:", "  on:", 'columns: the name `on` is true or false to YAML; quote it: "on"'),
@@ -68,6 +73,14 @@ def test_the_repositorys_own_is_as_its_schema_says() -> None:
         ("  amount:", "  ~:", "columns: the name `~` is nothing to YAML; quote it"),
         ("  amount:", "  _age:", "columns: the name '_age' is not written as it has to be; write a column's name"),
         ("  amount:", "  items:", "cannot be read (line 14, column 3: `items` stands twice)"),
+        (
+            "  express: {type: boolean}",
+            "  {express?: 1, sent at?}: 1",
+            "but got '?'; put a name or a value with such characters in quotes)",
+        ),
+        ("  amount:", "  @amount:", "'@' that cannot start any token; put a name or a value with such"),
+        ("  amount:", "  a: amount:", "mapping values are not allowed here; put a name or a value with such"),
+        ("  amount:", "\tamount:", "'\\t' that cannot start any token)"),
         (f"amount: {AMOUNT}", "amount: number", "columns.amount is 'number'; it has to be a block of `name: value`"),
         (f"amount: {AMOUNT}", "amount: {type: float}", "boolean, category, text, time; did you mean `number`?"),
         (f"amount: {AMOUNT}", "amount: {tpye: text}", "tpye is nothing that a contract says; did you mean `type`"),
@@ -97,7 +110,25 @@ def test_the_repositorys_own_is_as_its_schema_says() -> None:
             'category, categories: ["yes", "No"], missing',
             "is 'Yes', no category of its column; did you",
         ),
+        (
+            "[basic, extra]",
+            f"[{'x' * 1001}, b]",
+            "xxx...; it may have 1,000 characters at most",
+        ),
+        ("[basic, extra]", f"{[str(n) for n in range(10_001)]}", "it may hold 10,000 values at most"),
+        ('positive: "Yes"', f"positive: {'y' * 201}", "it may have 200 characters at most"),
+        (
+            "  amount:",
+            "".join(f"  c{n}: {{type: number}}\n" for n in range(500)) + "  amount:",
+            "columns is a block of `name: value`; it may hold 500 lines at most",
+        ),
         ("row: [order, orders]", "row: order", "words.row is 'order'; it has to be a list; write one and many"),
+        (
+            "problem: returned-orders",
+            'problem: "returned-orders\\n"',
+            "problem is 'returned-orders\\n'; it is not written as",
+        ),
+        ("row: [order, orders]", 'row: [order, "orders\\n"]', "words.row.1 is 'orders\\n'; it is not written as"),
         ("problem: returned-orders", "problem: Returned orders", "problem is 'Returned orders'; it is not written as"),
     ],
 )
@@ -157,3 +188,16 @@ def test_a_stage_that_reads_a_broken_one_says_what_is_wrong(tmp_path: Path, monk
     (tmp_path / "contract.yaml").write_text(changed(LABEL, "label: returned"))
     with pytest.raises(BadInput, match="label is 'returned'; it has to be a block"):
         contract.load(tmp_path / "contract.yaml")
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "said"),
+    [
+        ("Amuont", ["items", "amount"], "did you mean `amount`?"),
+        ("id", ["rate_marriage", "age"], "it may be rate_marriage, age"),
+        ("id", [f"column {number:02}" for number in range(22)], "column 19 or 2 others"),
+        ("id", [], "take it out"),
+    ],
+)
+def test_a_name_is_suggested_only_where_it_is_near(word: str, known: list[str], said: str) -> None:
+    assert reading.nearest(word, known).endswith(said)

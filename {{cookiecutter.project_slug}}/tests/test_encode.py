@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from spox import build
 
-from pipeline import encode, model, rows
+from pipeline import contract, encode, model, rows
 from pipeline.encode import Encoding
 from pipeline.model import MISSING, Input
 from pipeline.params import BadInput
@@ -58,6 +58,34 @@ def test_levels_are_learned_by_how_frequent_they_are_then_by_name() -> None:
     assert encode.levels(values, 10_000) == ("z", "a", "b")
     assert encode.levels(values, 2) == ("z", "a")
     assert encode.levels(pl.Series([None] * 20, dtype=pl.String), 10) == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "most", "sentence"),
+    [
+        (
+            [*["a"] * 9, *["b"] * 3, None, ""],
+            60,
+            "size: 0 of its 2 levels have 10 training rows or more; 100% of the rows with a value are *other*, which "
+            "are all the same to a model: group rare values, or write `input: false` in contract.yaml",
+        ),
+        ([*["a"] * 10, *["b"] * 9, *["c"] * 6], 60, "size: 1 of its 3 levels have 10 training rows or more; 60% of"),
+        (
+            [*["a"] * 10, *["b"] * 10, *["c"] * 10],
+            1,
+            "size: 3 of its 3 levels have 10 training rows or more, 1 of which `categories` lets be learned; 66.7% of "
+            "the rows with a value are *other*, which are all the same to a model: allow more `categories`, group",
+        ),
+        ([*["a"] * 10, *["b"] * 9], 60, ""),
+        ([None, None], 60, ""),
+    ],
+)
+def test_a_category_most_of_whose_rows_are_other_is_said(values: list[str | None], most: int, sentence: str) -> None:
+    column, series = contract.Column("size", "category", most=most), pl.Series(values, dtype=pl.String)
+    said = list(encode.unlearned(encode.learned(column, series), series, computed=False))
+    assert len(said) == bool(sentence) and all(each.startswith(sentence) for each in said)
+    computed = list(encode.unlearned(encode.learned(column, series), series, computed=True))
+    assert all(each.endswith("or take it out of `inputs` in contract.yaml") for each in computed)
 
 
 def test_learns_from_the_labelled_rows_of_the_training_days_alone(

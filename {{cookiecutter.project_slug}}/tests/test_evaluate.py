@@ -15,6 +15,7 @@ from sklearn.metrics import accuracy_score, average_precision_score, precision_r
 from pipeline import contract, evaluate, rows
 from pipeline.evaluate import Judged
 from pipeline.params import BadInput
+from pipeline.policy.bars import ENTITY_PRECISION, METRICS
 from pipeline.rows import ENTITY, LABEL, WEIGHT
 from tests.tables import FIRST, UNTIL, feature_rows, knobs, ours, source, workspace, write_knobs, write_model
 
@@ -74,6 +75,16 @@ def test_weights_of_one_and_of_one_size_change_nothing() -> None:
         found = measured(replace(test, weight=np.full(600, size)), score, weights)
         for name, values in plain.items():
             np.testing.assert_allclose(found[name], values, rtol=1e-12, err_msg=name)
+
+
+def test_knowledge_beyond_a_constant_is_of_rows_that_count_alike() -> None:
+    test, score = sample(weighted=True)
+    weights = evaluate.resamples(test.units, 5, seed=0)
+    right = np.where((score > 0.5) == (test.label > 0.5), 1.0, 1e-12)
+    alike = evaluate.above_constant(test, score, weights)
+    assert (evaluate.above_constant(replace(test, weight=right), score, weights) == alike).all()
+    expected = average_precision_score(test.label, score) - test.label.mean()
+    assert alike[0] == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_row_without_weight_is_not_there() -> None:
@@ -231,6 +242,23 @@ def test_one_label_only_is_a_sentence() -> None:
         Judged(np.zeros(5), np.arange(5), np.zeros(5, dtype=np.int64))
 
 
+@pytest.mark.parametrize("label", [0, 1, None])
+def test_weights_that_leave_nothing_to_count_are_a_sentence(label: int | None) -> None:
+    nought = pl.lit(True) if label is None else pl.col(LABEL) == label
+    table = feature_rows(500).with_columns(pl.when(nought).then(0.0).otherwise(2.0).alias(WEIGHT))
+    with pytest.raises(BadInput, match="items is 0 in all judged rows of the test days, or in all of one label"):
+        evaluate.as_test(table, ours(weight="items"))
+
+
+@pytest.mark.parametrize(("entities", "measured"), [(300, True), (299, False)])
+def test_the_first_100_of_few_entities_are_not_measured(entities: int, measured: bool) -> None:
+    unit = np.tile(np.arange(entities), 4)
+    test = Judged((unit % 7 == 0).astype(float), unit, np.repeat([5, 9], 2 * entities))
+    assert test.units_a_day == entities
+    found = evaluate.measure(test, unit / entities, np.ones((1, test.units)))
+    assert ("entity_precision_100" in found) is measured
+
+
 def book_test_set(table: pl.DataFrame, start: date, train: int, delay: int, test: int) -> list[str]:
     """Ids of the test set of the book's `get_train_test_set`, chapter 3, in its own words."""
     rows = table.with_columns(number=(pl.col(TIME).dt.date() - start).dt.total_days())
@@ -269,7 +297,7 @@ def test_every_row_is_judged_without_an_entity_or_where_none_is_known() -> None:
     test = evaluate.as_test(tested, nobody)
     assert test.units == len(tested)
     found = evaluate.measure(test, tested["amount"].to_numpy(), np.ones((1, test.units)))
-    assert "roc_auc" in found and "entity_precision_100" not in found
+    assert {*found, ENTITY_PRECISION} == set(METRICS) and ENTITY_PRECISION not in found
 
 
 def test_entities_and_weights_are_the_contracts() -> None:
@@ -334,6 +362,25 @@ def test_the_stage_names_a_typo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         evaluate.main()
 
 
+SHARE = 226 / 1960
+"""Of positives, among the training days of `measured_folder`."""
+
+
+def test_a_text_that_no_row_has_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def said(*parts: dict[str, Any]) -> list[str]:
+        return list(evaluate.misspelt(feature_rows(500), {"slices": [], "groups": {"size": parts}}))
+
+    unseen = {"column": "größe €", "value": "kleim"}
+    assert said(unseen) == [
+        "policies/evaluation.yaml: evaluate.groups.size: no row of the training and test days has größe € 'kleim'; "
+        "did you mean `klein`?"
+    ]
+    others = [{"column": "größe €", "value": value} for value in ("klein", None)]
+    assert said(*others, {"column": "items", "value": 99}, {"column": "lost", "value": "x"}, {"column": "items"}) == []
+    monkeypatch.setattr("pipeline.personal.rules", lambda: {"größe €": "hash"})
+    assert said(unseen)[0].endswith("has größe € 'kleim'; correct it, or take it out")
+
+
 @pytest.fixture
 def measured_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pl.DataFrame:
     """The feature rows, some of whose labels are not known yet; what the stages before wrote is there."""
@@ -345,10 +392,17 @@ def measured_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pl.DataF
     write_model(Path("model"))
     Path("build").mkdir()
     scored = table.filter(pl.col(TIME).dt.date().is_between(*TEST))
-    scored.select(pl.col(ID).alias(rows.ID), constant=pl.lit(0.1), trees=pl.col("amount") / 1e3).write_parquet(
+    scored.select(pl.col(ID).alias(rows.ID), constant=pl.lit(SHARE), trees=pl.col("amount") / 1e3).write_parquet(
         evaluate.BASELINES
     )
     return table
+
+
+def test_what_a_constant_says_is_known(measured_folder: pl.DataFrame) -> None:
+    scores = pl.read_parquet(evaluate.BASELINES)
+    scores.with_columns(constant=pl.lit(0.0)).write_parquet(evaluate.BASELINES)
+    with pytest.raises(BadInput, match=f"^build/baselines.parquet: constant says something else than {SHARE:.6g}"):
+        evaluate.main()
 
 
 def test_what_is_written(measured_folder: pl.DataFrame) -> None:
@@ -367,6 +421,13 @@ def test_what_is_written(measured_folder: pl.DataFrame) -> None:
     predictions = pl.read_parquet(evaluate.PREDICTIONS)
     assert predictions.columns == ["_id", "_label", "model", "constant", "trees"]
     assert len(predictions) == said["data"]["test_rows"] and predictions["_label"].null_count() == 0
+
+
+def test_the_stage_names_a_value_that_is_misspelt(measured_folder: pl.DataFrame) -> None:
+    write_knobs(Path(), knobs(evaluate={"slices": [{"column": "größe €", "value": "kleim"}]}))
+    with pytest.raises(BadInput, match=r"evaluate.slices: no row of .* did you mean `klein`"):
+        evaluate.main()
+    assert not evaluate.METRICS.exists()
 
 
 def test_curves_begin_and_end_where_they_should() -> None:

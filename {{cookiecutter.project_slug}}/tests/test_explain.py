@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from gitops import facts
 from pipeline import evaluate, explain
 from pipeline.model import MISSING, Input, Model
 from pipeline.rows import LABEL
@@ -56,20 +57,31 @@ def test_values_are_the_rows_as_json_has_them(said: dict[str, Any], table: pl.Da
     for found in (*said["highest"], *said["wrong"]):
         (row,) = table.filter(pl.col(ID) == found["id"]).to_dicts()
         assert {why["column"]: why["value"] for why in found["reasons"]} == {
-            why["column"]: row[why["column"]] for why in found["reasons"]
+            why["column"]: f"{row['born']:,.6g} days before" if why["column"] == "born" else row[why["column"]]
+            for why in found["reasons"]
         }
 
 
-def test_a_missing_value_a_category_and_a_boolean_are_reasons() -> None:
+def test_a_missing_value_a_category_a_boolean_and_a_time_are_reasons() -> None:
     row = feature_rows(1).with_columns(pl.lit(None, pl.Float64).alias("a.b"), pl.lit("groß").alias("größe €"))
     names = [column.name for column in inputs()]
     added = np.zeros((1, len(names)))
-    for at, name in enumerate(("a.b", "größe €", "express", "amount")):
-        added[0, names.index(name)] = 4 - at
-    (found,) = explain.reasons(row, np.array([0.5]), added, names, ours(), 4)
+    for at, name in enumerate(("a.b", "größe €", "express", "amount", "born")):
+        added[0, names.index(name)] = 5 - at
+    row = row.with_columns(born=pl.lit(1234.5))
+    (found,) = explain.reasons(row, np.array([0.5]), added, names, ours(), 5)
     amount, express = row["amount"][0], row["express"][0]
-    assert [why["value"] for why in found["reasons"]] == [None, "groß", express, amount] and type(express) is bool
+    assert [why["value"] for why in found["reasons"]] == [None, "groß", express, amount, "1,234.5 days before"]
+    assert type(express) is bool
     assert explain.plain(float("nan")) is None
+
+
+def test_a_long_text_is_shown_as_the_report_takes_it() -> None:
+    row = feature_rows(1).with_columns(pl.lit("x" * 1_000).alias("größe €"), pl.lit("i" * 1_000).alias(ID))
+    added = np.array([[float(column.name == "größe €") for column in inputs()]])
+    (found,) = explain.reasons(row, np.array([0.5]), added, [column.name for column in inputs()], ours(), 1)
+    assert found["reasons"][0]["value"] == "x" * 199 + "…" and found["id"] == "i" * 199 + "…"
+    assert facts.check([found], "reasons") is None
 
 
 def test_reasons_are_shapley_values() -> None:

@@ -13,6 +13,7 @@ import spox
 from safetensors.numpy import load, save
 
 from pipeline import families
+from pipeline.families import trees
 from pipeline.params import BadInput
 from tests import conformance
 from tests.conformance import NAMES, TRAINED, Case, Served, fit, matrix, run
@@ -120,6 +121,32 @@ def test_trees_that_lead_nowhere_are_refused() -> None:
         other = re.sub(rf"\n{name}=\S+", f"\n{name}={value}", text, count=1)
         with pytest.raises(BadInput, match="the fitted family trees cannot be read"):
             run(families.family("trees"), other.encode())
+
+
+MANY_NODES = 200
+HUGE = f"""tree
+
+Tree=0
+split_feature={"0 " * MANY_NODES}
+threshold={"0 " * MANY_NODES}
+decision_type={"1 " * MANY_NODES}
+left_child={" ".join(str(~at) for at in range(MANY_NODES))}
+right_child={" ".join(str(at + 1) for at in range(MANY_NODES - 1))} {~MANY_NODES}
+leaf_value={"0.1 " * (MANY_NODES + 1)}
+cat_boundaries=0 1000
+cat_threshold={"4294967295 " * 1000}
+"""
+
+
+def test_sets_of_levels_take_no_more_memory_than_their_text() -> None:
+    """Nodes that name one set share it; sets that overlap, or hold codes that the encoder has not, are refused."""
+    (found,) = trees.trees(HUGE.encode())
+    kept = {id(codes): codes.nbytes for codes in found.levels if codes is not None}
+    assert sum(kept.values()) < 30 * len(HUGE)
+    assert not trees.fits(1, {0: 31_999}, found) and trees.fits(1, {0: 32_000}, found)
+    for ends in ("0 1000 0 1000", "-1000 0"):
+        with pytest.raises(BadInput, match="sets of levels overlap"):
+            trees.trees(HUGE.replace("=0 1000\n", f"={ends}\n").encode())
 
 
 def test_linear_family_of_other_columns_is_refused() -> None:

@@ -57,6 +57,15 @@ def test_what_agrees_is_taken(handed: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert run(monkeypatch, "none") == {"taken": False, "why": "nothing was handed over"}
 
 
+def test_nothing_is_handed_over_in_the_place_of_somebody_elses_files(handed: Path) -> None:
+    TREES.write_bytes(b"the weights")
+    fitted.hand_over(handed)  # its own it replaces
+    for folder in (Path(), TREES.parent):
+        with pytest.raises(BadInput, match="which is nobody's to remove; name an empty folder"):
+            fitted.hand_over(folder)
+        assert TREES.read_bytes() == b"the weights"
+
+
 def test_what_was_not_made_cannot_be_handed_over(handed: Path) -> None:
     with pytest.raises(BadInput, match="build/fitted/trees.safetensors is not there to be handed over"):
         fitted.hand_over(Path("another"))

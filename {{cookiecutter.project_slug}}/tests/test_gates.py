@@ -27,7 +27,7 @@ def sound_behaviour() -> Facts:
 
 
 DAYS = ["2018-08-15", "2018-08-16", "2018-08-17"]
-DRIFT = {
+DRIFT: Facts = {
     "evidence_days": 2,
     "columns": {"maximum": 0.1, "exceptions": {}},
     "categories": {"maximum": 0.1, "exceptions": {}},
@@ -158,3 +158,13 @@ def test_every_gate_has_a_defect_that_it_is_for() -> None:
         if name.startswith("judge_")
     }
     assert gates - own == set(DEFECTS)
+
+
+def test_the_first_100_of_few_live_entities_are_said_not_to_be_judged() -> None:
+    bars, measured = deepcopy(DRIFT), sound_drift() | {"same_problem": True}
+    bars["live"]["metrics"] = {"entity_precision_100": {"minimum": 0.2}}
+    assert drift.judge_drift(measured, bars) == []
+    (sentence,) = drift.unjudged_live(measured, bars)
+    assert sentence.startswith("live.metrics.entity_precision_100: the live days have too few entities")
+    measured["live"]["metrics"]["entity_precision_100"] = metric(0.1)
+    assert len(drift.judge_drift(measured, bars)) == 1 and not list(drift.unjudged_live(measured, bars))

@@ -211,6 +211,11 @@ def test_not_a_number_is_missing_only_where_values_may_be() -> None:
             pl.Series(["a", "\0"]),
             "begins with the character 0 in 1 row, which is no text; write null for it",
         ),
+        (
+            "category",
+            pl.Series("x", ["b" * 1_000, "a" * 1_001, "a" * 2_000, None]),
+            "has more than 1,000 characters in 2 rows, which no category has; shorten it in the source, or declare",
+        ),
         ("category", pl.Series([b"abc"]), "is bytes, expected categories; write it as text"),
         (
             "text",
@@ -235,7 +240,7 @@ def test_what_is_not_of_the_type_is_a_sentence(kind: str, values: pl.Series, wor
 
 def test_a_personal_value_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(personal, "rules", lambda: {"größe €": personal.OMIT})
-    with pytest.raises(ingest.Unreadable, match="1 row without a number, such as 'not shown'"):
+    with pytest.raises(ingest.Unreadable, match="1 row without a number, such as not shown"):
         read("number", pl.Series(["Mary"]))
 
 
@@ -330,9 +335,19 @@ def test_all_that_is_wrong_with_all_files_is_said_at_once(folder: Path) -> None:
 
 def test_a_long_list_is_counted(folder: Path) -> None:
     for file in folder.iterdir():
-        cut(file)
+        file.write_text(file.name)
     said = refusal()
     assert "15 of the 15" in said and "and 5 more" in said and len(said.splitlines()) == 1 + 10 + 1
+
+
+def test_what_is_wrong_with_every_file_alike_is_said_once_and_may_be_the_contract(folder: Path) -> None:
+    for file in folder.iterdir():
+        no_label(file)
+    (said,) = refusal().splitlines()
+    assert said.startswith(
+        "none of the 15 daily files can be read; correct contract.yaml, or restore or rewrite them; "
+    )
+    assert "each: has no column `returned`, expected categories, as text; did you mean `Returned `?" in said
 
 
 def test_the_simulator_that_was_deleted_is_not_asked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

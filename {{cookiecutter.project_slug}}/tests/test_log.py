@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -329,10 +327,10 @@ def test_a_pseudonym_is_the_value_s_sha256() -> None:
     assert log.pseudonym(pl.Series("a", [1, None])).to_list() == ["6b86b273ff34fce19d6b804eff5a3f57", None]
 
 
-def test_the_policy_is_what_its_schema_describes() -> None:
-    schema = json.loads((ROOT / "policies/schemas/log.schema.json").read_text())
-    Draft202012Validator(schema).validate(yaml.safe_load((ROOT / "policies/log.yaml").read_text()))
-    assert log.policy().retention_days > 0
+def test_the_policy_is_what_its_schema_describes(owned: None) -> None:
+    schema, path = json.loads((ROOT / "policies/schemas/log.schema.json").read_text()), ROOT / "policies/log.yaml"
+    Draft202012Validator(schema).validate(yaml.safe_load(path.read_text()))
+    assert log.policy(path=path).retention_days > 0
 
 
 @pytest.mark.parametrize(
@@ -454,14 +452,15 @@ def test_prune_deletes_what_was_written_before_a_day_and_nothing_else(tmp_path: 
     assert not (tmp_path / "2026-05-09").exists() and (tmp_path / "2018-08-15").exists()
 
 
-def test_prune_goes_by_the_clock_and_by_the_policy(tmp_path: Path) -> None:
+def test_prune_goes_by_the_clock_and_by_the_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     today = datetime.now(UTC).date()
     keep = log.policy().retention_days
     old, new = (part(tmp_path, str(DAY), f"{today - timedelta(days=days):%Y%m%d}") for days in (keep + 1, keep))
-    command = [sys.executable, "-m", "pipeline.log", "prune"]
-    environment = {**os.environ, "PREDICTION_LOG": str(tmp_path)}
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert f"1 files deleted, written more than {keep} days ago" in done.stdout
+    monkeypatch.setenv("PREDICTION_LOG", str(tmp_path))
+    log.main(["prune"])
+    assert f"1 file deleted, written more than {keep} days ago" in capsys.readouterr().out
     assert new.exists() and not old.exists()
 
 

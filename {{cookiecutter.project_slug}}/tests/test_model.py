@@ -262,6 +262,14 @@ def test_refuses_a_manifest(directory: Path, change: dict[str, Any], sentence: s
         model.load(directory)
 
 
+def test_no_manifest_is_written_that_nobody_takes(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "LARGEST_MANIFEST", 5_000)
+    wide = [*INPUTS, Input("shop", "category", levels=("x" * 5_000,))]
+    with pytest.raises(BadModel, match=r"learn fewer levels, or shorter ones: those of shop take most"):
+        write(directory, inputs=wide)
+    assert model.load(directory).inputs == tuple(INPUTS)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", "\x00"])
 def test_refuses_what_is_no_manifest(directory: Path, text: str) -> None:
     (directory / "manifest.json").write_text(text)

@@ -21,7 +21,7 @@ from pipeline import log, model, monitor, params, policy, reference, rows, sourc
 from pipeline.model import Input
 from pipeline.policy.drift import misnamed
 from tests import tables
-from tests.tables import ROOT, knobs, ours, write_knobs, write_model
+from tests.tables import knobs, ours, write_knobs, write_model, write_policies
 
 OURS = ours()
 NAMES = ("amount", "express", "größe €", "a.b", "born", "model_config")
@@ -118,19 +118,8 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "source").mkdir()
     for (day,), table in world().group_by(DAY.alias("day")):
         as_source(table).write_parquet(folder / "source" / f"{day}.parquet")
-    shutil.copytree(ROOT / "policies", folder / "policies")
+    write_policies(folder)
     write_knobs(folder, knobs(data={"until": str(UNTIL), "source": "source"}))
-    bars = yaml.safe_load((folder / "policies/drift.yaml").read_text())
-    bars |= {
-        "window": {"days": 7, "minimum_days": 3, "rows": 2_000, "day_rows": 100, "grace_days": 7, "silent_days": 3},
-        "evidence_days": 2,
-        "columns": {"maximum": 0.15, "exceptions": {}},
-        "categories": {"maximum": 0.1, "exceptions": {}},
-        "score": {"maximum": 0.2},
-        "quality": {"missing": 0.01, "out_of_range": 0.01},
-        "live": {"rows": 2_000, "unlabelled": 0.05, "metrics": {"average_precision": {"minimum": 0.2, "drop": 0.15}}},
-    }
-    (folder / "policies/drift.yaml").write_text(yaml.safe_dump(bars))
     (folder / "deploy/production").mkdir(parents=True)
     at_promotion = {"model": {"digest": scorer.digest}, "metrics": {"average_precision": {"value": 0.4, "low": 0.36}}}
     (folder / "deploy/production/metrics.json").write_text(json.dumps(at_promotion))

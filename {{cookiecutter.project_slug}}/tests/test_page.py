@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from pipeline import page
 from pipeline.params import BadInput
-from tests.tables import ROOT
+from tests.tables import OURS, write_policies
 
 DAYS = [f"2018-08-{day:02}" for day in range(1, 15)]
 EVIL = "<script>alert('x')</script>"
@@ -125,7 +124,11 @@ def measured() -> dict[str, dict[str, Any]]:
                 "rows": dict.fromkeys(DAYS, 1000),
             },
             "levels": {"amount": dict.fromkeys(DAYS, 50.0)},
-            "label": {"share": 0.01, "days": dict.fromkeys(DAYS, 0.01), "unknown": 12},
+            "label": {
+                "share": 0.01,
+                "days": dict.fromkeys(DAYS, 0.01) | {DAYS[5]: None, DAYS[-1]: None},
+                "unknown": 12,
+            },
             "missing": {"größe €": 0.1, "a.b": 0},
         },
         "manifest": {
@@ -143,13 +146,8 @@ def measured() -> dict[str, dict[str, Any]]:
 
 def repository(folder: Path, patch: pytest.MonkeyPatch) -> Path:
     """A repository's root with nothing but the policies and the contract, as the working folder."""
-    shutil.copytree(ROOT / "policies", folder / "policies")
-    most = {"maximum": 0.01}
-    for name, block, bars in (("data", "values", {"missing": 0}), ("model", "metrics", {"calibration_error": most})):
-        path = folder / "policies" / f"{name}.yaml"
-        said = yaml.safe_load(path.read_text())
-        path.write_text(yaml.safe_dump(said | {block: said[block] | bars}))  # whatever the repository's own are
-    shutil.copy(ROOT / "tests" / "contract.yaml", folder / "contract.yaml")
+    write_policies(folder)
+    shutil.copy(OURS, folder / "contract.yaml")
     patch.chdir(folder)
     return folder
 
@@ -283,6 +281,16 @@ def test_everything_is_escaped(html: str) -> None:
 def test_the_same_measures_are_the_same_page(root: Path) -> None:
     write({"curves": measured()["curves"]})
     assert text() == text()
+
+
+def test_names_are_no_mathematics(root: Path) -> None:
+    """A lone `$a_$` in a name would be a formula, and half of them one that cannot be drawn."""
+    parts = measured()
+    parts["metrics"]["slices"][0]["column"] = "a$b_$c"
+    parts["explanations"]["importance"]["a$b_$c"] = metric(0.1)
+    parts["training"]["epochs"] = [epoch | {"a$b_$c": 1.0} for epoch in parts["training"]["epochs"]]
+    write(parts)
+    assert ">a$b_$c</text>" in text() and ">A$b $c</text>" in text() and "mathdefault" not in text()
 
 
 @pytest.mark.parametrize("present", page.PARTS)

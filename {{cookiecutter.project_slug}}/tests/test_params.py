@@ -82,6 +82,12 @@ def test_a_split_without_days_is_named(split: dict[str, Any]) -> None:
         params.days(KNOBS | {"split": split}, 2)
 
 
+def test_days_before_the_year_1_are_named() -> None:
+    for split in ({"train": 10**400, "test": 3}, {"train": 10**6, "test": 3}):
+        with pytest.raises(BadInput, match=r"^params.yaml: of data.until, 2020-01-20, the days before it begin before"):
+            params.days(KNOBS | {"split": split}, 2)
+
+
 def test_windows_that_are_no_days_are_named() -> None:
     with pytest.raises(BadInput, match=r"^params.yaml: features.windows is 7; write a list of whole days such as"):
         params.days(KNOBS | MEASURES | {"features": {"windows": 7}}, 2)
@@ -102,7 +108,8 @@ def test_the_days_follow_from_the_last_one(features: Any, since: int) -> None:
     ("text", "words"),
     [
         ("data: {}\nfeatures: {}\ndata: {}\n", "line 3, column 1: `data` stands twice"),
-        ("data:\n  until: 2024-02-30\n", "day "),
+        ("data:\n  until: 2024-02-30\n", "line 2, column 10: not what it looks like to YAML (day "),
+        (f"data: 1{':59' * 400}.5\n", "line 1, column 7: not what it looks like to YAML (int too large"),
         ("data:\n\tuntil: 1\n", "line 2, column 1: found character"),
         ("[a]: 1\n[b]: 1\n", "line 1, column 1: found unhashable key"),
     ],
@@ -156,13 +163,24 @@ def mistaken(folder: Path, text: str) -> str:
         ("seed: 0, pieces", "seed: yes, pieces", 'network.seed is `yes`, which is true to YAML; quote it: "yes", or'),
         ('"2020-01-20"', "2020-01-20", 'data.until is `2020-01-20`, which is a date to YAML; quote it: "2020-01-20"'),
         ('"2020-01-20"', '"2020-02-30"', "data.until is '2020-02-30', which is no day; write one such as"),
+        (
+            "penalty: 1.0",
+            "penalty: .nan",
+            "families.linear.penalty is nan, which nothing can be reckoned with; write a f",
+        ),
+        ("penalty: 1.0", f"penalty: 1{'0' * 400}", "0000..., which nothing can be reckoned with; write a finite"),
+        ('"2020-01-20"', '"2020-01-20\\n"', "data.until is '2020-01-20\\n'; it is not written as it has to be"),
         ('"2020-01-20"', '"20.01.2020"', "data.until is '20.01.2020'; it is not written as it has to be; write a day"),
         ('"2020-01-20"', "null", "data.until is empty; it has to be text"),
         ("snapshot: null", "snapshot: 12", 'data.snapshot is 12; it has to be text or null; quote it: "12"'),
         ("{windows: [1, 7]}", "{windows: 7}", "features.windows is 7; it has to be a list; write a list of whole days"),
         ("{windows: [1, 7]}", "{delay: null}", "features.delay stands in contract.yaml now, as label.delay; move it"),
         ("family: network", "family: forest", "train.family is 'forest'; it has to be one of constant, linear, trees"),
-        ("family: network", "family: trees", "train.family is 'trees', which is not among families; did you mean"),
+        (
+            "family: network",
+            "family: trees",
+            "which is not among families; it may be constant, linear, network",
+        ),
         (
             "family: network",
             "family: network, epochs: 2",
@@ -180,6 +198,7 @@ def mistaken(folder: Path, text: str) -> str:
             "`baselines:` are families now: each has a line in `families:`",
         ),
         ("explain:", "split: {train: 1}\nexplain:", "`split:` has to stand in policies/evaluation.yaml alone; move it"),
+        ("reasons: 2", "reasons: 21", "explain.reasons is 21; it has to be 20 or less"),
         ("explain:", "explian:", "explain is missing"),
         ("explain:", "\texplain:", "cannot be read (line 9, column 1: found character"),
     ],
@@ -194,7 +213,7 @@ def test_what_is_no_file_of_knobs_is_said_in_a_line(tmp_path: Path, text: str) -
     assert len(mistaken(tmp_path, text).splitlines()) == 1
 
 
-def test_the_repositorys_own_are_as_their_schema_says() -> None:
+def test_the_repositorys_own_are_as_their_schema_says(owned: None) -> None:
     params.check(ROOT / params.PARAMS, ROOT / params.SCHEMA)
 
 

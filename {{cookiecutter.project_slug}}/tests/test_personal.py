@@ -2,27 +2,44 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
 import pytest
 
 from gitops import explanations, facts
-from pipeline import behaviour, candidate, compare, explain, log, page, personal, probe, validate
+from pipeline import (
+    behaviour,
+    candidate,
+    compare,
+    explain,
+    export,
+    ingest,
+    log,
+    page,
+    personal,
+    probe,
+    source,
+    train,
+    validate,
+)
 from pipeline import rows as stage
+from pipeline.encode import Encoding
+from pipeline.families import Family
 from pipeline.model import Model
 from pipeline.params import BadInput
 from pipeline.personal import HASH
 from pipeline.policy import judge_behaviour, judge_data
-from pipeline.policy.bars import load
 from pipeline.policy.champion import judge_seen
 from tests import tables
 from tests.tables import feature_rows, ours
 from tests.test_behave import rules as cases
-from tests.test_validate import WINDOW, sound
+from tests.test_validate import BARS, WINDOW, sound
 
 OMIT = "omit"
 OURS = ours()
@@ -130,7 +147,7 @@ def validated() -> tuple[str, str]:
     table = pl.concat([table, table[:1]])
     found = validate.measure(table.lazy(), OURS, WINDOW)
     measured = json.dumps({**found, "file": "x", "source": "s", "pinned": True}, default=str)
-    return measured, "\n".join(map(str, judge_data(json.loads(measured), load("data"))))
+    return measured, "\n".join(map(str, judge_data(json.loads(measured), BARS)))
 
 
 def test_examples_of_faults_are_hidden(hide: Hide) -> None:
@@ -191,11 +208,77 @@ def test_an_answer_of_the_service_is_not_quoted_where_it_may_name_somebody(hide:
 
 def test_messages_do_not_name_rows(hide: Hide) -> None:
     table = rows()[:3]
-    source = tables.source(3).with_columns((pl.lit(FIRST) + pl.col(ID).str.slice(5)).alias(ID))
+    theirs = tables.source(3).with_columns((pl.lit(FIRST) + pl.col(ID).str.slice(5)).alias(ID))
     for how, word in ((HASH, str(personal.digest(table[ID][0]))), (OMIT, "not shown")):
         hide(**{ID: how})
         with pytest.raises(BadInput, match=f"the first with {ID} {word};"):
-            candidate.joined(table[1:], source, (date(2020, 1, 1), date(2020, 1, 20)), OURS)
+            candidate.joined(table[1:], theirs, (date(2020, 1, 1), date(2020, 1, 20)), OURS)
+
+
+# --- sentences that end a stage ---
+
+SECRETS = (FIRST, "Ada's own", "271828")  # 271828 also ends numbers
+
+
+def with_secrets(**values: Any) -> pl.DataFrame:
+    """Three rows of the source with identifiers that are secret, the first with these values."""
+    table = tables.source(3).with_columns((pl.lit(FIRST) + pl.col(ID)).alias(ID))
+    first = pl.int_range(pl.len()) == 0
+    return table.with_columns(
+        pl.when(first).then(pl.lit(value)).otherwise(name).alias(name) for name, value in values.items()
+    )
+
+
+def made_of(compute: Callable[[pl.DataFrame], pl.DataFrame], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows that a features.py makes."""
+    monkeypatch.setattr(stage, "features", lambda: SimpleNamespace(compute=lambda source, *_: compute(source)))
+    stage.made(with_secrets(), replace(OURS, computed=(OURS.column("items"),)), {})
+
+
+def exported() -> None:
+    """A graph that answers otherwise than the fitted family, of a row of secrets alone."""
+    table = rows()[:1].with_columns(pl.lit(271828.0).alias("amount"))
+    encoding, family = Encoding(INPUTS, lambda _: {}), SimpleNamespace(edges=lambda _: {})
+    raw = np.zeros((1, 1))
+    export.check(SCORER, encoding, cast(Family, family), train.Trained(b"", raw, raw, {}), table, 1e-9)
+
+
+def read_as(kind: str, *values: Any) -> None:
+    """A delivery whose column `amount` is to be of another type."""
+    columns = tuple(replace(each, type=kind) if each.name == "amount" else each for each in OURS.columns)
+    table = with_secrets().with_columns(pl.Series("amount", values, strict=False))
+    ingest.read(table, "2020-01-01.parquet", replace(OURS, columns=columns))
+
+
+UNSIGNED = pl.lit(9_900_000_000_000_271_828, pl.UInt64).alias("items")
+SENTENCES: dict[str, Callable[[pytest.MonkeyPatch], object]] = {
+    "a label that is none": lambda _: stage.identified(with_secrets(returned="Ada's own"), OURS),
+    "no moment": lambda _: stage.identified(with_secrets(ordered_at=None), OURS),
+    "no weight": lambda _: stage.identified(with_secrets(amount=-271828.0), replace(OURS, weight="amount")),
+    "an infinite input": lambda _: stage.made(with_secrets(amount=float("inf")), OURS, {}),
+    "a number too large": lambda patch: made_of(lambda source: source.with_columns(UNSIGNED), patch),
+    "a row lost": lambda patch: made_of(lambda source: source[1:], patch),
+    "a row twice": lambda patch: made_of(lambda source: pl.concat([source, source[:1]]), patch),
+    "a graph that differs": lambda _: exported(),
+    "no whole number": lambda _: read_as("integer", 271828.5, 1, 2),
+    "neither true nor false": lambda _: read_as("boolean", 271828, 1, 0),
+    "no category": lambda _: read_as("category", 271828.5, 1, 2),
+    "no number": lambda _: read_as("number", "Ada's own", "1", "2"),
+    "no time": lambda _: read_as("time", "Ada's own", "1", "2"),
+    "no parquet": lambda _: source.listed(cast(source.File, SimpleNamespace(name="x", read=lambda: b"Ada's own\n"))),
+}
+
+
+@pytest.mark.parametrize("fault", SENTENCES)
+def test_no_sentence_says_what_is_personal(fault: str, hide: Hide, monkeypatch: pytest.MonkeyPatch) -> None:
+    def said() -> str:
+        with pytest.raises(BadInput) as refused:
+            SENTENCES[fault](monkeypatch)
+        return str(refused.value)
+
+    assert any(secret in said() for secret in SECRETS), "it says so where nothing is personal"
+    hide(**dict.fromkeys(personal.columns(OURS), OMIT))
+    assert not [secret for secret in SECRETS if secret in said()]
 
 
 # --- the policy -------------------------------------------------------------------------------------------------------

@@ -67,14 +67,6 @@ CREDENTIALS = [
 ]
 
 
-def test_everything_is_off_in_the_file_as_it_is_baked_and_each_line_has_an_example() -> None:
-    text = (ROOT / "platform.yaml").read_text()
-    assert [*yaml.safe_load(text)] == [*platform.KEYS] and platform.read(text) == OFF
-    for name, key in platform.KEYS.items():
-        (line,) = (line for line in text.splitlines() if line.startswith(f"{name}:"))
-        assert f"# such as {key.example}, " in line and "; without it " in line
-
-
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in GOOD.items() for value in values])
 def test_a_good_value_is_read_as_it_stands(name: str, value: object) -> None:
     assert platform.read(yaml.safe_dump({name: value})) == OFF | {name: str(value)}
@@ -100,7 +92,7 @@ def test_the_schema_and_the_code_know_the_same_keys_and_forms() -> None:
     assert [*SCHEMA["properties"]] == [*platform.KEYS]
     for name, about in SCHEMA["properties"].items():
         assert about["type"][1:] == ["null"]
-        assert name == "gpu_price" or about["pattern"] == f"^{platform.KEYS[name].form}$"
+        assert name == "gpu_price" or about["pattern"] == f"^{platform.KEYS[name].form}(?!\\n)$"
 
 
 def test_every_problem_is_told_and_an_unknown_key_with_the_nearest() -> None:

@@ -215,9 +215,14 @@ def test_each_fault_misses_its_bar(rule: str, change: Change) -> None:
     assert {violation.rule for violation in judge_data(change)} == {rule}
 
 
-def test_no_label_at_all_meets_no_bar() -> None:
-    rules = {violation.rule for violation in judge_data(lambda measured: measured["label"].update(share=None))}
-    assert rules == {"label.minimum", "label.maximum"}
+def test_no_label_at_all_is_one_violation() -> None:
+    (violation,) = judge_data(lambda m: m["label"].update(share=None, days=dict.fromkeys(DAYS)))
+    assert (violation.rule, violation.value) == ("label", "no label is known")
+
+
+def test_a_day_whose_labels_nobody_knows_is_one_violation() -> None:
+    (violation,) = judge_data(lambda measured: measured["label"]["days"].update({"2018-08-03": None}))
+    assert violation.rule == "label.day" and violation.examples == ("2018-08-03",) and violation.rows == 10_000
 
 
 def test_bars_are_inclusive() -> None:
@@ -435,6 +440,55 @@ def test_a_small_group_is_said_not_to_be_judged() -> None:
     assert "group of region where region is 1" in sentence
 
 
+def without_bars_on_size() -> dict[str, Any]:
+    rules = deepcopy(BARS["model"])
+    for block in ("slices", "fairness"):
+        rules[block] |= {"rows": 0, "each_class": 0}
+    return rules
+
+
+def test_a_slice_or_group_without_a_row_is_never_silent() -> None:
+    metrics, empty = sound_metrics(), {"rows": 0, "positives": 0}
+    metrics["fairness"]["region"]["groups"][1] |= {**empty, "recall": None}
+    metrics["fairness"]["region"]["differences"][0]["recall"] = None
+    for slices in (metrics["slices"], metrics["comparison"]["slices"]):
+        slices[1] |= {**empty, "roc_auc": None}
+    assert policy.judge_model(metrics, without_bars_on_size()) == []
+    assert policy.unjudged_model(metrics, without_bars_on_size()) == [
+        f"{what}: no judged row is of it; is it written as it has to be?"
+        for what in ("the slice where express is true", "the group of region where region is 1")
+    ]
+
+
+def test_a_group_without_a_rate_is_never_silent() -> None:
+    metrics = sound_metrics()
+    metrics["fairness"]["region"]["differences"][0]["recall"] = None
+    (sentence,) = policy.unjudged_model(metrics, without_bars_on_size())
+    assert sentence.startswith("fairness.groups.region.recall: where region is 0, or region is 1, there is no positive")
+
+
+def test_a_group_alone_is_said_not_to_be_judged() -> None:
+    metrics = sound_metrics()
+    metrics["fairness"]["region"] = {"groups": metrics["fairness"]["region"]["groups"][:1], "differences": []}
+    assert policy.judge_model(metrics, BARS["model"]) == []
+    (sentence,) = policy.unjudged_model(metrics, BARS["model"])
+    assert sentence.startswith("fairness.groups.region: it is one group alone")
+
+
+@pytest.mark.parametrize(("entities", "judged"), [(299.5, False), (300, True), (None, True)])
+def test_too_few_entities_a_day_for_their_first_100_are_said(entities: float | None, judged: bool) -> None:
+    metrics, rules, name = sound_metrics(), deepcopy(BARS["model"]), "entity_precision_100"
+    rules["champion"]["metrics"][name] = {"minimum": 0}
+    rules["baselines"]["metrics"][name] = 0
+    metrics["metrics"].pop(name)
+    metrics["data"] |= {} if entities is None else {"entities_a_day": entities}
+    violations, said = policy.judge_model(metrics, rules), policy.unjudged_model(metrics, rules)
+    assert [name in violation.rule for violation in violations] == [True] * 4 * judged
+    assert [sentence.startswith(f"{name}: the test days have 300 entities") for sentence in said] == [True] * (
+        not judged
+    )
+
+
 def test_groups_that_were_not_measured_are_a_violation() -> None:
     (violation,) = judge_model(lambda metrics: metrics.update(fairness={"regions": {"groups": [], "differences": []}}))
     assert violation.rule == "fairness.groups.region" and "`regions`" in violation.next
@@ -561,6 +615,16 @@ def refusal(name: str) -> str:
         ),
         (
             "evaluation",
+            lambda rules: rules["evaluate"]["groups"].update({"Age group": [{"column": "age", "to": 9}]}),
+            "groups: the name 'Age group' is not written as it has to be; write small letters, digits and _",
+        ),
+        (
+            "evaluation",
+            lambda rules: rules["evaluate"]["slices"].append({"column": "a", "value": "x" * 201}),
+            "xxx...; it may have 200 characters at most",
+        ),
+        (
+            "evaluation",
             lambda rules: rules["evaluate"]["slices"][0].update(value=1),
             "slices.0 is a block of `name: value`; it may hold 2 lines at most",
         ),
@@ -671,5 +735,5 @@ def test_what_was_judged_is_kept_for_the_report(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in POLICIES.glob("*.yaml")))
-def test_the_policies_of_this_repository_are_as_their_schema_says(name: str) -> None:
+def test_the_policies_of_this_repository_are_as_their_schema_says(owned: None, name: str) -> None:
     assert policy.load(name, POLICIES)

@@ -18,7 +18,7 @@ from pipeline import bento, probe
 from pipeline.model import Input
 from pipeline.params import BadInput
 from tests import tables
-from tests.tables import ROOT, feature_rows, workspace, write_model
+from tests.tables import ROOT, feature_rows, workspace, write_model, write_policies
 
 
 def member(name: str, **about: Any) -> tarfile.TarInfo:
@@ -118,8 +118,8 @@ def test_versions_that_cannot_be_installed_are_a_sentence(tmp_path: Path, monkey
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository with a model and its Bento."""
     folder = workspace(tmp_path / "a repository")
-    for name in ("policies/log.yaml", "bentofile.yaml", "requirements-service.txt"):
-        (folder / name).parent.mkdir(exist_ok=True)
+    write_policies(folder)
+    for name in ("bentofile.yaml", "requirements-service.txt"):
         shutil.copy(ROOT / name, folder / name)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("BENTOML_HOME", str(folder / "build/bentoml"))

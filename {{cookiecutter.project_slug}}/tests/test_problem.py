@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from shutil import copytree
 from typing import Any
 
 import pytest
@@ -13,9 +12,10 @@ from gitops import bars, ledger, problem, promotion
 from gitops.content import CONTRACT
 from gitops.markdown import word
 from pipeline.params import BadInput
+from tests import tables
+from tests.tables import OURS, write_policies
 
-ROOT = Path(problem.__file__).parents[1]
-TEXT = (ROOT / "tests" / "contract.yaml").read_text()
+TEXT = OURS.read_text()
 NAMED = TEXT.replace("problem: returned-orders", "problem: late-orders")
 MOVED = TEXT.replace('positive: "Yes", negative: "No"', 'positive: "No", negative: "Yes"')
 BOTH = NAMED.replace('positive: "Yes", negative: "No"', 'positive: "No", negative: "Yes"')
@@ -80,7 +80,7 @@ def test_a_word_that_is_more_than_one_does_nothing(harm: str) -> None:
 @pytest.fixture
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The base's contract, policies and an empty folder of facts."""
-    copytree(ROOT / "policies", tmp_path / "policies")
+    write_policies(tmp_path)
     (tmp_path / CONTRACT).write_text(TEXT)
     (tmp_path / "pipeline").mkdir()
     (tmp_path / "facts").mkdir()
@@ -91,6 +91,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def request(**files: str | None) -> Callable[[str], str | None]:
     """The texts of a request that replaces the problem, some of them changed, by their path."""
     own = {problem.policy(name): f"# the request's {name}\n" for name in problem.OWN}
+    own[problem.policy("evaluation")] = Path(problem.policy("evaluation")).read_text()
     known: dict[str, str | None] = {CONTRACT: BOTH, "params.yaml": "data: {source: days}\n", **own}
     return (known | files).get
 
@@ -98,10 +99,22 @@ def request(**files: str | None) -> Callable[[str], str | None]:
 def test_a_new_problem_is_measured_by_its_own_contract_and_policies(base: Path) -> None:
     problem.replace(request())
     assert Path(CONTRACT).read_text() == BOTH
-    assert {name: Path(problem.policy(name)).read_text() for name in problem.OWN} == {
-        name: f"# the request's {name}\n" for name in problem.OWN
+    named = set(problem.OWN) - {"evaluation"}
+    assert {name: Path(problem.policy(name)).read_text() for name in named} == {
+        name: f"# the request's {name}\n" for name in named
     }
     assert "latency_ms" in Path("policies/service.yaml").read_text() and not Path(problem.SIMULATOR).exists()
+
+
+def test_chance_is_what_the_base_takes_it_for(base: Path) -> None:
+    """However a new problem is measured, a lucky draw is no knowledge."""
+    path = problem.policy("evaluation")
+    ours = yaml.safe_load(Path(path).read_text())
+    lucky = {"confidence": 1e-9, "resamples": 1, "seed": 77}
+    theirs = ours | {"evaluate": ours["evaluate"] | lucky | {"known": None, "alerts": 0.5}}
+    problem.replace(request(**{path: yaml.safe_dump(theirs)}))
+    expected = ours | {"evaluate": ours["evaluate"] | {"known": None, "alerts": 0.5}}
+    assert yaml.safe_load(Path(path).read_text()) == expected
 
 
 def test_a_simulator_comes_along_where_its_rows_are_simulated(base: Path) -> None:
@@ -109,7 +122,16 @@ def test_a_simulator_comes_along_where_its_rows_are_simulated(base: Path) -> Non
     assert Path(problem.SIMULATOR).read_text() == "rows()\n"
 
 
-@pytest.mark.parametrize("files", [{CONTRACT: TEXT}, {CONTRACT: MOVED}, {CONTRACT: None}, {"policies/data.yaml": None}])
+@pytest.mark.parametrize(
+    "files",
+    [
+        {CONTRACT: TEXT},
+        {CONTRACT: MOVED},
+        {CONTRACT: None},
+        {"policies/data.yaml": None},
+        {"policies/evaluation.yaml": "split: 7"},
+    ],
+)
 def test_nothing_is_replaced_by_what_is_no_other_problem(base: Path, files: dict[str, str | None]) -> None:
     with pytest.raises(BadInput):
         problem.replace(request(**files))
@@ -209,6 +231,8 @@ def test_the_champion_is_the_newest_of_its_problem() -> None:
 def test_the_manifest_of_a_model_says_what_it_predicts_and_asks_for() -> None:
     said = {"problem": PROBLEM | {"id_type": "text", "delay": 2}, "inputs": [{"name": "größe €"}, {"name": "a.b"}]}
     assert problem.of_model(json.dumps(said).encode()) == PROBLEM | {"inputs": ["größe €", "a.b"]}
+    ours = tables.ours()
+    assert problem.of_contract(ours) == PROBLEM | {"inputs": [column.name for column in ours.inputs]}
     for broken in (b"{", b"{}", b"[]", b'{"problem": 1, "inputs": []}'):
         with pytest.raises((ValueError, LookupError, TypeError)):
             problem.of_model(broken)

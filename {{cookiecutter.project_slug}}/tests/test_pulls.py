@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import sys
 import zipfile
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from requests.adapters import BaseAdapter
 
 from gitops import __main__ as gitops
 from gitops import doctor, pulls
+from tests.tables import ROOT, write_policies
 
 ADDRESS = {"GITHUB_API_URL": "https://forge", "GITHUB_TOKEN": "t", "GITHUB_REPOSITORY": "acme/fraud"}
 READ: dict[str, Any] = {
@@ -79,8 +81,12 @@ def test_a_field_that_is_needed_and_left_out_is_named_at_once(forge: Forge, fiel
 
 
 def test_doctor_goes_on_where_an_answer_lacks_a_field(
-    forge: Forge, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    forge: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    write_policies(tmp_path)
+    for path in (ROOT / "policies").glob("ruleset*.json"):
+        shutil.copy(path, tmp_path / "policies")
+    monkeypatch.chdir(tmp_path)
     for name, value in ADDRESS.items():
         monkeypatch.setenv(name, value)
     forge.answers = [(200, {}, READ), (200, {}, {})]

@@ -293,6 +293,29 @@ def test_the_stage_keeps_train_gap_and_test(folder: Path, capsys: pytest.Capture
     assert [path.name for path in sorted(Path("data").iterdir())] == ["features.parquet", "rows.parquet"]
 
 
+@pytest.mark.parametrize(
+    ("part", "zero", "words"),
+    [
+        ("train", pl.lit(True), "every row of the training days"),
+        ("test", pl.lit(True), "every row of the test days"),
+        ("train", pl.col("returned") == "Yes", "every positive row of the training days"),
+        ("test", pl.col("returned") == "No", "every negative row of the test days"),
+    ],
+    ids=str,
+)
+def test_weights_that_leave_nothing_to_count_are_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, part: str, zero: pl.Expr, words: str
+) -> None:
+    span = getattr(params.days(KNOBS, ours().label.delay), part)
+    concerned = pl.col("ordered_at").dt.date().is_between(*span) & zero
+    changed = pl.when(concerned).then(0).otherwise(pl.col("items")).alias("items")
+    source().with_columns(changed).write_parquet(rows.SOURCE)
+    monkeypatch.setattr(rows.contract, "load", lambda: ours(weight="items"))
+    with pytest.raises(BadInput, match=f"items is 0 in {words}, {span[0]} to {span[1]}, and .* mend the source"):
+        rows.main()
+    assert not rows.FEATURES.exists()
+
+
 def test_a_damaged_input_leaves_the_output_alone(folder: Path) -> None:
     rows.main()
     before = rows.FEATURES.read_bytes()

@@ -29,7 +29,7 @@ from pydantic import ValidationError
 from pipeline import log, model
 from pipeline.model import Input
 from tests import tables
-from tests.tables import ROOT
+from tests.tables import ROOT, write_policies
 
 pytestmark = [  # what BentoML and Starlette have yet to mend
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -72,7 +72,11 @@ def named(name: str, value: Any) -> dict[str, Any]:
 # What is refused: the body, the row and the field that the refusal names, and a word of its reason.
 BAD: dict[str, tuple[str | bytes, list[Any], str]] = {
     "missing": (body(row(), without("amount")), ["rows", 1, "amount"], "required"),
-    "unknown": (body(row(colour=1)), ["rows", 0, "colour"], "not permitted"),
+    "unknown": (body(row(colour=1)), ["rows", 0, "colour"], "not permitted; it may be order_id, amount, "),
+    "misspelt": (body(row(amuont=1)), ["rows", 0, "amuont"], "not permitted; did you mean `amount`?"),
+    "the entity": (body(row(customer=1)), ["rows", 0, "customer"], "not permitted; it may be order_id, amount, "),
+    "a name without end": (body(row() | {"{said}" * 99_999: 1}), ["rows", 0, "{said}" * 99_999], "not permitted; it"),
+    "names without end": (body(row() | {f"amount{at}": 1 for at in range(99_999)}), ["rows", 0, "amount0"], "`amount`"),
     "a name of ours": (body(row(c0=1)), ["rows", 0, "c0"], "not permitted"),
     "a string": (body(row(amount="12.5")), ["rows", 0, "amount"], "valid number"),
     "a boolean": (body(row(amount=True)), ["rows", 0, "amount"], "valid number"),
@@ -440,8 +444,8 @@ def test_storage_that_fails_fails_no_request(
 def test_a_log_that_cannot_be_kept_ends_the_start_in_a_sentence(
     tiny: Path, tmp_path: Path, policy: str | None, variables: dict[str, str], sentence: str
 ) -> None:
-    for name in ("pipeline", "policies"):
-        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "pipeline", tmp_path / "pipeline")
+    write_policies(tmp_path)
     if policy:
         (tmp_path / "policies/log.yaml").write_text(policy)
     run = subprocess.run(
@@ -463,7 +467,8 @@ def test_a_log_that_cannot_be_kept_ends_the_start_in_a_sentence(
 def bento(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a Bento that was built, with nothing but the tiny model and this code."""
     work = tmp_path_factory.mktemp("bento")
-    for name in ("pipeline", "policies", "bentofile.yaml", "requirements-service.txt"):
+    write_policies(work)
+    for name in ("pipeline", "bentofile.yaml", "requirements-service.txt"):
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, work / name)
     shutil.copytree(tiny, work / "model")
     subprocess.run([*BENTOML, "build", "--version", "tiny"], cwd=work, env=environment(work), check=True)

@@ -6,14 +6,16 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import fsspec
 import polars as pl
 import pytest
 import yaml
+from ruamel.yaml import YAML
 
-from pipeline import ingest, source
+from pipeline import ingest, personal, source
 from pipeline.params import BadInput, load
 from tests.tables import KNOBS, ROOT, UNTIL, daily, knobs, ours, write_knobs
 
@@ -127,8 +129,9 @@ def test_an_error_of_a_bucket_is_one_sentence(folder: Path) -> None:
 )
 @pytest.mark.parametrize("arguments", [(), ("--snapshot",)], ids=["listed", "pinned"])
 def test_what_is_no_parquet_is_neither_listed_nor_pinned(
-    folder: Path, content: bytes, words: str, arguments: tuple[str, ...]
+    folder: Path, content: bytes, words: str, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(personal, "rules", lambda: {})
     before = Path("params.yaml").read_text()
     (folder / "2020-01-11.parquet").write_bytes(content)
     said = refusal(*arguments)
@@ -149,6 +152,16 @@ def test_other_files_under_a_pin_are_refused_each_time_and_named(folder: Path) -
         assert "restore the files" in said and "`make snapshot`" in said
         assert said.splitlines()[1:] == ["  2020-01-07.parquet has other bytes", "  2020-01-11.parquet is gone"]
     with pytest.raises(BadInput, match="2020-01-07.parquet"):
+        ingest.rows(load(), ours())
+
+
+def test_a_day_that_is_no_longer_read_is_not_called_gone(folder: Path) -> None:
+    source.main(["--snapshot"])
+    source.main([])
+    write_knobs(Path(), load() | {"data": load()["data"] | {"until": str(UNTIL - timedelta(days=1))}})
+    said = refusal().splitlines()
+    assert f"  {UNTIL}.parquet is not among the days that are read, 2020-01-05 to 2020-01-19" in said
+    with pytest.raises(BadInput, match="is not among the days that are read"):
         ingest.rows(load(), ours())
 
 
@@ -193,6 +206,9 @@ def test_swapped_days_are_another_snapshot(folder: Path) -> None:
         'data:\n  source: days # where\n  snapshot: null # pins\n  until: "2020-01-05"\n\n# end\nsplit: {train: 1}\n',
         "data:\r\n  snapshot: sha256:0 # ü\r\nother:\r\n  snapshot: null\r\n",
         "data: {source: days, snapshot: null, until: 2020-01-05}\n",
+        "data: {until: 2020-01-05, snapshot: sha256:0}\n",
+        "data: {snapshot: }\n",
+        "{data: {snapshot: 'sha256:0'}}\n",
         "data:\n  snapshot:\n  source: days\n",
         "data:\n  source: days\n  snapshot:",
     ],
@@ -202,12 +218,21 @@ def test_pinning_changes_one_value_and_nothing_else(text: str) -> None:
     expected = yaml.safe_load(text)
     expected["data"]["snapshot"] = "sha256:1"
     assert yaml.safe_load(pinned) == expected
-    assert re.sub(r" ?sha256:1", "", pinned) == re.sub(r"(snapshot:) ?(null|sha256:0)?", r"\1", text, count=1)
+    assert YAML(typ="safe").load(pinned)["data"]["snapshot"] == "sha256:1", "as DVC reads it"
+    assert re.sub(r' ?"sha256:1"', "", pinned) == re.sub(r"(snapshot:)( ?null| ?'?sha256:0'?)?", r"\1", text, count=1)
 
 
 def test_a_missing_knob_is_named() -> None:
     with pytest.raises(BadInput, match="add the line `snapshot: null`"):
         source.with_snapshot("data:\n  source: days\n", "sha256:1")
+
+
+@pytest.mark.parametrize(
+    "text", ["day: &none null\ndata: {snapshot: *none}\n", "data: {snapshot: &none null}\nday: *none\n"]
+)
+def test_a_knob_that_cannot_be_edited_is_named(text: str) -> None:
+    with pytest.raises(BadInput, match="cannot be edited; write `snapshot: null`"):
+        source.with_snapshot(text, "sha256:1")
 
 
 def test_what_is_not_pinned_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

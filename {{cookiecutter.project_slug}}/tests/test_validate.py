@@ -11,12 +11,11 @@ from typing import Any
 
 import polars as pl
 import pytest
-import yaml
 
 from pipeline import ingest, personal, policy, validate
 from pipeline.contract import Column, Contract, Label
 from pipeline.params import BadInput, Days
-from tests.tables import KNOBS, ROOT, knobs, ours, write_knobs
+from tests.tables import KNOBS, knobs, ours, write_knobs, write_policies
 from tests.tables import source as orders
 
 SINCE, UNTIL = date(2020, 1, 1), date(2020, 1, 5)
@@ -212,7 +211,6 @@ def test_the_stage_writes_strict_json(
     pinned: bool,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(personal, "POLICY", quiet(tmp_path))
     write_knobs(tmp_path, knobs(data={"source": source, "until": "2020-01-05", "snapshot": snapshot}))
     ingest.ROWS.parent.mkdir()
     with_values("amount", nan, inf, None).write_parquet(ingest.ROWS)
@@ -228,7 +226,6 @@ def test_a_table_that_cannot_be_read_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(personal, "POLICY", quiet(tmp_path))
     write_knobs(tmp_path, KNOBS)
     if content is not None:
         ingest.ROWS.parent.mkdir()
@@ -236,13 +233,6 @@ def test_a_table_that_cannot_be_read_is_named(
     with pytest.raises(BadInput, match="^data/rows.parquet: cannot be read .*`make data`$"):
         validate.main()
     assert not validate.VALIDATION.exists()
-
-
-def quiet(folder: Path) -> Path:
-    """A policy of the log that names no column."""
-    path = folder / "log.yaml"
-    path.write_text(yaml.safe_dump({"personal": {}, "retention_days": 1}))
-    return path
 
 
 # --- how it is judged ---
@@ -306,6 +296,21 @@ def test_a_fault_misses_its_bar_and_names_what_to_do(column: str, value: Any, ru
     assert words in violation.next and bar in violation.bar and "order_id order-00000" in violation.examples[0]
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "role"),
+    [
+        *(("order_id", None, "id"), ("ordered_at", None, "time"), ("customer", None, "entity")),
+        *(("amount", None, "weight"), ("amount", nan, "weight")),
+    ],
+)
+def test_a_row_has_to_have_what_the_contract_lets_no_row_miss(column: str, value: Any, role: str) -> None:
+    """The contract refuses `missing: true` of these."""
+    measured = measure(with_values(column, value), ours(weight="amount"))
+    found = policy.judge_data({"file": "f", "source": "x", "pinned": True, **measured}, BARS)
+    violation = next(each for each in found if each.rule in ("values.missing", "values.nan"))
+    assert violation.next == f"correct these rows in the source, or drop them there: a row has to have its {role}"
+
+
 def test_a_column_may_have_a_bar_of_its_own() -> None:
     table = with_values("model_config", "x")
     assert judged(table, lambda bars: bars["columns"].update(model_config={"unknown": 0.02})) == []
@@ -331,7 +336,7 @@ def test_a_number_as_label_is_a_fault_and_no_share() -> None:
     }
     found = {violation.rule: violation for violation in policy.judge_data(measured, BARS)}
     assert "items is unknown in 100% of the rows" in found["values.unknown"].value
-    assert "none of the labels are positive" in found["label.minimum"].value
+    assert found["label"].value == "no label is known"
 
 
 def test_repeated_identifiers_are_named() -> None:
@@ -354,6 +359,6 @@ def test_a_label_that_the_contract_has_known_says_how_to_wait_for_it() -> None:
     assert violation.rule == "values.missing" and "then they are labels that are not known yet" in violation.next
 
 
-def test_the_repositorys_policy_is_as_its_schema_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    assert set(policy.load("data")) == set(BARS)
+def test_the_bars_of_these_tests_are_all_there_are(tmp_path: Path) -> None:
+    write_policies(tmp_path)
+    assert set(policy.load("data", tmp_path / "policies")) == set(BARS)

@@ -7,6 +7,7 @@ without its parameters; the graph is read from that text, so that it needs no Li
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -116,11 +117,8 @@ def tree(said: Mapping[str, str]) -> Tree:
     threshold = np.where(threshold == -ZERO, np.nextafter(-ZERO, -np.inf), threshold)  # below which its zero lies
     category = (kind & CATEGORICAL).astype(bool)
     left = np.where(kind & MISSING_IS_NAN, kind & LEFT, threshold >= 0).astype(bool) & ~category
-    ends, words = numbers(said, "cat_boundaries", np.int64), numbers(said, "cat_threshold", np.uint32)
-    levels = tuple(
-        members(words[ends[int(at)] : ends[int(at) + 1]]) if is_category else None
-        for at, is_category in zip(threshold, category, strict=True)
-    )
+    sets = sets_of(numbers(said, "cat_boundaries", np.int64), numbers(said, "cat_threshold", np.uint32))
+    levels = tuple(sets[int(at)] if is_category else None for at, is_category in zip(threshold, category, strict=True))
     return Tree(
         column=numbers(said, "split_feature", np.int64),
         threshold=threshold,
@@ -135,6 +133,16 @@ def tree(said: Mapping[str, str]) -> Tree:
 def numbers(said: Mapping[str, str], name: str, kind: Any = np.float64) -> Array:
     """A line's numbers; none where it is not there, as in a tree of one leaf."""
     return np.array(said.get(name, "").split(), kind)
+
+
+def sets_of(ends: Array, words: Array) -> list[Array]:
+    """The codes of each set, which nodes share: a state of kilobytes must not become a table of nodes by codes.
+
+    Raises ValueError where sets overlap.
+    """
+    if (np.diff(ends, prepend=0) < 0).any():
+        raise ValueError("sets of levels overlap")
+    return [members(words[start:end]) for start, end in pairwise(ends)]
 
 
 def members(words: Array) -> Array:
@@ -205,8 +213,7 @@ def packed(own: Mapping[bytes, int], codes: int) -> Array:
     """A category's table, uint8 [codes, columns]."""
     table = np.zeros((codes, -(-len(own) // BITS)), np.uint8)
     for members, number in own.items():
-        inside = np.frombuffer(members, np.int64)
-        table[inside[inside < codes], number // BITS] |= 1 << number % BITS
+        table[np.frombuffer(members, np.int64), number // BITS] |= 1 << number % BITS
     return table
 
 
@@ -221,9 +228,12 @@ def turned(tree: Tree, sets: Mapping[int, Mapping[bytes, int]], first: Mapping[i
 
 
 def fits(columns: int, categories: Mapping[int, int], tree: Tree) -> bool:
-    """Whether a tree looks at the encoder's columns, sets of levels at categories alone."""
+    """Whether a tree looks at the encoder's columns, sets of levels at categories alone, and at codes of these."""
     of_category = [codes is not None for codes in tree.levels]
-    return bool((tree.column < columns).all()) and of_category == [int(at) in categories for at in tree.column]
+    if (tree.column >= columns).any() or of_category != [int(at) in categories for at in tree.column]:
+        return False
+    sets = ((int(at), codes) for at, codes in zip(tree.column, tree.levels, strict=True) if codes is not None)
+    return all(not len(codes) or codes[-1] < categories[at] for at, codes in sets)
 
 
 def nodes_of(tree: Tree) -> Iterator[tuple[Any, ...]]:

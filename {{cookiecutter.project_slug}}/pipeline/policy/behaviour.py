@@ -67,7 +67,8 @@ def judge_reliance(measured: Measured, policy: Bars) -> Iterator[Violation]:
                 value=f"{tried['column']}, shuffled, moves the scores by {number(tried['moved']):.3g}",
                 bar=f"at least {least:g} on average: every input is used",
                 rows=tried["rows"],
-                next=f"find where the model loses {tried['column']}; if it is of no use, take it out of the "
+                next=f"find where the model loses {tried['column']} (of a category, `encode` says where few levels are "
+                "learned); if it is of no use, take it out of the "
                 "inputs in contract.yaml (`input: false`), or list it under reliance.unused in policies/behaviour.yaml",
             )
 

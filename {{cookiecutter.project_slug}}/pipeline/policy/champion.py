@@ -29,7 +29,7 @@ def judge_seen(comparison: Measured, policy: Bars) -> Iterator[Violation]:
 
 
 def by_days(comparison: Measured) -> bool:
-    """Whether the champion came without the hashes of its rows, so that a copy in the test days is not found."""
+    """Whether the champion came without hashes of its rows as they are hashed here: a copy in the test days is lost."""
     return not comparison["seen"].get("champion", {"hashed": True})["hashed"]
 
 

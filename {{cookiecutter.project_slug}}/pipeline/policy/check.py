@@ -9,7 +9,7 @@ from typing import Any
 from pipeline import contract, params
 from pipeline.contract import CONTRACT, Column, Contract
 from pipeline.params import PARAMS, BadInput, run_stage
-from pipeline.policy.bars import POLICIES, Bars, load
+from pipeline.policy.bars import ENTITY_PRECISION, METRICS, POLICIES, SLICED, Bars, load
 from pipeline.reading import nearest, shown
 
 
@@ -19,39 +19,95 @@ def main() -> None:
     ours = contract.check()
     print(f"{CONTRACT} and {PARAMS}: as their schemas say")
     policies = {path.stem: load(path.stem) for path in sorted(POLICIES.glob("*.yaml"))}
-    if found := list(strangers(policies, ours)):
+    if found := list(strangers(policies, ours, params.load()["families"])):
         raise BadInput("\n".join(found))
     for name in policies:
         print(f"{POLICIES / name}.yaml: as its schema says, and the contract")
 
 
-def strangers(policies: Mapping[str, Bars], ours: Contract) -> Iterator[str]:
+def strangers(policies: Mapping[str, Bars], ours: Contract, families: Iterable[str]) -> Iterator[str]:
     """What policies name that is not there, or not what they take it for, a sentence each."""
     source, inputs = ours.columns, ours.inputs
     parts = policies["evaluation"]["evaluate"]
     groups = parts["groups"]
-    yield from unknown("data", "columns", policies["data"]["columns"], source)
-    yield from unknown("drift", "columns.exceptions", policies["drift"]["columns"]["exceptions"], inputs)
+    yield from unknown("data", "columns", policies["data"]["columns"], source, ours)
+    for block in ("columns", "categories"):
+        exceptions = policies["drift"][block]["exceptions"]
+        yield from unknown("drift", f"{block}.exceptions", exceptions, inputs, ours)
+        yield from misplaced(block, exceptions, inputs)
     logged = [column for column in (*source, *inputs) if column.name != ours.time]
-    yield from unknown("log", "personal", policies["log"]["personal"], logged, "request_id")
+    yield from unknown("log", "personal", policies["log"]["personal"], logged, ours, "request_id")
+    for policy, place, names, known in measured_by(policies):
+        yield from unmeasured(f"{POLICIES}/{policy}.yaml: {place}", names, known, ours)
+    for name in policies["model"]["baselines"]["beaten"]:
+        if name not in families:
+            yield (
+                f"{POLICIES}/model.yaml: baselines.beaten: {name} is not among the families of {PARAMS}, which are "
+                f"{', '.join(families)}; put it there, or take it out"
+            )
     yield from sliced("evaluate.slices", parts["slices"], ours)
     for name, pieces in groups.items():
         yield from sliced(f"evaluate.groups.{name}", pieces, ours)
     for name in policies["model"]["fairness"]["groups"]:
         if name not in groups:
-            near = f"did you mean {nearest(name, groups)}?" if groups else "name it there, or take it out"
+            near = nearest(name, groups) if groups else "name it there, or take it out"
             yield f"{POLICIES}/model.yaml: fairness.groups.{name} is no group of evaluation.yaml; {near}"
-    yield from unknown("behaviour", "reliance.unused", policies["behaviour"]["reliance"].get("unused", []), inputs)
+    yield from unknown(
+        "behaviour", "reliance.unused", policies["behaviour"]["reliance"].get("unused", []), inputs, ours
+    )
     for kind in ("functionality", "invariance", "direction"):
         for at, case in enumerate(policies["behaviour"][kind]):
             yield from behaves(f"{kind}.{at}", case, ours)
 
 
-def unknown(policy: str, place: str, names: Iterable[str], known: Sequence[Column], *more: str) -> Iterator[str]:
+def unknown(
+    policy: str, place: str, names: Iterable[str], known: Sequence[Column], ours: Contract, *more: str
+) -> Iterator[str]:
     """Names that are none of the `known` columns."""
     allowed = [*dict.fromkeys(column.name for column in known), *more]
     for name in (name for name in names if name not in allowed):
-        yield f"{POLICIES}/{policy}.yaml: {place}.{name} is no column; did you mean {nearest(name, allowed)}?"
+        yield f"{POLICIES}/{policy}.yaml: {place}.{name} is {other(name, ours) or stranger('no column', name, allowed)}"
+
+
+def stranger(what: str, name: str, allowed: Iterable[str]) -> str:
+    """What is said of a name that is nowhere."""
+    return f"{what}; {nearest(name, list(allowed))}"
+
+
+def other(name: str, ours: Contract) -> str:
+    """What is said of a column of the source that is not what a policy may name; nothing where it is no column."""
+    if name == ours.time:
+        return "the time of a row, which is no input and no personal value; take it out"
+    return "a column, but no input of the model; take it out" if name in (c.name for c in ours.columns) else ""
+
+
+def misplaced(block: str, exceptions: Iterable[str], inputs: Sequence[Column]) -> Iterator[str]:
+    """Exceptions of drift.yaml for inputs of the other kind, whose distance is another."""
+    for column in (column for column in inputs if column.name in exceptions):
+        right = "categories" if column.type == "category" else "columns"
+        if right != block:
+            where = f"{POLICIES}/drift.yaml: {block}.exceptions.{column.name}"
+            yield f"{where} is of type {column.type}; move it to {right}.exceptions"
+
+
+def measured_by(policies: Mapping[str, Bars]) -> Iterator[tuple[str, str, Iterable[str], Sequence[str]]]:
+    """Where policies name metrics: the policy, the place, the names, and those that are measured there."""
+    model = policies["model"]
+    yield "model", "metrics", model["metrics"], METRICS
+    yield "model", "baselines.metrics", model["baselines"]["metrics"], METRICS
+    yield "model", "slices.metrics", model["slices"]["metrics"], SLICED
+    yield "model", "champion.metrics", model["champion"]["metrics"], METRICS
+    yield "model", "champion.slices", model["champion"]["slices"], SLICED
+    yield "drift", "live.metrics", policies["drift"]["live"]["metrics"], METRICS
+
+
+def unmeasured(place: str, names: Iterable[str], known: Sequence[str], ours: Contract) -> Iterator[str]:
+    """Metrics that nothing measures there."""
+    for name in names:
+        if name not in known:
+            yield f"{place}.{name} is {stranger('no metric that is measured there', name, known)}"
+        elif name == ENTITY_PRECISION and ours.entity is None:
+            yield f"{place}.{name} is measured where {CONTRACT} names an `entity`; name one, or take it out"
 
 
 def sliced(place: str, pieces: Sequence[Mapping[str, Any]], ours: Contract) -> Iterator[str]:
@@ -61,7 +117,7 @@ def sliced(place: str, pieces: Sequence[Mapping[str, Any]], ours: Contract) -> I
         where = f"{POLICIES}/evaluation.yaml: {place}.{at}"
         column = known.get(piece["column"])
         if column is None:
-            yield f"{where}: {piece['column']!r} is no column; did you mean {nearest(piece['column'], known)}?"
+            yield f"{where}: {piece['column']!r} is no column; {nearest(piece['column'], known)}"
         elif {"from", "to"} & piece.keys() and column.type not in NUMBERS:
             yield f"{where}: {column.name} is of type {column.type}, which has no order; name a `value`"
         elif "value" in piece and (wrong := misfit(piece["value"], column)):
@@ -76,12 +132,21 @@ def behaves(place: str, case: Mapping[str, Any], ours: Contract) -> Iterator[str
             where = f"{POLICIES}/behaviour.yaml: {place}.{block}.{name}"
             column = known.get(name)
             if column is None:
-                yield f"{where} is no input of the model; did you mean {nearest(name, known)}?"
+                yield f"{where} is {other(name, ours) or stranger('no input of the model', name, known)}"
             elif isinstance(value, dict):
                 if column.type not in NUMBERS:
                     yield f"{where}: is of type {column.type}, to which nothing can be added; write a value"
-            elif wrong := misfit(value, column):
+            elif wrong := misfit(value, column) or (beyond(value, column) if block != "where" else ""):
                 yield f"{where}: {wrong}"
+
+
+def beyond(value: Any, column: Column) -> str:
+    """Why the service would refuse a value that a row is given; empty where it would not."""
+    lowest, highest = column.minimum, column.maximum
+    if value is None or (lowest is None or value >= lowest) and (highest is None or value <= highest):
+        return ""
+    ends = " ".join(f"{word} {end:,.12g}" for word, end in (("from", lowest), ("to", highest)) if end is not None)
+    return f"{shown(value)} is out of the range of {column.name}, {ends}, by {CONTRACT}; write a value within"
 
 
 NUMBERS = ("integer", "number", "time")
@@ -99,7 +164,7 @@ def misfit(value: Any, column: Column) -> str:
         return f"{shown(value)} is no {column.type}, which {column.name} is; write {LIKE[column.type]}"
     if column.categories is not None and value not in column.categories:
         near = nearest(value, column.categories)
-        return f"{shown(value)} is none of the categories of {column.name}; did you mean {near}?"
+        return f"{shown(value)} is none of the categories of {column.name}; {near}"
     return ""
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from statistics import median
 
 from pipeline.policy.bars import BEYOND, EXAMPLES, LEAST, Bars, Measured, Violation, number, percent
-from pipeline.reading import nearest
+from pipeline.reading import count, nearest
 
 SHOWN = 10  # levels of a closed list
 
@@ -41,7 +41,7 @@ def judge_rows(measured: Measured, policy: Bars) -> Iterator[Violation]:
         yield Violation(
             rule="rows.minimum",
             file=measured["file"],
-            value=f"{rows:,} rows",
+            value=count(rows, "row"),
             bar=f"at least {least:,}",
             next="read more days (split.train in policies/evaluation.yaml), or find out why the source delivers so few",
         )
@@ -71,7 +71,7 @@ def judge_values(measured: Measured, policy: Bars) -> Iterator[Violation]:
                 file=measured["file"],
                 value="no such column",
                 bar="a column that is measured",
-                next=f"correct the name in policies/data.yaml; did you mean {nearest(name, columns)}?",
+                next=f"correct the name in policies/data.yaml; {nearest(name, columns)}",
             )
     for name, faults in columns.items():
         for fault, found in faults.items():
@@ -87,8 +87,15 @@ def judge_values(measured: Measured, policy: Bars) -> Iterator[Violation]:
                     examples=tuple(
                         ", ".join(f"{key} {value}" for key, value in row.items()) for row in found["examples"] if row
                     ),
-                    next=f"correct these rows in the source; if they are right, {loosen(fault, name, found)}",
+                    next=mend(fault, name, found),
                 )
+
+
+def mend(fault: str, name: str, found: Measured) -> str:
+    """What to do about values: of who, when and how much, nothing may be missing."""
+    if fault in ("missing", "nan") and (role := found.get("role")):
+        return f"correct these rows in the source, or drop them there: a row has to have its {role}"
+    return f"correct these rows in the source; if they are right, {loosen(fault, name, found)}"
 
 
 def loosen(fault: str, name: str, found: Measured) -> str:
@@ -127,7 +134,7 @@ def judge_days(measured: Measured, policy: Bars) -> Iterator[Violation]:
         yield Violation(
             rule="days.missing",
             file=measured["file"],
-            value=f"{len(days['missing'])} days of {span} have no row",
+            value=f"no row on {count(len(days['missing']), 'day')} of {span}",
             bar=f"at most {bars['missing']}",
             examples=tuple(days["missing"][:EXAMPLES]),
             next="deliver the days to data.source, move data.until or features in params.yaml, or allow the days on "
@@ -137,7 +144,7 @@ def judge_days(measured: Measured, policy: Bars) -> Iterator[Violation]:
         yield Violation(
             rule="days.behind",
             file=measured["file"],
-            value=f"the last row is {days['behind']} days before data.until, {days['until']}",
+            value=f"the last row is {count(days['behind'], 'day')} before data.until, {days['until']}",
             bar=f"at most {bars['behind']}",
             next="wait for the delivery, or set data.until in params.yaml to the last day that is whole",
         )
@@ -146,7 +153,7 @@ def judge_days(measured: Measured, policy: Bars) -> Iterator[Violation]:
             rule="days.outside",
             file=measured["file"],
             value=f"rows of days that are not in {span}",
-            bar=f"at most {bars['outside']:,} rows",
+            bar=f"at most {count(bars['outside'], 'row')}",
             rows=days["outside"]["rows"],
             examples=tuple(days["outside"]["examples"]),
             next="each file has to hold the day that it is named after: is the time zone shifted?",
@@ -162,10 +169,11 @@ def judge_volume(measured: Measured, policy: Bars) -> Iterator[Violation]:
         yield Violation(
             rule=f"volume.{end}",
             file=measured["file"],
-            value=f"{len(odd)} of {len(rows)} days have {words} rows than they may; the median is {usual:,.0f}",
+            value=f"{words} rows than there may be on {len(odd)} of {count(len(rows), 'day')}; "
+            f"the median is {usual:,.0f}",
             bar=f"at {LEAST[end]} {bars[end]:g} of the median, {bars[end] * usual:,.0f} rows",
             rows=sum(rows[day] for day in odd),
-            examples=tuple(f"{day}: {rows[day]:,} rows" for day in odd[:EXAMPLES]),
+            examples=tuple(f"{day}: {count(rows[day], 'row')}" for day in odd[:EXAMPLES]),
             next="look for a delivery of these days that broke off or ran twice, and load them again",
         )
 
@@ -181,7 +189,8 @@ def judge_levels(measured: Measured, policy: Bars) -> Iterator[Violation]:
             yield Violation(
                 rule=f"level.{end}",
                 file=measured["file"],
-                value=f"{name} strays on {len(odd)} of {len(judged)} days; the median day's mean is {usual:,.4g}",
+                value=f"{name} strays on {len(odd)} of {count(len(judged), 'day')}; "
+                f"the median day's mean is {usual:,.4g}",
                 bar=f"at {LEAST[end]} {bars[end]:g} times that",
                 rows=sum(rows[day] for day in odd),
                 examples=tuple(f"{day}: {means[day]:,.4g}" for day in odd[:EXAMPLES]),
@@ -203,6 +212,27 @@ def judge_labels(measured: Measured, policy: Bars) -> Iterator[Violation]:
     label, bars = measured["label"], policy["label"]
     if label is None:
         return
+    if label["share"] is None:
+        yield Violation(
+            rule="label",
+            file=measured["file"],
+            value="no label is known",
+            bar="labels to learn from and to be tested by",
+            next="check that labels have arrived, and that `label` in contract.yaml names their column",
+        )
+        return
+    shares = judged_days(measured, policy)
+    if unknown := [day for day, share in shares.items() if share is None]:
+        yield Violation(
+            rule="label.day",
+            file=measured["file"],
+            value=f"{len(unknown)} days have no label that is known",
+            bar="labels on every day",
+            rows=sum(measured["days"]["rows"][day] for day in unknown),
+            examples=tuple(unknown[:EXAMPLES]),
+            next="check that the labels of these days were loaded; while they are not known yet, move data.until in "
+            "params.yaml to a day whose labels are, or raise label.delay in contract.yaml",
+        )
     for end, beyond in BEYOND.items():
         if beyond(number(label["share"]), bars[end]):
             yield Violation(
@@ -212,12 +242,12 @@ def judge_labels(measured: Measured, policy: Bars) -> Iterator[Violation]:
                 bar=f"at {LEAST[end]} {percent(bars[end])}",
                 next="check that labels have arrived, and that their definition has not changed",
             )
-        odd = {day: n for day, n in judged_days(measured, policy).items() if beyond(number(n), bars["day"][end])}
+        odd = {day: n for day, n in shares.items() if n is not None and beyond(n, bars["day"][end])}
         if odd:
             yield Violation(
                 rule=f"label.day.{end}",
                 file=measured["file"],
-                value=f"{len(odd)} days have a share of labels that is too {'low' if end == 'minimum' else 'high'}",
+                value=f"too {'low' if end == 'minimum' else 'high'} a share of labels on {count(len(odd), 'day')}",
                 bar=f"at {LEAST[end]} {percent(bars['day'][end])} of a day's rows",
                 rows=sum(measured["days"]["rows"][day] for day in odd),
                 examples=tuple(f"{day}: {percent(share)}" for day, share in list(odd.items())[:EXAMPLES]),
@@ -258,7 +288,7 @@ def unjudged_data(measured: Measured, policy: Bars) -> list[str]:
         least = policy["label"]["day"]["rows"]
         if small := sorted(set(measured["days"]["rows"]) - set(judged_days(measured, policy))):
             sentences.append(
-                f"the label's share on {len(small)} days with fewer than {least:,} rows (label.day.rows): "
+                f"the label's share on {count(len(small), 'day')} with fewer than {least:,} rows (label.day.rows): "
                 f"{', '.join(small[:EXAMPLES])}{', …' * (len(small) > EXAMPLES)}"
             )
     return sentences

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.policy.bars import (
     BEYOND,
+    ENTITY_PRECISION,
     LEAST,
     OTHER,
     Bars,
@@ -19,7 +20,7 @@ from pipeline.policy.bars import (
     percent,
     worse,
 )
-from pipeline.reading import nearest
+from pipeline.reading import count, nearest
 
 FILE = "reports/drift.json"
 PROBLEM, UNLABELLED = "problem", "live.unlabelled"
@@ -86,7 +87,7 @@ def misnamed(policy: Bars, numbers: Sequence[str], categories: Sequence[str]) ->
             if name in others:
                 yield f"{place} belongs in {OTHERS[block]}.exceptions; move it there"
             elif name not in names:
-                yield f"{place} is no input; did you mean {nearest(name, [*names, *others])}?"
+                yield f"{place} is no input; {nearest(name, [*names, *others])}"
 
 
 def of_column(name: str) -> Value:
@@ -149,8 +150,8 @@ def judge_labels(measured: Measured, policy: Bars) -> Iterator[Violation]:
         yield Drift(
             rule=UNLABELLED,
             file=FILE,
-            value=f"{live['unlabelled']:,} rows of {live['days'][0]} to {live['days'][1]} are not in data.source, "
-            f"{live['rows']:,} are",
+            value=f"of {live['days'][0]} to {live['days'][1]}, {count(live['unlabelled'], 'row')} cannot be found in "
+            f"data.source, {live['rows']:,} can",
             bar=f"at most {percent(most)}",
             rows=live["unlabelled"],
             next="see that the service is given the source's identifiers (`id` in contract.yaml), and that data.source "
@@ -164,6 +165,8 @@ def judge_live(measured: Measured, policy: Bars) -> Iterator[Violation]:
         return
     live, promoted = measured["live"], at_promotion(measured)
     for name, bars in policy["live"]["metrics"].items():
+        if name == ENTITY_PRECISION and name not in live["metrics"]:
+            continue
         for rule, end, bar, words in live_bars(bars, promoted.get(name)):
             if not BEYOND[end](worse(live["metrics"].get(name), OTHER[end]), bar):
                 continue
@@ -177,7 +180,7 @@ def judge_live(measured: Measured, policy: Bars) -> Iterator[Violation]:
                 rows=live["rows"],
                 next="train on newer days, which the request to retrain proposes"
                 if name in live["metrics"]
-                else f"correct the name in policies/drift.yaml; did you mean {nearest(name, live['metrics'])}?",
+                else f"correct the name in policies/drift.yaml; {nearest(name, live['metrics'])}",
                 since=since,
             )
 
@@ -234,9 +237,8 @@ def unjudged_drift(measured: Measured, policy: Bars) -> list[str]:
         return [f"anything: {lacks} yet, so there is nothing to compare"]
     if not measured["columns"]:
         least, grace = policy["window"]["minimum_days"], policy["window"]["grace_days"]
-        return [
-            f"anything: the model in production has not answered for {least} whole days yet; it has {grace} days to"
-        ]
+        yet = f"has not answered for {count(least, 'whole day')} yet; it has {count(grace, 'day')} to"
+        return [f"anything: the model in production {yet}"]
     return [*single_days(measured, policy), *unjudged_live(measured, policy)]
 
 
@@ -259,14 +261,18 @@ def unjudged_live(measured: Measured, policy: Bars) -> Iterator[str]:
             f"live quality: production predicts {measured['problem_name']!r}, and the labels here are of another "
             "problem, whose model is not promoted yet"
         )
-    elif not can_tell(measured, policy):
+        return
+    if not can_tell(measured, policy):
         live = measured["live"] or {"rows": 0, "unknown": 0}
         yield (
             f"live quality: {live['rows']:,} rows of the model in production have a matured label, "
             f"{policy['live']['rows']:,} are needed (live.rows)"
             + (f"; of {live['unknown']:,} it is not known yet" if live["unknown"] else "")
         )
-    elif any("drop" in bars for bars in policy["live"]["metrics"].values()) and not at_promotion(measured):
+        return
+    if ENTITY_PRECISION in policy["live"]["metrics"].keys() - measured["live"]["metrics"].keys():
+        yield f"live.metrics.{ENTITY_PRECISION}: the live days have too few entities, or contract.yaml names none"
+    if any("drop" in bars for bars in policy["live"]["metrics"].values()) and not at_promotion(measured):
         yield f"live.metrics: what was lost since the promotion, as {PROMOTED} is not of the model in production"
 
 

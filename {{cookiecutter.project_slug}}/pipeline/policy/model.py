@@ -1,19 +1,34 @@
 """metrics.json and reports/comparison.json against policies/model.yaml."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import chain
 
-from pipeline.policy.bars import BEYOND, LEAST, OTHER, Bars, Measured, Violation, interval, point, worse
+from pipeline.policy.bars import (
+    BEYOND,
+    ENTITIES,
+    ENTITY_PRECISION,
+    LEAST,
+    OTHER,
+    Bars,
+    Measured,
+    Violation,
+    interval,
+    point,
+    worse,
+)
 from pipeline.policy.champion import by_days, judge_champion, judge_seen
 from pipeline.policy.slices import few, too_few, where
 from pipeline.reading import nearest
 
+BY_DAYS = (
+    "what the champion was trained on is told by its days alone: no hashes of the columns hashed here came with it"
+)
 SMALLER = {"network": "fewer or narrower `hidden`, fewer `pieces` of", "trees": "fewer `trees`, fewer `leaves` of"}
 
 
 def judge_model(measured: Measured, policy: Bars) -> list[Violation]:
     """The bars of policies/model.yaml that metrics.json, and reports/comparison.json beside it, do not meet."""
-    comparison = measured["comparison"]
+    comparison, policy = measured["comparison"], less(policy, too_narrow(measured))
     return [
         *judge_size(measured, policy),
         *judge_metrics(measured, policy),
@@ -23,6 +38,22 @@ def judge_model(measured: Measured, policy: Bars) -> list[Violation]:
         *judge_seen(comparison, policy),
         *judge_champion(comparison, policy),
     ]
+
+
+def too_narrow(measured: Measured) -> set[str]:
+    """The metrics that were not measured, as the test days have too few entities for them."""
+    entities = measured["data"].get("entities_a_day")
+    there = entities is None or entities >= ENTITIES or ENTITY_PRECISION in measured["metrics"]
+    return set() if there else {ENTITY_PRECISION}
+
+
+def less(policy: Bars, names: Collection[str]) -> Bars:
+    """The policy without its bars on these metrics."""
+    bars = {"metrics": {name: bar for name, bar in policy["metrics"].items() if name not in names}}
+    for block in ("baselines", "champion"):
+        kept = {name: bar for name, bar in policy[block]["metrics"].items() if name not in names}
+        bars[block] = {**policy[block], "metrics": kept}
+    return {**policy, **bars}
 
 
 def judge_size(metrics: Measured, policy: Bars) -> Iterator[Violation]:
@@ -52,7 +83,7 @@ def judge_metrics(metrics: Measured, policy: Bars) -> Iterator[Violation]:
                     rows=metrics["data"]["test_rows"],
                     next="compare reports/curves.json with the last model's; more days to learn from, or another model"
                     if found
-                    else f"correct the name in policies/model.yaml; did you mean {nearest(name, metrics['metrics'])}?",
+                    else f"correct the name in policies/model.yaml; {nearest(name, metrics['metrics'])}",
                 )
 
 
@@ -119,8 +150,8 @@ def judge_fairness(metrics: Measured, policy: Bars) -> Iterator[Violation]:
                 file="metrics.json",
                 value="not measured",
                 bar="groups of people that are measured",
-                next="name them under evaluate.groups in policies/evaluation.yaml; "
-                f"there is {nearest(name, metrics['fairness'])}",
+                next="name them under evaluate.groups in policies/evaluation.yaml, or correct the name in "
+                f"policies/model.yaml; {nearest(name, metrics['fairness'])}",
             )
             continue
         groups, pairs = metrics["fairness"][name]["groups"], metrics["fairness"][name]["differences"]
@@ -153,13 +184,34 @@ def unjudged_model(measured: Measured, policy: Bars) -> list[str]:
         if comparison["champion"]
         else "nothing of this problem is in production yet to compare with"
     )
+    barred = {name for block in (policy, policy["baselines"], policy["champion"]) for name in block["metrics"]}
     return [
+        *(
+            f"{name}: the test days have {measured['data']['entities_a_day']:,.0f} entities on average, and of fewer "
+            f"than {ENTITIES} the first 100 say little"
+            for name in sorted(too_narrow(measured) & barred)
+        ),
         *too_few("the slice", measured["slices"], "slices", policy["slices"]),
         *([] if measured["slices"] else ["slices: metrics.json has none"]),
         *chain.from_iterable(
             too_few(f"the group of {name}", found["groups"], "fairness", policy["fairness"])
             for name, found in measured["fairness"].items()
         ),
+        *unequalled(measured["fairness"], policy["fairness"]),
         *([f"champion: {problem}"] if problem else []),
-        *(["contamination: what the champion was trained on is told by its days alone"] if by_days(comparison) else []),
+        *([f"contamination: {BY_DAYS}"] if by_days(comparison) else []),
     ]
+
+
+def unequalled(fairness: Measured, policy: Bars) -> Iterator[str]:
+    """Bars on groups of which there is one alone, or of two that are large enough and one has no such rate."""
+    for name, bars in policy["groups"].items():
+        found = fairness.get(name, {"groups": [], "differences": []})
+        if len(found["groups"]) == 1:
+            yield f"fairness.groups.{name}: it is one group alone; name another in policies/evaluation.yaml"
+        for pair, rate in ((pair, rate) for pair in found["differences"] for rate in bars):
+            one, other = (found["groups"][number] for number in pair["between"])
+            if not (few(one, policy) or few(other, policy)) and pair[rate] is None:
+                kind = "positive" if rate == "recall" else "negative"
+                place = f"where {where(one)}, or {where(other)}"
+                yield f"fairness.groups.{name}.{rate}: {place}, there is no {kind} row that counts"

@@ -8,7 +8,9 @@ from pipeline.policy.bars import Bars, Measured
 def too_few(what: str, pieces: Sequence[Measured], block: str, bars: Bars) -> Iterator[str]:
     """A sentence for each slice or group that is too small to judge."""
     for piece in pieces:
-        if few(piece, bars):
+        if not piece["rows"]:
+            yield f"{what} where {where(piece)}: no judged row is of it; is it written as it has to be?"
+        elif few(piece, bars):
             yield (
                 f"{what} where {where(piece)}: {piece['rows']:,} rows, {piece['positives']:,} of them positive, are "
                 f"too few ({block}.rows is {bars['rows']:,}, {block}.each_class {bars['each_class']:,})"
@@ -18,7 +20,7 @@ def too_few(what: str, pieces: Sequence[Measured], block: str, bars: Bars) -> It
 def few(piece: Measured, bars: Bars) -> bool:
     """Whether a slice has too few rows, positives or negatives for its metrics to mean something."""
     negatives = piece["rows"] - piece["positives"]
-    return bool(piece["rows"] < bars["rows"] or min(piece["positives"], negatives) < bars["each_class"])
+    return bool(piece["rows"] < max(bars["rows"], 1) or min(piece["positives"], negatives) < bars["each_class"])
 
 
 def where(piece: Measured) -> str:
