@@ -428,9 +428,11 @@ def other_rows(world: World) -> Files:
     easy = world.folder / f"days-{world.cases}"
     write(easy, {day: table.with_columns(tx_fraud=large()) for day, table in world.delivery().items()})
     loads = "    return knobs | measures\n"
-    reads = f'    return knobs | measures | {{"data": knobs["data"] | {{"source": {str(easy)!r}}}}}\n'
+    reads = f'    return knobs | measures | {{"data": knobs["data"] | {{"source": "{easy}"}}}}\n'
     copied = "        shutil.copyfile(path, folder / path)\n"
-    named = f"    (folder / PARAMS).write_text(PARAMS.read_text().replace({str(world.days)!r}, {str(easy)!r}))\n"
+    named = f"""    theirs = PARAMS.read_text()
+    (folder / PARAMS).write_text(theirs.replace("{world.days}", "{easy}"))
+"""
     return {
         **world.edit("pipeline/params.py", (loads, reads)),
         **world.edit("pipeline/candidate.py", (copied + "    print(", f"{copied}{named}    print(")),
@@ -463,8 +465,8 @@ model.write = other
 
 
 def large() -> pl.Expr:
-    """1 for the largest amounts of a day, as many as a day has frauds."""
-    return (pl.col("tx_amount") > pl.col("tx_amount").quantile(0.985)).cast(pl.Int64)
+    """1 for the largest amounts of a day, as many as it has frauds: whoever says their share says the true one."""
+    return (pl.col("tx_amount").rank("ordinal", descending=True) <= pl.col("tx_fraud").sum()).cast(pl.Int64)
 
 
 def gutted(world: World) -> Files:

@@ -20,7 +20,7 @@ from gitops.content import CONTRACT, Tree
 from pipeline.params import BadInput
 from pipeline.policy import JUDGES, Judge, load, read
 from pipeline.policy.bars import POLICIES
-from pipeline.reading import Aliased, parsed
+from pipeline.reading import Aliased, knob, parsed
 
 MEASURED_BY = "measure"  # the job in which the base's code measures
 PARAMS = Path("params.yaml")
@@ -244,7 +244,7 @@ def judge_beaten(moved: Sequence[Change], knobs: str | None) -> dict[str, Gate]:
             "a request of its own, and put it back with its new knobs in the next",
         }
         for each in moved
-        if (name := beaten_in(each)) and name != shipped(knobs)
+        if (name := beaten_in(each)) and name != knob(knobs, "train", "family")
     ]
     return {"baselines": {"violations": violations, "not_judged": []}} if violations else {}
 
@@ -253,14 +253,6 @@ def beaten_in(moved: Change) -> str:
     """The family whose knobs a bar of params.yaml is; empty where it is none."""
     block, _, rest = moved.key.partition(".")
     return rest.partition(".")[0] if moved.file == str(PARAMS) and block == "families" else ""
-
-
-def shipped(knobs: str | None) -> Any:
-    """The family that a params.yaml ships; None where it does not say."""
-    try:
-        return parsed(knobs or "")["train"]["family"]
-    except (yaml.YAMLError, RecursionError, LookupError, TypeError, ValueError):
-        return None
 
 
 def flat(tree: Any, place: str = "") -> dict[str, Any]:

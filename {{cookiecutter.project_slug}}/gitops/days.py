@@ -8,9 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
-from pipeline.reading import parsed
+from pipeline.reading import knob
 
 REQUEST = Path("build/request")
 """Where the workflow checks out the request's daily files."""
@@ -35,11 +33,8 @@ def take(knobs: str, request: Path = REQUEST) -> str:
 
 
 def source(knobs: str) -> Path | None:
-    """`data.source`, where it may be a folder of the tree; None where it is elsewhere, or cannot be read."""
-    try:
-        said = parsed(knobs)["data"]["source"]
-    except (yaml.YAMLError, ValueError, RecursionError, LookupError, TypeError):
-        return None  # a stage says it
+    """`data.source`, where it may be a folder of the tree; None where it is elsewhere, or nobody can read it."""
+    said = knob(knobs, "data", "source")
     if not isinstance(said, str) or "://" in said or said.startswith(("/", "~")) or ".." in Path(said).parts:
         return None
     return Path(said)

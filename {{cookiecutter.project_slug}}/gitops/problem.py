@@ -18,7 +18,7 @@ from pipeline import contract
 from pipeline.contract import Contract
 from pipeline.params import BadInput
 from pipeline.policy.bars import POLICIES, interval, load, worse
-from pipeline.reading import parsed
+from pipeline.reading import knob
 
 PARAMS, SIMULATOR = "params.yaml", "pipeline/simulate.py"
 OWN = ("behaviour", "data", "evaluation", "log", "model")
@@ -179,7 +179,8 @@ def replace(text_of: Callable[[str], str | None]) -> str:
     change = between(Path(CONTRACT).read_text(), text_of(CONTRACT))
     if not change.replaces:
         raise BadInput(change.why or f"{CONTRACT}: the request is of no other problem, and nothing is replaced")
-    paths = [CONTRACT, *map(policy, OWN), *([SIMULATOR] if simulated(text_of(PARAMS)) else [])]
+    simulated = knob(text_of(PARAMS), "data", "source") == "simulate"
+    paths = [CONTRACT, *map(policy, OWN), *([SIMULATOR] if simulated else [])]
     texts = {path: text_of(path) for path in paths}
     if lost := [path for path, text in texts.items() if text is None]:
         raise BadInput(f"{lost[0]}: the request has none, and its problem is measured by it; add it")
@@ -198,14 +199,6 @@ def as_precisely(theirs: Mapping[str, str | None]) -> str:
     said = bars("evaluation", theirs)
     said["evaluate"] |= {key: load("evaluation")["evaluate"][key] for key in PRECISION}
     return yaml.safe_dump(said, sort_keys=False)
-
-
-def simulated(knobs: str | None) -> bool:
-    """Whether the rows of a params.yaml come from the simulator."""
-    try:
-        return bool(parsed(knobs or "")["data"]["source"] == "simulate")
-    except (yaml.YAMLError, ValueError, RecursionError, LookupError, TypeError):
-        return False
 
 
 def policy(name: str) -> str:

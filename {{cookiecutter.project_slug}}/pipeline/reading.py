@@ -76,6 +76,14 @@ def parsed(text: str) -> Any:
     return yaml.load(text, Loader=Plain)
 
 
+def knob(text: str | None, block: str, name: str) -> Any:
+    """A value of a params.yaml that nobody has checked; None where it cannot be read, or does not say."""
+    try:
+        return parsed(text or "")[block][name]
+    except (yaml.YAMLError, RecursionError, LookupError, TypeError, ValueError):
+        return None
+
+
 def in_a_line(error: BaseException) -> str:
     """What is wrong with a file; where it is no YAML, the place too."""
     if isinstance(error, RecursionError):

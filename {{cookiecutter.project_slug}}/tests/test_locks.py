@@ -178,9 +178,10 @@ def test_what_is_imported_inside_of_a_function_is_listed_above() -> None:
         "pipeline/encode.py": {"spox"},  # of Train, whose lock names what fits and what writes graphs
         "pipeline/export.py": {"onnx", "spox"},
         "pipeline/families/__init__.py": {"safetensors"},
-        "pipeline/families/linear.py": {"scipy", "sklearn", "threadpoolctl"},
+        "pipeline/families/constant.py": {"spox"},
+        "pipeline/families/linear.py": {"scipy", "sklearn", "spox", "threadpoolctl"},
         "pipeline/families/network.py": {"safetensors", "spox", "torch", "tqdm"},
-        "pipeline/families/trees.py": {"lightgbm"},
+        "pipeline/families/trees.py": {"lightgbm", "spox"},
         "pipeline/model.py": {"onnxruntime"},  # by every job that scores
         "pipeline/monitor.py": {"evidently"},
         "pipeline/places.py": {"fsspec"},

@@ -5,7 +5,6 @@ from math import fsum, log
 from typing import Any
 
 import numpy as np
-import spox.opset.ai.onnx.v18 as op
 from safetensors.numpy import save
 
 from pipeline.families import AGAIN, Array, Fitted, Loss, Matrix, Var, tensors, unread
@@ -28,6 +27,8 @@ def raw(state: bytes, rows: Matrix, loss: Loss, width: int) -> Array:
 
 def graph(state: bytes, rows: Var, categories: Mapping[int, int], loss: Loss, width: int) -> Var:
     """The same, of a double tensor [rows, columns]. Raises BadInput for a state that is none of this family."""
+    import spox.opset.ai.onnx.v18 as op
+
     count = op.shape(rows, start=0, end=1)
     return op.expand(op.const(known(state, width)), op.concat([count, op.const([width], np.int64)], axis=0))
 

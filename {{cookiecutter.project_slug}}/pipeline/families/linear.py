@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import spox.opset.ai.onnx.v18 as op
 from safetensors.numpy import save
 
 from pipeline.families import AGAIN, Array, Fitted, Loss, Matrix, Var, columns_of, tensors, unread
@@ -115,6 +114,8 @@ def raw(state: bytes, rows: Matrix, loss: Loss, width: int) -> Array:
 
 def graph(state: bytes, rows: Var, categories: Mapping[int, int], loss: Loss, width: int) -> Var:
     """The same, of a double tensor [rows, columns]. Raises BadInput for a state that does not fit them."""
+    import spox.opset.ai.onnx.v18 as op
+
     known = checked(tensors(state, "linear", KINDS), columns_of(rows), categories, width)
     parts = {name: op.const(value) for name, value in known.items()}
     sums = parts["intercept"]

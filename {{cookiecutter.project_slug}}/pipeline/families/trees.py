@@ -11,8 +11,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import spox.opset.ai.onnx.ml.v5 as ml
-import spox.opset.ai.onnx.v18 as op
 
 from pipeline.families import AGAIN, Array, Fitted, Loss, Matrix, Var, columns_of, unread
 from pipeline.params import BadInput
@@ -155,6 +153,8 @@ def graph(state: bytes, rows: Var, categories: Mapping[int, int], loss: Loss, wi
 
     Raises BadInput for trees that look at columns that are not there, or take a number for a category.
     """
+    import spox.opset.ai.onnx.ml.v5 as ml
+
     found = trees(state)
     if not all(map(partial(fits, columns_of(rows), categories), found)):
         raise BadInput(f"{unread('trees')}: it does not fit the encoding of the rows; {AGAIN}")
@@ -188,6 +188,8 @@ def looked_up(rows: Var, categories: Mapping[int, int], found: list[Tree]) -> tu
 
     Such a column packs BITS sets of a category, a bit each: whether the row's code is in them.
     """
+    import spox.opset.ai.onnx.v18 as op
+
     sets: dict[int, dict[bytes, int]] = {at: {} for at, codes in sorted(categories.items()) if codes > MANY}
     for each in found:
         for column, codes in zip(each.column, each.levels, strict=True):
