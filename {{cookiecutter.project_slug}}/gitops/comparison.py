@@ -20,7 +20,9 @@ def lines(comparison: Mapping[str, Any] | None, called: Words = NEUTRAL) -> Iter
         return
     many = word(called["row"][1])
     yield f"Both on the same {comparison['rows']:,} test {many}, which neither was trained on; the champion is"
-    yield f"{text(champion['digest'])}, trained on {champion['train'][0]} to {champion['train'][1]}.\n"
+    first, last = champion["train"]
+    learned = f"{first} to {last}" if first != last else f"data until {champion['until']}"
+    yield f"{text(champion['digest'])}, trained on {learned}.\n"
     yield from table(["", "this model", "champion", "difference"], rows(comparison["metrics"], words))
     yield from details("Against production, by slice", table(header(called), sliced(comparison)))
 

@@ -149,7 +149,12 @@ def of_model(manifest: bytes) -> dict[str, Any]:
 
 def of_contract(ours: Contract) -> dict[str, Any]:
     """The block as a model of this contract has it."""
-    known: dict[str, Any] = {"name": ours.problem, "task": ours.task, "id": ours.id, "time": ours.time}
+    known: dict[str, Any] = {
+        "name": ours.problem,
+        "task": ours.task,
+        "id": ours.id,
+        "time": ours.time if ours.dated else None,
+    }
     known |= {"label": ours.label.column, "positive": ours.label.positive}
     return {**known, "inputs": [column.name for column in ours.inputs]}
 

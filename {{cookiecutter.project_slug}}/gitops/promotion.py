@@ -36,7 +36,10 @@ def entry(
         "image": image,
         "champion": champion,
         "problem": problem,
-        "data": {name: window[name] for name in ("source", "snapshot", "train", "test")} | {"until": window["test"][1]},
+        "data": {
+            **{name: window[name] for name in ("source", "snapshot", "train", "test", "share") if name in window},
+            "until": window["test"][1],
+        },
         "lineage": lineage,
     }
 
@@ -165,7 +168,8 @@ def callers(manifest: Json, before: Json | None) -> Iterator[str]:
 
 def fields(problem: Json) -> dict[str, set[str]]:
     """The fields of a request's row, and of its answer, that have the problem's own names."""
-    return {"request": {problem["id"], problem["time"], *problem["inputs"]}, "answer": {problem["id"]}}
+    time = {problem["time"]} if problem["time"] else set()
+    return {"request": {problem["id"], *time, *problem["inputs"]}, "answer": {problem["id"]}}
 
 
 def names(fields: Sequence[str]) -> str:

@@ -302,12 +302,18 @@ def data(facts: Facts) -> Iterator[str]:
     many, positives = (word(called(facts)[name][1]) for name in ("row", "positive"))
     pin = text(window["snapshot"]) if window["snapshot"] else PINNED_BY[window["source"] == "simulate"]
     waiting = f"; {window['unlabelled']:,} more without a label yet" if window["unlabelled"] else ""
+    train, test = (f"{window[part + '_rows']:,} {many}" for part in ("train", "test"))
+    test += f", {window['test_positives']:,} {positives}{waiting}"
     yield "\n### Data\n"
-    yield (
-        f"Trained on {text(' to '.join(window['train']))} ({window['train_rows']:,} {many}), "
-        f"tested on {text(' to '.join(window['test']))} ({window['test_rows']:,} {many}, "
-        f"{window['test_positives']:,} {positives}{waiting}). Source {text(window['source'])}, snapshot: {pin}."
-    )
+    if "share" in window:
+        yield (
+            f"The delivery of {text(window['test'][1])}: trained on {train}; tested on {window['share']:.0%} of "
+            f"them all, by a hash of who they are ({test}). Rows have no time: this tells nothing of tomorrow."
+        )
+    else:
+        yield f"Trained on {text(' to '.join(window['train']))} ({train}), "
+        yield f"tested on {text(' to '.join(window['test']))} ({test})."
+    yield f"Source {text(window['source'])}, snapshot: {pin}."
 
 
 PINNED_BY = {

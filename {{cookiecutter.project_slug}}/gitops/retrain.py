@@ -205,12 +205,13 @@ def request(told: Facts, bars: Json, app: bool) -> str:
     """The request's body: what it changes, what to do, and the evidence."""
     retrain = told["measured"]["retrain"]
     snapshot = " and the snapshot of its files" if retrain["snapshot"] else ""
+    newest, late = NEWEST[told.get("dated", True)]
     lines = [
         REQUEST,
         "## The world has moved since the model in production learned",
-        f"\nThis moves `data.until` from {retrain['now']} to **{retrain['until']}**, the last day whose labels have "
-        f"matured{snapshot}. Its checks train and judge the model.",
-        *([f"\n{TOO_EARLY.format(day=began(told))}"] if retrain["until"] <= began(told) else []),
+        f"\nThis moves `data.until` from {retrain['now']} to **{retrain['until']}**, {newest}{snapshot}. Its checks "
+        "train and judge the model.",
+        *([f"\n{TOO_EARLY.format(day=began(told), late=late)}"] if retrain["until"] <= began(told) else []),
         "\n**What to do next**\n",
         *([] if app else [f"- {START}"]),
         "- Green: merge it. What its checks trained is then released, and proposed for production.",
@@ -222,8 +223,13 @@ def request(told: Facts, bars: Json, app: bool) -> str:
     return report.cut("\n".join(lines) + "\n", told["run"], LIMIT)
 
 
+NEWEST = {
+    True: ("the last day whose labels have matured", "no label of a later day has matured"),
+    False: ("the day of the newest delivery", "no delivery has come since"),
+}
+"""What is learned from, and what there is none of, by whether a row has its own time."""
 TOO_EARLY = (
-    "**The first breach began on {day}, and no label of a later day has matured**: a model that learns from these days "
+    "**The first breach began on {day}, and {late}**: a model that learns from these days "
     "has not seen it yet. The longer this waits the more of it is in; to go back meanwhile, see deploy/ROLLBACK.md."
 )
 START = (
@@ -386,7 +392,7 @@ def drift(folder: Path) -> None:
     """Does what the check's outcome asks for, and says so in the step summary."""
     from gitops import pulls
 
-    told = gather(folder, json.loads(os.environ["NEEDS"])["measure"]["result"]) | {"words": words()}
+    told = gather(folder, json.loads(os.environ["NEEDS"])["measure"]["result"]) | {"words": words(), "dated": dated()}
     done = "Nothing is logged or nothing is in production yet, so there is nothing to compare. That is no fault."
     if told["outcome"] != "not_configured":
         here, bars = pulls.repository(), policy()
@@ -427,6 +433,12 @@ def words() -> problem.Words:
     """What people call the rows of what is in production, as its own contract says: main may hold another."""
     commit = (ledger.manifest() or {}).get("lineage", {}).get("commit", "HEAD")
     return problem.words(content.contract(commit))
+
+
+def dated() -> bool:
+    """Whether a row has its own time, by main's contract."""
+    ours = problem.here()
+    return ours is None or ours.dated
 
 
 def replaced_by() -> str:

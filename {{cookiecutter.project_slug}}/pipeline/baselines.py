@@ -13,7 +13,7 @@ TARGET = Path("build/baselines.parquet")
 def main() -> None:
     """Write one column of probabilities a family, for the test rows, beside their identifiers, which are `_id`."""
     knobs, ours = params.load(), contract.load()
-    test = rows.between(*params.days(knobs, ours.label.delay).test, ours)
+    test = rows.between(*ours.days(knobs).test, ours)
     names = [name for name in families.NAMES if name in knobs["families"] and name != knobs["train"].get("family")]
     scores = {name: train.probability(train.read(name).test) for name in names}
     if other := [name for name in names if len(scores[name]) != len(test)]:

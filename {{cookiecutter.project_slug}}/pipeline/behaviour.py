@@ -205,7 +205,7 @@ def relied(scorer: Model, table: pl.DataFrame, inputs: list[str]) -> Iterator[Be
 def main() -> None:
     knobs, ours = params.load(), contract.load()
     scorer, policy = model.load(MODEL, threads=0), load("behaviour")
-    days = params.days(knobs, ours.label.delay)
+    days = ours.days(knobs)
     cases = list(behave(scorer, rows.between(*days.test, ours), ours, policy))
     BEHAVIOUR.parent.mkdir(exist_ok=True)
     BEHAVIOUR.write_text(json.dumps({"model": scorer.digest, "cases": cases}, indent=2) + "\n")

@@ -125,9 +125,19 @@ def claims(theirs: Model, ours: Contract, family: Any) -> Iterator[tuple[str, An
 def learned(theirs: Path) -> None:
     """From how many days it learned is the candidate's to say; on which days it is tested, and how, is ours.
 
-    Raises BadInput where it is tested on fewer days than here: it may have learned from the others.
+    Raises BadInput where it is tested on fewer days, or on a smaller share, than here: it may have learned from the
+    others.
     """
     ours, said = params.blocks(EVALUATION, *MEASURES), params.blocks(theirs, "split")
+    if "share" in ours["split"]:
+        if (share := params.share(said)) < params.share(ours):
+            raise BadInput(
+                f"{EVALUATION}: the candidate leaves {share:g} of the rows to its test, and {params.share(ours):g} are "
+                "tested here; leave at least as many, or have an administrator merge fewer"
+            )
+        ours["split"]["share"] = share  # by its hash, a row that is tested here is tested there too
+        EVALUATION.write_text(yaml.safe_dump(ours, sort_keys=False))
+        return
     asked, tested = params.count(ours, "test"), params.count(said, "test")
     if tested < asked:
         raise BadInput(
@@ -178,14 +188,15 @@ def join() -> None:
     source does not have go.
     """
     ours = contract.load()
-    days = params.days(params.load(), ours.label.delay)
+    knobs = params.load()
+    days = ours.days(knobs)
     try:
         inputs = {column.name for column in load(MODEL).inputs}
     except BadModel as error:
         raise BadInput(str(error)) from None
     if told := sorted(name for name in inputs if name in (ours.id, ours.label.column) or name.startswith("_")):
         raise BadInput(f"{MODEL} asks for {told[0]}, which is not known or says nothing when a row is scored")
-    features, source = read(FEATURES), read(SOURCE)
+    features, source = read(FEATURES), rows.placed(read(SOURCE), ours, knobs)
     theirs = known(features, source, inputs, ours)
     table = joined(features, theirs, (days.train[0], days.test[1]), ours)
     tested = table.filter(pl.col(ours.time).dt.date().is_between(*days.test)).drop_nulls(rows.LABEL)
@@ -205,7 +216,7 @@ def known(features: pl.DataFrame, source: pl.DataFrame, inputs: set[str], ours: 
         asked -= inputs & set(features.columns)
     read = inputs | {column.name for column in ours.inputs}
     columns = (
-        rows.read(column, ours.time) if column.name in read else pl.col(column.name)
+        rows.read(column, ours) if column.name in read else pl.col(column.name)
         for column in ours.columns
         if column.name in asked
     )

@@ -133,6 +133,28 @@ def seen(
     return {"rows": int(rows_seen.sum()), "examples": [value for row in first for value in shown(row).values()]}
 
 
+def sides(table: pl.DataFrame, ours: Contract, share: float) -> dict[str, Any]:
+    """The rows that a model was trained on which left another share of a delivery to its test."""
+    trained = np.array([rows.fraction(who) >= share for who in table[rows.ENTITY if ours.entity else ours.id]], bool)
+    first = table.filter(trained).select(ours.id).head(EXAMPLES).to_dicts()
+    return {"rows": int(trained.sum()), "examples": [value for row in first for value in shown(row).values()]}
+
+
+def twins(tested: pl.DataFrame, trained: pl.DataFrame, ours: Contract) -> dict[str, Any]:
+    """How many more rows have all inputs of a training row than training rows have of another one, beyond chance.
+
+    Without a time, rows may be alike by nature. Copies of test rows among those that are trained on are not: then test
+    rows have twins there more often than training rows do. Beyond four standard errors.
+    """
+    theirs = rows.hashes(trained, ours)
+    alike, counts = np.unique(theirs, return_counts=True)
+    usual = (counts[counts > 1].sum() + 1) / (len(theirs) + 1)
+    expected = usual * len(tested)
+    found = np.isin(rows.hashes(tested, ours), alike).sum()
+    more = found - expected - 4 * np.sqrt(expected * max(1 - usual, 0))
+    return {"rows": max(int(np.ceil(more)), 0), "examples": []}
+
+
 def hashes(path: Path) -> np.ndarray:
     """The hashes of the rows that a model was trained on, as the stage `rows` wrote them."""
     try:
@@ -149,8 +171,10 @@ def hashed_as(path: Path) -> str | None:
 # --- the report ---
 
 
-def measured(table: pl.DataFrame, scorer: Model, ours: Contract, knobs: dict[str, Any]) -> dict[str, Any]:
-    """reports/comparison.json, of the judged rows.
+def measured(
+    table: pl.DataFrame, trained: pl.DataFrame, scorer: Model, ours: Contract, knobs: dict[str, Any]
+) -> dict[str, Any]:
+    """reports/comparison.json, of the judged rows; `trained` are those that the model may have learned from.
 
     Raises BadInput where the champion cannot score them, though it asks for nothing that the model does not ask for.
     """
@@ -160,13 +184,15 @@ def measured(table: pl.DataFrame, scorer: Model, ours: Contract, knobs: dict[str
         "champion": None,
         "problem": None,
         **evaluate.size(test, np.full(len(table), True)),
-        "seen": {"model": seen(table, ours, hashes(rows.TRAINED))},
+        "seen": {"model": seen(table, ours, hashes(rows.TRAINED)) if ours.dated else twins(table, trained, ours)},
         "metrics": {},
         "slices": [],
     }
     found = champion(ours)
     if found is None:
         return said
+    if not ours.dated:
+        said["delivery"] = str(table[ours.time].dt.date().max())
     said["champion"] = {"digest": found.digest, "train": found.data["train"], "until": found.data["until"]}
     said["seen"]["champion"] = seen_by(found, table, ours)
     if found.model is None:
@@ -184,10 +210,14 @@ def measured(table: pl.DataFrame, scorer: Model, ours: Contract, knobs: dict[str
 
 
 def seen_by(found: Champion, table: pl.DataFrame, ours: Contract) -> dict[str, Any]:
-    """The rows that the champion has seen.
+    """The rows that the champion has seen; without a time, by the share of its delivery that it was tested on.
 
-    `hashed` where it came with the hashes of what it was trained on, of the columns that are hashed here.
+    `hashed` where its release says that share, or came with the hashes of the rows, of the columns that are hashed
+    here.
     """
+    if not ours.dated:
+        share = found.data.get("share")
+        return sides(table, ours, share if isinstance(share, float) else 1) | {"hashed": isinstance(share, float)}
     trained, days = PRODUCTION / rows.TRAINED.name, [params.day(day, "data.train") for day in found.data["train"]]
     known = hashes(trained) if trained.exists() else np.array([], np.uint64)
     hashed = trained.exists() and hashed_as(trained) == rows.hashed_as(table, ours)
@@ -196,8 +226,8 @@ def seen_by(found: Champion, table: pl.DataFrame, ours: Contract) -> dict[str, A
 
 def main() -> None:
     knobs, ours = params.load(), contract.load()
-    table = evaluate.tested(ours, knobs)
-    said = measured(table, model.load(MODEL, threads=0), ours, knobs["evaluate"])
+    table, trained = evaluate.tested(ours, knobs), rows.between(*ours.days(knobs).train, ours)
+    said = measured(table, trained, model.load(MODEL, threads=0), ours, knobs["evaluate"])
     COMPARISON.parent.mkdir(exist_ok=True)
     COMPARISON.write_text(json.dumps(said, indent=2) + "\n")
     compared = f"compared with {said['champion']['digest']}" if said["champion"] else NOTHING

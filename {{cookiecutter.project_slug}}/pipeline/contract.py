@@ -13,13 +13,16 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from pipeline.params import BadInput
+from pipeline import params
+from pipeline.params import BadInput, Days
 from pipeline.reading import SCHEMAS, finite, held, in_a_line, nearest, parsed, shown
 
 CONTRACT = Path("contract.yaml")
 SCHEMA = SCHEMAS / "contract.schema.json"
 INPUTS = ("integer", "number", "boolean", "category", "time")
 """Types that a model may see: text identifies."""
+UNDATED = "_time"
+"""The time's name where the table has none: a delivery is whole, and replaces the last."""
 
 Value = str | int | float | bool
 
@@ -66,7 +69,7 @@ class Contract:
     entities: Noun
     positives: Noun
     id: str
-    time: str
+    time: str  # UNDATED where the table has none
     entity: str | None
     weight: str | None
     label: Label
@@ -79,6 +82,15 @@ class Contract:
         roles = {self.id, self.time, self.entity, self.weight, self.label.column}
         asked = (c for c in self.columns if c.name not in roles and c.input and c.type != "text")
         return self.computed if self.computed is not None else tuple(asked)
+
+    @property
+    def dated(self) -> bool:
+        """Whether a row has its own time; else a delivery is whole, its day is its file's, and it replaces the last."""
+        return self.time != UNDATED
+
+    def days(self, knobs: Mapping[str, Any]) -> Days:
+        """The protocol's days. Raises BadInput where the knobs are not those of such a table."""
+        return (params.days if self.dated else params.delivery)(knobs, self.label.delay)
 
     def column(self, name: str) -> Column:
         """A column of the source."""
@@ -152,7 +164,7 @@ MEANT = {
 
 ADVICE = {
     "task is ": "other tasks are not built yet",
-    "time is ": "name the column that says when a row happened: a table needs one",
+    "time is ": "name the column that says when a row happened, or write null where a delivery replaces the last",
     "entity is empty": "leave the line out where rows belong to nobody",
     "weight is empty": "leave the line out where rows count the same",
     "label.delay is ": "write the days until a label is known, 0 for none",
@@ -169,7 +181,7 @@ def of(said: Mapping[str, Any]) -> Contract:
         entities=Noun(*words.get("entity", ("entity", "entities"))),
         positives=Noun(*words.get("positive", ("positive", "positives"))),
         id=said["id"],
-        time=said["time"],
+        time=said["time"] or UNDATED,
         entity=said.get("entity"),
         weight=said.get("weight"),
         label=Label(**said["label"]),
@@ -204,6 +216,7 @@ def contradictions(said: Mapping[str, Any]) -> Iterator[str]:
     """What no schema can say: names that have to be columns, and values that have to be of their column's type."""
     known, label = said["columns"], said["label"]
     roles = {"id": said["id"], "time": said["time"], "label.column": label["column"]}
+    roles = {role: name for role, name in roles.items() if name is not None}  # there may be no time
     roles |= {role: said[role] for role in ("entity", "weight") if role in said}
     for role, name in roles.items():
         if name not in known:

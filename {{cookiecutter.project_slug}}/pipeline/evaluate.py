@@ -30,7 +30,7 @@ PREDICTIONS = Path("reports/predictions.parquet")
 """`_id`, `_label`, and a score by `model` and by each family that is not shipped, of each judged row."""
 CURVES = Path("reports/curves.json")
 
-HEADLINE = "average_precision"
+HEADLINE, CALIBRATION = "average_precision", "calibration_error"
 TOP = 100  # entities that are looked at a day
 CONSTANT = "constant"  # the one family whose scores are known without fitting it
 CHUNK = 50  # resamples at a time: memory is CHUNK x rows
@@ -72,14 +72,13 @@ class Judged:
     day: np.ndarray  # int64
     alerts: float = 0.01  # share of the rows that raise one
     weight: np.ndarray | None = None  # float64, how much a row counts; None where all count alike
-    entities: bool = True  # whether the units are entities
+    entities: bool = True  # whether the units are entities that are looked at by day
 
     def __post_init__(self) -> None:
         if not 0 < self.label.sum() < len(self.label):
             raise BadInput(
-                f"the test days hold {len(self.label)} judged rows, {int(self.label.sum())} of them positive: "
-                "nothing can be measured; move data.until in params.yaml, or lengthen split.test in "
-                f"{params.EVALUATION}"
+                f"the test holds {len(self.label)} judged rows, {int(self.label.sum())} of them positive: nothing can "
+                f"be measured; move data.until in params.yaml, or test more rows by `split` in {params.EVALUATION}"
             )
 
     @property
@@ -112,7 +111,7 @@ def _measure(test: Judged, score: np.ndarray, weights: np.ndarray) -> dict[str, 
         "average_precision": average_precision(positive, total),
         "roc_auc": roc_auc(positive, total),
         "recall_at_precision_90": recall_at_precision(positive, total, 0.9),
-        "calibration_error": calibration_error(test, score, weights),
+        CALIBRATION: calibration_error(test, score, weights),
         "accuracy": share(test, raised(test, score) == test.label, weights),
     }
     if test.entities and test.units_a_day >= ENTITIES:
@@ -163,14 +162,19 @@ def calibration_error(test: Judged, score: np.ndarray, weights: np.ndarray) -> n
 
 
 def raised(test: Judged, score: np.ndarray) -> np.ndarray:
-    """Whether a row raises an alert: the `test.alerts` share with the highest scores, and their equals; bool [rows]."""
+    """Whether a row raises an alert: the `test.alerts` share with the highest scores, and their equals; bool [rows].
+
+    The lowest score raises none: where all are equal, none is the highest.
+    """
     if test.weight is None:
         number = max(int(test.alerts * len(score)), 1)
-        return score >= np.partition(score, -number)[-number]
-    order = np.argsort(-score, kind="stable")
-    reached = np.cumsum(test.weight[order])
-    number = max(int(np.searchsorted(reached, test.alerts * reached[-1], side="right")), 1)
-    return score >= score[order[number - 1]]
+        cut = np.partition(score, -number)[-number]
+    else:
+        order = np.argsort(-score, kind="stable")
+        reached = np.cumsum(test.weight[order])
+        number = max(int(np.searchsorted(reached, test.alerts * reached[-1], side="right")), 1)
+        cut = score[order[number - 1]]
+    return (score >= cut) & (score > score.min())
 
 
 def share(test: Judged, true: np.ndarray, weights: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
@@ -243,11 +247,18 @@ def resamples(units: int, number: int, seed: int) -> np.ndarray:
 
 
 def intervals(values: dict[str, np.ndarray], confidence: float) -> dict[str, dict[str, float]]:
-    """{"value", "low", "high"} a metric, from the sample's value and its resamples' (the percentile bootstrap)."""
+    """{"value", "low", "high"} a metric, from the sample's value and its resamples' (the percentile bootstrap).
+
+    A resample is less even than the sample, so that a calibration error rises with each: where all of an interval would
+    lie above its value, its low end is that of the basic bootstrap, which takes the bias off; the high end, which bars
+    are held against, stays (Davison and Hinkley, Bootstrap Methods and their Application, 1997, 5.2).
+    """
     edges = [(1 - confidence) / 2, (1 + confidence) / 2]
     result = {}
     for name, value in values.items():
         low, high = np.nanquantile(value[1:], edges)
+        if name == CALIBRATION and low > value[0] >= 0:
+            low = max(2 * value[0] - high, 0)
         result[name] = {"value": float(value[0]), "low": float(low), "high": float(high)}
     return result
 
@@ -442,14 +453,15 @@ def with_columns(table: pl.DataFrame, knobs: Mapping[str, Any], ours: Contract) 
 
 def as_test(table: pl.DataFrame, ours: Contract, alerts: float = 0.01) -> Judged:
     """The judged rows as arrays. Raises BadInput where they hold one label only, or one of some weight."""
-    unit = table[ENTITY].rank("dense").to_numpy() - 1 if ours.entity else np.arange(len(table))
+    drawn = ENTITY if ours.entity else None if ours.dated else ours.id  # live, whoever has no time is there again
+    unit = table[drawn].rank("dense").to_numpy() - 1 if drawn else np.arange(len(table))
     test = Judged(
         label=table[LABEL].cast(pl.Float64).to_numpy(),
         unit=unit.astype(np.int64),
         day=table[ours.time].dt.date().cast(pl.Int64).to_numpy(),
         alerts=alerts,
         weight=rows.weights(table) if ours.weight else None,
-        entities=ours.entity is not None,
+        entities=ours.entity is not None and ours.dated,  # a delivery has no days to look at entities on
     )
     if not rows.both(table):
         raise BadInput(
@@ -493,13 +505,13 @@ def above_constant(test: Judged, score: np.ndarray, weights: np.ndarray) -> np.n
 
 def tested(ours: Contract, knobs: Mapping[str, Any]) -> pl.DataFrame:
     """The judged rows. Raises BadInput where there are none."""
-    days = params.days(knobs, ours.label.delay)
+    days = ours.days(knobs)
     return judged(rows.between(days.train[0], days.test[1], ours), days.test, ours, knobs["evaluate"]["known"])
 
 
 def main() -> None:
     knobs, ours = params.load() | load("evaluation"), contract.load()
-    days = params.days(knobs, ours.label.delay)
+    days = ours.days(knobs)
     table = rows.between(days.train[0], days.test[1], ours)
     tested = judged(table, days.test, ours, knobs["evaluate"]["known"])
     test = as_test(tested, ours, knobs["evaluate"]["alerts"])
@@ -520,6 +532,7 @@ def main() -> None:
             "snapshot": knobs["data"]["snapshot"],
             "train": [str(day) for day in days.train],
             "test": [str(day) for day in days.test],
+            **({} if ours.dated else {"share": params.share(knobs)}),
             "train_rows": table.filter(pl.col(ours.time).dt.date() <= days.train[1]).height,
             "test_rows": tested.height,
             "test_positives": int(test.label.sum()),

@@ -38,7 +38,7 @@ def main() -> None:
         )
     except model.BadModel as error:
         raise BadInput(str(error)) from None
-    test = rows.between(*params.days(knobs, ours.label.delay).test, ours)
+    test = rows.between(*ours.days(knobs).test, ours)
     check(model.load(MODEL), encoding, family, trained, test, TOLERANCES.get(name, TOLERANCE))
     REPORT.parent.mkdir(exist_ok=True)
     REPORT.write_text(json.dumps({"family": name, **trained.about}, indent=2) + "\n")

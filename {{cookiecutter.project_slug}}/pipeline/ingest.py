@@ -14,7 +14,7 @@ import polars as pl
 
 from pipeline import contract, personal
 from pipeline.contract import Column, Contract
-from pipeline.params import PARAMS, BadInput, days, deletable, load, run_stage
+from pipeline.params import PARAMS, BadInput, deletable, load, run_stage
 from pipeline.places import first_line, replacing
 from pipeline.reading import nearest
 from pipeline.rows import TYPES
@@ -40,7 +40,7 @@ def rows(params: Mapping[str, Any], ours: Contract) -> pl.DataFrame:
 
     Raises BadInput with a line for each file that cannot be read, and where the files are not those of `data.snapshot`.
     """
-    window = days(params, ours.label.delay)
+    window = ours.days(params)
     return between(params, window.since, window.test[1], ours, params["data"].get("snapshot"))
 
 
@@ -50,6 +50,8 @@ def between(
     """The rows of the days `first` to `last`, as `rows` gives them; a day without a file is a day without rows."""
     source = source_of(params)
     if source == SIMULATE:
+        if not ours.dated:
+            raise BadInput(f"{contract.CONTRACT}: time is null, and what is simulated has one; name it")
         table = read(simulator().days(first, last, params.get("simulate")), SIMULATE, ours)
         return table.sort(ours.time, ours.id)
     todo = files(source, first, last)
@@ -60,7 +62,7 @@ def between(
     say_empty(source, [day for day in span(first, last) if f"{day}.parquet" not in held])
     for said in dict.fromkeys(sentence for _, _, sentences in found for sentence in sentences):
         print(said)
-    return pl.concat(table for _, table, _ in found).sort(ours.time, ours.id)
+    return pl.concat(table for _, table, _ in found).sort([ours.time, ours.id] if ours.dated else ours.id)
 
 
 def say_empty(source: str, without: Sequence[date]) -> None:

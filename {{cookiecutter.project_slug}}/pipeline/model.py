@@ -66,7 +66,7 @@ class Problem:
     task: str
     id: str
     id_type: str  # integer or text
-    time: str
+    time: str | None  # None where a row has none of its own
     label: str  # its column
     positive: str | int | float | bool
     negative: str | int | float | bool
@@ -81,7 +81,7 @@ class Problem:
             task=ours.task,
             id=ours.id,
             id_type=ours.column(ours.id).type,
-            time=ours.time,
+            time=ours.time if ours.dated else None,
             label=label.column,
             positive=label.positive,
             negative=label.negative,

@@ -161,6 +161,7 @@ def compared(metrics: Part) -> dict[str, Any]:
         "names": names,
         "headline": headline(metrics),
         "family": metrics["model"]["family"],
+        "tested": tested(metrics["data"]),
         "tiles": [{"label": label(name), **cell(ours[name]), "best": rival(name, baselines)} for name in names],
         "comparison": [
             {
@@ -180,6 +181,12 @@ def compared(metrics: Part) -> dict[str, Any]:
             for piece in metrics["slices"]
         ],
     }
+
+
+def tested(data: Part) -> str:
+    """Which rows are the test's, in words."""
+    share = data.get("share")
+    return "those of the test days" if share is None else f"{share:.0%} of the delivery, chosen by a hash"
 
 
 def against_production(part: Part) -> dict[str, Any]:
@@ -301,12 +308,14 @@ def training(part: Part) -> dict[str, Any]:
 
 def validated(part: Part, data: Part) -> dict[str, Any]:
     """The data's window and what is wrong with its values."""
+    by_day = "share" not in data
     facts = {
         "Source": data.get("source", part.get("source")),
         "Snapshot": data.get("snapshot") or ("follows from params.yaml" if part.get("pinned") else "not pinned"),
-        "Training days": "{} to {}".format(*data["train"]) if "train" in data else None,
+        "Training days": "{} to {}".format(*data["train"]) if "train" in data and by_day else None,
         "Training rows": count(data, "train_rows"),
-        "Test days": "{} to {}".format(*data["test"]) if "test" in data else None,
+        "Test days": "{} to {}".format(*data["test"]) if "test" in data and by_day else None,
+        "Delivery": f"{data['test'][1]}, {data['share']:.0%} of it to test, by a hash" if not by_day else None,
         "Test rows": count(data, "test_rows"),
         "Positives among them": count(data, "test_positives"),
         "Rows whose label is not known yet": count(data, "unlabelled") if data.get("unlabelled") else None,
@@ -322,6 +331,7 @@ def validated(part: Part, data: Part) -> dict[str, Any]:
         if found["rows"]
     ]
     return {
+        "validated": bool(part),
         "facts": [(name, fact) for name, fact in facts.items() if fact is not None],
         "faults": faults,
         "faultless": f"Of {len(columns)} columns, no value is one that contract.yaml does not allow.",
@@ -448,7 +458,7 @@ def comparison_plot(metrics: Part) -> Markup:
 
 
 def slices_plot(metrics: Part) -> Markup:
-    """A panel a metric, a line a slice: value and interval, the whole test week dashed."""
+    """A panel a metric, a line a slice: value and interval, all test rows dashed."""
     pieces = metrics["slices"]
     figure, panels = panels_of(names_in(metrics), [policy.where(piece) for piece in pieces])
     for name, axes in panels.items():

@@ -14,14 +14,18 @@ from typing import Any
 
 import yaml
 
-from pipeline.reading import SCHEMAS, Once, held, in_a_line, infinite, nearest
+from pipeline.reading import SCHEMAS, Once, held, in_a_line, infinite, nearest, printable
 
 
 class BadInput(SystemExit):
     """Ends a stage with one sentence that says what is wrong, where, and what to do.
 
-    A SystemExit, so that every `python -m pipeline.STAGE` prints the sentence and no traceback.
+    A SystemExit, so that every `python -m pipeline.STAGE` prints the sentence and no traceback. What it quotes may hold
+    what moves a screen's cursor: that is shown, and not done.
     """
+
+    def __init__(self, said: object) -> None:
+        super().__init__(printable(str(said)))
 
 
 def run_stage(main: Callable[[], None]) -> None:
@@ -178,6 +182,37 @@ def days(params: Mapping[str, Any], delay: int) -> Days:
     return Days(since, (train_first, train_last), (test_first, until))
 
 
+def delivery(params: Mapping[str, Any], delay: int) -> Days:
+    """The days of a table without a time, whose delivery of `data.until` is all that is read.
+
+    Its test rows get the delivery's own day, the others the one before the label's delay (`pipeline/ingest.py`).
+    Raises BadInput where the knobs ask for days that such a table does not have.
+    """
+    until = day(params["data"]["until"], "data.until")
+    share(params)
+    if windows(params.get("features") or {}):
+        raise BadInput(
+            "params.yaml: features.windows are days, and contract.yaml says `time: null`; take them out, or name the "
+            "column that says when a row happened"
+        )
+    try:
+        before = until - timedelta(days=delay + 1)
+    except OverflowError:
+        raise BadInput(f"params.yaml: data.until is {until}, and no day lies before it; mend it") from None
+    return Days(until, (before, before), (until, until))
+
+
+def share(params: Mapping[str, Any]) -> float:
+    """The share of a delivery's rows that are tested. Raises BadInput."""
+    value = params["split"].get("share")
+    if type(value) is not float or not 0 < value < 1:
+        raise BadInput(
+            f"{EVALUATION}: split.share is {value!r}; contract.yaml says `time: null`: write the share of rows to "
+            "test, such as split: {share: 0.2}"
+        )
+    return value
+
+
 def day(value: Any, knob: str) -> date:
     """A day written as YYYY-MM-DD. Raises BadInput with the knob's name."""
     try:
@@ -198,7 +233,8 @@ def count(params: Mapping[str, Any], part: str) -> int:
     """How many days a part of the split has. Raises BadInput with its name."""
     value = params["split"].get(part)
     if type(value) is not int or value < 1:
-        raise BadInput(f"{EVALUATION}: split.{part} is {value!r}; write whole days, 1 or more")
+        without = "; a share is for a table without a time" if "share" in params["split"] else ""
+        raise BadInput(f"{EVALUATION}: split.{part} is {value!r}; write whole days, 1 or more{without}")
     return value
 
 

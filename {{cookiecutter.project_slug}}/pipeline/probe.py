@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from math import floor, inf, nextafter
 from pathlib import Path, PurePosixPath
@@ -57,7 +58,7 @@ def main() -> None:
     except model.BadModel as error:
         raise BadInput(str(error)) from None
     ours = contract.load()
-    table = rows.between(*params.days(params.load(), ours.label.delay).test, ours).head(ROWS)
+    table = rows.between(*ours.days(params.load()).test, ours).head(ROWS)
     sample, scores = asked(served, table), served.predict(table)
     shutil.rmtree(WORK, ignore_errors=True)
     folder = unpacked(BENTO, WORK / "bento")
@@ -82,9 +83,74 @@ def asked(served: model.Model, table: pl.DataFrame) -> list[Row]:
     now, times = datetime.now(UTC).replace(tzinfo=None), [c.name for c in served.inputs if c.type == "time"]
     sample = table.select(served.problem.id, *(column.name for column in served.inputs)).to_dicts()
     for row in sample if times else ():
-        row[served.problem.time] = str(now)
+        row |= {served.problem.time: str(now)} if served.problem.time else {}
         row |= {name: None if row[name] is None else str(now - timedelta(days=row[name])) for name in times}
     return sample
+
+
+def ask_for_one(port: str) -> None:
+    """Print a command that asks the service for a score. Raises BadInput where there is no model."""
+    try:
+        served = model.load(os.environ.get("MODEL") or "model")
+    except model.BadModel as error:
+        raise BadInput(str(error)) from None
+    ours = contract.load()
+    try:
+        table = rows.between(*ours.days(params.load()).test, ours)
+    except BadInput:  # a model is served without the rows that it learned from
+        table = pl.DataFrame()
+    row = usual(served, table)
+    said = json.dumps({"rows": [row]}, ensure_ascii=False).replace("'", "\\u0027")  # of the shell
+    print(f"Ask it, while it runs:\n\ncurl -s localhost:{port}/predict -H 'content-type: application/json' \\")
+    print(f"  -d '{said}'\n", flush=True)
+
+
+def usual(served: model.Model, table: pl.DataFrame) -> Row:
+    """A row as a caller sends it, and nobody's: of each input the median or the most frequent value, under no one's id.
+
+    Of personal columns nothing is looked at: their values are made up.
+    """
+    hidden = rules()
+    row: Row = {served.problem.id: 1 if served.problem.id_type == "integer" else "made-up-1"}
+    if served.problem.time:
+        row[served.problem.time] = str(datetime.now(UTC).replace(tzinfo=None, microsecond=0))
+    for column in served.inputs:
+        known = column.name in table.columns and column.name not in hidden
+        row[column.name] = middle(column, table[column.name]) if known else made_up(column)
+    return row
+
+
+def middle(column: model.Input, values: pl.Series) -> Any:
+    """The median of a number or time, the most frequent of other values, as a caller sends it; None for no value."""
+    there = values.drop_nulls()
+    there = there.drop_nans() if there.dtype.is_float() else there
+    if there.is_empty():
+        return None if column.missing else made_up(column)
+    if column.type in ("category", "boolean"):
+        most = there.mode().sort()[0]
+        return bool(most) if column.type == "boolean" else most
+    median = float(there.sort()[len(there) // 2])
+    if column.type == "time":
+        return moment(median)
+    return int(median) if column.type == "integer" else float(f"{median:.6g}")
+
+
+def made_up(column: model.Input) -> Any:
+    """A value that the contract allows, of nobody."""
+    match column.type:
+        case "category":
+            return column.categories[0] if column.categories else UNSEEN
+        case "boolean":
+            return False
+        case "time":
+            return moment(0)
+    value = next((end for end in (column.minimum, column.maximum) if end is not None), 0)
+    return int(value) if column.type == "integer" else value
+
+
+def moment(days: float) -> str:
+    """So many days ago, to the second."""
+    return str((datetime.now(UTC) - timedelta(days=days)).replace(tzinfo=None, microsecond=0))
 
 
 def unpacked(bento: Path, folder: Path) -> Path:
@@ -344,4 +410,4 @@ def ask(
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(partial(ask_for_one, sys.argv[2]) if sys.argv[1:2] == ["--ask"] else main)

@@ -84,6 +84,11 @@ def knob(text: str | None, block: str, name: str) -> Any:
         return None
 
 
+def printable(text: str) -> str:
+    """The text, with what no screen shows, such as the start of an escape sequence, as Python writes it."""
+    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
+
+
 def in_a_line(error: BaseException) -> str:
     """What is wrong with a file; where it is no YAML, the place too."""
     if isinstance(error, RecursionError):

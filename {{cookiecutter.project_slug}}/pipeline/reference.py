@@ -40,7 +40,7 @@ def part(name: str, table: pl.DataFrame, scorer: model.Model, hidden: Collection
     drawn = sample(table, ROWS)
     return drawn.select(
         pl.lit(name).alias(PART),
-        pl.col(scorer.problem.time).dt.date().alias(DAY),
+        pl.col(scorer.problem.time or contract.UNDATED).dt.date().alias(DAY),
         *(column.name for column in scorer.inputs if column.name not in hidden),
         pl.Series(log.SCORE, scorer.predict(drawn)),
     )
@@ -57,7 +57,7 @@ def loaded() -> model.Model:
 def main() -> None:
     """Write the sample."""
     ours = contract.load()
-    days, scorer = params.days(params.load(), ours.label.delay), loaded()
+    days, scorer = ours.days(params.load()), loaded()
     hidden = log.policy(personal.columns(ours)).personal
     parts = {TRAIN: days.train, TEST: days.test}
     table = pl.concat(part(name, rows.between(*span, ours), scorer, hidden) for name, span in parts.items())

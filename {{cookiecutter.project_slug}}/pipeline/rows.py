@@ -49,12 +49,12 @@ EXAMPLES = 3
 def main() -> None:
     """Write the rows from the first training day on, and which of them are trained on; the days before are history."""
     ours, knobs = contract.load(), params.load()
-    days = params.days(knobs, ours.label.delay)
+    days = ours.days(knobs)
     try:
         source = pl.read_parquet(SOURCE)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise BadInput(f"{SOURCE}: {error}; make it with `make data`") from None
-    table = made(source, ours, knobs.get("features") or {})
+    table = made(placed(source, ours, knobs), ours, knobs.get("features") or {})
     table = table.filter(pl.col(ours.time).dt.date().is_between(days.train[0], days.test[1]))
     if ours.weight:
         weighed(table, days, ours)
@@ -70,7 +70,7 @@ def made(source: pl.DataFrame, ours: Contract, knobs: Mapping[str, Any]) -> pl.D
     source = source if ordered(source, ours) else source.sort(ours.time, ours.id)
     known = identified(source, ours)
     if ours.computed is None:
-        inputs = source.select(ours.id, *(read(column, ours.time) for column in ours.inputs))
+        inputs = source.select(ours.id, *(read(column, ours) for column in ours.inputs))
         refuse(inputs, ours, SOURCE)
         return pl.concat([known, inputs.drop(ours.id)], how="horizontal")
     inputs = typed(features().compute(source, knobs, ours.label.delay), ours)
@@ -79,6 +79,25 @@ def made(source: pl.DataFrame, ours: Contract, knobs: Mapping[str, Any]) -> pl.D
         return pl.concat([known, inputs.drop(ours.id)], how="horizontal")
     same(source, inputs, ours)
     return known.join(inputs, on=ours.id, maintain_order="left")
+
+
+def placed(source: pl.DataFrame, ours: Contract, knobs: Mapping[str, Any]) -> pl.DataFrame:
+    """The rows of a whole delivery on the days of the protocol: a share on the test day, the others on the day before.
+
+    Which, follows from a hash of the entity or the identifier alone: they are on the same side in every delivery. Rows
+    that have a time stay as they are.
+    """
+    if ours.dated:
+        return source
+    days, tested = ours.days(knobs), params.share(knobs)
+    side = pl.Series([fraction(who) < tested for who in source[ours.entity or ours.id]], dtype=pl.Boolean)
+    day = pl.when(side).then(pl.lit(days.test[0])).otherwise(pl.lit(days.train[0]))
+    return source.with_columns(day.cast(TYPES["time"]).alias(ours.time))
+
+
+def fraction(who: Any) -> float:
+    """A number in [0, 1) that follows from a value, the same on every machine and in every version."""
+    return int.from_bytes(blake2b(str(who).encode(), digest_size=8).digest()) / 2**64
 
 
 def ordered(source: pl.DataFrame, ours: Contract) -> bool:
@@ -124,11 +143,12 @@ def label(ours: Contract) -> pl.Expr:
     return pl.when(value == ours.label.positive).then(1.0).when(value == ours.label.negative).then(0.0)
 
 
-def read(column: Column, moment: str) -> pl.Expr:
+def read(column: Column, ours: Contract) -> pl.Expr:
     """A column of the source as an input."""
-    value = pl.col(column.name)
+    value, moment = pl.col(column.name), pl.col(ours.time)
     if column.type == "time":
-        return ((pl.col(moment) - value).dt.total_microseconds() / 86_400e6).alias(column.name)
+        moment = moment if ours.dated else moment.max()  # the delivery's day: what is trained on lies before it
+        return ((moment - value).dt.total_microseconds() / 86_400e6).alias(column.name)
     return value
 
 
@@ -300,6 +320,7 @@ def both(table: pl.DataFrame) -> bool:
 def remember(table: pl.DataFrame, days: tuple[date, date], ours: Contract) -> None:
     """Write the hashes of the table's rows of these days, the training days, in no order that tells of them."""
     trained = table.filter(pl.col(ours.time).dt.date().is_between(*days)).drop_nulls(LABEL)
+    trained = trained if ours.dated else trained.clear()  # who they are tells on which side they are, and was
     TRAINED.parent.mkdir(exist_ok=True)
     write_hashes(trained, ours, TRAINED)
 

@@ -68,21 +68,22 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 def request_model(problem: Problem, inputs: Sequence[Input]) -> type[BaseModel]:
     """The request: {"rows": [{<id>: 1, <inputs>}]}, of 1 to MAX_ROWS rows, each value of its type and in its range.
 
-    A row may say when its event happened, under the time's name; it is now, where it does not. The first bad row ends
-    the check, so that refusing a request costs no more than scoring it. Whatever a column is called is its alias: a
-    field's name has to be Python's.
+    A row may say when its event happened, under the time's name, where the problem has one; it is now, where it does
+    not. The first bad row ends the check, so that refusing a request costs no more than scoring it. Whatever a column
+    is called is its alias: a field's name has to be Python's.
     """
     identifier = Input(problem.id, problem.id_type, about="Identifies the row: it comes back with the score")
-    when = Field(alias=problem.time, title=problem.time, description="When it happened, in UTC; or now")
     fields: dict[str, Any] = {
         "identifier": field(identifier),
         **{name: field(column) for name, column in zip(names(inputs), inputs, strict=True)},
-        "moment": (Annotated[datetime, AfterValidator(plausible), when], None),
     }
+    if problem.time:
+        when = Field(alias=problem.time, title=problem.time, description="When it happened, in UTC; or now")
+        fields["moment"] = (Annotated[datetime, AfterValidator(plausible), when], None)
     row = create_model("Row", __config__=STRICT, **fields)
     rows = Annotated[list[row], Field(min_length=1, max_length=MAX_ROWS), FailFast()]  # type: ignore[valid-type]
     asked = create_model("Request", __base__=Asked, rows=(rows, ...))
-    asked.sent = dict.fromkeys([problem.id, *(column.name for column in inputs), problem.time])
+    asked.sent = dict.fromkeys([problem.id, *(column.name for column in inputs), *filter(None, [problem.time])])
     return asked
 
 
@@ -295,7 +296,7 @@ class Scorer:
     async def predict(self, rows: list[Any]) -> JSONResponse:
         """Score rows: each has the model's inputs, and an identifier that comes back with its score."""
         now = in_utc(datetime.now(UTC))
-        moments = [row.moment or now for row in rows]
+        moments = [row.moment or now for row in rows] if model.problem.time else [now] * len(rows)
         table = {
             name: before(field, rows, moments) if timed else [getattr(row, field) for row in rows]
             for field, name, timed in columns

@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 import yaml
 
 from pipeline import contract
-from pipeline.params import EVALUATION, PARAMS, BadInput, Days, days, load, run_stage
+from pipeline.contract import Contract
+from pipeline.params import EVALUATION, PARAMS, BadInput, Days, load, run_stage
 from pipeline.places import opened, replacing, speaking
 from pipeline.reading import count
 
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--snapshot", action="store_true", help="write data.snapshot into params.yaml instead")
     params = load()
     if parser.parse_args(arguments).snapshot:
-        pin(params, contract.load().label.delay)
+        pin(params, contract.load())
         return
     if os.environ.get("SOURCE") == LISTED and FILES.is_file():
         print(f"{FILES}: as it was listed before")
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if source == SIMULATE:
         lines = [f"{SIMULATE}\n"]  # a day depends on params.yaml and on the code, which DVC sees by itself
     else:
-        window = days(params, contract.load().label.delay)
+        window = contract.load().days(params)
         lines = taken(source, window)[1]
         check(params["data"].get("snapshot"), lines, source, (window.since, window.test[1]))
     with replacing(FILES) as temporary:
@@ -168,9 +169,9 @@ INSTEAD = {
 # --- the snapshot ---
 
 
-def pin(params: Mapping[str, Any], delay: int) -> None:
+def pin(params: Mapping[str, Any], ours: Contract) -> None:
     """Write the snapshot of the source's files into params.yaml; nothing else there changes."""
-    source, window = source_of(params), days(params, delay)
+    source, window = source_of(params), ours.days(params)
     if source == SIMULATE:
         print(f"data.source is `{SIMULATE}`, whose days follow from params.yaml alone: there is nothing to pin")
         return
@@ -237,24 +238,27 @@ def changed(pinned: str, records: Sequence[str], span: tuple[date, date]) -> lis
 
 def with_snapshot(text: str, digest: str) -> str:
     """The text of params.yaml with `data.snapshot` set, every other character kept. Raises BadInput."""
+    return with_data(text, "snapshot", digest)
+
+
+def with_data(text: str, knob: str, value: str) -> str:
+    """The text of params.yaml with a knob of `data` set, every other character kept. Raises BadInput."""
     node: yaml.Node | None = yaml.compose(text)
-    for key in ("data", "snapshot"):
+    for key in ("data", knob):
         values = {name.value: value for name, value in node.value} if isinstance(node, yaml.MappingNode) else {}
         node = values.get(key)
     if not isinstance(node, yaml.ScalarNode):
-        raise BadInput(
-            f"{PARAMS}: data.snapshot is not there to be written; add the line `snapshot: null` under `data:`"
-        )
+        raise BadInput(f"{PARAMS}: data.{knob} is not there to be written; add the line `{knob}: null` under `data:`")
     start, end = node.start_mark.index, node.end_mark.index
     space = " " if start == end else ""  # `snapshot:` with no value has no width
-    written = f'{text[:start]}{space}"{digest}"{text[end:]}'  # in quotes, as {flow} knows no bare `:` to all readers
+    written = f'{text[:start]}{space}"{value}"{text[end:]}'  # in quotes, as {flow} knows no bare `:` to all readers
     knobs = yaml.safe_load(text)
     try:
-        good = yaml.safe_load(written) == knobs | {"data": knobs["data"] | {"snapshot": digest}}
+        good = yaml.safe_load(written) == knobs | {"data": knobs["data"] | {knob: value}}
     except yaml.YAMLError:
         good = False
     if not good:  # an alias, say: its value stands somewhere else
-        raise BadInput(f"{PARAMS}: data.snapshot is written in a way that cannot be edited; write `snapshot: null`")
+        raise BadInput(f"{PARAMS}: data.{knob} is written in a way that cannot be edited; write `{knob}: null`")
     return written
 
 

@@ -46,7 +46,7 @@ class Trained:
 def main(name: str) -> None:
     """Write build/fitted/NAME.safetensors."""
     knobs, ours = params.load(), contract.load()
-    family, days = families.family(name), params.days(knobs, ours.label.delay)
+    family, days = families.family(name), ours.days(knobs)
     if name not in knobs["families"]:
         raise BadInput(f"params.yaml: families names no {name}; add it there, or take another")
     encoding = encode.load()

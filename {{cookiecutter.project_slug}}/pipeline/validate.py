@@ -14,8 +14,9 @@ import polars as pl
 
 from pipeline import contract, personal
 from pipeline.contract import Column, Contract
+from pipeline.daily import daily
 from pipeline.ingest import ROWS
-from pipeline.params import BadInput, Days, days, load, run_stage
+from pipeline.params import BadInput, Days, load, run_stage
 from pipeline.places import first_line, replacing
 from pipeline.rows import TYPES, label
 from pipeline.source import SIMULATE, source_of
@@ -32,7 +33,7 @@ def main() -> None:
     personal.policy(personal.columns(ours))  # a name that is no column would hide nothing
     source, snapshot = source_of(params), params["data"].get("snapshot")
     try:
-        found = measure(pl.scan_parquet(ROWS), ours, days(params, ours.label.delay))
+        found = measure(pl.scan_parquet(ROWS), ours, ours.days(params))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise BadInput(f"{ROWS}: cannot be read ({first_line(error)}); make it with `make data`") from None
     measured = {
@@ -64,8 +65,10 @@ def measure(table: pl.LazyFrame, ours: Contract, window: Days) -> dict[str, Any]
     schema = table.collect_schema()
     known = [column for column in ours.columns if schema.get(column.name) == TYPES[column.type]]
     names = {column.name for column in known}
+    dated = ours.time in names  # a delivery is whole without
     return {
         "id": ours.id,
+        "dated": ours.dated,
         "rows": collect(table.select(pl.len())).item(),
         "schema": [
             {"column": column.name, "expected": column.type, "found": str(schema.get(column.name, "no column"))}
@@ -75,9 +78,10 @@ def measure(table: pl.LazyFrame, ours: Contract, window: Days) -> dict[str, Any]
         "columns": faults(table, known, ours),
         "missing": missing(table, known),
         "duplicates": duplicates(table, ours.id) if ours.id in names else None,
-        "days": by_day(table, ours.time, window) if ours.time in names else None,
-        "levels": levels(table, known, ours.time, window) if ours.time in names else None,
-        "label": labels(table, ours) if {ours.time, ours.label.column} <= names else None,
+        "days": by_day(table, ours.time, window) if dated else None,
+        "levels": levels(table, known, ours.time, window) if dated else None,
+        "label": labels(table, ours) if ours.label.column in names and (dated or not ours.dated) else None,
+        "daily": daily(table, known, ours, window) if dated else None,
     }
 
 
@@ -200,14 +204,17 @@ def levels(table: pl.LazyFrame, columns: Sequence[Column], time: str, window: Da
 def labels(table: pl.LazyFrame, ours: Contract) -> dict[str, Any]:
     """The share of positives among the labels that are known, overall and by day, null where there are none.
 
-    `unknown` is how many rows have no label yet.
+    `known` is how many are known, by day; `unknown` is how many rows have no label yet.
     """
-    share = label(ours).mean()
-    overall, unknown = collect(
-        table.select(share.alias("_share"), pl.col(ours.label.column).null_count().alias("_unknown"))
-    ).row(0)
-    days = collect(per_day(table, ours.time, share)).iter_rows()
-    return {"share": overall, "days": {str(day): value for day, value in days}, "unknown": unknown}
+    share, known = label(ours).mean().alias("_share"), label(ours).count().alias("_known")
+    unknown = pl.col(ours.label.column).null_count().alias("_unknown")
+    overall, unlabelled = collect(table.select(share, unknown)).row(0)
+    found = {"share": overall, "days": {}, "known": {}, "unknown": unlabelled}
+    if ours.dated:
+        days = collect(per_day(table, ours.time, pl.struct(share, known))).unnest("_value")
+        for day, value, number in days.iter_rows():
+            found["days"][str(day)], found["known"][str(day)] = value, number
+    return found
 
 
 def per_day(table: pl.LazyFrame, time: str, value: pl.Expr) -> pl.LazyFrame:

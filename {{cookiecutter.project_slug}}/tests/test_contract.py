@@ -90,7 +90,7 @@ def test_the_repositorys_own_is_as_its_schema_says(owned: None) -> None:
         ("{type: boolean}", "{type: boolean, range: [0, 1]}", "express: has a range, which only type integer or"),
         ("{type: boolean}", "{type: boolean, categories: 5}", "express: has categories, which only type category"),
         ("task: binary", "task: multiclass", "task is 'multiclass'; it has to be binary; other tasks"),
-        ("time: ordered_at", "time: null", "time is empty; name the column that says when a row happened"),
+        ("time: ordered_at", "time: 7", "time is 7"),
         ("time: ordered_at\n", "", "time is missing"),
         ("time: ordered_at", "time: amount", "time is 'amount', of type number; it has to be of type time"),
         ("entity: customer\n", "entity: null\n", "entity is empty; leave the line out where rows belong to nobody"),

@@ -181,9 +181,23 @@ def test_alerts_are_the_highest_scores_and_accuracy_is_theirs(alerts: float) -> 
         assert found == pytest.approx(accuracy_score(test.label, raised, sample_weight=weight[test.unit]))
 
 
-def test_equal_scores_raise_equal_alerts() -> None:
-    test, _ = sample()
-    assert evaluate.raised(test, np.ones(600)).all()
+@pytest.mark.parametrize("weighted", [False, True])
+def test_equal_scores_raise_equal_alerts_and_the_lowest_none(weighted: bool) -> None:
+    test, _ = sample(weighted=weighted)
+    assert not evaluate.raised(test, np.ones(600)).any()
+    score = np.repeat([0.9, 0.5, 0.1], [4, 296, 300])
+    for alerts, many in ((0.001, 4), (0.1, 300), (0.9, 300)):
+        assert evaluate.raised(replace(test, alerts=alerts), score).sum() == many
+
+
+def test_the_interval_of_a_calibration_error_holds_it_and_its_high_end_is_the_resamples() -> None:
+    draw = np.random.default_rng(7)
+    score = draw.random(600)
+    test = Judged((draw.random(600) < score).astype(float), np.arange(600), np.zeros(600, dtype=np.int64))
+    values = measured(test, score, evaluate.resamples(test.units, 200, seed=0))
+    found, drawn = evaluate.intervals(values, 0.5)["calibration_error"], values["calibration_error"][1:]
+    assert np.quantile(drawn, 0.25) > found["value"], "resampling raises it"
+    assert 0 <= found["low"] < found["value"] < found["high"] == pytest.approx(np.quantile(drawn, 0.75))
 
 
 def test_rates_of_groups_are_fairlearns() -> None:

@@ -1,6 +1,7 @@
 """The report page: it shows what was measured, escapes it, asks no network, and says what is not there yet."""
 
 import json
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import page
+from pipeline import contract, page
 from pipeline.params import BadInput
 from tests.tables import OURS, write_policies
 
@@ -108,6 +109,7 @@ def measured() -> dict[str, dict[str, Any]]:
         },
         "validation": {
             "id": "order_id",
+            "dated": True,
             "file": "data/rows.parquet",
             "source": "simulate",
             "pinned": True,
@@ -213,6 +215,27 @@ def test_it_shows_what_was_measured(html: str) -> None:
         assert said in html
     assert len([tag for tag, _ in tags(html) if tag == "svg"]) == 9
     assert "will stand here" not in html
+
+
+def test_a_delivery_without_days_is_whole_and_the_page_speaks_of_none(root: Path) -> None:
+    ours = contract.CONTRACT.read_text().replace("time: ordered_at", "time: null")
+    contract.CONTRACT.write_text(ours.replace("  ordered_at: {type: time}\n", ""))
+    parts = measured()
+    parts["validation"] |= {"dated": False, "days": None, "daily": None, "levels": None}
+    parts["metrics"]["data"] |= {"share": 0.2}
+    parts["metrics"]["slices"] = []
+    for whose in ("metrics", "comparison"):
+        del parts[whose]["metrics"]["entity_precision_100"]
+    parts["comparison"] |= {"delivery": DAYS[-1]}
+    parts["comparison"]["seen"]["champion"] |= {"rows": 3, "hashed": False}
+    write(parts)
+    html = text()
+    assert "The same orders for all: 20% of the delivery, chosen by a hash, which none has seen." in html
+    assert "20% of it to test, by a hash" in html and "will stand here" not in html
+    assert "names no slices; <code>make bars</code> proposes some" in html and "names none; `make bars`" in html
+    said = re.sub(r"(?s)<(style|svg).*?</\1>|<[^>]*>", " ", html)
+    (only,) = (line for line in said.splitlines() if re.search(r"\bdays?\b", line))
+    assert "Not judged: what is judged by day, as contract.yaml says `time: null`" in only
 
 
 def test_training_without_epochs_is_a_sentence(root: Path) -> None:

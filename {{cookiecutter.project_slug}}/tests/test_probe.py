@@ -1,6 +1,7 @@
 """The probe measures build/service.bento, that very file, wherever it was built."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -201,6 +202,29 @@ def test_rows_are_asked_as_if_they_happened_now_at_the_same_distance(tmp_path: P
             moment, born = (datetime.fromisoformat(sent[name]) for name in ("ordered_at", "born"))
             assert (moment - born) / timedelta(days=1) == days
             assert abs(datetime.now(UTC).replace(tzinfo=None) - moment) < timedelta(minutes=5)
+
+
+def test_who_serves_sees_how_to_ask_by_a_row_of_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workspace(tmp_path))
+    shutil.copy(tables.OURS, "contract.yaml")
+    with pytest.raises(BadInput, match="make it with `make model`"):
+        probe.ask_for_one("3000")
+    served = write_model(Path("model"))
+    monkeypatch.setattr(probe, "rules", lambda: {"amount": "hash", "order_id": "omit", "größe €": "hash"})
+    probe.ask_for_one("3000")
+    command = shlex.split(capsys.readouterr().out.partition("\n\n")[2])
+    assert command[:2] == ["curl", "-s"] and command[2] == "localhost:3000/predict" and command[-2] == "-d"
+    (row,) = json.loads(command[-1])["rows"]
+    assert set(row) == {served.problem.id, served.problem.time, *NAMES} and row["order_id"] == "made-up-1"
+    assert (row["amount"], row["größe €"]) == (0, probe.UNSEEN)  # personal: nothing of the rows
+    assert row["express"] is False and row["model_config"] in tables.CONFIGS
+    assert isinstance(row["items"], int) and row["items"] in feature_rows()["items"]
+    assert datetime.fromisoformat(row["born"]) < datetime.fromisoformat(row["ordered_at"])
+    Path("data/features.parquet").unlink()
+    probe.ask_for_one("3000")
+    assert '"items": 1' in capsys.readouterr().out, "the model alone is enough: the contract's range begins at 1"
 
 
 def test_the_first_value_beyond_a_range() -> None:

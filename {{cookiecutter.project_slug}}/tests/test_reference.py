@@ -7,12 +7,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline import log, params, reference, rows
+from pipeline import log, reference, rows
 from pipeline.params import BadInput
 from tests.tables import inputs, knobs, ours, workspace, write_model
 
 INPUTS, OURS = inputs(), ours()
-DAYS = params.days(knobs(), OURS.label.delay)
+DAYS = OURS.days(knobs())
 
 
 @pytest.fixture

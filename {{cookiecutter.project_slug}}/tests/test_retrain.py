@@ -37,10 +37,11 @@ def measured(**changed: Any) -> dict[str, Any]:
     """drift.json of a week in which amounts have grown."""
     days = [
         {
-            "day": f"2018-08-{day}",
+            **dict.fromkeys(("day", "until"), f"2018-08-{day}"),
             "rows": 9_000,
             "score": 0.02 * (day - 20),
             "columns": {"amount": 0.05 * (day - 20), "V1": 0.01},
+            "wider": {"columns": 2.6, "score": 2.6},
             "average_precision": 0.6 if day < 24 else None,
         }
         for day in range(21, 28)
@@ -59,7 +60,7 @@ def measured(**changed: Any) -> dict[str, Any]:
             column("amount", 0.3) | {"out_of_range": 0.01},
             column("constant", None) | {"method": "none", "missing": None, "out_of_range": None},
         ],
-        "score": {"distance": 0.1, "method": "wasserstein"},
+        "score": {"distance": 0.1, "chance": 0.02, "method": "wasserstein"},
         "live": {
             "days": ["2018-08-21", "2018-08-23"],
             "rows": 27_000,
@@ -75,7 +76,7 @@ def measured(**changed: Any) -> dict[str, Any]:
 
 def column(name: str, distance: float | None) -> dict[str, Any]:
     about = {"type": "number", "method": "wasserstein", "missing_before": None, "rise": None, "unseen": None}
-    return {"name": name, "distance": distance, "missing": 0.0, "out_of_range": 0.0, **about}
+    return {"name": name, "distance": distance, "chance": 0.02, "missing": 0.0, "out_of_range": 0.0, **about}
 
 
 def violation(**changed: Any) -> dict[str, Any]:
@@ -327,6 +328,9 @@ def test_days_before_the_breach_are_no_remedy_and_the_request_says_so(tmp_path: 
     for since, early in (("2018-08-22", False), ("2018-08-23", True), ("2018-08-25", True)):
         told = gathered(tmp_path, drift=measured(), gate_drift=gate("drifted", violation(since=since)))
         assert ("has not seen it yet" in retrain.request(told, BARS, app=True)) == early
+        whole = retrain.request(told | {"dated": False}, BARS, app=True)
+        assert "the day of the newest delivery" in whole and "matured" not in whole
+        assert ("no delivery has come since" in whole) == early
 
 
 def test_hostile_words_are_inert(tmp_path: Path) -> None:

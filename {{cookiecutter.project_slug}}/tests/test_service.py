@@ -37,7 +37,7 @@ pytestmark = [  # what BentoML and Starlette have yet to mend
 ]
 
 PROBLEM, INPUTS = tables.problem(), tables.inputs()
-ID, TIME = PROBLEM.id, PROBLEM.time
+ID, TIME = PROBLEM.id, str(PROBLEM.time)
 GOOD: dict[str, Any] = {
     **{"amount": 12, "items": 1, "express": False, "größe €": "klein", "model_config": "basic", "a.b": 0.5},
     "born": "1980-01-01",
@@ -325,6 +325,14 @@ def test_whatever_columns_are_called_they_are_asked_for_by_that_name(service: Mo
         with pytest.raises(ValidationError, match="1 validation error") as caught:
             asked.model_validate_json(body({whole.id: "a", **values, name: "x"}))
         assert caught.value.errors()[0]["loc"] == ("rows", 0, name)
+
+
+def test_a_row_without_a_time_of_its_own_says_none(service: ModuleType) -> None:
+    asked = service.request_model(replace(tables.problem(), time=None), ())
+    assert asked.model_validate_json(body({ID: "a"})).rows[0].identifier == "a"
+    for name in (TIME, "_time"):
+        with pytest.raises(ValueError, match="Extra inputs are not permitted"):
+            asked.model_validate_json(body({ID: "a", name: "2020-01-01T00:00:00"}))
 
 
 def test_an_identifier_may_be_an_integer(service: ModuleType) -> None:

@@ -12,8 +12,11 @@ COMPARISON = "reports/comparison.json"
 def judge_seen(comparison: Measured, policy: Bars) -> Iterator[Violation]:
     """Test rows that a model was trained on: of those it knows the answer."""
     advice = {
-        "model": "keep the label delay between training and test (split); look for rows that are delivered twice",
-        "champion": "move data.until on, until the test days lie after what the champion was trained on",
+        "model": "keep the label delay between training and test (split); look for rows that are delivered twice, "
+        "maybe under other identifiers",
+        "champion": "test no larger share than the champion was tested on (split.share in policies/evaluation.yaml)"
+        if comparison.get("delivery")
+        else "move data.until on, until the test days lie after what the champion was trained on",
     }
     for who, found in comparison["seen"].items():
         if found["rows"] > policy["contamination"]:
@@ -26,6 +29,20 @@ def judge_seen(comparison: Measured, policy: Bars) -> Iterator[Violation]:
                 examples=tuple(f"row {example}" for example in found["examples"]),
                 next=advice[who],
             )
+
+
+def judge_delivery(comparison: Measured) -> Iterator[Violation]:
+    """A whole delivery that is older than the one that the champion learned from: the world may have moved since."""
+    champion, delivery = comparison["champion"], comparison.get("delivery")
+    if champion and delivery and delivery < champion["until"]:
+        yield Violation(
+            rule="champion.until",
+            file=COMPARISON,
+            value=f"the delivery is that of {delivery}, and the champion learned from that of {champion['until']}",
+            bar="a delivery as new",
+            next="set data.until in params.yaml to a newer delivery; an earlier model comes back by a revert of its "
+            "promotion",
+        )
 
 
 def by_days(comparison: Measured) -> bool:

@@ -30,6 +30,11 @@ def strangers(policies: Mapping[str, Bars], ours: Contract, families: Iterable[s
     source, inputs = ours.columns, ours.inputs
     parts = policies["evaluation"]["evaluate"]
     groups = parts["groups"]
+    if ("share" in policies["evaluation"]["split"]) == ours.dated:
+        split = "days, {train: 28, test: 7}" if ours.dated else "{share: 0.2} of the rows to test"
+        time = ours.time if ours.dated else "null"
+        where = f"{POLICIES}/evaluation.yaml: split"
+        yield f"{where} is not for the rows of {CONTRACT}, whose time is {time}; write {split}"
     yield from unknown("data", "columns", policies["data"]["columns"], source, ours)
     for block in ("columns", "categories"):
         exceptions = policies["drift"][block]["exceptions"]

@@ -16,13 +16,14 @@ from pipeline.policy.bars import (
     point,
     worse,
 )
-from pipeline.policy.champion import by_days, judge_champion, judge_seen
+from pipeline.policy.champion import by_days, judge_champion, judge_delivery, judge_seen
 from pipeline.policy.slices import few, too_few, where
 from pipeline.reading import nearest
 
 BY_DAYS = (
     "what the champion was trained on is told by its days alone: no hashes of the columns hashed here came with it"
 )
+BY_NOTHING = "what the champion was trained on is not known: of what share of its delivery it was tested on is not said"
 SMALLER = {"network": "fewer or narrower `hidden`, fewer `pieces` of", "trees": "fewer `trees`, fewer `leaves` of"}
 
 
@@ -36,6 +37,7 @@ def judge_model(measured: Measured, policy: Bars) -> list[Violation]:
         *judge_slices(measured, policy),
         *judge_fairness(measured, policy),
         *judge_seen(comparison, policy),
+        *judge_delivery(comparison),
         *judge_champion(comparison, policy),
     ]
 
@@ -81,7 +83,7 @@ def judge_metrics(metrics: Measured, policy: Bars) -> Iterator[Violation]:
                     value=interval(found),
                     bar=f"at {LEAST[end]} {bars[end]:g} at the interval's worse end",
                     rows=metrics["data"]["test_rows"],
-                    next="compare reports/curves.json with the last model's; more days to learn from, or another model"
+                    next="compare reports/curves.json with the last model's; more rows to learn from, or another model"
                     if found
                     else f"correct the name in policies/model.yaml; {nearest(name, metrics['metrics'])}",
                 )
@@ -192,14 +194,14 @@ def unjudged_model(measured: Measured, policy: Bars) -> list[str]:
             for name in sorted(too_narrow(measured) & barred)
         ),
         *too_few("the slice", measured["slices"], "slices", policy["slices"]),
-        *([] if measured["slices"] else ["slices: metrics.json has none"]),
+        *([] if measured["slices"] else ["slices: policies/evaluation.yaml names none; `make bars` proposes some"]),
         *chain.from_iterable(
             too_few(f"the group of {name}", found["groups"], "fairness", policy["fairness"])
             for name, found in measured["fairness"].items()
         ),
         *unequalled(measured["fairness"], policy["fairness"]),
         *([f"champion: {problem}"] if problem else []),
-        *([f"contamination: {BY_DAYS}"] if by_days(comparison) else []),
+        *([f"contamination: {BY_NOTHING if comparison.get('delivery') else BY_DAYS}"] if by_days(comparison) else []),
     ]
 
 

@@ -24,5 +24,5 @@ def rows() -> pl.DataFrame:
     if not FEATURES.exists():
         pytest.skip(f"there is no {FEATURES} here; make it with `make pipeline`")
     ours = contract.load()
-    found = between(*params.days(params.load(), ours.label.delay).test, ours)
+    found = between(*ours.days(params.load()).test, ours)
     return found.sample(min(ROWS, len(found)), seed=0)

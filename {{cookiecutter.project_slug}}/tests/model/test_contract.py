@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from pipeline import contract
-from pipeline.model import Model
+from pipeline.model import Model, Problem
 
 
 def test_the_digest_is_the_manifests(model: Model) -> None:
@@ -17,7 +17,7 @@ def test_the_digest_is_the_manifests(model: Model) -> None:
 def test_the_manifest_says_the_contract(model: Model) -> None:
     ours = contract.load()
     assert [column.name for column in model.inputs] == [column.name for column in ours.inputs]
-    assert (model.problem.name, model.problem.id, model.problem.time) == (ours.problem, ours.id, ours.time)
+    assert model.problem == Problem.of(ours)
 
 
 def test_scores_are_probabilities(model: Model, rows: pl.DataFrame) -> None:
