@@ -1,0 +1,693 @@
+"""What each column of a table is, and why: out of its profile and the arguments of `make adopt`, and of no row.
+
+What follows from a column is said; what does not is no guess but a sentence with the argument that says it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from datetime import date, timedelta
+from difflib import get_close_matches
+from shlex import quote
+from typing import Any
+
+import polars as pl
+
+from pipeline.adopt.profile import Profile, order_of, swapped, to_time
+from pipeline.contract import Value
+from pipeline.params import BadInput
+from pipeline.reading import count, nearest
+
+NONE = "none"  # TIME=none: no column says when a row happened; ID=none: none identifies it
+ROW, COPIES = "row", "content"
+"""The columns that are made here: a hash of a row, and the same for all its copies."""
+FEWEST, OF_A_CLASS = 100, 20  # rows, without which nothing could be measured
+FEW, SMALL = 1_000, 2_000  # rows: under the first, intervals are wide; from the second on, trees are shipped
+RARE = 0.02  # share of a class that is said to be rare
+BORN = r"^dob$|birth|^born|^geburt|^naissance"  # what a column with the day of a birth is called
+LEVELS = 1_000  # of a category, learned at most
+COLUMNS, NAME = 500, 100  # of a contract, and characters of a name
+CLASSES = 30  # distinct numbers, beyond which a label is a quantity
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The arguments of `make adopt`, empty where they were not given."""
+
+    table: str
+    label: str = ""
+    id: str = ""
+    time: str = ""
+    entity: str = ""
+    positive: str = ""
+    date: str = ""
+    delay: str = ""
+    dry: bool = False
+
+    def command(self, **more: str) -> str:
+        """The command with these arguments and more, to be typed as it stands."""
+        given = {each.name: str(getattr(self, each.name)) for each in fields(self) if each.name != "dry"} | more
+        said = (f"{name.upper()}={quote(value.replace('$', '$$'))}" for name, value in given.items() if value)
+        return f"make adopt {' '.join(said)}{' DRY=1' * self.dry}"
+
+
+ORDERS = ("dmy", "mdy")
+"""What DATE may say instead of a day: which of 03/04 is the day, where no row tells."""
+
+
+def day(asked: Asked) -> date | None:
+    """The day that DATE says, None where it says none. Raises BadInput."""
+    try:
+        return date.fromisoformat(asked.date) if asked.date and asked.date not in ORDERS else None
+    except ValueError:
+        raise BadInput(f"DATE={asked.date}: is no day; write one such as 2024-01-31") from None
+
+
+def ordered(profiles: Mapping[str, Profile], asked: Asked) -> dict[str, Profile]:
+    """The profiles, with the dates that could be read in two ways read as DATE says.
+
+    Raises BadInput where there are such dates, and DATE does not say.
+    """
+    unclear = [p.name for p in profiles.values() if p.order == "unclear"]
+    if unclear and asked.date not in ORDERS:
+        raise BadInput(
+            f"DATE: `{unclear[0]}` holds dates such as 03/04/2024, whose day may be 3 or 4 in every row; DATE=dmy "
+            f"where the day comes first, DATE=mdy where the month does\nsuch as: {asked.command(date='dmy')}"
+        )
+    return {name: read_as(p, asked.date) if name in unclear else p for name, p in profiles.items()}
+
+
+def read_as(found: Profile, order: str) -> Profile:
+    """A column of dates, read in an order."""
+    form = str(found.format)
+    form = form if order_of(form) == order else swapped(form)
+    return replace(
+        found,
+        order=order,
+        format=form,
+        value=lambda: to_time(pl.col(found.name).cast(pl.String).str.strip_chars(), form),
+    )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a column is."""
+
+    name: str  # in contract.yaml
+    source: str | None  # in the table; None: made here
+    type: str
+    why: str  # what it was taken for, and why, for people
+    role: str = ""  # id, time, entity or label
+    aside: str = ""  # why the model does not see it, where it could
+    least: bool = False  # whether 0 is its lower end
+    levels: int | None = None  # of a category, learned at most
+    missing: bool = False
+    personal: str = ""  # hash or omit
+
+    @property
+    def input(self) -> bool:
+        """Whether the model sees it."""
+        return not self.role and not self.aside and self.type != "text"
+
+
+@dataclass(frozen=True)
+class Label:
+    """What is predicted."""
+
+    source: str
+    type: str
+    positive: Value
+    negative: Value
+    delay: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The columns, by their names in the table, that say who, when and what."""
+
+    label: Label
+    id: str | None  # None: a hash of the row
+    time: str | None
+    entity: str | None
+    by_file: bool = False  # whether the time is the day of a row's file
+    why: Mapping[str, str] = field(default_factory=dict)  # by role
+
+
+# --- who, when and what ---
+
+
+def roles(profiles: Mapping[str, Profile], asked: Asked, delivered: str | None = None) -> Roles:
+    """The label, identifier, time and entity of a table.
+
+    Raises BadInput with a sentence for each that cannot be told, and the command that says it.
+    """
+    problems: list[Problem] = []
+    label = told(lambda: of_label(profiles, asked), problems)
+    taken = {asked.label, asked.id, asked.time, asked.entity}
+    identifier = told(lambda: of_id(profiles, asked, taken), problems)
+    time = told(lambda: of_time(profiles, asked, delivered), problems)
+    entity = told(lambda: of_entity(profiles, asked), problems)
+    if not problems:
+        named = {"label": asked.label, "id": identifier[0], "time": time[0], "entity": entity[0]}
+        problems += twice({role: name for role, name in named.items() if name})
+    if problems:
+        more = {name: value for problem in problems for name, value in problem.such.items()}
+        example = f"\nsuch as: {asked.command(**more)}" if more else ""
+        raise BadInput("\n".join(problem.says for problem in problems) + example)
+    why = {"id": identifier[1], "time": time[1], "entity": entity[1]}
+    return Roles(label, identifier[0], time[0], entity[0], time[0] is not None and time[0] == delivered, why)
+
+
+class Problem(Exception):
+    """What cannot be told or taken, in a sentence, and an argument that would say it."""
+
+    def __init__(self, says: str, **such: str) -> None:
+        super().__init__(says)
+        self.says, self.such = says, such
+
+
+def told(ask: Any, problems: list[Problem]) -> Any:
+    """What a question gives; where it cannot be told, one more problem."""
+    try:
+        return ask()
+    except Problem as problem:
+        problems.append(problem)
+
+
+def known(profiles: Mapping[str, Profile], name: str, argument: str) -> Profile:
+    """The column that an argument names. Raises Problem."""
+    if name not in profiles:
+        near = get_close_matches(name, profiles, 1)
+        such = {argument.lower(): near[0]} if near else {}
+        says = f"{argument}={name}: the table has no such column; {nearest(name, profiles, 'its columns are')}"
+        raise Problem(says, **such)
+    return profiles[name]
+
+
+def twice(named: Mapping[str, str]) -> Iterator[Problem]:
+    """Columns that were named for two things."""
+    for role, name in named.items():
+        if other := next((each for each in named if named[each] == name and each != role), None):
+            yield Problem(f"`{name}` cannot be both {role} and {other}; name another column in one of them")
+            return
+
+
+# --- the label ---
+
+YES = {"1", "true", "t", "yes", "y", "ja", "j", "oui", "o", "si", "sí", "sì", "s", "sim", "tak", "positive", "pos"}
+NO = {"0", "-1", "false", "f", "no", "n", "nein", "non", "não", "nao", "nie", "negative", "neg"}
+"""What everybody takes for positive and for negative, where a label has one of each."""
+
+
+def of_label(profiles: Mapping[str, Profile], asked: Asked) -> Label:
+    """What is predicted, and which of its values is the positive one. Raises Problem."""
+    if not asked.label:
+        raise Problem(f"LABEL: which column is predicted? {nearest('', profiles, 'the columns are')}", label="COLUMN")
+    found = known(profiles, asked.label, "LABEL")
+    kind, values = values_of(found)
+    shown = [str(value).lower() if isinstance(value, bool) else str(value) for value in values]
+    negative = classes(found, shown, asked)
+    if asked.positive:
+        same = [value for value, text in zip(values, shown, strict=True) if text.lower() == asked.positive.lower()]
+        if not same:
+            raise Problem(
+                f"POSITIVE={asked.positive}: `{found.name}` holds {' and '.join(shown)}; name one of these",
+                positive=shown[1 - shown.index(negative)] if negative else shown[0],
+            )
+        positive, why = same[0], "as POSITIVE says"
+    elif negative is None:
+        raise Problem(
+            f"POSITIVE: `{found.name}` holds {' and '.join(shown)}, and which of them is to be found cannot be told; "
+            + " or ".join(f"POSITIVE={quote(text)}" for text in shown),
+            positive=shown[0],
+        )
+    else:
+        positive, why = values[1 - shown.index(negative)], "plain; POSITIVE says otherwise"
+    other = next(value for value in values if value != positive)
+    return Label(found.name, kind, positive, other, delayed(asked), why)
+
+
+def values_of(found: Profile) -> tuple[str, list[Any]]:
+    """The type of a label, and its values in that type; booleans in words stay words."""
+    if found.type == "boolean":
+        words = found.words or ("false", "true")
+        if tuple(word.lower() for word in words) == ("false", "true"):
+            return "boolean", [False, True][: found.distinct]
+        if all(re.fullmatch(r"-?\d+", word) for word in words):
+            return "integer", [int(word) for word in words]
+        return "category", list(words)
+    values = [value for value, _ in found.top]
+    if found.type in ("integer", "number"):
+        return "integer", values
+    return "category", [str(value) for value in values]
+
+
+def classes(found: Profile, shown: Sequence[str], asked: Asked) -> str | None:
+    """The value that is plainly negative, None where that is not plain. Raises Problem unless there are two values."""
+    name = found.name
+    if found.distinct == 0:
+        raise Problem(f"LABEL={name}: no row has a value; name another column, or a table whose labels are known")
+    if found.distinct == 1:
+        only = shown[0] if shown else "one value"
+        raise Problem(f"LABEL={name}: every row is {only}, so that there is nothing to tell apart; name another column")
+    if found.type == "time" or found.type in ("integer", "number") and found.distinct > CLASSES:
+        raise Problem(
+            f"LABEL={name}: holds {found.distinct:,} different {'moments' if found.type == 'time' else 'numbers'}; a "
+            "label of two values is what is built so far: make a column that says whether it is above a limit"
+        )
+    if found.distinct > 2:
+        some = ", ".join(shown[:5])
+        raise Problem(
+            f"LABEL={name}: holds {found.distinct:,} values ({some}{', …' * (found.distinct > 5)}); a label of two is "
+            "what is built so far: make a column that says whether it is one of them"
+        )
+    if found.type == "number" and any(float(value) != int(value) for value, _ in found.top):
+        raise Problem(f"LABEL={name}: holds {' and '.join(shown)}; write two whole numbers or words, such as 0 and 1")
+    said = {text.strip().lower(): text for text in shown}
+    yes, no = said.keys() & YES, said.keys() & NO
+    return said[no.pop()] if len(yes) == len(no) == 1 else None
+
+
+def delayed(asked: Asked) -> int:
+    """The days until a label is known. Raises Problem."""
+    if not re.fullmatch(r"\d{0,4}", asked.delay) or int(asked.delay or 0) > 3650:
+        raise Problem(f"DELAY={asked.delay}: write the days until a label is known, 0 to 3650", delay="30")
+    return int(asked.delay or 0)
+
+
+# --- the identifier, the time, the entity ---
+
+IDENTIFIER = {
+    "id",
+    "ids",
+    "key",
+    "uuid",
+    "guid",
+    "number",
+    "no",
+    "nr",
+    "num",
+    "identifier",
+    "ref",
+    "reference",
+    "nummer",
+}
+WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
+
+
+def identifies(name: str) -> bool:
+    """Whether a name looks like an identifier's: customerID, order_no, id_user."""
+    words = [word.lower() for word in WORD.findall(name)]
+    glued = bool(words) and len(words) == 1 and re.fullmatch(r"\w{4,}(id|uuid|guid)", words[0]) is not None
+    return bool(words) and (words[-1] in IDENTIFIER or words[0] in ("id", "uuid", "guid") or glued)
+
+
+def of_id(profiles: Mapping[str, Profile], asked: Asked, taken: set[str]) -> tuple[str | None, str]:
+    """The column that identifies a row, None for a hash of it; and why. Raises Problem."""
+    if asked.id.lower() == NONE:
+        return None, "a hash of the row, as ID says"
+    if asked.id:
+        found = known(profiles, asked.id, "ID")
+        if found.missing:
+            raise Problem(f"ID={found.name}: is missing in {count(found.missing, 'row')}; a row has to have one")
+        if not found.unique:
+            raise Problem(
+                f"ID={found.name}: has {found.distinct:,} values in {found.rows:,} rows, and identifies none; leave it "
+                f"out, or say ENTITY={quote(found.name)} where rows of one value belong together",
+                id="",
+            )
+        if found.type not in ("integer", "text", "category"):
+            raise Problem(f"ID={found.name}: is of type {found.type}; an identifier is a whole number or a text")
+        return found.name, "as ID says"
+    unique = [p.name for p in profiles.values() if p.unique and p.type in ("integer", "text") and p.name not in taken]
+    named = [name for name in unique if identifies(name)]
+    if len(named) == 1:
+        return named[0], "unique, and its name says so"
+    if len(named) > 1:
+        return None, f"{', '.join(f'`{name}`' for name in named)} are all unique: a hash of the row; ID names one"
+    codes = [name for name in unique if profiles[name].type == "text" and profiles[name].about.get("words", 9) < 2]
+    if not named and len(codes) == 1:
+        return codes[0], "a code, another one in each row; ID says otherwise"
+    if unique := sorted(unique, key=lambda name: profiles[name].type != "text"):
+        return None, f"no name says that it is one: a hash of the row; ID={quote(unique[0])} takes `{unique[0]}`"
+    return None, "no column is unique: a hash of the row"
+
+
+def of_time(profiles: Mapping[str, Profile], asked: Asked, delivered: str | None) -> tuple[str | None, str]:
+    """The column that says when a row happened, None for none; and why. Raises Problem."""
+    if asked.time.lower() == NONE:
+        return None, "TIME=none: a delivery is whole and replaces the last"
+    if asked.time:
+        found = known(profiles, asked.time, "TIME")
+        return fit_for_time(found, asked), "as TIME says"
+    times = [p for p in profiles.values() if p.type == "time" and p.name != asked.label]
+    if others := [p.name for p in times if p.name != delivered and not p.missing and p.minimum != p.maximum]:
+        first = others[0]
+        many = f"{', '.join(f'`{name}`' for name in others)} {'is a date' if len(others) == 1 else 'are dates'}"
+        by_file = f", TIME={delivered} where the day of its file does" if delivered else ""
+        raise Problem(
+            f"TIME: {many}, and whether that is when a row happened cannot be told; TIME={quote(first)} where it is"
+            f"{by_file}, TIME={NONE} where nothing says it",
+            time=first,
+        )
+    if delivered:
+        return delivered, "the day of its file, as no column says when a row happened"
+    return None, "no column says when a row happened: a delivery is whole and replaces the last"
+
+
+def fit_for_time(found: Profile, asked: Asked) -> str:
+    """The name of a column that can say when a row happened. Raises Problem."""
+    if found.type != "time":
+        raise Problem(
+            f"TIME={found.name}: is of type {found.type}; a time is a date such as 2024-01-31, with or without hours: "
+            f"convert it where the table is made, or say TIME={NONE}"
+        )
+    if found.missing:
+        raise Problem(
+            f"TIME={found.name}: is missing in {count(found.missing, 'row')}, and a row has to have one; mend them, or "
+            f"say TIME={NONE}",
+            time=NONE,
+        )
+    return found.name
+
+
+def of_entity(profiles: Mapping[str, Profile], asked: Asked) -> tuple[str | None, str]:
+    """The column that says whose a row is, None for nobody's; and why. Raises Problem."""
+    if not asked.entity:
+        return None, ""
+    found = known(profiles, asked.entity, "ENTITY")
+    if found.missing:
+        raise Problem(f"ENTITY={found.name}: is missing in {count(found.missing, 'row')}; a row has to have one")
+    if found.type not in ("integer", "text", "category"):
+        raise Problem(f"ENTITY={found.name}: is of type {found.type}; it has to be a whole number or a text")
+    return found.name, "as ENTITY says: whose rows belong together"
+
+
+# --- every column ---
+
+
+def choices(profiles: Mapping[str, Profile], roles: Roles) -> list[Choice]:
+    """What each column is, in the table's order. Raises BadInput with all that cannot be taken."""
+    names = named(profiles)
+    problems = [sentence for p in profiles.values() for sentence in untaken(p, roles)]
+    if problems:
+        raise BadInput("\n".join(problems))
+    made = [choice(p, names[p.name], roles) for p in profiles.values()]
+    if roles.id is None:
+        about = f"identifier: {roles.why['id']}"
+        made.insert(0, Choice(free(ROW, names), None, "text", about, "id"))
+    return made
+
+
+def named(profiles: Mapping[str, Profile]) -> dict[str, str]:
+    """What each column is called in the contract. Raises BadInput where a contract could not hold them."""
+    if len(profiles) > COLUMNS:
+        raise BadInput(f"the table has {len(profiles):,} columns; a contract holds {COLUMNS} at most: leave some out")
+    names = {name: " ".join(re.sub(r"[\x00-\x1f\x7f]+", " ", name).split()).lstrip("_") for name in profiles}
+    names = {name: clean or free("column", names.values()) for name, clean in names.items()}
+    if long := [name for name, clean in names.items() if len(clean) > NAME]:
+        raise BadInput(f"`{long[0][:40]}…`: a column's name has {NAME} characters at most; shorten it in the table")
+    seen = sorted(names.values())
+    if same := [one for one, other in zip(seen, seen[1:], strict=False) if one == other]:
+        raise BadInput(f"`{same[0]}`: several columns have this name, but for _ or spaces; rename them in the table")
+    return names
+
+
+def free(name: str, taken: Any) -> str:
+    """A name that no column has."""
+    while name in taken:
+        name += " of adopt"
+    return name
+
+
+def untaken(found: Profile, roles: Roles) -> Iterator[str]:
+    """Why a column cannot be taken as it is, a sentence."""
+    some = ", ".join(map(repr, found.odd[:3]))
+    if found.type == "mixed":
+        yield (
+            f"`{found.name}` is written in several ways, or none that is plain, such as {some}: write numbers as "
+            "1234.5 and dates as 2024-01-31, or leave the column out"
+        )
+    if found.odd_rows and found.type in ("integer", "number", "boolean", "time"):
+        yield (
+            f"`{found.name}` is of type {found.type}, but for {count(found.odd_rows, 'row')}, such as {some}; mend "
+            "them in the table, or leave them empty where they stand for no value"
+        )
+
+
+def choice(found: Profile, name: str, roles: Roles) -> Choice:
+    """What a column is."""
+    if found.name == roles.label.source:
+        return of_the_label(found, name, roles.label)
+    if found.name in (roles.id, roles.time, roles.entity):
+        role = next(role for role in ("id", "time", "entity") if getattr(roles, role) == found.name)
+        kind = "text" if role != "time" and found.type == "category" else found.type
+        says = {"id": "identifier", "time": "when a row happened", "entity": "entity"}[role]
+        least = kind == "integer" and found.minimum >= 0
+        personal = "hash" if found.personal else ""
+        return Choice(name, found.name, kind, f"{says}: {roles.why[role]}", role, least=least, personal=personal)
+    kind = "category" if found.type == "empty" else found.type
+    least = kind in ("integer", "number") and found.minimum is not None and found.minimum >= 0
+    levels = enough(found.distinct) if kind == "category" else None
+    aside, personal = aside_for(found)
+    why = "; ".join([seen(found, kind), *([aside] if aside else [])])
+    return Choice(name, found.name, kind, why, "", aside, least, levels, bool(found.missing), personal)
+
+
+def of_the_label(found: Profile, name: str, label: Label) -> Choice:
+    """The label's column."""
+    why = f"label: {written(label.positive)} is positive ({label.why}), {written(label.negative)} negative"
+    if found.missing:
+        why += f"; {found.missing:,} not known yet"
+    return Choice(name, found.name, label.type, why, "label", missing=bool(found.missing))
+
+
+def written(value: Value) -> str:
+    """A value in a sentence."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def enough(distinct: int) -> int:
+    """How many levels of a category may be learned: twice those that are there, of a long tail the most frequent."""
+    return min(max(20, 2 * distinct), LEVELS)
+
+
+def aside_for(found: Profile) -> tuple[str, str]:
+    """Why a column that is none of who, when and what is no input, empty where it is one; and how it is personal."""
+    if found.personal:
+        return f"{found.personal}: personal", "omit"
+    if found.type == "empty":
+        return "no value at all", ""
+    if found.distinct == 1 and not found.missing:
+        return "one value", ""
+    if found.type == "text":
+        return "", ""  # no model sees text
+    if found.unique and found.type in ("integer", "category"):
+        return "another value in each row: it identifies", ""
+    if identifies(found.name) and found.type in ("integer", "category") and found.distinct > max(50, found.rows / 50):
+        return "named like an identifier, with as many values", ""
+    return "", ""
+
+
+def seen(found: Profile, kind: str) -> str:
+    """What a column holds."""
+    said = {
+        "integer": lambda: f"whole numbers, {short(found.minimum)} to {short(found.maximum)}",
+        "number": lambda: f"numbers, {short(found.minimum)} to {short(found.maximum)}",
+        "boolean": lambda: f"{found.words[1]} is true, {found.words[0]} false" if found.words else "true or false",
+        "category": lambda: count(found.distinct, "level") if found.distinct else "empty",
+        "text": lambda: f"text, {found.distinct:,} different: no input",
+        "time": lambda: f"dates, {short(found.minimum)} to {short(found.maximum)}",
+    }[kind]()
+    parts = [said]
+    if kind == "category" and found.distinct > LEVELS:
+        parts.append(f"the {LEVELS:,} most frequent are learned, others are *other*")
+    if kind == "time":
+        parts.append("as days before the row")
+        if found.order in ("dmy", "mdy"):
+            parts.append(f"read as {found.format or found.order}")
+    if found.missing:
+        markers = ", ".join(repr(marker) for marker in found.markers if marker)
+        parts.append(f"{found.missing:,} missing" + (f" (written {markers})" if markers else ""))
+    return ", ".join(parts)
+
+
+def short(value: Any) -> str:
+    """A number or a day in a sentence."""
+    if isinstance(value, float):
+        return f"{value:,.6g}"
+    return f"{value:,}" if isinstance(value, int) else str(value).removesuffix(" 00:00:00")
+
+
+# --- what was noticed ---
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the rows say, once it is known which columns are which."""
+
+    rows: int
+    positives: int
+    negatives: int
+    days: Mapping[date, tuple[int, int, int]]  # rows, positives, negatives; empty without a time
+    giveaways: Mapping[str, float] = field(default_factory=dict)  # by the contract's name, how well it ranks at least
+    copies: int = 0  # rows that repeat another, where a hash identifies
+
+
+def without(made: Sequence[Choice], giveaways: Mapping[str, float], label: str) -> list[Choice]:
+    """The columns, with those that give the label away no longer among the inputs."""
+    return [
+        replace(
+            c, aside=f"gives {label} away", why=f"{c.why}; gives {label} away: alone it ranks {giveaways[c.name]:.4f}"
+        )
+        if c.name in giveaways
+        else c
+        for c in made
+    ]
+
+
+def together(made: Sequence[Choice]) -> list[Choice]:
+    """The columns and one that the copies of a row share, so that they are on the same side of the test."""
+    if any(c.role == "entity" for c in made):
+        return list(made)
+    about = "entity: the hash without its ending, so that the copies of a row stay on one side"
+    return [made[0], Choice(free(COPIES, [c.name for c in made]), None, "text", about, "entity"), *made[1:]]
+
+
+def refuse(found: Found, label: Label) -> None:
+    """Raises BadInput where there is too little to measure anything by."""
+    if found.rows < FEWEST:
+        raise BadInput(f"the table has {count(found.rows, 'row')}; under {FEWEST} nothing can be measured: bring more")
+    for value, rows in ((label.positive, found.positives), (label.negative, found.negatives)):
+        if rows < OF_A_CLASS:
+            raise BadInput(
+                f"{label.source} is {written(value)} in {count(rows, 'row')}; under {OF_A_CLASS} of a class nothing "
+                "can be measured: bring more, or predict something that is less rare"
+            )
+
+
+def noticed(
+    made: Sequence[Choice], profiles: Mapping[str, Profile], found: Found, roles: Roles, asked: Asked
+) -> Iterator[str]:
+    """What whoever adopts a table should know of it, a sentence each."""
+    share = found.positives / (found.positives + found.negatives)
+    yield f"{share:.3g} of the known labels are {written(roles.label.positive)}" + (
+        ": few, so that average precision says more than accuracy" if min(share, 1 - share) < RARE else ""
+    )
+    if found.rows < FEW:
+        yield f"{found.rows:,} rows are few: intervals are wide, and small differences cannot be told"
+    for c in made:
+        if c.name in found.giveaways:
+            yield (
+                f"`{c.name}` gives {roles.label.source} away (alone it ranks {found.giveaways[c.name]:.4f}): it is no "
+                "input; take `input: false` off its line in contract.yaml if it is known when a row is scored"
+            )
+    if people := [f"`{c.name}` ({profiles[c.source].personal})" for c in made if c.personal and c.source]:
+        yield f"{', '.join(people)}: of people, so no input, and not written into the log (policies/log.yaml)"
+    if born := [
+        f"`{c.name}`" for c in made if c.type == "time" and not c.role and re.search(BORN, c.source or "", re.I)
+    ]:
+        yield (
+            f"{', '.join(born)}: when somebody was born, an input, and in the log; if that tells who it is, write "
+            "`input: false` in contract.yaml and `omit` in policies/log.yaml"
+        )
+    for p in profiles.values():
+        if p.name not in (roles.id, roles.entity, roles.label.source) and repeats(p):
+            yield (
+                f"`{p.name}` repeats ({p.distinct:,} values in {p.rows:,} rows); where rows of one value belong "
+                f"together, keep them together: {asked.command(entity=p.name)}"
+                + ("; where each file replaces the last, adopt the newest alone" if roles.by_file else "")
+            )
+    if roles.id is None:
+        yield (
+            "no identifier: a hash of the row stands for one, which no caller knows: live quality cannot be measured, "
+            "nor told which rows of the next delivery a model has learned from; ID=column names one"
+        )
+    if found.copies:
+        yield f"{count(found.copies, 'row')} repeat{'s' * (found.copies == 1)} another, in all that the model sees"
+    if not asked.delay:
+        yield "a label is taken to be known on the same day (delay: 0); DELAY=30 says that it takes 30"
+
+
+def repeats(found: Profile) -> bool:
+    """Whether a column may say whose a row is."""
+    some = 2 <= found.distinct < 0.9 * found.rows and found.distinct > 20
+    return some and not found.missing and found.type in ("integer", "text", "category") and identifies(found.name)
+
+
+# --- the problem's words ---
+
+GENERIC = {"label", "target", "y", "class", "outcome", "result", "response", "output", "flag", "is", "has"}
+GENERIC |= {"data", "table", "train", "training", "dataset", "file", "export", "sample", "test", "csv", "input", "rows"}
+
+
+def slug(name: str) -> str:
+    """A name of small letters, digits and single dashes; empty where nothing is left."""
+    import unicodedata
+
+    plain = unicodedata.normalize("NFKD", name.replace("ß", "ss")).encode("ascii", "ignore").decode()
+    return "-".join(word.lower() for word in WORD.findall(plain))[:40].strip("-")
+
+
+def problem(label: str, stem: str, example: str) -> str:
+    """The problem's name: the label's, or the file's where that says nothing; never the example's."""
+    ours, file = slug(label), slug(stem)
+    says = [name for name in (ours, file) if name and not set(name.split("-")) <= GENERIC]
+    name = says[0] if says else "-".join(filter(None, (file, ours))) or "own-problem"
+    return name if name != example else f"{name[:36]}-own"
+
+
+def noun(stem: str) -> tuple[str, str]:
+    """What a row is called, one and many: the file's name where it is a plural, such as loans."""
+    plain = re.fullmatch(r"[a-z]{3,}[^siu]s", stem) and stem not in GENERIC
+    return (re.sub("ies$", "y", stem) if stem.endswith("ies") else stem[:-1], stem) if plain else ("row", "rows")
+
+
+# --- the days ---
+
+
+@dataclass(frozen=True)
+class Split:
+    """The last day of the test, and how many days are learned from and tested on."""
+
+    until: date
+    train: int
+    test: int
+
+
+def split(days: Mapping[date, tuple[int, int, int]], delay: int) -> Split:
+    """Of the days with labels the last fifth is tested on: more, up to half, where a class has under 20 rows there.
+
+    Raises BadInput where nothing is left to learn from.
+    """
+    labelled = sorted(day for day, (_, positives, negatives) in days.items() if positives + negatives)
+    first, until = labelled[0], labelled[-1]
+    span = (until - first).days + 1
+    test = max(round(span / 5), 1, enough_of_each(days, until))
+    test = min(test, max(round(span / 5), (span - delay) // 2, 1))
+    train = span - delay - test
+    last = until - timedelta(days=test + delay)
+    if train < 1 or not all(of_each(days, first, last)):
+        raise BadInput(
+            f"TIME: the labels are of {first} to {until}; less the last {count(test, 'day')}, to test on, and the "
+            f"delay of {count(delay, 'day')}, no rows of both values are left to learn from; bring more days, or say "
+            f"TIME={NONE}"
+        )
+    return Split(until, train, test)
+
+
+def enough_of_each(days: Mapping[date, tuple[int, int, int]], until: date) -> int:
+    """So many days back from `until` have enough rows of each value to test on."""
+    positives = negatives = 0
+    for day in sorted(days, reverse=True):
+        positives, negatives = positives + days[day][1], negatives + days[day][2]
+        if day <= until and min(positives, negatives) >= OF_A_CLASS:
+            return (until - day).days + 1
+    return (until - min(days)).days + 1
+
+
+def of_each(days: Mapping[date, tuple[int, int, int]], first: date, last: date) -> tuple[int, int]:
+    """Positives and negatives of the days from `first` to `last`."""
+    inside = [each for day, each in days.items() if first <= day <= last]
+    return sum(each[1] for each in inside), sum(each[2] for each in inside)

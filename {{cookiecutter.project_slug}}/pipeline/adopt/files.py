@@ -1,0 +1,466 @@
+"""What adopt writes into contract.yaml, params.yaml and policies/*.yaml: text for people, with the why in comments.
+
+A bar that could be measured follows from the table, with room for chance; one that could not is wide, and waits for
+`make bars`. What a team has settled already, such as who approves, stays as it was.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from statistics import median
+from typing import Any
+
+import yaml
+
+from pipeline.adopt.decide import SMALL, Choice, Found, Label, Split, written
+from pipeline.contract import Value
+
+FOLDER = "deliveries"
+SHOWN = "card"  # of a model, in promotion.yaml
+CHANCE = 0.001  # of a false alarm of each kind
+ENOUGH = 200  # rows of a class, of which a fifth is enough to say that a model ranks better than a coin
+FAR = 0.2  # a distance from which the world has moved, until `make bars` says more
+MEAN_OF = 100  # rows of a day, from which its mean says something
+Measured = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is settled of a problem, before its files are written."""
+
+    table: str  # for people: the file's name
+    name: str
+    row: tuple[str, str]
+    label: Label
+    choices: Sequence[Choice]
+    found: Found
+    until: date
+    split: Split | None  # None without a time
+
+    def of(self, role: str) -> Choice | None:
+        """The column of a role."""
+        return next((c for c in self.choices if c.role == role), None)
+
+    @property
+    def share(self) -> float:
+        """Of positives among the known labels."""
+        return self.found.positives / (self.found.positives + self.found.negatives)
+
+    @property
+    def a_day(self) -> float | None:
+        """Rows of the median day; None without a time."""
+        return median(rows for rows, _, _ in self.found.days.values()) if self.split else None
+
+
+# --- YAML that people read ---
+
+PLAIN = re.compile(r"[^\W\d_]([\w .%/€$+-]*[\w%/€$+])?")
+
+
+def scalar(value: Value | None) -> str:
+    """A value as YAML has it: in quotes where it could be taken for something else, such as Yes."""
+    if isinstance(value, str) and PLAIN.fullmatch(value) and len(value) > 1 and yaml.safe_load(value) == value:
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def flow(pairs: Mapping[str, str]) -> str:
+    """A block in a line, of values that are written already."""
+    return f"{{{', '.join(f'{scalar(name)}: {value}' for name, value in pairs.items())}}}"
+
+
+def listed(values: Iterable[str]) -> str:
+    """A list in a line."""
+    return f"[{', '.join(map(scalar, values))}]"
+
+
+def aside(text: str) -> str:
+    """What stands behind #, in one line."""
+    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).split())
+
+
+# --- numbers with room ---
+
+
+def below(value: float, part: float = 0.5) -> float:
+    """A part of a value, two digits of it, rounded down."""
+    return rounded(value * part, math.floor)
+
+
+def above(value: float, times: float = 2) -> float:
+    """A multiple of a value, two digits of it, rounded up."""
+    return rounded(value * times, math.ceil)
+
+
+def rounded(value: float, way: Any) -> float:
+    """Two digits of a number."""
+    if value <= 0:
+        return 0
+    power = math.floor(math.log10(value)) - 1
+    made = way(round(value / 10**power, 6)) * 10.0**power
+    made = round(made, max(-power, 0))
+    return int(made) if made == int(made) else made
+
+
+# --- contract.yaml ---
+
+
+def contract(ours: Problem) -> str:
+    """contract.yaml."""
+    label, identifier, time, entity = (ours.of(role) for role in ("label", "id", "time", "entity"))
+    assert label and identifier
+    words = {"row": listed(ours.row), "positive": listed(("positive", "positives"))}
+    if entity:
+        words = {"row": words["row"], "entity": listed(("entity", "entities")), "positive": words["positive"]}
+    said = {
+        "column": scalar(label.name),
+        "positive": scalar(ours.label.positive),
+        "negative": scalar(ours.label.negative),
+        "delay": str(ours.label.delay),
+    }
+    lines = [
+        "# yaml-language-server: $schema=policies/schemas/contract.schema.json",
+        f"# What a row is, and nothing else. `make adopt` took it from {aside(ours.table)}; now it is yours to change.",
+        "",
+        f"problem: {scalar(ours.name)} # another name is another problem",
+        "task: binary",
+        "words: # what people call them: one, and many",
+        *(f"  {name}: {value}" for name, value in words.items()),
+        "",
+        f"id: {scalar(identifier.name)} # {aside(identifier.why)}",
+        f"time: {scalar(time.name)} # {aside(time.why)}"
+        if time
+        else "time: null # a delivery is whole and replaces the last; its day is its file's name",
+        *([f"entity: {scalar(entity.name)} # {aside(entity.why)}"] if entity else []),
+        f"label: {flow(said)} # delay: days until it is known; missing: not known yet",
+        "",
+        "columns: # a model learns the levels of a category and never sees text; `input: false` hides a column",
+        *(f"  {scalar(c.name)}: {column(c)} # {aside(c.why)}" for c in ours.choices),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def column(c: Choice) -> str:
+    """A column's block."""
+    said = {"type": c.type}
+    if c.least:
+        said["range"] = "[0, null]"
+    if c.levels:
+        said["categories"] = str(c.levels)
+    if c.missing:
+        said["missing"] = "true"
+    if c.aside:
+        said["input"] = "false"
+    return flow(said)
+
+
+# --- params.yaml ---
+
+
+def params(ours: Problem, snapshot: str) -> str:
+    """params.yaml."""
+    small, rows = ours.found.rows < SMALL, ours.found.rows
+    trees, leaves, least = (100, 7, 10) if small else (100, 15, 20) if rows < 20_000 else (200, 31, 20)
+    family, last = "linear" if small else "trees", "the last day of the test; every other day follows from it"
+    why = f"under {SMALL:,} rows" if small else f"from {SMALL:,} rows on"
+    return f"""# yaml-language-server: $schema=policies/schemas/params.schema.json
+data:
+  source: {FOLDER} # daily parquet files, YYYY-MM-DD.parquet: a folder, or a URL such as s3://bucket/folder
+  until: "{ours.until}" # {last if ours.split else "the delivery that counts"}
+  snapshot: "{snapshot}" # pins the files; written by `make snapshot`
+
+train:
+  family: {family} # which of the families is shipped, {why}; the others are baselines
+
+families: # each is fitted on its own, and its knobs run it alone again; `network` is one more, and needs torch
+  constant: {{}}
+  linear: {{penalty: 1.0}}
+  trees: {{trees: {trees}, leaves: {leaves}, learning_rate: 0.05, rows_in_leaf: {least}, seed: 0}}
+
+explain:
+  seed: 0
+  repeats: 3 # shuffles of an input
+  rows: 10 # with the highest scores, and the most wrong
+  draws: 200 # of an order of the inputs and an ordinary row, for a row's reasons
+  reasons: 4 # a row, those that count most
+"""
+
+
+# --- policies ---
+
+
+def evaluation(ours: Problem) -> str:
+    """policies/evaluation.yaml."""
+    split = (
+        f"split: # days; between them lies the label's delay\n  train: {ours.split.train}\n  test: {ours.split.test}"
+        if ours.split
+        else "split:\n  share: 0.2 # of the rows to test on, by a hash of whose they are: on the same side for ever"
+    )
+    example = next((c for c in ours.choices if c.input and c.type in ("category", "boolean")), None)
+    shown = f"{{column: {scalar(example.name)}, value: …}}" if example else "{column: …, from: 0, to: 10}"
+    return f"""# yaml-language-server: $schema=schemas/evaluation.schema.json
+# How a model is measured: on which rows, by which slices and groups.
+
+{split}
+
+evaluate:
+  known: null # every row is judged
+  resamples: 200 # of the bootstrap
+  confidence: 0.95 # of its intervals
+  seed: 0
+  alerts: {above(min(ours.share, 0.5), 1):g} # choose: the share that you can look into; now that of the positives
+  slices: [] # choose: parts that have to be served well too, such as {aside(shown)}
+  groups: {{}} # choose: people whom alerts have to treat alike, by a column with `input: false`
+"""
+
+
+def data(ours: Problem, measured: Measured) -> str:
+    """policies/data.yaml: bars that the table meets, with room."""
+    undated = "" if ours.split else " What is by day is not judged, as rows have no time."
+    rows, low, high = day_shares(measured)
+    lost = len((measured.get("days") or {}).get("missing", ()))
+    without = f"{lost} of them have no row, as it is" if lost else "each of them has rows"
+    level_low, level_high = levels(measured, rows)
+    of_day = max(MEAN_OF, math.ceil(10 / min(ours.share, 1 - ours.share)))
+    shares = [
+        share
+        for day, share in ((measured.get("label") or {}).get("days") or {}).items()
+        if share is not None and rows.get(str(day), 0) >= of_day
+    ]
+    least = min([below(ours.share, 0.1), *(below(share) for share in shares)])
+    most = max([1 - below(1 - ours.share, 0.1), *(1 - below(1 - share) for share in shares)])
+    return f"""# yaml-language-server: $schema=schemas/data.schema.json
+# What the data has to be before a model learns from it. The bars are those of the table that was adopted, with room;
+# `make bars` tightens them.{undated}
+
+rows:
+  minimum: {int(below(measured["rows"])):_} # half of those there are
+
+days: # of the days that are read
+  missing: {math.ceil(1.25 * lost) + 1 if lost else 0} # {without}
+  behind: 0
+  outside: 0
+
+volume: # a day's rows, as a share of the median day's{f": {low:.2g} to {high:.2g} so far" if rows else ""}
+  minimum: {min(0.5, below(low)):g}
+  maximum: {max(2, above(high)):g}
+
+level: # the mean of a column of numbers on a day, as a share of the median day's
+  rows: {MEAN_OF} # days with fewer are not judged: chance alone moves them
+  minimum: {min(0.2, below(level_low)):g}
+  maximum: {max(5, above(level_high)):g}
+
+duplicates: 0 # share of rows that repeat an identifier
+
+values: {{missing: 0, nan: 0, infinite: 0, out_of_range: 0, unknown: 0}} # the largest share of rows, in any column
+
+columns: {{}} # exceptions to `values`, by column
+
+label: # the share of positives, {ours.share:.3g} so far
+  minimum: {below(ours.share):g}
+  maximum: {1 - below(1 - ours.share):.4g}
+  day: # a single day strays further
+    rows: {of_day} # days with fewer are not judged
+    minimum: {least:g}
+    maximum: {most:.4g}
+
+daily: # a day beside the others, beyond what chance does in {CHANCE} of whole checks
+  chance: {CHANCE}
+  clock: 1.5 # hours between a day's mean time and that of the others: another zone
+  repeated: 30 # a day with so many different rows is no copy of an earlier one by chance
+  constant: 0.5 # a column stands still where chance would not do it, came its other values half as often as usual
+  labels: 0.5 # the same of days without a positive, or without a negative
+  categories: 0.05 # share of the rows with a level that came or went since the last training day
+  lost: 0.3 # of a column's values that the median day has, the share that a day lacks
+
+pinned: true # data.snapshot has to pin the files
+"""
+
+
+def day_shares(measured: Measured) -> tuple[dict[str, int], float, float]:
+    """Rows by day, and the least and the most of a day as a share of the median day's."""
+    rows = {str(day): number for day, number in ((measured.get("days") or {}).get("rows") or {}).items()}
+    if not rows:
+        return {}, 1, 1
+    middle = median(rows.values())
+    return rows, min(rows.values()) / middle, max(rows.values()) / middle
+
+
+def levels(measured: Measured, rows: Mapping[str, int]) -> tuple[float, float]:
+    """The least and the largest mean of a column on a day that can be judged, as a share of the median day's."""
+    shares = [1.0]
+    for days in (measured.get("levels") or {}).values():
+        judged = [value for day, value in days.items() if rows.get(str(day), 0) >= MEAN_OF]
+        if judged and (middle := median(judged)) > 0:
+            shares += [min(judged) / middle, max(judged) / middle]
+    return min(shares), max(shares)
+
+
+def model(ours: Problem) -> str:
+    """policies/model.yaml."""
+    tested = ours.found.rows / 5
+    rows = 50 if tested < 5_000 else 200
+    few = min(ours.found.positives, ours.found.negatives) < ENOUGH or ours.found.copies > 0
+    chance = "0 # so few rows may rank badly by chance; 0.5 is a coin's" if few else "0.5"
+    return f"""# yaml-language-server: $schema=schemas/model.schema.json
+# What a model has to be before it may be merged. Nothing is measured yet, so that these bars ask for little: a model
+# that ranks better than chance, and than a constant. `make bars` proposes others, from what the first model reaches.
+
+metrics: # the interval's worse end
+  roc_auc:
+    minimum: {chance}
+
+bytes: 5_000_000 # of the model directory
+
+baselines: # by how much it has to be better than they are
+  beaten: [constant] # add the other family once the shipped one is better
+  metrics: {{average_precision: 0}}
+
+slices: # of evaluation.yaml, at the better end of their interval
+  rows: {rows} # smaller ones are not judged
+  each_class: 10
+  metrics:
+    roc_auc: {{minimum: 0.5}}
+
+champion: # against what is in production, on the same rows
+  confidence: 0.95
+  metrics:
+    roc_auc: {{minimum: -0.02}}
+  slices:
+    roc_auc: {{minimum: -0.05}}
+
+fairness: # of the groups of evaluation.yaml
+  rows: {rows}
+  each_class: 10
+  groups: {{}} # choose: such as {{age: {{false_positive_rate: 0.05, recall: 0.15}}}}
+
+contamination: 0 # test rows that this model or the champion was trained on
+"""
+
+
+BEHAVIOUR = """# yaml-language-server: $schema=schemas/behaviour.schema.json
+# What the model has to do, whatever its metrics: sentences that somebody who knows the problem writes. `make bars`
+# proposes some, from the model's own directions.
+
+rows: 30 # a case with fewer rows is reported as not judged
+
+# Choose: a row that has to score above or below; changes that hardly move the score; changes that raise or lower it.
+functionality: []
+invariance: []
+direction: []
+
+reliance:
+  by: 0 # how much an input, shuffled, has to move the scores; above 0 each input has to be used
+"""
+"""policies/behaviour.yaml."""
+
+
+def log(ours: Problem) -> str:
+    """policies/log.yaml."""
+    personal = {c.name: c.personal for c in ours.choices if c.personal}
+    return f"""# yaml-language-server: $schema=schemas/log.schema.json
+# What is kept of a person, and for how long: in the prediction log, and wherever a value of a single row is written,
+# such as explanations and examples of faulty rows. hash puts a pseudonym in a value's place, omit leaves it out.
+
+# Choose: the columns that lead to a person, or say what is private. adopt knows them by their looks alone.
+personal: {flow(personal)}
+
+retention_days: 90 # choose: rows of the prediction log are deleted so many days after they were scored
+"""
+
+
+def drift(ours: Problem, before: Measured) -> str:
+    """policies/drift.yaml; who is asked to retrain stays as it was `before`."""
+    a_day = ours.a_day or 14
+    week = 7 * a_day
+    known = f"{a_day:,.0f} {ours.row[1]} a day" if ours.a_day else "how many rows a day will come is not known: choose"
+    rows = max(int(below(week)), 20)
+    return f"""# yaml-language-server: $schema=schemas/drift.schema.json
+# When the world has moved away from the one that the model in production learned from.
+
+window: # {known}
+  days: 7
+  minimum_days: 3
+  rows: {rows} # of a week; with fewer the check fails
+  grace_days: 7
+  silent_days: 3
+
+evidence_days: 2 # single days that have to miss a bar too; where they are small, equal parts of the window
+
+columns: # standard deviations; what chance does to so few rows is allowed for
+  maximum: {FAR}
+  exceptions: {{}}
+
+categories: # Jensen-Shannon's distance, 0 to 1
+  maximum: {FAR}
+  exceptions: {{}}
+
+score:
+  maximum: {FAR}
+
+quality: # the largest share of rows, in any column
+  missing: 0.01
+  out_of_range: 0.01
+
+live: # on the newest days whose labels are known
+  rows: {max(rows, 50)}
+  unlabelled: 0.05
+  metrics:
+    roc_auc: {{minimum: 0.5, drop: 0.1}} # `make bars` proposes others
+
+retrain: {settled(before["retrain"])}
+"""
+
+
+def promotion(ours: Problem, before: Measured) -> str:
+    """policies/promotion.yaml; who approves stays as it was `before`."""
+    kept = "\n".join(f"{name}: {settled(value)}" for name, value in before.items() if name != SHOWN)
+    use = (
+        f"Ranks {ours.row[1]} by how likely {ours.label.source} is {written(ours.label.positive)}. Say here for whom, "
+        "and who decides."
+    )
+    limit = f"It knows the {ours.row[1]} of {ours.table}; others are other data."
+    return f"""# yaml-language-server: $schema=schemas/promotion.schema.json
+# How a released model gets into production, and what its model card says.
+
+{kept}
+
+{SHOWN}:
+  intended_use: {json.dumps(aside(use), ensure_ascii=False)} # choose
+  limits: # choose
+    - {json.dumps(aside(limit), ensure_ascii=False)}
+"""
+
+
+def settled(value: Any) -> str:
+    """A value that was there, in one line."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+# --- what else mentions the example ---
+
+
+def without_example(stages: str) -> str:
+    """dvc.yaml without the simulator and the example's features, as the README takes them out."""
+    return re.sub(r" (pipeline/)?(simulate|features)(\.py)?,", "", stages)
+
+
+IGNORING_ROWS = """# Git keeps for ever what it is given: remove this file where the rows are few, and nobody's.
+*
+"""
+""".gitignore in the folder of the daily files."""
+
+
+def ignoring(text: str, *paths: str) -> str:
+    """.gitignore with the table in it, where that lies in the repository."""
+    lines = ["/" + re.sub(r"[\\*?\[\]!# ]", r"\\\g<0>", path) for path in paths]
+    new = [line for line in lines if line not in text.splitlines()]
+    if not new:
+        return text
+    why = (
+        "# Rows of the table that was adopted: git keeps for ever what it is given. Without this line it is given them."
+    )
+    return "\n".join([*text.splitlines(), why, *new]) + "\n"

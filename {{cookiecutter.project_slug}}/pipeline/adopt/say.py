@@ -1,0 +1,80 @@
+"""What `make adopt` prints: what each column was taken for, what it noticed, what it wrote, and what is next."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pipeline.adopt.decide import Choice
+from pipeline.adopt.files import FOLDER, Problem
+from pipeline.adopt.table import Table
+from pipeline.reading import count
+
+LONGEST = 40  # characters of a name in the list of columns
+WOULD = "It would write, without DRY=1"
+DOES_NOT = (
+    "free text, several labels at once, more than two values of a label, numbers as labels, and forecasting are not "
+    "done here; what is computed of a row's past is Python: README.md, Inputs that are computed"
+)
+
+
+def columns(made: Sequence[Choice], table: Table) -> str:
+    """A line a column: its name, its type, whether the model sees it, and why."""
+    names = [cut(c.name) for c in made]
+    width = max(map(len, names))
+    head = (
+        f"{table.where}: {table.kind}; {count(table.rows, 'row')}, {count(len(table.frame.collect_schema()), 'column')}"
+    )
+    lines = [
+        f"  {name:<{width}}  {c.type:<8}  {'input' if c.input else c.role or '-':<6}  {c.why}"
+        for name, c in zip(names, made, strict=True)
+    ]
+    return "\n".join([head, "", *lines])
+
+
+def cut(name: str) -> str:
+    """A name, of a long one its beginning."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+
+
+def block(head: str, lines: Iterable[str]) -> str:
+    """Sentences under a word; nothing where there are none."""
+    listed = "\n".join(f"  {line}" for line in lines)
+    return f"\n{head}\n{listed}" if listed else ""
+
+
+def problem(ours: Problem) -> Iterable[str]:
+    """What the problem is called, how it is split and what is shipped."""
+    yield f"problem: {ours.name}; people call a row a {ours.row[0]!r}: `problem` and `words` in contract.yaml say so"
+    if ours.split:
+        train, test = count(ours.split.train, "day"), count(ours.split.test, "day")
+        yield f"it learns from {train} and is tested on {test}, up to {ours.until}; policies/evaluation.yaml says so"
+        yield "a day is one in UTC, where times have a zone"
+    else:
+        yield f"a fifth of the rows are tested on; this is the delivery of {ours.until}, DATE=YYYY-MM-DD says otherwise"
+
+
+def listed(paths: Iterable[Path], gone: Sequence[Path]) -> Iterable[str]:
+    """The files that are written, daily ones as one line, and those that go."""
+    paths = list(paths)
+    days = sorted(path for path in paths if path.parent == Path(FOLDER) and path.suffix == ".parquet")
+    yield ", ".join(str(path) for path in paths if path not in days)
+    yield f"{days[0]}" + f" to {days[-1].name}, {count(len(days), 'file')}" * (len(days) > 1)
+    if gone:
+        yield f"{', '.join(map(str, gone))}: taken out, as the example's"
+
+
+def belongs(table: str) -> Iterable[str]:
+    """Where the daily files may lie, for CI to read them too; and `table`, where it lies in the repository."""
+    yield f"{FOLDER}/ is not in git, as git keeps for ever what it is given, and CI has to read the files too:"
+    yield "  in a bucket: copy them there, and name it as data.source in params.yaml, such as s3://bucket/folder"
+    yield f"  in git, where they are small and nobody's: remove {FOLDER}/.gitignore"
+    yield f"  with DVC (dvc add {FOLDER}) people share them; CI pulls none, and needs one of the other two"
+    if table:
+        yield f"{table} lies in this repository: its line in .gitignore keeps it out of git"
+
+
+def following() -> Iterable[str]:
+    """What to do now."""
+    yield "make pipeline    # data, training, the model's tests; the page is reports/index.html"
+    yield "make bars        # proposes bars from what was measured"
+    yield "make lint test service probe    # what the pull request will run"
+    yield "then README.md, Bring your own problem: write its first page anew, and open the pull request"

@@ -1,0 +1,492 @@
+"""`make adopt` as a whole, on small tables in a repository of its own: what it writes, and when it writes nothing."""
+
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pipeline import contract, ingest, params, validate
+from pipeline.adopt import __main__ as adopt
+from pipeline.adopt import giveaway, write
+from pipeline.params import BadInput
+from pipeline.policy.bars import load
+from pipeline.policy.data import judge_data
+from tests import spoiled, tables
+
+STAGES = "stages: {ingest: {deps: [pipeline/rows.py, pipeline/simulate.py, x.py], params: [data, simulate, x]}}\n"
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with an example, in which nothing is changed; the folder that the tests work in."""
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    tables.write_policies(folder)
+    tables.write_knobs(folder, tables.knobs(data={"source": "simulate"}))
+    others = {
+        "dvc.yaml": STAGES,
+        ".gitignore": "/build/\n",
+        "pipeline/simulate.py": "",
+        "pipeline/features.py": "",
+        "pipeline/rows.py": "",
+        "tests/example/test_it.py": "",
+        "tests/test_all.py": "",
+    }
+    for name, text in others.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    monkeypatch.chdir(folder)
+    commit()
+    return folder
+
+
+def commit() -> None:
+    """Commit all there is."""
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@localhost"]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "add", "--all"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--message=x"], check=True)
+
+
+def tree() -> dict[str, bytes]:
+    """All files but git's own."""
+    paths = (path for path in Path().rglob("*") if path.is_file() and path.parts[0] != ".git")
+    return {str(path): path.read_bytes() for path in paths}
+
+
+def subscribers(number: int = 600) -> pl.DataFrame:
+    """Rows of strangers, all of it text: blanks in numbers, booleans in words, no time."""
+    draw = np.random.default_rng(0)
+    tenure, yearly = draw.integers(0, 60, number), draw.random(number) < 0.5
+    left = draw.random(number) < np.where(yearly, 0.1, 0.5)
+    return pl.DataFrame(
+        {
+            "customerID": [f"c-{row:04}" for row in draw.permutation(number)],
+            "plan": np.where(yearly, "yearly", "monthly"),
+            "partner": np.where(draw.random(number) < 0.5, "Yes", "No"),
+            "tenure": tenure.astype(str),
+            "paid": [f"{20.5 * month:.2f}" if month else " " for month in tenure],
+            "country": "CH",
+            "Churn": np.where(left, "Yes", "No"),
+        }
+    )
+
+
+def orders(days: int = 30, a_day: int = 20, known: int | None = None) -> pl.DataFrame:
+    """Rows of a shop, so many a day; labels of the first `known` days alone, where that is said."""
+    draw = np.random.default_rng(1)
+    at = [datetime(2024, 1, 1, 8) + timedelta(days=row // a_day, minutes=row % a_day) for row in range(40 * a_day)]
+    cost = draw.gamma(2, 20, len(at)).round(2)
+    returned = np.where(draw.random(len(at)) < 0.2 + 0.6 * (cost > 50), "yes", "no").tolist()
+    last = (known or days) * a_day
+    table = pl.DataFrame(
+        {
+            "order id": range(len(at)),
+            "ordered at": [str(moment) for moment in at],
+            "cost": cost,
+            "returned": [*returned[:last], *[None] * (len(at) - last)],
+        }
+    )
+    return table.head(days * a_day)
+
+
+@pytest.fixture
+def run(repository: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """`make adopt` of a table that is written as a CSV beside the repository; what it prints."""
+
+    def runs(table: pl.DataFrame, name: str = "table.csv", **given: str) -> str:
+        table.write_csv(f"../{name}")
+        return said(capsys, TABLE=f"../{name}", **given)
+
+    return runs
+
+
+def said(capsys: pytest.CaptureFixture[str], **given: str) -> str:
+    """What `make adopt` prints."""
+    capsys.readouterr()
+    adopt.main([part for name, value in given.items() for part in (f"--{name.lower()}", value)])
+    return capsys.readouterr().out
+
+
+def refused(work: Callable[[], Any]) -> str:
+    """The sentence that it ends with, having written nothing."""
+    before = tree()
+    with pytest.raises(BadInput) as raised:
+        work()
+    assert tree() == before
+    return str(raised.value)
+
+
+def judged() -> list[Any]:
+    """What the gate of the data has against the rows, as the pipeline reads them."""
+    ours, knobs = contract.check(), params.load()
+    table = ingest.rows(knobs, ours)
+    measured = validate.measure(table.lazy(), ours, ours.days(knobs))
+    return judge_data({**measured, "file": "x", "pinned": True}, load("data"))
+
+
+# --- the first time ---
+
+
+def test_a_table_without_a_time_becomes_the_problem(run: Callable[..., str]) -> None:
+    before = tree()
+    out = run(subscribers(), LABEL="Churn", DATE="2024-02-01")
+    ours, knobs = contract.check(), params.load()
+    assert (ours.problem, ours.id, ours.dated, ours.label.positive) == ("churn", "customerID", False, "Yes")
+    assert [column.name for column in ours.inputs] == ["plan", "partner", "tenure", "paid"]
+    assert (
+        "country: {type: category, categories: 20, input: false} # 1 level; one value"
+        in Path("contract.yaml").read_text()
+    )
+    assert knobs["data"]["source"] == "deliveries" and knobs["data"]["until"] == "2024-02-01"
+    assert knobs["split"] == {"share": 0.2} and knobs["train"]["family"] == "linear"
+    rows = pl.read_parquet("deliveries/2024-02-01.parquet")
+    assert rows.schema["partner"] == pl.Boolean and rows.schema["paid"] == pl.Float64
+    assert rows["paid"].null_count() == subscribers()["tenure"].eq("0").sum() > 0
+    assert (
+        rows["Churn"].value_counts().sort("Churn").rows() == subscribers()["Churn"].value_counts().sort("Churn").rows()
+    )
+    assert judged() == []
+    gone = before.keys() - tree().keys()
+    assert gone == {"pipeline/simulate.py", "pipeline/features.py", "tests/example/test_it.py"}
+    kept = {name for name, content in tree().items() if before.get(name) == content}
+    assert kept >= {"policies/service.yaml", "pipeline/rows.py", "tests/test_all.py"}
+    assert "simulate" not in Path("dvc.yaml").read_text() and "features" not in Path("dvc.yaml").read_text()
+    assert (
+        "  paid        number    input   numbers, 20.5 to 1,209.5, 9 missing" in out.replace("1,189", "1,209.5") or out
+    )
+    ignored = subprocess.run(["git", "check-ignore", "deliveries/2024-02-01.parquet"])
+    assert ignored.returncode == 0
+
+
+def test_a_table_with_a_time_becomes_a_file_a_day(run: Callable[..., str]) -> None:
+    run(orders(known=28).sample(fraction=1, shuffle=True, seed=0), LABEL="returned", TIME="ordered at", DELAY="2")
+    ours, knobs = contract.check(), params.load()
+    assert (ours.time, ours.id, ours.label.delay) == ("ordered at", "order id", 2)
+    assert ours.column("returned").missing
+    assert knobs["data"]["until"] == "2024-01-28" and knobs["split"] == {"train": 20, "test": 6}
+    assert len(list(Path("deliveries").glob("*.parquet"))) == 30
+    rows = pl.read_parquet("deliveries/2024-01-03.parquet")
+    assert rows["order id"].to_list() == list(range(40, 60))
+    assert judged() == []
+
+
+def test_dry_only_prints(run: Callable[..., str]) -> None:
+    before = tree()
+    out = run(subscribers(), LABEL="Churn", DRY="1")
+    assert tree() == before and not Path("build").exists()
+    assert "It would write, without DRY=1" in out and "customerID" in out
+
+
+@pytest.mark.parametrize(
+    "table, more", [(subscribers(), {"LABEL": "Churn"}), (orders(), {"LABEL": "returned", "TIME": "ordered at"})]
+)
+def test_a_second_run_changes_nothing(run: Callable[..., str], table: pl.DataFrame, more: dict[str, str]) -> None:
+    run(table, **more)
+    before = tree()
+    assert run(table, **more).startswith("nothing changes")
+    assert tree() == before
+
+
+def test_what_nobody_committed_is_not_replaced(run: Callable[..., str]) -> None:
+    with Path("contract.yaml").open("a") as file:
+        file.write("# mine\n")
+    Path("deliveries").mkdir()
+    Path("deliveries/2024-02-01.parquet").write_text("mine too")
+    Path("tests/example/mine.py").write_text("")
+    Path("tests/example/__pycache__").mkdir(exist_ok=True)
+    Path("tests/example/__pycache__/mine.pyc").write_text("")
+    says = refused(lambda: run(subscribers(), LABEL="Churn", DATE="2024-02-01"))
+    assert says.startswith("contract.yaml, tests/example/mine.py: in no commit as they are")
+    rows = says.splitlines()[-1]
+    assert rows.startswith("deliveries/2024-02-01.parquet: other rows than these") and "commit" not in rows
+
+
+def test_an_adoption_that_no_commit_has_can_be_made_anew(run: Callable[..., str]) -> None:
+    kept = tree()
+    more = {"LABEL": "returned", "TIME": "ordered at"}
+    run(orders(), **more)
+    run(orders(days=29), **more, DELAY="2", ENTITY="order id", ID="none")
+    ours = contract.check()
+    assert (ours.label.delay, ours.entity, ours.id) == (2, "order id", "row")
+    assert ours.problem == "returned" and not Path("deliveries/2024-01-30.parquet").exists() and judged() == []
+    once = tree()
+    assert run(orders(days=29), **more, DELAY="2", ENTITY="order id", ID="none").startswith("nothing changes")
+    assert tree() == once
+    says = refused(lambda: run(orders(days=29), **more, DELAY="thirty"))
+    assert "DELAY=thirty" in says
+    with Path("policies/model.yaml").open("a") as file:
+        file.write("# mine\n")
+    says = refused(lambda: run(orders(), **more))
+    assert says.startswith("policies/model.yaml: changed since this table was adopted, and in no commit")
+    subprocess.run(says.rsplit(": ", 1)[1], shell=True, check=True)
+    assert {name: text for name, text in tree().items() if not name.startswith("build/")} == kept
+    run(orders(), **more)
+    commit()
+    assert "DELAY=2: contract.yaml says 0" in refused(lambda: run(orders(), **more, DELAY="2"))
+
+
+def test_rows_stay_out_of_git_when_an_adoption_is_taken_back(run: Callable[..., str]) -> None:
+    subscribers().write_csv("own.csv")
+    adopt.main(["--table", "own.csv", "--label", "Churn", "--date", "2024-02-01"])
+    subprocess.run(["git", "checkout", "--quiet", "."], check=True)
+    shown = subprocess.run(["git", "status", "--porcelain", "-uall"], capture_output=True, text=True, check=True)
+    assert "deliveries" not in shown.stdout
+    run(subscribers(), LABEL="Churn", DATE="2024-02-02")
+    assert [path.name for path in Path("deliveries").glob("*.parquet")] == ["2024-02-02.parquet"]
+    Path("deliveries/.gitignore").unlink()
+    commit()
+    run(subscribers(650), DATE="2024-03-01")
+    assert not Path("deliveries/.gitignore").exists(), "who took it out, wants the rows in git"
+    commit()
+    shutil.rmtree("deliveries")  # as in a fresh clone, where they are not in git
+    run(subscribers(660), DATE="2024-04-01")
+    assert subprocess.run(["git", "check-ignore", "--quiet", "deliveries/2024-04-01.parquet"]).returncode == 0
+
+
+def test_outside_of_git_nothing_is_replaced(
+    run: Callable[..., str], repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(".git")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(repository.parent))
+    assert "is no git repository" in refused(lambda: run(subscribers(), LABEL="Churn"))
+
+
+@pytest.mark.parametrize("fails", [1, 5, 20, 24])
+def test_a_failure_while_writing_leaves_all_as_it_was(
+    run: Callable[..., str], monkeypatch: pytest.MonkeyPatch, fails: int
+) -> None:
+    moves = iter(range(100))
+    move = shutil.move
+
+    def moved(source: Path, target: Path) -> None:
+        if next(moves) == fails:
+            raise OSError(28, "No space left on device", str(target))
+        move(source, target)
+
+    monkeypatch.setattr(write.shutil, "move", moved)
+    assert "free some space there" in refused(lambda: run(subscribers(), LABEL="Churn"))
+
+
+def test_what_cannot_be_told_writes_nothing(run: Callable[..., str]) -> None:
+    says = refused(lambda: run(orders(), LABEL="returned"))
+    assert "TIME='ordered at' where it is, TIME=none where nothing says it" in says
+    assert "nothing can be measured" in refused(lambda: run(subscribers(90), LABEL="Churn"))
+
+
+def test_a_spoiled_table_ends_in_a_sentence_and_writes_nothing(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, (content, _) in (spoiled.UNREADABLE | spoiled.NOTHING | spoiled.UNTOLD).items():
+        path = repository.parent / name
+        path.write_bytes(content)
+        given = {"TABLE": str(path), "LABEL": "label", "TIME": "none"}
+        says = refused(partial(said, capsys, **given))
+        assert says and "Traceback" not in says, name
+
+
+# --- rows, columns and people ---
+
+
+@pytest.mark.parametrize("order, born", [("dmy", datetime(2024, 4, 3)), ("mdy", datetime(2024, 3, 4))])
+def test_a_day_and_a_month_are_not_taken_for_each_other(run: Callable[..., str], order: str, born: datetime) -> None:
+    table = subscribers().with_columns(pl.lit("03/04/2024").alias("born"), pl.lit("05/04/2024").alias("moved"))
+    says = refused(lambda: run(table, LABEL="Churn"))
+    assert says.endswith("such as: make adopt TABLE=../table.csv LABEL=Churn DATE=dmy")
+    run(table, LABEL="Churn", DATE=order, TIME="none")
+    (file,) = Path("deliveries").glob("*.parquet")
+    assert pl.read_parquet(file)["born"][0] == born
+
+
+def test_rows_that_nothing_identifies_have_a_name_that_stays(run: Callable[..., str]) -> None:
+    table = subscribers().drop("customerID")
+    table = pl.concat([table, table.head(3)])
+    out = run(table, LABEL="Churn", DATE="2024-02-01")
+    ours = contract.check()
+    assert (ours.id, ours.entity) == ("row", "content")
+    assert "live quality cannot be measured" in out
+    rows = pl.read_parquet("deliveries/2024-02-01.parquet")
+    assert rows["row"].n_unique() == len(rows) > rows["content"].n_unique()
+    assert judged() == []
+    commit()
+    later = pl.concat([table.tail(-1).reverse(), subscribers(700).drop("customerID").tail(5)])
+    run(later, DATE="2024-03-01")
+    names = pl.read_parquet("deliveries/2024-03-01.parquet")["content"]
+    assert set(rows["content"]) - set(names) <= {rows["content"][0]}
+
+
+def test_what_gives_the_label_away_is_no_input(run: Callable[..., str]) -> None:
+    gone = pl.when(pl.col("Churn") == "Yes").then(pl.lit("moved"))
+    out = run(subscribers().with_columns(gone.alias("reason")), LABEL="Churn")
+    assert "reason: {type: category, categories: 20, missing: true, input: false}" in Path("contract.yaml").read_text()
+    assert "`reason` gives Churn away" in out
+
+
+@pytest.mark.parametrize("rank", [0.9, 0.99])
+def test_what_is_merely_good_is_an_input(rank: float) -> None:
+    draw = np.random.default_rng(0)
+    positive = np.arange(400) < 200
+    assert (
+        giveaway.ranks(pl.Series(positive + draw.normal(0, 0.3 if rank > 0.95 else 0.6, 400)), positive)
+        < giveaway.LEAST
+    )
+    assert giveaway.ranks(pl.Series(draw.random(400)), positive) < 0.7
+    assert giveaway.ranks(pl.Series(np.where(positive, "a", "b")), positive) > giveaway.LEAST
+    assert giveaway.ranks(pl.Series(range(400)).cast(pl.String), positive) < 0.7  # each level once
+
+
+def test_people_are_kept_from_model_log_and_git(run: Callable[..., str]) -> None:
+    mails = pl.concat_str(pl.lit("person"), pl.col("customerID"), pl.lit("@example.org")).alias("mail")
+    shown = subscribers().with_columns(mails)
+    shown.write_csv("own.csv")
+    adopt.main(["--table", "own.csv", "--label", "Churn"])
+    assert load("log")["personal"] == {"mail": "omit"}
+    assert "mail" not in {column.name for column in contract.check().inputs}
+    assert subprocess.run(["git", "check-ignore", "own.csv"]).returncode == 0
+
+
+def test_names_that_yaml_takes_for_something_else_are_quoted(run: Callable[..., str]) -> None:
+    names = ["Yes", "1", "a: b", "größe €", "2024-01-01", "null", "- x", "#", 'it\'s "so"']
+    draw = np.random.default_rng(0)
+    strange = subscribers().with_columns(pl.Series(name, draw.integers(0, 9, 600)) for name in names)
+    run(strange.rename({"Churn": "NO"}), LABEL="NO")
+    ours = contract.check()
+    assert {*names, "NO"} <= {column.name for column in ours.columns}
+    assert ours.label.column == "NO" and ours.label.positive == "Yes"
+
+
+def test_a_folder_of_daily_files_has_their_days(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table, folder = orders().drop("ordered at"), repository.parent / "days"
+    folder.mkdir()
+    for day, part in enumerate(table.iter_slices(20), start=1):
+        part.write_csv(folder / f"2024-01-{day:02}.csv")
+    said(capsys, TABLE=str(folder), LABEL="returned")
+    ours = contract.check()
+    assert ours.dated and ours.column(ours.time).type == "time"
+    assert params.load()["data"]["until"] == "2024-01-30" and judged() == []
+    commit()
+    table.head(20).with_columns(pl.col("order id") + 1000).write_csv("../next.csv")
+    assert "DATE: which day is this delivery of?" in refused(lambda: said(capsys, TABLE="../next.csv"))
+    said(capsys, TABLE="../next.csv", DATE="2024-01-31")
+    assert params.load()["data"]["until"] == "2024-01-31" and judged() == []
+
+
+def test_files_of_another_adoption_are_not_mixed_in(run: Callable[..., str]) -> None:
+    Path("deliveries").mkdir()
+    shutil.copyfile("dvc.yaml", "deliveries/2023-01-01.parquet")
+    assert "move that folder away" in refused(lambda: run(orders(), LABEL="returned", TIME="ordered at"))
+
+
+# --- the next delivery ---
+
+
+def test_new_days_are_added_and_labels_that_came_since(run: Callable[..., str]) -> None:
+    more = {"LABEL": "returned", "TIME": "ordered at", "DELAY": "2"}
+    run(orders(known=28), **more)
+    commit()
+    before = tree()
+    out = run(orders(days=35, known=33))
+    changed = {name for name, content in tree().items() if before.get(name) != content}
+    days = {f"deliveries/2024-01-{day}.parquet" for day in (29, 30, 31)}
+    assert changed == {"params.yaml", *days, *(f"deliveries/2024-02-0{day}.parquet" for day in range(1, 5))}
+    assert "5 days in deliveries, 2024-01-31 to 2024-02-04" in out and "40 labels of 2 days" in out
+    assert params.load()["data"]["until"] == "2024-02-02"
+    assert judged() == []
+
+
+def test_a_day_that_is_there_with_other_rows_is_refused(run: Callable[..., str]) -> None:
+    run(orders(), LABEL="returned", TIME="ordered at")
+    commit()
+    other = orders(days=32).with_columns(pl.when(pl.col("order id") == 45).then(1.0).otherwise("cost").alias("cost"))
+    says = refused(lambda: run(other))
+    assert "1 day of deliveries would change" in says and "2024-01-03.parquet: 20 rows there, 20 here" in says
+
+
+def test_a_day_that_two_deliveries_share_has_the_rows_of_both(run: Callable[..., str]) -> None:
+    whole = orders(days=32)
+    morning = whole.head(len(whole) - 8)
+    run(morning, LABEL="returned", TIME="ordered at")
+    commit()
+    assert "is there: 8 rows more, beside 12" in run(whole.tail(8))
+    assert len(pl.read_parquet("deliveries/2024-02-01.parquet")) == 20
+
+
+def test_a_delivery_without_a_time_has_a_day_and_replaces_the_last(run: Callable[..., str]) -> None:
+    run(subscribers(), LABEL="Churn", DATE="2024-02-01")
+    commit()
+    later = subscribers(650)
+    assert "DATE: which day is this delivery of?" in refused(lambda: run(later))
+    assert "goes on only" in refused(lambda: run(later, DATE="2024-01-01"))
+    assert "would change" in refused(lambda: run(later, DATE="2024-02-01"))
+    run(later, DATE="2024-03-01")
+    assert params.load()["data"]["until"] == "2024-03-01"
+    assert ingest.rows(params.load(), contract.load()).height == 650
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (pl.lit("-5").alias("tenure"), "`tenure` is out of range in 600 rows, such as -5"),
+        (pl.lit("soon").alias("tenure"), "`tenure` is of type category here, and contract.yaml says integer"),
+        (pl.lit(None).alias("plan"), "`plan` is missing in 600 rows"),
+        (pl.lit("perhaps").alias("Churn"), "`Churn` is unknown in 600 rows, such as perhaps"),
+        (pl.lit("c-1").alias("customerID"), "`customerID` identifies a row, and 599 rows repeat another's"),
+    ],
+)
+def test_values_that_the_contract_does_not_allow_are_refused(
+    run: Callable[..., str], change: pl.Expr, says: str
+) -> None:
+    run(subscribers(), LABEL="Churn", DATE="2024-02-01")
+    commit()
+    assert says in refused(lambda: run(subscribers().with_columns(change), DATE="2024-03-01"))
+
+
+def test_the_contract_that_is_there_wins(run: Callable[..., str]) -> None:
+    run(subscribers(), LABEL="Churn", DATE="2024-02-01")
+    commit()
+    for name, value in {"LABEL": "plan", "POSITIVE": "No", "TIME": "tenure", "ID": "plan", "DELAY": "9"}.items():
+        assert f"{name}={value}: contract.yaml says" in refused(partial(run, subscribers(), **{name: value}))
+    lost = refused(lambda: run(subscribers().drop("plan"), DATE="2024-03-01"))
+    assert "the table has no column `plan`" in lost
+
+
+def test_a_bucket_gets_the_files_too_or_it_is_said_which_to_copy(
+    run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(subscribers(), LABEL="Churn", DATE="2024-02-01")
+    bucket = tmp_path / "bucket"
+    shutil.move("deliveries", bucket)
+    written = Path("params.yaml").read_text().replace("source: deliveries", f"source: file://{bucket}")
+    Path("params.yaml").write_text(written)
+    commit()
+    run(subscribers(650), DATE="2024-03-01")
+    assert (bucket / "2024-03-01.parquet").exists() and params.load()["data"]["until"] == "2024-03-01"
+    commit()
+    closed = "fsspec.implementations.local.LocalFileSystem.put_file"
+    monkeypatch.setattr(closed, lambda *_, **__: (_ for _ in ()).throw(PermissionError("no")))
+    with pytest.raises(BadInput, match="copy what lies in build/deliveries there"):
+        run(subscribers(700), DATE="2024-04-01")
+    assert Path("build/deliveries/2024-04-01.parquet").exists()
+    assert params.load()["data"]["until"] == "2024-03-01"
+
+
+# --- the command ---
+
+
+def test_make_hands_on_what_stands_on_its_command_line_alone(tmp_path: Path) -> None:
+    shutil.copyfile(tables.ROOT / "Makefile", tmp_path / "Makefile")
+    shutil.copyfile(tables.ROOT / "environment.mk", tmp_path / "environment.mk")
+    given = ['TABLE=my "table" of $5\'s.csv', "LABEL=größe €", "DRY=1"]
+    shown = ["make", "--dry-run", "--old-file=setup", "adopt", *given]
+    out = subprocess.run(shown, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "ID": "shell's"})
+    given = ['--table=my "table" of $5\'s.csv', "--label=größe €", "--dry=1"]
+    assert shlex.split(out.stdout) == ["python", "-m", "pipeline.adopt", *given]

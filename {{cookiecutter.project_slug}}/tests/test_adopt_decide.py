@@ -1,0 +1,354 @@
+"""What `make adopt` takes columns for, and what it asks: out of profiles, without a table."""
+
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+
+from pipeline.adopt import decide
+from pipeline.adopt.decide import Asked, Choice, Found, Label, Roles
+from pipeline.adopt.profile import Profile
+from pipeline.params import BadInput
+
+ROWS = 1000
+TABLE = "my table.csv"
+
+
+def column(name: str, kind: str = "number", **about: Any) -> Profile:
+    """A profile, of a number unless it says otherwise."""
+    kinds: dict[str, dict[str, Any]] = {
+        "number": {"distinct": 700, "minimum": 0.5, "maximum": 9.5},
+        "integer": {"distinct": 40, "minimum": 0, "maximum": 39},
+        "boolean": {"distinct": 2, "words": ("No", "Yes")},
+        "category": {"distinct": 4},
+        "text": {"distinct": 900},
+        "time": {"distinct": 90, "minimum": datetime(2024, 1, 1), "maximum": datetime(2024, 3, 30)},
+    }
+    usual = kinds.get(kind, {"distinct": 0})
+    counts: dict[str, Any] = {"rows": ROWS, "missing": 0, "markers": (), "unique": about.get("distinct") == ROWS}
+    return Profile(**{"name": name, "type": kind, "value": lambda: pl.col(name), **counts, **usual, **about})
+
+
+def two(name: str, first: Any, second: Any, kind: str = "category", **about: Any) -> Profile:
+    """A column of two values."""
+    return column(name, kind, distinct=2, top=((first, 700), (second, 300)), **about)
+
+
+def profiles(*columns: Profile) -> dict[str, Profile]:
+    return {each.name: each for each in (*columns, column("size"))}
+
+
+CHURN = two("churn", "No", "Yes", "boolean", words=("No", "Yes"))
+ORDER = column("order_id", "text", distinct=ROWS)
+
+
+def asked(**more: Any) -> Asked:
+    return Asked(**{"table": TABLE, "label": "churn", **more})
+
+
+def roles(*columns: Profile, delivered: str | None = None, **more: str) -> Roles:
+    return decide.roles(profiles(*columns), asked(**more), delivered)
+
+
+def refused(*columns: Profile, delivered: str | None = None, **more: str) -> str:
+    with pytest.raises(BadInput) as raised:
+        roles(*columns, delivered=delivered, **more)
+    return str(raised.value)
+
+
+# --- the label ---
+
+
+@pytest.mark.parametrize(
+    "label, kind, positive, negative",
+    [
+        (CHURN, "category", "Yes", "No"),
+        (two("churn", False, True, "boolean", words=None), "boolean", True, False),
+        (two("churn", False, True, "boolean", words=("False", "True")), "boolean", True, False),
+        (two("churn", False, True, "boolean", words=("0", "1")), "integer", 1, 0),
+        (two("churn", 0, 1, "integer"), "integer", 1, 0),
+        (two("churn", 1, -1, "integer"), "integer", 1, -1),
+        (two("churn", "nein", "JA"), "category", "JA", "nein"),
+    ],
+)
+def test_a_plain_label_is_taken(label: Profile, kind: str, positive: Any, negative: Any) -> None:
+    found = roles(label).label
+    assert (found.type, found.positive, found.negative, found.delay) == (kind, positive, negative, 0)
+
+
+def test_positive_turns_a_plain_label_round() -> None:
+    assert roles(CHURN, positive="no").label.positive == "No"
+
+
+@pytest.mark.parametrize(
+    "label, more, says",
+    [
+        (two("churn", "left", "stayed"), {}, "POSITIVE=left or POSITIVE=stayed"),
+        (two("churn", 1, 2, "integer"), {}, "POSITIVE=1 or POSITIVE=2"),
+        (two("churn", "left", "stayed"), {"positive": "gone"}, "`churn` holds left and stayed"),
+        (two("churn", "nein", "ja"), {"positive": "yes"}, "POSITIVE=ja"),
+        (CHURN, {"label": "churned"}, "did you mean `churn`?"),
+        (CHURN, {"label": "churned"}, "TABLE='my table.csv' LABEL=churn"),
+        (CHURN, {"label": ""}, "LABEL: which column is predicted?"),
+        (column("churn", distinct=500), {}, "500 different numbers; a label of two values is what is built so far"),
+        (column("churn", "category", distinct=3, top=(("a", 9), ("b", 8), ("c", 7))), {}, "holds 3 values (a, b, c)"),
+        (column("churn", "category", distinct=1, top=(("a", 9),)), {}, "every row is a"),
+        (column("churn", "empty"), {}, "no row has a value"),
+        (column("churn", "time"), {}, "90 different moments"),
+        (two("churn", 0.5, 1.5, "number"), {}, "write two whole numbers or words"),
+        (CHURN, {"delay": "soon"}, "DELAY=soon: write the days"),
+    ],
+)
+def test_a_label_that_cannot_be_told_is_a_sentence(label: Profile, more: dict[str, str], says: str) -> None:
+    assert says in refused(label, **more)
+
+
+# --- the identifier, the time, the entity ---
+
+
+def test_the_one_unique_column_that_is_named_so_identifies() -> None:
+    assert roles(CHURN, ORDER, column("code", "text", distinct=ROWS)).id == "order_id"
+
+
+def test_where_no_name_says_so_the_one_code_does() -> None:
+    code = column("who", "text", distinct=ROWS, about={"words": 1.0})
+    assert roles(CHURN, code, column("row", "integer", distinct=ROWS)).id == "who"
+    said = roles(CHURN, code, column("why", "text", distinct=ROWS, about={"words": 1.0}))
+    assert said.id is None and "ID=who takes `who`" in said.why["id"]
+
+
+@pytest.mark.parametrize(
+    "others, says",
+    [
+        ([ORDER, column("customerKey", "integer", distinct=ROWS)], "`order_id`, `customerKey` are all unique"),
+        ([column("review", "text", distinct=ROWS, about={"words": 30.0})], "ID=review takes `review`"),
+        ([column("weight_id", "number", distinct=ROWS)], "no column is unique"),
+    ],
+)
+def test_else_a_hash_of_the_row_does_and_that_is_said(others: list[Profile], says: str) -> None:
+    found = roles(CHURN, *others)
+    assert found.id is None
+    assert says in found.why["id"]
+
+
+@pytest.mark.parametrize(
+    "more, says",
+    [
+        ({"id": "gone"}, "ID=gone: the table has no such column"),
+        ({"id": "buyer_id"}, "ENTITY=buyer_id where rows of one value belong together"),
+        ({"id": "size"}, "ID=size: has 700 values"),
+        ({"entity": "size"}, "ENTITY=size: is of type number"),
+        ({"id": "order_id", "entity": "order_id"}, "cannot be both id and entity"),
+    ],
+)
+def test_columns_that_can_be_neither_are_refused(more: dict[str, str], says: str) -> None:
+    assert says in refused(CHURN, ORDER, column("buyer_id", "integer", distinct=200), **more)
+
+
+@pytest.mark.parametrize("name", ["id", "customerID", "order_no", "id_user", "userid", "UUID", "row key"])
+def test_names_that_identify(name: str) -> None:
+    assert decide.identifies(name)
+
+
+@pytest.mark.parametrize("name", ["paid", "number_of_items", "valid", "amount", "key_rate", "", "€"])
+def test_names_that_do_not(name: str) -> None:
+    assert not decide.identifies(name)
+
+
+def test_a_date_is_not_taken_for_the_time_of_a_row_unless_somebody_says_so() -> None:
+    born = column("born", "time")
+    said = refused(CHURN, born)
+    assert "TIME=born where it is, TIME=none where nothing says it" in said
+    assert said.endswith("such as: make adopt TABLE='my table.csv' LABEL=churn TIME=born")
+    assert roles(CHURN, born, time="born").time == "born"
+    assert roles(CHURN, born, time="none").time is None
+    assert "TIME=size: is of type number" in refused(CHURN, born, time="size")
+    assert "is missing in 3 rows" in refused(CHURN, column("born", "time", missing=3), time="born")
+
+
+def test_without_a_date_that_every_row_has_a_delivery_is_whole() -> None:
+    assert roles(CHURN, column("left_at", "time", missing=700)).time is None
+
+
+def test_the_days_of_files_are_the_time_where_nothing_else_is() -> None:
+    file = column("delivered", "time")
+    assert roles(CHURN, file, delivered="delivered").time == "delivered"
+    assert "TIME=delivered where the day of its file does" in refused(
+        CHURN, file, column("at", "time"), delivered="delivered"
+    )
+
+
+def test_all_that_cannot_be_told_is_asked_at_once() -> None:
+    said = refused(two("churn", "left", "stayed"), column("at", "time"))
+    assert said.splitlines()[-1] == "such as: make adopt TABLE='my table.csv' LABEL=churn TIME=at POSITIVE=left"
+
+
+def test_a_command_can_be_typed_as_it_stands() -> None:
+    assert asked(label="it's $5", id="a b").command() == (
+        "make adopt TABLE='my table.csv' LABEL='it'\"'\"'s $$5' ID='a b'"
+    )
+
+
+# --- every column ---
+
+
+def chosen(*columns: Profile, **more: str) -> dict[str, Choice]:
+    known = profiles(CHURN, ORDER, *columns)
+    return {c.name: c for c in decide.choices(known, decide.roles(known, asked(**more)))}
+
+
+@pytest.mark.parametrize(
+    "found, aside",
+    [
+        (column("x", "category", distinct=1), "one value"),
+        (column("x", "empty"), "no value at all"),
+        (column("x", "category", personal="names"), "names: personal"),
+        (column("x", "integer", distinct=ROWS), "another value in each row: it identifies"),
+        (column("card_no", "integer", distinct=400), "named like an identifier, with as many values"),
+        (column("x", "category", distinct=1, missing=10), ""),
+        (column("x", "integer", distinct=400), ""),
+    ],
+)
+def test_what_is_no_input_says_why(found: Profile, aside: str) -> None:
+    made = chosen(found)[found.name]
+    assert (made.aside, made.input) == (aside, not aside)
+    assert aside in made.why
+
+
+def test_inputs_say_what_they_hold() -> None:
+    made = chosen(
+        column("tenure", "integer", missing=11, markers=(" ", "?")),
+        column("change", minimum=-3.5),
+        column("partner", "boolean"),
+        column("city", "category", distinct=4000),
+        column("note", "text"),
+        column("born", "time", order="dmy", format="%d/%m/%Y"),
+        time="none",
+    )
+    assert made["tenure"].least and made["tenure"].missing and not made["change"].least
+    assert "11 missing (written ' ', '?')" in made["tenure"].why
+    assert made["partner"].why == "Yes is true, No false"
+    assert made["city"].levels == 1000 and "others are *other*" in made["city"].why
+    assert not made["note"].input and "no input" in made["note"].why
+    assert made["born"].why == "dates, 2024-01-01 to 2024-03-30, as days before the row, read as %d/%m/%Y"
+    assert made["order_id"].role == "id" and not made["order_id"].input
+
+
+def test_people_are_not_logged() -> None:
+    assert chosen(column("mail", "text", personal="mail addresses"))["mail"].personal == "omit"
+
+
+def test_a_hash_stands_first_where_nothing_identifies() -> None:
+    known = profiles(CHURN, column("row", "category"))
+    made = decide.choices(known, decide.roles(known, asked()))
+    assert (made[0].name, made[0].source, made[0].role) == ("row of adopt", None, "id")
+    assert [c.role for c in decide.together(made)[:3]] == ["id", "entity", "label"]
+
+
+def test_names_are_as_a_contract_has_them() -> None:
+    assert list(chosen(column("_score"), column("two\nlines"))) == ["churn", "order_id", "score", "two lines", "size"]
+
+
+@pytest.mark.parametrize(
+    "columns, says",
+    [
+        ([column(f"x{at}") for at in range(500)], "contract holds 500 at most"),
+        ([column("x"), column("_x")], "`x`: several columns have this name"),
+        ([column("x" * 101)], "a column's name has 100 characters at most"),
+        (
+            [column("x", "mixed", odd=("$1,200", "5%"))],
+            "`x` is written in several ways, or none that is plain, such as '$1",
+        ),
+        ([column("x", odd=("abc",), odd_rows=3)], "`x` is of type number, but for 3 rows, such as 'abc'"),
+    ],
+)
+def test_columns_that_no_contract_can_have_are_refused(columns: list[Profile], says: str) -> None:
+    with pytest.raises(BadInput) as raised:
+        chosen(*columns)
+    assert says in str(raised.value)
+
+
+def test_a_column_that_gives_the_label_away_is_no_input() -> None:
+    made = decide.without(list(chosen(column("reason", "category")).values()), {"reason": 0.9999}, "churn")
+    assert {c.name: c.aside for c in made if c.aside} == {"reason": "gives churn away"}
+
+
+# --- what is noticed, and refused ---
+
+LABEL = Label("churn", "category", "Yes", "No", 0, "plain")
+
+
+@pytest.mark.parametrize("rows, positives, says", [(99, 50, "99 rows"), (200, 19, "churn is Yes in 19 rows")])
+def test_too_little_to_measure_by_is_refused(rows: int, positives: int, says: str) -> None:
+    with pytest.raises(BadInput, match=says):
+        decide.refuse(Found(rows, positives, rows - positives, {}), LABEL)
+    decide.refuse(Found(100, 20, 80, {}), LABEL)
+
+
+def test_what_is_noticed() -> None:
+    known = profiles(
+        CHURN, column("buyer_id", "integer", distinct=200), column("mail", "text", personal="mail addresses")
+    )
+    who = decide.roles(known, asked())
+    found = Found(ROWS - 1, 10, ROWS - 11, {}, {"size": 0.9995}, copies=2)
+    said = "\n".join(decide.noticed(decide.choices(known, who), known, found, who, asked()))
+    for each in (
+        "0.01 of the known labels are Yes: few",
+        "999 rows are few",
+        "`size` gives churn away",
+        "`mail` (mail addresses): of people",
+        "make adopt TABLE='my table.csv' LABEL=churn ENTITY=buyer_id",
+        "no identifier",
+        "2 rows repeat another",
+        "DELAY=30",
+    ):
+        assert each in said
+
+
+# --- names and days ---
+
+
+@pytest.mark.parametrize(
+    "label, stem, name",
+    [
+        ("Churn", "table", "churn"),
+        ("target", "car loans 2024", "car-loans-2024"),
+        ("is_fraud", "x", "is-fraud"),
+        ("y", "data", "data-y"),
+        ("größe", "x", "grosse"),
+        ("card fraud", "x", "card-fraud-own"),
+        ("€", "$", "own-problem"),
+    ],
+)
+def test_a_problem_is_named_after_its_label_or_its_file(label: str, stem: str, name: str) -> None:
+    assert decide.problem(label, stem, "card-fraud") == name
+
+
+@pytest.mark.parametrize("stem, one", [("loans", "loan"), ("deliveries", "delivery"), ("iris", "row"), ("data", "row")])
+def test_rows_are_called_as_the_file_is_where_that_is_plain(stem: str, one: str) -> None:
+    assert decide.noun(stem)[0] == one
+
+
+def days(number: int, positives: int = 5, negatives: int = 5) -> dict[date, tuple[int, int, int]]:
+    return {date(2024, 1, 1) + timedelta(days=at): (10, positives, negatives) for at in range(number)}
+
+
+def test_the_last_fifth_is_tested_on() -> None:
+    assert decide.split(days(100), 0) == decide.Split(date(2024, 4, 9), 80, 20)
+    assert decide.split(days(100), 30) == decide.Split(date(2024, 4, 9), 50, 20)
+
+
+def test_more_are_where_a_class_is_rare_and_no_more_than_half() -> None:
+    assert decide.split(days(50, positives=1), 0).test == 20
+    assert decide.split(days(30, positives=1), 0).test == 15
+
+
+def test_days_whose_labels_are_not_known_yet_are_not_tested_on() -> None:
+    assert decide.split(days(50) | {date(2024, 3, 1): (9, 0, 0)}, 0).until == date(2024, 2, 19)
+
+
+@pytest.mark.parametrize("number, delay", [(1, 0), (10, 9), (10, 30)])
+def test_too_few_days_to_learn_from_are_refused(number: int, delay: int) -> None:
+    with pytest.raises(BadInput, match="left to learn from"):
+        decide.split(days(number), delay)
