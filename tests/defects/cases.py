@@ -100,6 +100,61 @@ def yesterday_again(days: Days) -> Days:
     return {**days, UNTIL: days[UNTIL - timedelta(days=1)]}
 
 
+def later(hours: int) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    """By the clock of another zone."""
+    return lambda table: table.with_columns(pl.col("tx_datetime") + pl.duration(hours=hours))
+
+
+def week_ago(more: float) -> Callable[[Days], Days]:
+    """A day's file is that of a week before, with new identifiers and times; and with amounts that are `more`."""
+    when, week = UNTIL - timedelta(days=9), timedelta(days=7)
+    moved = (pl.col("transaction_id") + 10**15, pl.col("tx_datetime") + week, pl.col("tx_amount") + more)
+    return lambda days: {**days, when: days[when - week].with_columns(moved)}
+
+
+def every(amount: float, share: int = 1) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    """Every so manieth row has one amount."""
+    still = pl.when(pl.int_range(pl.len()) % share == 0).then(amount).otherwise("tx_amount")
+    return lambda table: table.with_columns(tx_amount=still)
+
+
+def honest(table: pl.DataFrame) -> pl.DataFrame:
+    """Nobody has reported a fraud."""
+    return table.with_columns(tx_fraud=pl.lit(0, pl.Int64))
+
+
+def seldom(table: pl.DataFrame) -> pl.DataFrame:
+    """Three frauds are reported, of some thirty."""
+    first = pl.col("tx_fraud").cum_sum() <= 3
+    return table.with_columns(tx_fraud=pl.when(first).then("tx_fraud").otherwise(0))
+
+
+def by_channel(spoil: Callable[[Days], Days]) -> Callable[[World], Files]:
+    """A further column of the source, whose levels are learned, and which some rows miss."""
+    number, channel = pl.int_range(pl.len()), pl.when(pl.col("customer_id") % 10 < 3).then(pl.lit("online"))
+    told = pl.when(number % 20 > 0).then(channel.otherwise(pl.lit("chip"))).alias("channel")
+    about = {"type": "category", "categories": 20, "missing": True, "input": False}
+
+    def files(world: World) -> Files:
+        def named(days: Days) -> Days:
+            return spoil({day: table.with_columns(told) for day, table in days.items()})
+
+        return {**world.delivered(named), **world.knobs(columns={"channel": about})}
+
+    return files
+
+
+def called(name: str, share: int = 1) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    """Every so manieth row that came online came by another channel, or by one that goes by another name."""
+    there = (pl.col("channel") == "online") & (pl.int_range(pl.len()) % share == 0)
+    return lambda table: table.with_columns(channel=pl.when(there).then(pl.lit(name)).otherwise("channel"))
+
+
+def silent(share: int) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    """Every so manieth row does not say by which channel it came."""
+    return lambda table: table.with_columns(channel=pl.when(pl.int_range(pl.len()) % share > 0).then("channel"))
+
+
 CENTS = pl.col("tx_amount") * 100
 
 DATA = [
@@ -123,6 +178,12 @@ DATA = [
     delivery("A batch that lost most of its rows", on(9, lambda table: table.head(500)), words="volume.minimum"),
     change("A level that a closed list lacks", closed_list, "data", "values.unknown"),
     change("Another file under a pin", under_a_pin, "data", "data.snapshot is sha256"),
+    delivery("A clock of another zone", on(9, later(6)), words=r"daily.clock.*1 of 35 days have other hours"),
+    delivery("An earlier day under a new date", week_ago(0), words="daily.repeated.*: the rows of 2018-07-29"),
+    delivery("A column that stands still", on(9, every(50.0)), words="daily.constant.*tx_amount stands still"),
+    delivery("Labels that stopped coming", since(10, honest), words="daily.labels.*no positive label"),
+    change("A renamed level", by_channel(since(3, called("Online"))), "data", "daily.categories.*'Online' is new"),
+    change("A jump of missing values", by_channel(on(9, silent(2))), "data", "daily.lost.*channel lost values"),
 ]
 
 # --- what code can do to a model ---
@@ -430,6 +491,12 @@ CONTROLS = [
         unknown_labels,
         words=r"; [1-9][\d,]* labels are not known yet",
     ),
+    delivery("A clock set to summer time", on(9, later(1)), by=""),
+    delivery("A day that is like an earlier one", week_ago(0.01), by=""),
+    delivery("An amount that half of a day's rows have", on(9, every(50.0, 2)), by=""),
+    delivery("A day with few frauds", on(9, seldom), by=""),
+    change("A new level that few rows have", by_channel(since(3, called("fax", 10)))),
+    change("A day that misses some more values", by_channel(on(9, silent(5)))),
     Case("A mended day", mended, words="Running stage 'ingest'"),
     knobs("A longer window", split={"train": 9}),
     Case(

@@ -42,7 +42,10 @@ WORSE = {"average_precision": metric(0.3)}
 def column(name: str, kind: str) -> Facts:
     """An input that is as it was, of which one in ten was missing before and is missing now."""
     shares = {"missing": 0.1, "missing_before": 0.1, "rise": 0.0, "out_of_range": 0.0}
-    return {"name": name, "type": kind, "distance": 0.02, "method": "normed", **shares}
+    return {"name": name, "type": kind, "distance": 0.02, "chance": 0.01, "method": "normed", **shares}
+
+
+FAR = {"columns": {"amount": 1, "größe €": 1}, "score": 1}
 
 
 def sound_drift() -> Facts:
@@ -54,10 +57,11 @@ def sound_drift() -> Facts:
         "window": [DAYS[0], DAYS[-1]],
         "rows": 20_000,
         "columns": [column("amount", "number"), column("größe €", "category")],
-        "score": {"distance": 0.02, "method": "normed"},
+        "score": {"distance": 0.02, "chance": 0.01, "method": "normed"},
         "live": {"days": DAYS[:2], "rows": 9_000, "unlabelled": 0, "metrics": {"average_precision": metric(0.7)}},
         "days": [
-            {"day": day, "columns": {"amount": 1, "größe €": 1}, "score": 1, "average_precision": 0.1} for day in DAYS
+            {**{"day": day, "until": day, "wider": {"columns": 2, "score": 2}, "average_precision": 0.1}, **FAR}
+            for day in DAYS
         ],
     }
 
@@ -69,6 +73,26 @@ JUDGES: dict[str, tuple[ModuleType, Callable[..., list[Violation]], Callable[[],
     "drift": (drift, drift.judge_drift, sound_drift, DRIFT),
 }
 """Of each policy its module and judge, what is measured where nothing is wrong, and bars of our own."""
+
+REPEATED = {"day": "2018-08-14", "of": "2018-08-13", "rows": 10_000, "distinct": 9_000}
+CONSTANT = {"share": 0.01, "runs": [{"first": "2018-08-05", "last": "2018-08-05", "rows": 900, "value": "9.9"}]}
+RENAMED = {
+    "tests": 10,
+    "columns": {
+        "channel": [
+            {"level": "'Web'", "since": DAYS[-2], "rows": 5_000, "of": 20_000, "chance": 0.0},
+            {"level": "'web'", "until": DAYS[-3], "rows": 30_000, "of": 120_000, "chance": 0.0},
+        ]
+    },
+}
+LOST = {"day": "2018-08-05", "rows": 10_000, "missing": 5_000, "chance": 0.0}
+
+
+def stop(rows: dict[str, int], label: Facts) -> None:
+    """Days too small to be judged by themselves, and the last of them without a positive."""
+    rows.update(dict.fromkeys(rows, 2_000)), label["known"].update(rows)
+    label["days"].update(dict.fromkeys([*rows][-2:], 0.0))
+
 
 DEFECTS: dict[str, dict[str, Change]] = {
     "data.judge_schema": {
@@ -90,6 +114,18 @@ DEFECTS: dict[str, dict[str, Change]] = {
     "data.judge_levels": {"cents for euros": lambda m: m["levels"]["amount"].update({"2018-08-05": 5_000.0})},
     "data.judge_volume": {"a batch that lost its rows": lambda m: m["days"]["rows"].update({"2018-08-05": 500})},
     "data.judge_labels": {"labels that have not arrived": lambda m: m["label"].update(share=0.0)},
+    "data.judge_clock": {
+        "a clock of another zone": lambda m: m["daily"]["clock"]["2018-08-05"].update(hour=14.2),
+    },
+    "data.judge_repeated": {"yesterday again": lambda m: m["daily"]["repeated"].append(REPEATED)},
+    "data.judge_constant": {"a column that stands still": lambda m: m["daily"]["constant"].update(amount=CONSTANT)},
+    "data.judge_stopped": {
+        "labels that stopped coming": lambda m: stop(m["days"]["rows"], m["label"]),
+    },
+    "data.judge_categories": {"a renamed level": lambda m: m["daily"]["categories"].update(RENAMED)},
+    "data.judge_lost": {
+        "values that are lost": lambda m: m["daily"]["lost"]["amount"]["days"].append(LOST),
+    },
     "data.judge_pin": {"a source that is not pinned": lambda m: m.update(pinned=False)},
     "model.judge_size": {"a model too large": lambda m: m["model"].update(bytes=1_001)},
     "model.judge_metrics": {
@@ -106,6 +142,11 @@ DEFECTS: dict[str, dict[str, Change]] = {
     },
     "model.judge_seen": {
         "train and test overlapping": lambda m: m["comparison"]["seen"]["model"].update(rows=7),
+    },
+    "model.judge_delivery": {
+        "an older delivery": lambda m: m["comparison"].update(
+            delivery="2000-01-01", champion=m["comparison"]["champion"] | {"until": "2000-02-01"}
+        ),
     },
     "model.judge_champion": {
         "a worse model": lambda m: m["comparison"]["metrics"].update(average_precision=against(-0.1)),

@@ -59,7 +59,8 @@ def test_a_sound_table_has_no_fault() -> None:
         "outside": {"rows": 0, "examples": []},
         "rows": dict.fromkeys(DAYS, A_DAY),
     }
-    assert measured["label"] == {"share": 0.1, "days": dict.fromkeys(DAYS, 0.1), "unknown": 0}
+    by_day = {"days": dict.fromkeys(DAYS, 0.1), "known": dict.fromkeys(DAYS, A_DAY)}
+    assert measured["label"] == {"share": 0.1, **by_day, "unknown": 0}
 
 
 @pytest.mark.parametrize(
@@ -246,6 +247,10 @@ BARS: dict[str, Any] = {
     "values": {"missing": 0, "nan": 0, "infinite": 0, "out_of_range": 0, "unknown": 0},
     "columns": {},
     "label": {"minimum": 0.01, "maximum": 0.5, "day": {"rows": 1, "minimum": 0, "maximum": 1}},
+    "daily": {
+        **{"chance": 0.001, "clock": 1.5, "repeated": 30, "constant": 0.5, "labels": 0.5},
+        **{"categories": 0.05, "lost": 0.3},
+    },
     "pinned": False,
 }
 

@@ -4,6 +4,15 @@ from collections.abc import Iterator, Mapping
 from statistics import median
 
 from pipeline.policy.bars import BEYOND, EXAMPLES, LEAST, Bars, Measured, Violation, number, percent
+from pipeline.policy.daily import (
+    judge_categories,
+    judge_clock,
+    judge_constant,
+    judge_lost,
+    judge_repeated,
+    judge_stopped,
+    unjudged_daily,
+)
 from pipeline.reading import count, nearest
 
 SHOWN = 10  # levels of a closed list
@@ -18,6 +27,12 @@ def judge_data(measured: Measured, policy: Bars) -> list[Violation]:
         *judge_days(measured, policy),
         *judge_levels(measured, policy),
         *judge_labels(measured, policy),
+        *judge_clock(measured, policy),
+        *judge_repeated(measured, policy),
+        *judge_constant(measured, policy),
+        *judge_stopped(measured, policy),
+        *judge_categories(measured, policy),
+        *judge_lost(measured, policy),
         *judge_pin(measured, policy),
     ]
 
@@ -43,7 +58,9 @@ def judge_rows(measured: Measured, policy: Bars) -> Iterator[Violation]:
             file=measured["file"],
             value=count(rows, "row"),
             bar=f"at least {least:,}",
-            next="read more days (split.train in policies/evaluation.yaml), or find out why the source delivers so few",
+            next="read more days (split.train in policies/evaluation.yaml), or find out why the source delivers so few"
+            if measured["dated"]
+            else "find out why the source delivers so few",
         )
     duplicates = measured["duplicates"]
     if duplicates and duplicates["rows"] > policy["duplicates"] * rows:
@@ -256,7 +273,9 @@ def judge_labels(measured: Measured, policy: Bars) -> Iterator[Violation]:
 
 
 def judged_days(measured: Measured, policy: Bars) -> dict[str, float | None]:
-    """The label's share on the days of the window that have enough rows."""
+    """The label's share on the days of the window that have enough rows; none where rows have no day."""
+    if measured["days"] is None:
+        return {}
     rows, shares = measured["days"]["rows"], measured["label"]["days"]
     return {day: shares[day] for day, n in rows.items() if n >= policy["label"]["day"]["rows"]}
 
@@ -275,11 +294,14 @@ def judge_pin(measured: Measured, policy: Bars) -> Iterator[Violation]:
 
 def unjudged_data(measured: Measured, policy: Bars) -> list[str]:
     """What no bar of policies/data.yaml could be held against, and why."""
+    by_day = () if measured["dated"] else ("days", "levels")
     sentences = [
         f"{what}, as their columns are missing or mistyped (see schema)"
         for what in ("duplicates", "days", "levels", "label")
-        if measured[what] is None
+        if measured[what] is None and what not in by_day
     ]
+    if by_day:
+        sentences.append("what is judged by day, as contract.yaml says `time: null`: a delivery is whole")
     if measured["label"] and (unknown := measured["label"]["unknown"]):
         sentences.append(
             f"{unknown:,} labels, which are not known yet: no share counts them, and no model learns from them"
@@ -291,4 +313,4 @@ def unjudged_data(measured: Measured, policy: Bars) -> list[str]:
                 f"the label's share on {count(len(small), 'day')} with fewer than {least:,} rows (label.day.rows): "
                 f"{', '.join(small[:EXAMPLES])}{', …' * (len(small) > EXAMPLES)}"
             )
-    return sentences
+    return [*sentences, *unjudged_daily(measured)]

@@ -1,0 +1,246 @@
+"""What the days are like beside each other: each fault is measured, judged and named, and what is like it passes."""
+
+import json
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pipeline import personal, policy, validate
+from pipeline.contract import UNDATED, Contract
+from pipeline.params import Days
+from tests.tables import ours, source
+from tests.test_policy import BARS
+
+SINCE, UNTIL = date(2020, 1, 1), date(2020, 2, 11)  # six weeks
+TRAINED = date(2020, 1, 31)
+WINDOW = Days(SINCE, (SINCE, TRAINED), (date(2020, 2, 5), UNTIL))
+A_DAY = 200
+DATA = {**BARS["data"], "rows": {"minimum": 1}, "label": {**BARS["data"]["label"], "maximum": 1}}
+DATA["label"]["day"] = {"rows": 5_000, "minimum": 0, "maximum": 1}
+Spoil = Callable[[pl.DataFrame], pl.DataFrame]
+day = pl.col("ordered_at").dt.date()
+
+
+def sound(seed: int = 0) -> pl.DataFrame:
+    """Six weeks of orders, from eight to eight, and an hour later at weekends."""
+    rows = 42 * A_DAY
+    draw = np.random.default_rng(seed)
+    days = np.arange(rows) // A_DAY
+    hours = draw.uniform(8, 20, rows) + (days % 7 > 4)
+    at = [datetime(2020, 1, 1) + timedelta(days=int(day), hours=hour) for day, hour in zip(days, hours, strict=True)]
+    return source(rows).with_columns(
+        pl.all().exclude("order_id", "ordered_at").shuffle(seed), ordered_at=pl.Series(at, dtype=pl.Datetime("us"))
+    )
+
+
+SOUND = sound()
+
+
+def on(first: int, last: int, *changes: pl.Expr) -> Spoil:
+    """Other values in the rows of some days, counted back from the last, 0."""
+    there = day.is_between(pl.lit(UNTIL - timedelta(days=first)), pl.lit(UNTIL - timedelta(days=last)))
+    return lambda table: table.with_columns(
+        pl.when(there).then(change).otherwise(change.meta.output_name()).alias(change.meta.output_name())
+        for change in changes
+    )
+
+
+def hours(number: int) -> pl.Expr:
+    """The clock of another zone; the rows stay on their day."""
+    moved = pl.col("ordered_at") + pl.duration(hours=number)
+    return pl.col("ordered_at").dt.date().dt.combine(moved.dt.time())
+
+
+def again(table: pl.DataFrame) -> pl.DataFrame:
+    """The last day is a day of the week before, in another order and with other labels."""
+    copied = table.filter(day == UNTIL - timedelta(days=9)).sample(fraction=1, shuffle=True, seed=0)
+    new = table.filter(day == UNTIL)
+    kept = new.select("order_id", "ordered_at", "returned")
+    return pl.concat([table.filter(day < UNTIL), new.with_columns(copied.drop(kept.columns))])
+
+
+def renamed(share: float, first: int) -> Spoil:
+    """A level goes by another name from a day on."""
+    lucky = pl.Series(np.random.default_rng(1).random(len(SOUND)) < share)
+    there = day >= UNTIL - timedelta(days=first)
+    old, new = pl.lit("weit"), pl.lit("Weit")
+    size = pl.when(lucky).then(pl.when(there).then(new).otherwise(old)).otherwise("größe €")
+    return lambda table: table.with_columns(size.alias("größe €"))
+
+
+def coded(of: int, first: int) -> Spoil:
+    """A category of many levels, so many rows each; all of them go by another name from a day on."""
+    code = (pl.int_range(pl.len()) // of % 40).cast(pl.String)
+    name = pl.when(day >= UNTIL - timedelta(days=first)).then("neu " + code).otherwise("alt " + code)
+    return lambda table: table.with_columns(name.alias("größe €"))
+
+
+def new_ones(table: pl.DataFrame) -> pl.DataFrame:
+    """A category whose levels are in use for an hour or so, as the numbers of batches are."""
+    return table.with_columns(("batch " + (pl.int_range(pl.len()) // 7).cast(pl.String)).alias("größe €"))
+
+
+def found(spoil: Spoil, contract: Contract | None = None, **bars: Any) -> list[policy.Violation]:
+    """What is found of the days of the sound table, spoiled."""
+    measured = {"file": "f", "source": "s", "pinned": True}
+    measured |= validate.measure(spoil(SOUND).lazy(), contract or ours(), WINDOW)
+    rules = deepcopy(DATA) | bars
+    judged = policy.judge_data(json.loads(json.dumps(measured, default=str)), rules)
+    return [violation for violation in judged if ".day." not in violation.rule or violation.rule.startswith("daily")]
+
+
+NONE = pl.lit("No").alias("returned")
+
+
+@pytest.mark.parametrize(
+    ("rule", "spoil", "value", "example"),
+    [
+        ("clock", on(3, 2, hours(3).alias("ordered_at")), "2 of 42 days have other hours", "2020-02-08: 1"),
+        ("clock", on(0, 0, hours(-9).alias("ordered_at")), "a usual day's mean is 13:5", "2020-02-11: "),
+        ("repeated", again, "1 day with the rows of an earlier day", "2020-02-11: the rows of 2020-02-02"),
+        (
+            "constant",
+            on(5, 5, pl.lit(90.5).alias("amount")),
+            "amount stands still: one value in 200",
+            "2020-02-06: 90.5",
+        ),
+        ("constant", on(5, 5, pl.lit("extra").alias("model_config")), "model_config stands still", ": 'extra'"),
+        ("constant", on(5, 4, pl.lit(False).alias("express")), "2020-02-06 to 2020-02-07", ": False"),
+        ("labels", on(9, 0, NONE), "no positive label in 2,000 rows of 2020-02-02 to 2020-02-11", "2,000 labels"),
+        ("labels", on(20, 18, NONE), "no positive label in 600 rows", "2020-01-22 to 2020-01-24"),
+        ("labels", on(0, 0, pl.lit("Yes").alias("returned")), "no negative label in 200 rows of 2020-02-11", "200"),
+        ("categories", renamed(0.2, 2), "größe € has levels that came or went", "'Weit' is new: "),
+        ("categories", coded(1, 2), "größe € has levels that came or went", "a group of 40 levels is new: 100%"),
+        ("lost", on(6, 0, pl.lit(None, pl.Float64).alias("a.b")), "a.b lost values; the median day", "100% missing"),
+        ("lost", on(4, 4, pl.lit(None, pl.Float64).alias("a.b")), "a.b lost values; the median day", "100% missing"),
+    ],
+)
+def test_a_day_unlike_the_others_is_found(rule: str, spoil: Spoil, value: str, example: str) -> None:
+    (violation,) = found(spoil)
+    assert violation.rule == f"daily.{rule}"
+    assert value in violation.value and example in violation.examples[0]
+    assert "policies/data.yaml" in violation.next
+
+
+def test_a_renamed_level_is_one_that_came_and_one_that_went() -> None:
+    (violation,) = found(renamed(0.2, 2))
+    new, gone = violation.examples
+    assert new.startswith("'Weit' is new: ") and new.endswith("since 2020-02-09")
+    assert gone.startswith("'weit' is gone: ") and gone.endswith("until 2020-02-08, and none since")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda table: table,
+        on(6, 0, hours(1).alias("ordered_at")),  # summer time
+        on(90, 0, pl.col("ordered_at").dt.truncate("1d")),  # dates
+        on(90, 0, pl.lit(90.5).alias("amount")),  # it never varies
+        on(5, 5, pl.when(pl.int_range(pl.len()) % 20 == 0).then("express").otherwise(False).alias("express")),
+        on(5, 5, pl.when(pl.int_range(pl.len()) % 5 > 0).then("a.b").alias("a.b")),  # a fifth is lost
+        renamed(0.02, 2),
+        new_ones,
+        renamed(0.2, 30),  # the model knows of it
+        on(0, 0, pl.when(pl.int_range(pl.len()) % 4 > 0).then(NONE).otherwise("returned").alias("returned")),
+    ],
+)
+def test_what_is_like_it_and_sound_passes(spoil: Spoil) -> None:
+    assert found(spoil) == []
+
+
+def test_small_days_count_together() -> None:
+    """Fourteen labels a day: a day without a positive says nothing, ten say something."""
+
+    def small(table: pl.DataFrame) -> pl.DataFrame:
+        few = table.filter(pl.int_range(pl.len()).over(day) < 14)
+        return few.with_columns(returned=pl.when(pl.int_range(pl.len()) % 3 == 0).then(pl.lit("Yes")).otherwise(NONE))
+
+    def stopped(days: int) -> list[str]:
+        return [violation.rule for violation in found(lambda table: on(days - 1, 0, NONE)(small(table)))]
+
+    assert stopped(2) == [] and stopped(10) == ["daily.labels"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "column", "own"),
+    [
+        (on(5, 5, pl.lit(90.5).alias("amount")), "amount", {"constant": 0}),
+        (renamed(0.2, 2), "größe €", {"categories": 1}),
+        (on(4, 4, pl.lit(None, pl.Float64).alias("a.b")), "a.b", {"lost": 1}),
+    ],
+)
+def test_a_column_may_have_a_bar_of_its_own(spoil: Spoil, column: str, own: dict[str, float]) -> None:
+    (kind,) = own
+    assert f"columns: {{{column}: {{{kind}: {own[kind]}}}}}" in found(spoil)[0].next
+    assert found(spoil, columns={column: own}) == []
+
+
+def test_a_closed_list_says_what_may_come_and_not_what_may_go() -> None:
+    columns = tuple(
+        replace(each, categories=("basic", "extra", "new")) if each.name == "model_config" else each
+        for each in ours().columns
+    )
+    contract, new = replace(ours(), columns=columns), pl.lit("new").alias("model_config")
+    half = pl.when(pl.int_range(pl.len()) % 2 == 0).then(new).otherwise("model_config").alias("model_config")
+    assert found(on(3, 0, half), contract) == []
+    only = pl.when(pl.col("model_config") == "basic").then(new).otherwise("model_config").alias("model_config")
+    (violation,) = found(on(3, 0, only), contract)
+    assert violation.examples[0].startswith("'basic' is gone")
+
+
+def test_a_day_of_few_different_rows_is_no_copy() -> None:
+    """Two columns alone, of four kinds of rows: days are alike by chance."""
+    few = tuple(
+        each
+        for each in ours().columns
+        if each.name in ("order_id", "ordered_at", "returned", "express", "model_config")
+    )
+    contract = replace(ours(), columns=few, entity=None)
+    spoiled = found(lambda table: again(table).select(each.name for each in few), contract)
+    assert spoiled == []
+    (violation,) = found(
+        lambda table: again(table).select(each.name for each in few),
+        contract,
+        daily={**DATA["daily"], "repeated": 4},
+    )
+    assert violation.examples[0].endswith("the rows of 2020-02-02")
+
+
+def test_values_that_are_personal_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(personal, "rules", lambda: {"größe €": personal.HASH, "amount": personal.OMIT})
+    (violation,) = found(renamed(0.2, 2))
+    assert str(personal.digest("Weit")) in violation.examples[0] and "Weit" not in str(violation)
+    (violation,) = found(on(5, 5, pl.lit(90.5).alias("amount")))
+    assert violation.examples == ("2020-02-06: not shown",)
+
+
+def test_dates_have_no_hours_and_that_is_said() -> None:
+    measured = validate.measure(on(90, 0, pl.col("ordered_at").dt.truncate("1d"))(SOUND).lazy(), ours(), WINDOW)
+    assert measured["daily"]["clock"] == {}
+    assert [said for said in policy.unjudged_data(measured, DATA) if said.startswith("the hours of the days")]
+
+
+def test_a_wide_and_long_table_is_measured_in_few_words() -> None:
+    """No column says more than its oddest days."""
+    lost = [f"c{at}" for at in range(40)]
+    draw = np.random.default_rng(0)
+    values = {name: pl.when(pl.Series(draw.random(len(SOUND)) > 0.3)).then(1.0) for name in lost}
+    columns = (*ours().columns, *(replace(ours().column("a.b"), name=name) for name in lost))
+    measured = validate.measure(SOUND.with_columns(**values).lazy(), replace(ours(), columns=columns), WINDOW)
+    said = {name: len(json.dumps(part, default=str)) for name, part in measured["daily"].items()}
+    assert said["lost"] < 500 * (len(lost) + 10) and sum(said.values()) - said["lost"] < 10_000
+
+
+def test_a_delivery_that_is_whole_has_no_days() -> None:
+    whole = SOUND.with_columns(pl.lit(UNTIL).cast(pl.Datetime("us")).alias(UNDATED))
+    measured = validate.measure(whole.lazy(), ours(time=UNDATED), WINDOW)
+    assert measured["daily"] is None
+    judged = policy.judge_data({"file": "f", "source": "s", "pinned": True, **measured}, DATA)
+    assert not [violation for violation in judged if violation.rule.startswith("daily")]
+    assert any("what is judged by day" in said for said in policy.unjudged_data(measured, DATA))
