@@ -1,8 +1,9 @@
 """Measure what production is asked, and what it answers, against what its model learned from: reports/drift.json.
 
 The rows are those of the prediction log that the model in production answered; of policies/drift.yaml only the window
-is read, its bars judge elsewhere (`make drift` does both). What cannot be told ends as `problem`, a sentence: the log
-was written by whoever could reach the service, and a check that breaks over it would be silent about drift.
+is read, its bars judge elsewhere (`make drift` does both). How far chance alone goes is measured too. What cannot be
+told ends as `problem`, a sentence: the log was written by whoever could reach the service, and a check that breaks over
+it would be silent about drift.
 
 What the columns are is said by the model's manifest, as production may hold another problem than this checkout: its
 inputs and scores are watched all the same, its quality is not, and nothing is retrained for it.
@@ -15,21 +16,22 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from math import isfinite, log2, sqrt
+from math import ceil, isfinite, sqrt
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy.stats import wasserstein_distance
 
 from pipeline import contract, evaluate, ingest, log, model, params, policy, source
 from pipeline.contract import Contract
+from pipeline.distance import ALARMS, JENSEN_SHANNON, WASSERSTEIN, Sample, apart, chances, spread
 from pipeline.log import ID, MODEL, SCORE, SCORED, TIME
 from pipeline.model import Input, Problem
 from pipeline.params import BadInput, run_stage
 from pipeline.places import opened, replacing, speaking
-from pipeline.policy.drift import CATEGORY, misnamed
+from pipeline.policy.drift import CATEGORY, misnamed, of_columns, of_score
 from pipeline.reading import count
 from pipeline.reference import DAY, PART, TEST, TRAIN
 from pipeline.rows import LABEL, both, identified
@@ -40,11 +42,8 @@ DRIFT = Path("reports/drift.json")
 PAGE = Path("reports/drift.html")
 
 LIKE = "_like"  # how often a row of the reference counts
-WASSERSTEIN = "Wasserstein distance (normed)"  # as Evidently calls it, and computes it
-JENSEN_SHANNON = "Jensen-Shannon distance"
 LEVELS = 100  # of a category, the most frequent, are told apart; the rarer ones that were learned count as one
-NARROW = 0.001  # the least deviation that a distance is measured in, as Evidently has it
-FAR = 1e6  # deviations: as good as infinite, which JSON has no word for
+ENOUGH = 100  # rows of a day, for it to say something by itself; where there are fewer, days are put together
 WHOLE = 0.9  # of a day's rows, for it to be a day of one model: on the day of a promotion the morning is another's
 HISTORY = 28  # days of the log, to say since when
 PAGE_ROWS = 10_000  # a side: the page takes seconds, and its numbers are close to those of all rows
@@ -63,6 +62,18 @@ class Production:
     problem: Problem
     inputs: tuple[Input, ...]  # those that log and reference keep as they are
     reference: pl.DataFrame  # as reference.py wrote it
+
+    def sides(self, days: Sequence[date]) -> tuple[Sample, Sample]:
+        """What rows of such days are compared with: their inputs with TRAIN's, their scores with TEST's."""
+        train, test = (self.sample(self.like(part, days)) for part in (TRAIN, TEST))
+        inputs = {column.name: train.columns[column.name] for column in self.inputs}
+        return Sample(inputs, train.weight), Sample({SCORE: test.columns[SCORE]}, test.weight)
+
+    def sample(self, rows: pl.DataFrame) -> Sample:
+        """Rows as distances are measured; by their LIKE, where they have one."""
+        columns = {column.name: rows.select(measurable(column)).to_series().to_numpy() for column in self.inputs}
+        columns[SCORE] = rows[SCORE].cast(pl.Float64).to_numpy()
+        return Sample(columns, rows[LIKE].to_numpy() if LIKE in rows.columns else np.ones(len(rows)))
 
     def like(self, part: str, days: Sequence[date]) -> pl.DataFrame:
         """The reference's rows of a part, with a LIKE by which each day of the week counts as often as in `days`.
@@ -94,9 +105,9 @@ def main() -> None:
         if production and configured():
             facts["configured"] = True
             check_names(production, bars, ours)
-            window = measure(facts, production, ours, knobs, bars["window"], now)
+            window = measure(facts, production, ours, knobs, bars, now)
             if window is not None:
-                show(production, window, bars)
+                show(production, window, facts, bars)
     except (Exception, SystemExit, pl.exceptions.PanicException) as error:  # a hostile file fails in its own way
         facts["problem"] = sentence(error)
     with replacing(DRIFT) as temporary:
@@ -177,13 +188,14 @@ def measure(
     production: Production,
     ours: Contract,
     knobs: dict[str, Any],
-    bars: Mapping[str, int],
+    policy: Mapping[str, Any],
     now: datetime,
 ) -> pl.DataFrame | None:
     """Fill in the facts, so that what was found before a problem stays; the rows of the window, if they are enough.
 
     Raises BadInput, and whatever a file that is no log makes polars raise.
     """
+    bars = policy["window"]
     known = [day for day in log.days() if day < now.date()]  # today is not over
     early = now - promoted() < timedelta(days=bars["grace_days"]) or 0 < len(known) < bars["grace_days"]
     if not known:
@@ -215,14 +227,17 @@ def measure(
             f"the log holds {count(len(rows), 'row')} of the model in production from {window[0]} to {window[1]}, "
             f"{bars['rows']:,} are needed: rows are lost, or window.rows in policies/drift.yaml is not for this service"
         )
-    reference = production.like(TRAIN, looked_at)
-    facts["reference_rows"] = len(reference)
-    facts["columns"] = [column_facts(column, reference, rows) for column in production.inputs]
-    facts["score"] = {"distance": distance(production.like(TEST, looked_at), rows, SCORE), "method": WASSERSTEIN}
-    few = bars["day_rows"]
-    facts["days"] = [day_facts(day, production, answered.filter(pl.col(DAY) == day), few) for day in days]
+    sides, here = production.sides(looked_at), production.sample(rows)
+    chance = chances(sides, len(rows))
+    facts["reference_rows"] = len(sides[0].weight)
+    facts["columns"] = [column_facts(column, sides[0], rows, here, chance[0]) for column in production.inputs]
+    score = {"distance": apart(sides[1], here, SCORE), "chance": chance[1][SCORE]}
+    facts["score"] = {**score, "method": WASSERSTEIN}
+    wide = [spread(len(rows), side.size) for side in sides]
+    for part in parts(days, window[0], len(rows), policy["evidence_days"]):
+        facts["days"].append(part_facts(part, production, answered.filter(pl.col(DAY).is_in(part)), wide))
     if facts["same_problem"]:
-        facts["live"] = live(answered, labelled, ours, knobs, facts["days"], few)
+        facts["live"] = live(answered, labelled, ours, knobs, facts["days"])
         facts["retrain"] |= retrain(knobs, ours, matured)
     return rows
 
@@ -250,7 +265,8 @@ def of_production(rows: pl.DataFrame, production: Production) -> pl.DataFrame:
     """The rows that the model in production answered, each once. Raises BadInput where they make no sense."""
     ours = rows.filter(pl.col(MODEL) == production.digest)
     if key := identifiers(ours):
-        ours = ours.unique(key, keep="last", maintain_order=True)
+        again = [] if production.problem.time else [DAY]  # who has no time of their own is asked about on many days
+        ours = ours.unique([*key, *again], keep="last", maintain_order=True)
     odd = [column.name for column in production.inputs if not fits(ours, column)] if len(ours) else []
     if odd:
         raise BadInput(
@@ -279,38 +295,40 @@ def whole_days(rows: pl.DataFrame, digest: str) -> list[date]:
     return sorted(share.filter(pl.col("share") >= WHOLE)[DAY])
 
 
-def column_facts(column: Input, reference: pl.DataFrame, rows: pl.DataFrame) -> Facts:
-    """A column's distance from the reference, and the shares of its rows that have no value, or one that is none."""
+def column_facts(
+    column: Input, reference: Sample, rows: pl.DataFrame, here: Sample, chance: Mapping[str, float]
+) -> Facts:
+    """A column's distance, and how far chance goes; the shares of rows that have no value, or one that is none."""
     there, outside = valued(column), beyond_range(column)
-    before = float(np.average(reference.select(~there).to_series().to_numpy(), weights=reference[LIKE].to_numpy()))
-    missing, out = rows.select((~there).mean(), (there & outside).mean().fill_null(0.0).alias("out")).row(0)
     learned = pl.col(column.name).is_in(column.levels)
+    now, before = ((side.columns[column.name], side.weight) for side in (here, reference))
+    missing, usual = (float(np.average(nothing_in(values), weights=weight)) for values, weight in (now, before))
     return {
         "name": column.name,
         "type": column.type,
-        "distance": column_distance(column, reference, rows),
+        "distance": apart(reference, here, column.name),
+        "chance": chance[column.name],
         "method": JENSEN_SHANNON if column.text else WASSERSTEIN,
         "missing": missing,
-        "missing_before": before,
-        "rise": rise(missing, before, len(rows), size(reference)),
-        "out_of_range": out,
-        "unseen": rows.select((there & ~learned).mean()).item()
-        if column.text
-        else None,  # levels that were not learned
+        "missing_before": usual,
+        "rise": rise(missing, usual, len(rows), reference.size, len(reference.columns)),
+        "out_of_range": rows.select((there & outside).mean().fill_null(0.0)).item(),
+        # levels that were not learned
+        "unseen": rows.select((there & ~learned).mean()).item() if column.text else None,
     }
 
 
-def rise(missing: float, before: float, rows: int, reference: float) -> float:
-    """How far a share has risen at least: less three standard errors of the difference of two samples of one share."""
+def rise(missing: float, before: float, rows: int, reference: float, columns: int) -> float:
+    """How far a share has risen at least, so that chance makes any of so many columns rise in ALARMS of the cases.
+
+    Two samples of one share differ by their standard error, and of few rows askew, to which Cornish and Fisher's
+    expansion corrects (*Moments and Cumulants in the Specification of Distributions*, 1938).
+    """
+    reach = NormalDist().inv_cdf(1 - ALARMS / columns)
     among = (missing * rows + before * reference) / (rows + reference)
-    error = sqrt(among * (1 - among) * (1 / rows + 1 / reference))
-    return max(missing - before - 3 * error, 0.0)
-
-
-def size(reference: pl.DataFrame) -> float:
-    """How many rows would tell as much, if each counted once (Kish's effective size)."""
-    like = reference[LIKE].to_numpy()
-    return float(like.sum() ** 2 / (like**2).sum())
+    error = sqrt(among * (1 - among)) * spread(rows, reference)
+    askew = (reach**2 - 1) / 6 * (1 - 2 * among) * (1 / rows - 1 / reference)
+    return max(missing - before - reach * error - max(askew, 0), 0.0)
 
 
 def valued(column: Input) -> pl.Expr:
@@ -329,57 +347,48 @@ def beyond_range(column: Input) -> pl.Expr:
     return below | (value > column.maximum if column.maximum is not None else pl.lit(False))
 
 
-def day_facts(day: date, production: Production, rows: pl.DataFrame, few: int) -> Facts:
-    """A single day's distances, None where it has fewer rows than `few`; `live` adds its quality."""
-    train, test = production.like(TRAIN, [day]), production.like(TEST, [day])
-    enough = len(rows) >= few
+def parts(days: Sequence[date], first: date, rows: int, evidence: int) -> Iterator[Sequence[date]]:
+    """The days, so many together that there are ENOUGH of the window's rows: where days are large, each by itself.
+
+    The window, which begins on `first`, is divided into as many equal parts as `evidence` asks for at least, and the
+    days before it into parts as long.
+    """
+    before, inside = ([day for day in days if (day >= first) is there] for there in (False, True))
+    together = max(min(ceil(ENOUGH * len(inside) / rows), len(inside) // evidence), 1)
+    for some in (before, inside):
+        for part in np.array_split(np.arange(len(some)), max(len(some) // together, 1)):
+            if len(part):
+                yield some[part[0] : part[-1] + 1]
+
+
+def part_facts(part: Sequence[date], production: Production, rows: pl.DataFrame, wide: Sequence[float]) -> Facts:
+    """The distances of a day, or of days together; `live` adds their quality.
+
+    `wider`: so many times as far as in the window, where its spread is `wide`, chance alone goes here.
+    """
+    sides, here = production.sides(part), production.sample(rows)
+    inputs, score = (spread(len(rows), side.size) / than for side, than in zip(sides, wide, strict=True))
     return {
-        "day": day,
+        "day": part[0],
+        "until": part[-1],
         "rows": len(rows),
-        "score": distance(test, rows, SCORE) if enough else None,
-        "columns": {c.name: column_distance(c, train, rows) if enough else None for c in production.inputs},
+        "score": apart(sides[1], here, SCORE),
+        "columns": {column.name: apart(sides[0], here, column.name) for column in production.inputs},
+        "wider": {"columns": inputs, "score": score},
         "average_precision": None,
     }
 
 
-def column_distance(column: Input, reference: pl.DataFrame, rows: pl.DataFrame) -> float | None:
-    """How far a column is from the reference, by its type: a boolean is 0 or 1, which sees more than two levels do."""
-    return divergence(column, reference, rows) if column.text else distance(reference, rows, column.name)
+def measurable(column: Input) -> pl.Expr:
+    """A column as distances are measured: places of levels, or numbers, NaN for none; a boolean is 0 or 1."""
+    if column.text:
+        return coded(column)
+    return pl.when(valued(column)).then(pl.col(column.name).cast(pl.Float64)).otherwise(float("nan"))
 
 
-def distance(reference: pl.DataFrame, rows: pl.DataFrame, name: str) -> float | None:
-    """Mean shift of a column's sorted values, in deviations of the reference; None where one of both has no value."""
-    value = pl.col(name).cast(pl.Float64)
-    before, weight = (
-        reference.filter(value.is_finite()).select(value, LIKE)[column].to_numpy() for column in (name, LIKE)
-    )
-    now = rows.filter(value.is_finite())[name].cast(pl.Float64).to_numpy()
-    if not (len(before) and len(now)):
-        return None
-    deviation = np.sqrt(np.cov(before, aweights=weight, ddof=0))
-    with np.errstate(over="ignore"):
-        return float(min(wasserstein_distance(before, now, weight) / max(deviation, NARROW), FAR))
-
-
-def divergence(column: Input, reference: pl.DataFrame, rows: pl.DataFrame) -> float:
-    """Jensen-Shannon distance of a category's levels, 0 to 1: those that were learned, missing and other ones.
-
-    Less what chance makes of two samples of one distribution, (levels - 1) / 8 (1/n + 1/m) nats (*Analysis of symbolic
-    sequences using the Jensen-Shannon divergence*, Grosse et al., 2002): else many levels would look like drift.
-    """
-    before, now = shares(column, reference), shares(column, rows.with_columns(pl.lit(1.0).alias(LIKE)))
-    middle = (before + now) / 2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        bits = sum(np.nansum(side * np.log2(side / middle)) for side in (before, now)) / 2
-    chance = ((middle > 0).sum() - 1) / 8 * (1 / size(reference) + 1 / len(rows)) * log2(np.e)
-    return float(np.sqrt(max(bits - chance, 0)))
-
-
-def shares(column: Input, rows: pl.DataFrame) -> np.ndarray:
-    """The share of each place that `coded` knows, float64 [LEVELS + 3], by the rows' LIKE."""
-    codes = rows.select(coded(column)).to_series().to_numpy()
-    counted = np.bincount(codes, rows[LIKE].to_numpy(), minlength=LEVELS + 3)
-    return counted / counted.sum()
+def nothing_in(values: np.ndarray) -> np.ndarray:
+    """Whether there is no value, of those of a column as distances are measured; bool [rows]."""
+    return np.isnan(values) if values.dtype.kind == "f" else values == LEVELS
 
 
 def coded(column: Input) -> pl.Expr:
@@ -400,34 +409,38 @@ def newest_labels(knobs: Mapping[str, Any], ours: Contract, last: date) -> date:
 
 def newest_day(knobs: Mapping[str, Any]) -> date | None:
     """The newest daily file of data.source; None for the simulator, which has any day. Raises BadInput."""
+    return None if source.source_of(knobs) == source.SIMULATE else max(delivered(knobs))
+
+
+def delivered(knobs: Mapping[str, Any]) -> list[date]:
+    """The days of the daily files of data.source, a folder, but for days to come. Raises BadInput for none."""
+    today = datetime.now(UTC).date()
     where = source.source_of(knobs)
-    if where == source.SIMULATE:
-        return None
     with speaking(f"data.source {where}"):
         system, folder = opened(where, "data.source")
         days = [log.day_of(path.removesuffix(".parquet")) for path in system.ls(folder, detail=False)]
-    if not (found := [day for day in days if day]):
-        raise BadInput(f"data.source {where}: holds no file named YYYY-MM-DD.parquet")
-    return max(found)
+    if not (found := sorted(day for day in days if day and day <= today)):
+        raise BadInput(f"data.source {where}: holds no file named YYYY-MM-DD.parquet, of a day up to today")
+    return found
 
 
 def retrain(knobs: dict[str, Any], ours: Contract, matured: date) -> Facts:
     """What params.yaml would say to learn from the newest labels: `data.until`, and a snapshot where one is pinned."""
-    delay = ours.label.delay
-    if matured <= params.days(knobs, delay).test[1]:
+    newest = matured if ours.dated else matured + timedelta(days=ours.label.delay)  # a whole delivery is learned from
+    if newest <= ours.days(knobs).test[1]:
         return {}
-    until = str(matured)
+    until = str(newest)
     if knobs["data"].get("snapshot") is None:
         return {"until": until}
-    window = params.days({**knobs, "data": {**knobs["data"], "until": until}}, delay)
+    window = ours.days({**knobs, "data": {**knobs["data"], "until": until}})
     files = source.files(source.source_of(knobs), window.since, window.test[1])
     return {"until": until, "snapshot": source.snapshot(source.every(source.listed, files))}
 
 
 def live(
-    rows: pl.DataFrame, matured: Span, ours: Contract, knobs: dict[str, Any], days: Sequence[Facts], few: int
+    rows: pl.DataFrame, matured: Span, ours: Contract, knobs: dict[str, Any], days: Sequence[Facts]
 ) -> Facts | None:
-    """Quality on the matured days, measured as evaluate measures the test week; each day's goes into `days`.
+    """Quality on the matured days, measured as evaluate measures the test week; each part's goes into `days`.
 
     None where the model in production has no row of these days, or the log no identifiers to join by. Rows whose label
     the source does not know yet are `unknown`, those that it does not know at all `unlabelled`.
@@ -435,26 +448,64 @@ def live(
     rows = rows.filter(pl.col(DAY).is_between(*matured))
     if rows.is_empty() or not identifiers(rows):
         return None
-    known = knobs["evaluate"]["known"]
-    before = 0 if known is None or ours.entity is None else ours.label.delay + known
-    first = matured[0] - timedelta(days=before)
-    told = identified(ingest.between(knobs, first, matured[1], ours), ours)
-    keys, asked = keyed(told, ours.id, rows), rows.select(key(rows), SCORE)
-    scored = told.with_columns(keys.alias(KEY)).join(asked, on=KEY, how="left", maintain_order="left")
+    known = knobs["evaluate"]["known"] if ours.dated else None
+    scored, lost = (labelled if ours.dated else delivered_later)(rows, matured, ours, knobs)
     judged = evaluate.judged(scored.drop_nulls(LABEL), matured, ours, known).drop_nulls(SCORE)
     moment = pl.col(ours.time).dt.date()
     for day in days:
-        day["average_precision"] = average_precision(judged.filter(moment == day["day"]), ours, few)
+        of_day = judged.filter(moment.is_between(day["day"], day["until"]))
+        day["average_precision"] = average_precision(of_day, ours)
     return {
         "days": list(matured),
         "rows": len(judged),
-        "unlabelled": len(rows) - asked[KEY].is_in(keys.implode()).sum(),
+        "unlabelled": lost,
         "unknown": len(scored.filter(moment.is_between(*matured) & pl.col(LABEL).is_null()).drop_nulls(SCORE)),
         "metrics": metrics(judged, ours, knobs["evaluate"]),
     }
 
 
-KEY = "_key"
+def labelled(rows: pl.DataFrame, matured: Span, ours: Contract, knobs: dict[str, Any]) -> tuple[pl.DataFrame, int]:
+    """What the source says of the matured days' rows, and the log's score, where it has one; how many rows it lacks.
+
+    Days before them are there too, where a positive on them makes an entity known.
+    """
+    known = knobs["evaluate"]["known"]
+    before = 0 if known is None or ours.entity is None else ours.label.delay + known
+    told = identified(ingest.between(knobs, matured[0] - timedelta(days=before), matured[1], ours), ours)
+    keys, asked = keyed(told, ours.id, rows), rows.select(key(rows), SCORE)
+    scored = told.with_columns(keys.alias(KEY)).join(asked, on=KEY, how="left", maintain_order="left")
+    return scored, len(rows) - int(asked[KEY].is_in(keys.implode()).sum())
+
+
+def delivered_later(
+    rows: pl.DataFrame, matured: Span, ours: Contract, knobs: dict[str, Any]
+) -> tuple[pl.DataFrame, int]:
+    """The log's rows with what the first delivery that knows their label says of them, the delay after they were asked.
+
+    A row's time is when it was answered; its label is missing where it is in deliveries, and none of them knows it.
+    Besides, the number of rows that are in none.
+    """
+    late, parts = timedelta(days=ours.label.delay), []
+    waiting = rows.select(key(rows), SCORE, pl.col(TIME).alias(ours.time), pl.col(DAY) + late).with_row_index(AT)
+    for delivery in delivered(knobs):
+        due = waiting.filter(pl.col(DAY) <= delivery)
+        if due.is_empty():
+            continue
+        told = identified(whole(knobs, delivery, ours), ours).drop(ours.time)
+        told = told.with_columns(keyed(told, ours.id, rows).alias(KEY))
+        parts.append(told.join(due, on=KEY, maintain_order="left"))
+        waiting = waiting.join(parts[-1].drop_nulls(LABEL), on=AT, how="anti")
+    known_first = pl.concat(parts).sort(pl.col(LABEL).is_null(), maintain_order=True)
+    scored = known_first.unique(AT, keep="first", maintain_order=True)
+    return scored, len(rows) - len(scored)
+
+
+def whole(knobs: dict[str, Any], day: date, ours: Contract) -> pl.DataFrame:
+    """The delivery of a day."""
+    return ingest.between(knobs, day, day, ours).with_columns(pl.lit(day).cast(pl.Datetime("us")).alias(ours.time))
+
+
+KEY, AT = "_key", "_at"
 
 
 def key(rows: pl.DataFrame) -> pl.Expr:
@@ -482,9 +533,9 @@ def metrics(judged: pl.DataFrame, ours: Contract, knobs: Mapping[str, Any]) -> F
     return {name: {end: value if isfinite(value) else None for end, value in of.items()} for name, of in found.items()}
 
 
-def average_precision(judged: pl.DataFrame, ours: Contract, few: int) -> float | None:
-    """The average precision; None where the rows are few, or have one label only."""
-    if len(judged) < few or not both(judged):
+def average_precision(judged: pl.DataFrame, ours: Contract) -> float | None:
+    """The average precision; None where the rows are too few, or have one label only."""
+    if len(judged) < ENOUGH or not both(judged):
         return None
     test = evaluate.as_test(judged, ours)
     counts = evaluate.counts(test, judged[SCORE].to_numpy(), np.ones((1, test.units)))
@@ -494,15 +545,16 @@ def average_precision(judged: pl.DataFrame, ours: Contract, few: int) -> float |
 # --- speaking ---
 
 
-def show(production: Production, rows: pl.DataFrame, bars: Mapping[str, Any]) -> None:
+def show(production: Production, rows: pl.DataFrame, facts: Facts, policy: Mapping[str, Any]) -> None:
     """Write the page, or say why there is none: it is for people, and no verdict hangs on it."""
     try:
+        bars = {far.column or SCORE: far.most for far in (*of_columns(facts, policy), of_score(facts, policy))}
         page(production, rows, bars)
     except Exception as error:  # Evidently's own, over values that it did not expect
         print(f"{PAGE}: not written: {sentence(error)}")
 
 
-def page(production: Production, rows: pl.DataFrame, bars: Mapping[str, Any]) -> None:
+def page(production: Production, rows: pl.DataFrame, bars: Mapping[str, float]) -> None:
     """Evidently's page of the same columns against the same bars, on a sample; it opens without a network."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
     from evidently import DataDefinition, Dataset, Report
@@ -527,13 +579,8 @@ def page(production: Production, rows: pl.DataFrame, bars: Mapping[str, Any]) ->
     preset = DataDriftPreset(
         columns=[*numbers, *texts],
         num_method="wasserstein",
-        num_threshold=bars["columns"]["maximum"],
         cat_method="jensenshannon",
-        cat_threshold=bars["categories"]["maximum"],
-        per_column_threshold={
-            **{name: bar for block in ("columns", "categories") for name, bar in bars[block]["exceptions"].items()},
-            SCORE: bars["score"]["maximum"],
-        },
+        per_column_threshold=dict(bars),
         drift_share=1 / (len(numbers) + len(texts)),  # one column is drift enough; half of them is Evidently's default
     )
     html = Report([preset]).run(*sides).get_html_str(as_iframe=False)

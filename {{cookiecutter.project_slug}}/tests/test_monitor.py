@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from gitops import facts
-from pipeline import log, model, monitor, params, policy, reference, rows, source
+from pipeline import distance, log, model, monitor, params, policy, reference, rows, source
 from pipeline.model import Input
 from pipeline.policy.drift import misnamed
 from tests import tables
@@ -75,7 +75,7 @@ def as_source(made: pl.DataFrame) -> pl.DataFrame:
 
 def features(made: pl.DataFrame) -> pl.DataFrame:
     """The rows as the stage `rows` makes them, in their order."""
-    return made.select("number", TIME, ID, *(rows.read(column, TIME) for column in OURS.inputs))
+    return made.select("number", TIME, ID, *(rows.read(column, OURS) for column in OURS.inputs))
 
 
 def write_log(made: pl.DataFrame, scorer: Any, digest: str | None = None, ago: float = 0) -> None:
@@ -364,24 +364,34 @@ def test_many_levels_are_no_drift() -> None:
     share = 1 / (10 + np.arange(5_000))
     for size in (300, 10_000):
         before, now = (draw.choice(levels, number, p=share / share.sum()).tolist() for number in (25_000, size))
-        asked = pl.DataFrame({"x": before, monitor.LIKE: np.ones(25_000)}), pl.DataFrame({"x": now})
-        assert monitor.divergence(input_, *asked) < 0.08
-        other = asked[1].with_columns(
+        asked = pl.DataFrame({"x": now})
+        other = asked.with_columns(
             pl.when(pl.int_range(pl.len()) % 5 == 0).then(pl.lit("new")).otherwise("x").alias("x")
         )
-        assert monitor.divergence(input_, asked[0], other) > 0.25
+        one, same, far = (
+            distance.Sample({"x": rows.select(monitor.measurable(input_))["x"].to_numpy()}, np.ones(len(rows)))
+            for rows in (pl.DataFrame({"x": before}), asked, other)
+        )
+        assert (distance.apart(one, same, "x") or 0) < 0.08 and (distance.apart(one, far, "x") or 0) > 0.25
 
 
-def test_a_service_of_few_rows_is_looked_at_where_the_policy_says_so(here: Here) -> None:
-    """Fourteen rows a day."""
+def test_a_service_of_few_rows_is_looked_at_by_parts_of_the_window(here: Here) -> None:
+    """Fourteen rows a day: of a week, chance alone makes more than any bar allows, and two deviations are seen."""
     here.rows = here.rows.filter(NUMBER % 70 == 0)
-    here.fill(from_day("amount", pl.col("amount") * 3, BEGAN))
+    here.fill()
     here.change("window", rows=50)
-    assert found(here.check("healthy")[1]) == set(), "no single day says anything"
-    here.change("window", day_rows=5)
+    here.change("columns", maximum=0.05)
+    measured, _ = here.check("healthy")
+    assert measured["rows"] < 120 and max(each["distance"] for each in measured["columns"]) > 0.1
+    shutil.rmtree("predictions")
+    here.fill(from_day("a.b", pl.col("a.b") + 2, LAST - timedelta(days=6)))
     measured, gate = here.check("drifted")
-    assert {rule for rule, _ in found(gate)} >= {"columns.maximum", "score.maximum"}
-    assert measured["rows"] < 120
+    assert found(gate) == {("columns.maximum", str(LAST - timedelta(days=6)))}
+    assert [(part["day"], part["until"]) for part in measured["days"][-2:]] == [
+        (str(LAST - timedelta(days=6)), str(LAST - timedelta(days=3))),
+        (str(LAST - timedelta(days=2)), str(LAST)),
+    ]
+    assert "chance alone takes" in gate["violations"][0]["bar"]
 
 
 # --- another problem ---
@@ -695,7 +705,7 @@ def test_extreme_values_stay_numbers(here: Here) -> None:
     here.scorer = SameScores(here.scorer.digest, here.scorer.predict(here.rows))
     here.fill(from_day("amount", pl.lit(1.7e308)))
     measured, _ = here.check("drifted")
-    assert measured["columns"][0]["distance"] == monitor.FAR
+    assert measured["columns"][0]["distance"] == distance.FAR
 
 
 def test_a_typo_in_the_policy_is_a_sentence(here: Here) -> None:
@@ -721,3 +731,12 @@ def test_a_page_that_cannot_be_drawn_changes_no_verdict(here: Here, monkeypatch:
     monkeypatch.setattr(monitor, "page", lambda *_: 1 / 0)
     here.fill()
     here.check("healthy")
+
+
+def test_rare_large_values_of_the_reference_make_no_bar_as_good_as_infinite() -> None:
+    draw = np.random.default_rng(0)
+    values = draw.normal(size=10_000)
+    values[:20] = 1e6
+    reference = distance.Sample({"x": values}, np.ones(len(values)))
+    (told,) = distance.chances([reference], 98)
+    assert told["x"] < 0.5

@@ -29,10 +29,10 @@ PROMOTED = Path("deploy/production/metrics.json")
 CATEGORY = "category"
 OTHERS = {"columns": "categories", "categories": "columns"}
 JUDGED = {"missing": "rise", "out_of_range": "out_of_range"}  # by a bar of `quality`: what it is held against
-AVERAGE_PRECISION = "average_precision"  # the metric that drift.json has for single days
+AVERAGE_PRECISION = "average_precision"  # the metric that drift.json has for parts of the log
 
-Value = Callable[[Measured], float | None]
-"""What is looked at of a single day; None where the day has it not."""
+Missed = Callable[[Measured], bool | None]
+"""Whether a part of the log, a day or days together, misses a bar; None where it does not say."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,35 @@ class Drift(Violation):
     """A bar that is not met, and since when."""
 
     since: str | None = None  # the first of the last days, all of which miss it
+
+
+@dataclass(frozen=True)
+class Distance:
+    """A distance from the reference, and its bar."""
+
+    rule: str
+    bar: float
+    found: Measured  # its distance, how far chance alone goes, and how both are measured
+    column: str | None = None  # None for the scores
+
+    @property
+    def most(self) -> float:
+        """The bar, or how far chance alone goes in so few rows, where that is further."""
+        return max(self.bar, float(self.found["chance"]))
+
+    @property
+    def missed(self) -> bool:
+        """Whether it is too far. One that there is no value for is a matter of `quality`."""
+        return number(self.found["distance"]) > self.most
+
+    def missed_in(self, part: Measured) -> bool | None:
+        """Whether it is too far in a part of the log, a day or days together; None where the part does not say."""
+        value = part["score"] if self.column is None else part["columns"].get(self.column)
+        wider = part["wider"]["score" if self.column is None else "columns"]
+        return None if value is None else value > max(self.bar, self.found["chance"] * wider)
+
+    def __str__(self) -> str:
+        return "the score" if self.column is None else self.column
 
 
 def judge_drift(measured: Measured, policy: Bars) -> list[Violation]:
@@ -67,9 +96,42 @@ def judge_drift(measured: Measured, policy: Bars) -> list[Violation]:
 
 def judge_columns(measured: Measured, policy: Bars) -> Iterator[Violation]:
     """Columns that are too far from the reference."""
+    for column in of_columns(measured, policy):
+        yield from judge_distance(column, measured, policy)
+
+
+def judge_score(measured: Measured, policy: Bars) -> Iterator[Violation]:
+    """Scores that are too far from those of the test week."""
+    yield from judge_distance(of_score(measured, policy), measured, policy)
+
+
+def judge_distance(far: Distance, measured: Measured, policy: Bars) -> Iterator[Violation]:
+    """A distance above its bar, in enough parts of the window too."""
+    if far.missed and len(days(measured, far.missed_in)) >= policy["evidence_days"]:
+        since, words = began(measured, far.missed_in)
+        method, distance = far.found["method"], far.found["distance"]
+        unit = " deviations" * method.startswith("Wasserstein")
+        few = f": chance alone takes {measured['rows']:,} rows as far" * (far.most > far.bar)
+        yield Drift(
+            rule=far.rule,
+            file=FILE,
+            value=f"{far} is {distance:.3g}{unit} away from what the model learned from{words}",
+            bar=f"at most {far.most:.3g} ({method}){few}",
+            rows=measured["rows"],
+            next="look at reports/drift.html: a fault of the source is mended there, a change of the world is learned",
+            since=since,
+        )
+
+
+def of_columns(measured: Measured, policy: Bars) -> Iterator[Distance]:
+    """The columns' distances."""
     for column in measured["columns"]:
-        rule, bar = column_bar(column, policy)
-        yield from judge_distance(rule, column["name"], column, bar, measured, policy, of_column(column["name"]))
+        yield Distance(*column_bar(column, policy), column, column["name"])
+
+
+def of_score(measured: Measured, policy: Bars) -> Distance:
+    """The scores' distance."""
+    return Distance("score.maximum", policy["score"]["maximum"], measured["score"])
 
 
 def column_bar(column: Measured, policy: Bars) -> tuple[str, float]:
@@ -88,42 +150,6 @@ def misnamed(policy: Bars, numbers: Sequence[str], categories: Sequence[str]) ->
                 yield f"{place} belongs in {OTHERS[block]}.exceptions; move it there"
             elif name not in names:
                 yield f"{place} is no input; {nearest(name, [*names, *others])}"
-
-
-def of_column(name: str) -> Value:
-    """A column's distance on a day."""
-    return lambda day: day["columns"].get(name)
-
-
-def judge_score(measured: Measured, policy: Bars) -> Iterator[Violation]:
-    """Scores that are too far from those of the test week."""
-    bar = policy["score"]["maximum"]
-    yield from judge_distance(
-        "score.maximum", "the score", measured["score"], bar, measured, policy, lambda day: day["score"]
-    )
-
-
-def judge_distance(
-    rule: str, what: str, found: Measured, bar: float, measured: Measured, policy: Bars, of_day: Value
-) -> Iterator[Violation]:
-    """A distance above its bar, on enough single days too. One that there is no value for is a matter of `quality`."""
-    odd = beyond("maximum", bar, of_day)
-    if number(found["distance"]) > bar and len(days(measured, odd)) >= policy["evidence_days"]:
-        since, words = began(measured, odd)
-        yield Drift(
-            rule=rule,
-            file=FILE,
-            value=f"{what} is {found['distance']:.3g}{unit(found)} away from what the model learned from{words}",
-            bar=f"at most {bar:g} ({found['method']})",
-            rows=measured["rows"],
-            next="look at reports/drift.html: a fault of the source is mended there, a change of the world is learned",
-            since=since,
-        )
-
-
-def unit(found: Measured) -> str:
-    """What a distance is measured in, for those that are measured in something."""
-    return " deviations" if found["method"].startswith("Wasserstein") else ""
 
 
 def judge_quality(measured: Measured, policy: Bars) -> Iterator[Violation]:
@@ -170,7 +196,7 @@ def judge_live(measured: Measured, policy: Bars) -> Iterator[Violation]:
         for rule, end, bar, words in live_bars(bars, promoted.get(name)):
             if not BEYOND[end](worse(live["metrics"].get(name), OTHER[end]), bar):
                 continue
-            odd = beyond(end, bar, lambda day: day["average_precision"])
+            odd = beyond(end, bar)
             since, when = began(measured, odd) if name == AVERAGE_PRECISION else (None, "")
             yield Drift(
                 rule=f"live.metrics.{name}.{rule}",
@@ -199,25 +225,31 @@ def live_bars(bars: Mapping[str, float], promoted: Measured | None) -> Iterator[
 # --- since when ---
 
 
-def beyond(end: str, bar: float, of_day: Value) -> Callable[[Measured], bool | None]:
-    """Whether a day misses a bar; None where the day does not say."""
+def beyond(end: str, bar: float) -> Missed:
+    """Whether a part's average precision misses a bar; None where the part does not say."""
 
-    def misses(day: Measured) -> bool | None:
-        value = of_day(day)
+    def misses(part: Measured) -> bool | None:
+        value = part[AVERAGE_PRECISION]
         return None if value is None else BEYOND[end](value, bar)
 
     return misses
 
 
-def days(measured: Measured, odd: Callable[[Measured], bool | None]) -> list[str]:
-    """The days of the window that miss a bar."""
+def days(measured: Measured, odd: Missed) -> list[str]:
+    """The parts of the window that miss a bar, by their days."""
     first, last = measured["window"]
-    return [day["day"] for day in measured["days"] if first <= day["day"] <= last and odd(day)]
+    inside = (part for part in measured["days"] if first <= part["day"] and part["until"] <= last)
+    return [when(part) for part in inside if odd(part)]
 
 
-def began(measured: Measured, odd: Callable[[Measured], bool | None]) -> tuple[str | None, str]:
-    """The first of the last days, all of which miss a bar, also in words; days that do not say are passed over."""
-    said = [(day["day"], missed) for day in measured["days"] if (missed := odd(day)) is not None]
+def when(part: Measured) -> str:
+    """The days of a part."""
+    return str(part["day"]) if part["day"] == part["until"] else f"{part['day']} to {part['until']}"
+
+
+def began(measured: Measured, odd: Missed) -> tuple[str | None, str]:
+    """The first day of the last parts, all of which miss a bar, also in words; one that does not say is passed over."""
+    said = [(part["day"], missed) for part in measured["days"] if (missed := odd(part)) is not None]
     run = list(takewhile(lambda each: each[1], reversed(said)))
     if not run:
         return None, ""
@@ -243,15 +275,11 @@ def unjudged_drift(measured: Measured, policy: Bars) -> list[str]:
 
 
 def single_days(measured: Measured, policy: Bars) -> Iterator[str]:
-    """Distances above their bar that too few single days show."""
-    for column in measured["columns"]:
-        name = column["name"]
-        bar = column_bar(column, policy)[1]
-        if number(column["distance"]) > bar:
-            odd = days(measured, beyond("maximum", bar, of_column(name)))
-            if len(odd) < policy["evidence_days"]:
-                when = ", ".join(odd) or "no single day"
-                yield f"{name}: {column['distance']:.3g} away, above {bar:g}, but only on {when} (evidence_days)"
+    """Distances above their bar that too few parts of the window show."""
+    for far in (*of_columns(measured, policy), of_score(measured, policy)):
+        if far.missed and len(odd := days(measured, far.missed_in)) < policy["evidence_days"]:
+            there = ", ".join(odd) or "no single day"
+            yield f"{far}: {far.found['distance']:.3g} away, above {far.most:.3g}, but only on {there} (evidence_days)"
 
 
 def unjudged_live(measured: Measured, policy: Bars) -> Iterator[str]:
