@@ -16,6 +16,8 @@ KNOBS = ("params.yaml", "policies/evaluation.yaml", "contract.yaml")
 """Files of blocks, of which each stands in one of them alone."""
 VENV = Path(sys.prefix)
 """The one environment of the tests, and of every bake that they make."""
+Words = Mapping[str, Mapping[str, str]]
+"""By file, words and what stands in their place."""
 MAKES = {
     "VENV": str(VENV),
     "PYTHON": "echo 'The tests install nothing: this has other locks than their environment'; exit 1; :",
@@ -85,6 +87,19 @@ def change_knobs(bake: Path, **blocks: Any) -> None:
     """Other values in blocks of the bake's knobs and of its contract, in whichever file each stands."""
     for name, text in with_knobs(lambda name: (bake / name).read_text(), blocks).items():
         (bake / name).write_text(text)
+
+
+def changed(repository: Path, replacements: Words) -> dict[str, str]:
+    """Files with words replaced. Raises ValueError where the words are not there, once."""
+    texts = {}
+    for name, words in replacements.items():
+        text = (repository / name).read_text()
+        for old, new in words.items():
+            if text.count(old) != 1:
+                raise ValueError(f"{name} has {old!r} {text.count(old)} times, not once")
+            text = text.replace(old, new)
+        texts[name] = text
+    return texts
 
 
 def make(target: str, repository: Path, **environment: str) -> str:

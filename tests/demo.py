@@ -1,9 +1,11 @@
 """`make demo`: the whole loop on a GitHub of this machine, from the first model to a rollback.
 
+With PROBLEM=churn the same is told of a CSV that is adopted; what differs is in stories.py.
+
 Workflows, policies, service and models are a bake's own; nothing that they say is made up here, and where something
 is not as the story has it, it stops. What commands and jobs say goes to demo/demo.log; the terminal tells the story.
 
-It leaves out what the story does not need: the bank is small, and of the bake's lint and tests a part runs (see SMALL).
+It leaves out what a story does not need: the bank is small, and of the bake's lint and tests a part runs.
 """
 
 import io
@@ -30,46 +32,21 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
-import polars as pl
 import yaml
 
 from tests import baking, serving
+from tests.baking import Words, changed
 from tests.rehearsal import page
 from tests.rehearsal.driver import Rehearsal, Run
 from tests.rehearsal.project import ANSWERS, OWNER, Project
+from tests.stories import STORIES, TRAFFIC, Story
 
 DEMO = baking.ROOT / "demo"
 LOG = DEMO / "demo.log"
 PAGE = DEMO / "index.html"
-TRAFFIC = Path(__file__).with_name("traffic.py")
 FACTS = DEMO / "demo.json"
 STEPS = 12
 
-START, CHANGE = date(2018, 8, 15), date(2018, 8, 29)
-"""The first day after the first model's data, and the day on which the world changes."""
-WEEKS = 15  # of traffic, from START on
-DRIFT = f'{{from: "{CHANGE}", amount: 1.2, night: 0.2, pattern: 0.01}}'
-"""Everything is dearer, a fifth of the payments move to the night, and cards are tried out by petty payments."""
-QUICKER = "One epoch will do"
-TESTS = ["test_policy.py", "test_report.py", "model/test_*.py"]
-SMALL = {
-    "params.yaml": {
-        "customers: 5000": "customers: 3000",
-        "trees: {trees: 200,": "trees: {trees: 30,",
-        "drift: null": f"drift: {DRIFT}",
-        "repeats: 3": "repeats: 1",
-        "rows: 10 ": "rows: 5 ",
-        "draws: 200": "draws: 50",
-    },
-    "policies/evaluation.yaml": {"train: 42": "train: 14", "resamples: 200": "resamples: 100"},
-    "pyproject.toml": {
-        'files = ["."]': 'files = ["pipeline/policy"]',
-        'testpaths = ["tests"]': f'testpaths = ["tests"]\npython_files = {json.dumps(TESTS)}',
-    },
-}
-"""A smaller bank, a shorter window, fewer trees, rougher intervals and reasons, and of the code's checks a part:
-types are checked of the judge alone, and tests run of the judge, the report and the trained model. Else every request
-would spend most of its time on code that the story does not change."""
 OURS = {"alice@example.org", "noreply@github.com"}
 """Who commits in a demo: alice, and GitHub when it merges or a bot commits."""
 BOLD, DIM, RED, GREEN = 1, 2, 31, 32
@@ -80,31 +57,34 @@ AMISS = re.compile(r"""(?:<(?:b|li|p) class="(?:bad|failure|missing)">|<li class
 Json = Mapping[str, Any]
 
 
-def main() -> None:
+def main(name: str = "card-fraud") -> None:
     """The story; whatever stops it, the last line says where the rest is told."""
     began = time.monotonic()
+    if name not in STORIES:
+        sys.exit(f"There is no story of {name}; there are: {', '.join(STORIES)}")
     DEMO.mkdir(exist_ok=True)
     LOG.write_text("")
     FACTS.unlink(missing_ok=True)
     try:
-        told = story()
+        told = tell(STORIES[name])
     except (Exception, SystemExit, KeyboardInterrupt) as error:
         log(traceback.format_exc())
         sys.exit(f"\nThe demo stopped: {str(error) or 'interrupted'}\nWhat was said until then is in {LOG}")
     took = time.monotonic() - began
-    FACTS.write_text(json.dumps({"seconds": round(took, 1), **told}, indent=2) + "\n")
+    FACTS.write_text(json.dumps({"problem": name, "seconds": round(took, 1), **told}, indent=2) + "\n")
     minutes, seconds = divmod(round(took), 60)
     print(f"\nTold in {minutes} min {seconds} s. What commands and jobs said is in {LOG}")
 
 
 @dataclass
-class Story:
+class Tale:
     """Where the story is told, and what the page is made of."""
 
+    story: Story
     project: Project
-    traffic: Path  # what the service is asked, all weeks of it
+    beside: Path  # what the service is asked, and what it answered
     artist: ProcessPoolExecutor  # draws pull requests while the story goes on: a chart takes a second
-    today: date = START
+    today: date
     told: int = 0  # runs
     pulls: list[Future[dict[str, Any]]] = field(default_factory=list)
     events: list[page.Event] = field(default_factory=list)
@@ -118,44 +98,49 @@ class Story:
     @property
     def predictions(self) -> Path:
         """The prediction log."""
-        return self.traffic.with_name("predictions")
+        return self.beside / "predictions"
 
     def happened(self, what: str, pull: int | None = None, mark: str = "") -> None:
         """A line of the timeline; with a `mark`, one on the chart too."""
         self.events.append(page.Event(self.today, what, pull, mark))
 
 
-def story() -> dict[str, Any]:
+def tell(story: Story) -> dict[str, Any]:
     """The steps, read from top to bottom; the facts that are worth keeping."""
+    weeks = story.weeks
     step("Bake a repository")
-    repository = bake()
+    repository = bake(story)
     # Not below demo/: act and platform.yaml take no space in a path.
     with (
         tempfile.TemporaryDirectory(prefix="rehearsal-") as folder,
         Rehearsal(Path(folder), baking.VENV, at_once=3) as github,
         page.artist() as artist,
     ):
+        (beside := Path(folder) / "beside").mkdir()
+        words = story.adopt(repository, beside, command, say)
         step("GitHub on this machine: the push of main trains the first model and proposes it")
-        tale = start(github, repository, Path(folder) / "traffic.parquet", artist)
+        tale = start(
+            Tale(story, Project(github, repository, f"{OWNER}/{story.slug}"), beside, artist, story.start), words
+        )
         first = ship(tale)
 
-        step("Two weeks of traffic; the clock starts drift.yml")
+        step(f"{plural(weeks.healthy)} of traffic; the clock starts drift.yml")
         with service(tale, first) as address:
-            ask(tale, address, 2)
-            clock(tale, after="Two weeks as expected")
+            ask(tale, address, weeks.healthy)
+            clock(tale, after=f"{plural(weeks.healthy)} as expected")
             quicker = hurry(tale)  # alice does not wait for the clock's run
             check(tale, "healthy", runs=1)
-            step("Alice makes the training quicker, and the model worse: one epoch will do")
+            step(f"Alice makes the training quicker, and the model worse: {story.quicker}")
             refuse(tale, quicker)
-            step(f"On {CHANGE} the world changes: dearer, later, and with a fraud that no model has seen")
+            step(f"On {story.change} the world changes: {story.changes}")
             tale.happened("The world changes", mark="change")
-            ask(tale, address, 1)
-            clock(tale, after="A week later")
+            ask(tale, address, weeks.changed)
+            clock(tale, after=f"{plural(weeks.changed)} later")
             check(tale, "drifted")
             retrain = requested(tale)
-            step("The labels of a changed month come in; drift.yml brings the one request up to date")
-            ask(tale, address, 9)
-            clock(tale, after="Nine weeks later")
+            step("The labels of the changed world come in; drift.yml brings the one request up to date")
+            ask(tale, address, weeks.learning)
+            clock(tale, after=f"{plural(weeks.learning)} later")
             check(tale, "drifted")
             if requested(tale) != retrain:
                 raise RuntimeError("there is a second retrain request")
@@ -163,39 +148,39 @@ def story() -> dict[str, Any]:
         step("Bob starts the request's checks: they train, and compare with the champion on the same rows")
         retrained = approve(tale, retrain)
         merge(tale, retrain)
-        step("Its merge: release.yml takes the network, makes and measures all the rest again, and proposes it")
+        step(f"Its merge: release.yml takes the {story.family}, makes and measures all the rest again, and proposes it")
         untrained(tale)
         second = ship(tale)
 
-        step("Two weeks with the new model")
+        step(f"{plural(weeks.recovered)} with the new model")
         with service(tale, second) as address:
-            ask(tale, address, 2)
-            clock(tale, after="Two weeks later")
+            ask(tale, address, weeks.recovered)
+            clock(tale, after=f"{plural(weeks.recovered)} later")
             check(tale, "healthy")
 
         step("Alice reverts the promotion: the previous bytes, nothing trains")
         if revert(tale) != first:
             raise RuntimeError("production is not what it was before")
         with service(tale, first) as address:
-            ask(tale, address, 1)
+            ask(tale, address, weeks.reverted)
         step("Live quality over the story")
-        weeks = quality(tale)
+        measured = quality(tale)
         step("Write the pages")
-        return finish(tale, weeks, retrained)
+        return finish(tale, measured, retrained)
 
 
 # Baking, and GitHub
 
 
-def bake() -> Path:
+def bake(story: Story) -> Path:
     """A new bake in demo/; what an earlier demo left makes way, unless somebody has worked in it."""
-    repository = DEMO / "card-fraud"
+    repository = DEMO / story.slug
     if repository.exists():
         clear(repository)
     for earlier in DEMO.glob("drift-*.html"):
         earlier.unlink()
     with tempfile.TemporaryDirectory() as folder:
-        done = baking.cookiecutter(baking.template(Path(folder)), DEMO, **ANSWERS)
+        done = baking.cookiecutter(baking.template(Path(folder)), DEMO, project_name=story.project, **ANSWERS)
     log(done.stdout)
     if done.returncode:
         raise RuntimeError("cookiecutter failed")
@@ -216,42 +201,27 @@ def clear(repository: Path) -> None:
         shutil.rmtree(repository)
 
 
-def start(github: Rehearsal, repository: Path, traffic: Path, artist: ProcessPoolExecutor) -> Story:
+def start(tale: Tale, words: Words) -> Tale:
     """The bake, made small, on the forge; from then on main changes by pull requests only. Told to the first model."""
-    project = Project(github, repository)
-    tale = Story(project, traffic, artist)
+    project, github, repository = tale.project, tale.project.github, tale.project.folder
     logs = {"platform.yaml": {"prediction_log: null": f"prediction_log: {tale.predictions}"}}
-    project.commit("main", changed(repository, SMALL | logs), "Start small")
-    Project.start(github, repository)
+    project.commit("main", changed(repository, {**words, **tale.story.small, **logs}), "Start small")
+    Project.start(github, repository, repository=project.repository)
     allowed = {"default_workflow_permissions": "read", "can_approve_pull_request_reviews": True}
     github.call("PUT", f"/repos/{project.repository}/actions/permissions/workflow", allowed, login=OWNER)
     say(f"{project.repository} on {github.forge.url}, protected by policies/ruleset.json: a review, and all checks")
     say("platform.yaml names a folder for the prediction log, and nothing else: no secret, no account")
     say("the owner allows Actions to create pull requests")
-    last = START + timedelta(weeks=WEEKS, days=-1)  # while the first model trains
-    command(repository, "python", str(TRAFFIC), "rows", str(START), str(last), str(traffic))
+    tale.story.traffic(repository, tale.beside, command)  # while the first model trains
     tale.happened("main is pushed; release.yml trains the first model")
     follow(tale)
     return tale
 
 
-def changed(repository: Path, replacements: dict[str, dict[str, str]]) -> dict[str, str]:
-    """Files with words replaced. Raises ValueError where the words are not there, once."""
-    texts = {}
-    for name, words in replacements.items():
-        text = (repository / name).read_text()
-        for old, new in words.items():
-            if text.count(old) != 1:
-                raise ValueError(f"{name} has {old!r} {text.count(old)} times, not once")
-            text = text.replace(old, new)
-        texts[name] = text
-    return texts
-
-
 # Pull requests
 
 
-def opened(tale: Story, branch: str) -> dict[str, Any]:
+def opened(tale: Tale, branch: str) -> dict[str, Any]:
     """The open pull request of a bot's branch. Raises RuntimeError where there is none."""
     found: list[dict[str, Any]] = tale.project.call("GET", f"pulls?head={OWNER}:{branch}&state=open")
     if len(found) != 1:
@@ -259,12 +229,12 @@ def opened(tale: Story, branch: str) -> dict[str, Any]:
     return found[0]
 
 
-def approve(tale: Story, number: int) -> Run:
+def approve(tale: Tale, number: int) -> Run:
     """Bob lets the checks of a bot's request run: without an App, GitHub waits for somebody. The run, ended."""
     run = next(run for run in reversed(checks(tale.project.github.runs)) if numbered(run) == number)
     say("bob clicks “Approve workflows to run”")
     run.approve()
-    tell(run)
+    watch(run)
     tale.project.github.wait()
     judge(tale, run, number, "success")
     return run
@@ -280,7 +250,7 @@ def numbered(run: Run) -> int:
     return int(run.event.payload["pull_request"]["number"])
 
 
-def judge(tale: Story, run: Run, number: int, expected: str) -> None:
+def judge(tale: Tale, run: Run, number: int, expected: str) -> None:
     """What the run's report says. Raises RuntimeError where the run did not end as expected."""
     log(run.log)
     if run.conclusion != expected:
@@ -294,7 +264,7 @@ def report(project: Project, number: int) -> str:
     return unescape(comments[-1]["body"])
 
 
-def merge(tale: Story, number: int) -> None:
+def merge(tale: Tale, number: int) -> None:
     """Bob approves and merges; what that starts is told."""
     tale.project.approve(number)
     tale.project.merge(number)
@@ -303,16 +273,18 @@ def merge(tale: Story, number: int) -> None:
     follow(tale)
 
 
-def hurry(tale: Story) -> int:
+def hurry(tale: Tale) -> int:
     """Alice opens a request for a model that is worse; its number."""
-    files = changed(tale.project.folder, {"params.yaml": {"epochs: 16": "epochs: 1"}})
-    return tale.project.propose("quicker", files, QUICKER)
+    files = changed(tale.project.folder, tale.story.quick)
+    return tale.project.propose("quicker", files, tale.story.quicker)
 
 
-def refuse(tale: Story, number: int) -> None:
+def refuse(tale: Tale, number: int) -> None:
     """Bob approves a model that is worse and would merge it, and GitHub does not let him."""
     project = tale.project
-    say(f"alice opens #{number}, {QUICKER}: in params.yaml epochs: 16 becomes epochs: 1")
+    ((file, words),) = tale.story.quick.items()
+    ((old, new),) = words.items()
+    say(f"alice opens #{number}, {tale.story.quicker}: in {file} {old} becomes {new}")
     (run,) = checks(follow(tale))
     judge(tale, run, number, "failure")
     project.approve(number)
@@ -327,22 +299,22 @@ def refuse(tale: Story, number: int) -> None:
     project.call("PATCH", f"pulls/{number}", {"state": "closed"})
     say(f"alice closes #{number}")
     tale.saw(number, said)
-    tale.happened(f"{QUICKER}: refused, the model would be worse", number)
+    tale.happened(f"{tale.story.quicker}: refused, the model would be worse", number)
     follow(tale)
 
 
 # Production
 
 
-def untrained(tale: Story) -> None:
+def untrained(tale: Tale) -> None:
     """What the release after a merge says of its model. Raises RuntimeError where it has trained one."""
     release = next(run for run in reversed(tale.project.github.runs) if run.workflow.path.endswith("/release.yml"))
-    if "Running stage 'train@network'" in release.log or "Running stage 'baselines'" not in release.log:
-        raise RuntimeError("main did not take the fitted network, or did not make all the rest")
+    if f"Running stage 'train@{tale.story.family}'" in release.log or "Running stage 'baselines'" not in release.log:
+        raise RuntimeError("main did not take the fitted model, or did not make all the rest")
     say(f"the summary says: {found(r'(Main takes .*?)</code>', unescape(release.summary))}")
 
 
-def ship(tale: Story) -> str:
+def ship(tale: Tale) -> str:
     """The promotion that a release has opened is started, approved and merged; the tag of what deploy.yml records."""
     pull = opened(tale, "promote/production")
     say(f"{pull['user']['login']} opens #{pull['number']}, {pull['title']}")
@@ -351,7 +323,7 @@ def ship(tale: Story) -> str:
     return deployed(tale, pull["number"])
 
 
-def deployed(tale: Story, number: int) -> str:
+def deployed(tale: Tale, number: int) -> str:
     """The tag of what is deployed. Raises RuntimeError where it is not what the pull request merged."""
     (newest, *_) = tale.project.call("GET", "deployments?environment=production")
     if newest["sha"] != tale.project.call("GET", f"pulls/{number}")["merge_commit_sha"]:
@@ -362,7 +334,7 @@ def deployed(tale: Story, number: int) -> str:
     return tag
 
 
-def revert(tale: Story) -> str:
+def revert(tale: Tale) -> str:
     """Alice reverts what is in production; the tag of what is there then."""
     project = tale.project
     title = project.git("log", "-1", "--format=%s", "HEAD^2")
@@ -384,7 +356,7 @@ def revert(tale: Story) -> str:
 
 
 @contextmanager
-def service(tale: Story, tag: str) -> Iterator[str]:
+def service(tale: Tale, tag: str) -> Iterator[str]:
     """The address of the very Bento that was tested and promoted, as the Release has it."""
     release = tale.project.call("GET", f"releases/tags/{tag}")
     (asset,) = [each for each in release["assets"] if each["name"] == "service.bento"]
@@ -396,29 +368,30 @@ def service(tale: Story, tag: str) -> Iterator[str]:
             yield address
 
 
-def ask(tale: Story, address: str, weeks: int) -> None:
-    """The service is asked what customers do in these weeks."""
+def ask(tale: Tale, address: str, weeks: int) -> None:
+    """The service is asked what it is asked in these weeks, in which labels come in."""
     until = tale.today + timedelta(weeks=weeks)
-    moment = pl.col("tx_datetime")
-    rows = pl.read_parquet(tale.traffic).filter(moment >= str(tale.today), moment < str(until))
+    rows = tale.story.asked(tale.beside, tale.today, until)
     began = time.monotonic()
     serving.ask(address, rows)
-    tale.today = until
     took = time.monotonic() - began
-    say(f"{len(rows):,} payments until {until - timedelta(days=1)}, scored and logged in {took:.0f} s")
+    tale.today = until
+    tale.story.logged(tale.beside)
+    tale.story.deliver(tale.beside, until)
+    say(f"{len(rows):,} {tale.story.rows} until {until - timedelta(days=1)}, scored and logged in {took:.0f} s")
 
 
 # Drift
 
 
-def clock(tale: Story, after: str) -> None:
+def clock(tale: Tale, after: str) -> None:
     """The clock starts drift.yml."""
     say(f"{after}: drift.yml")
     tale.project.github.schedule("drift.yml")
     tale.project.github.forge.settle()
 
 
-def check(tale: Story, expected: str, runs: int = sys.maxsize) -> None:
+def check(tale: Tale, expected: str, runs: int = sys.maxsize) -> None:
     """What the clock's run says. Raises RuntimeError where its outcome is not the one expected."""
     run, *_ = follow(tale, runs)
     facts = artifact(tale.project, run, "facts-drift")
@@ -427,18 +400,18 @@ def check(tale: Story, expected: str, runs: int = sys.maxsize) -> None:
     missed = sorted(gate["violations"], key=lambda each: "live" not in each["rule"])
     for value in list(dict.fromkeys(each["value"] for each in missed))[:3]:
         print(styled(f"    {value}", DIM))
-    live = measured["live"]
-    value, low, high = (live["metrics"]["average_precision"][name] for name in ("value", "low", "high"))
+    live, metric = measured["live"], tale.story.metric.replace("_", " ")
+    value, low, high = (live["metrics"][tale.story.metric][name] for name in ("value", "low", "high"))
     days = " to ".join(live["days"])
-    say(f"live average precision {value:.3f} ({low:.3f} to {high:.3f}), of {days}, whose labels have come in")
+    say(f"live {metric} {value:.3f} ({low:.3f} to {high:.3f}), of {days}, whose labels have come in")
     if gate["outcome"] != expected:
         raise RuntimeError(f"the drift check of {tale.today} says {gate['outcome']}, not {expected}")
     html = artifact(tale.project, run, "drift")["drift.html"]
     (DEMO / f"drift-{tale.today}.html").write_bytes(html)
-    tale.happened(f"drift.yml: {expected}; live average precision {value:.2f}", mark=expected)
+    tale.happened(f"drift.yml: {expected}; live {metric} {value:.2f}", mark=expected)
 
 
-def requested(tale: Story) -> int:
+def requested(tale: Tale) -> int:
     """The request that drift.yml has opened, or brought up to date; its number."""
     pull = opened(tale, "retrain/production")
     say(f"{pull['user']['login']} asks in #{pull['number']}: {pull['title']}")
@@ -469,36 +442,37 @@ def download(project: Project, url: str) -> bytes:
         return bytes(answer.read())
 
 
-def quality(tale: Story) -> list[dict[str, Any]]:
+def quality(tale: Tale) -> list[dict[str, Any]]:
     """Each week's quality, as drift.yml measures it. Raises RuntimeError where it does not go as the story has it."""
-    last = tale.today - timedelta(days=1)
+    story, last = tale.story, tale.today - timedelta(days=1)
+    story.deliver(tale.beside, date.max)  # the last labels come in after the story
     said = command(
         tale.project.folder,
-        *("python", str(TRAFFIC), "quality", str(START), str(last)),
+        *("python", str(TRAFFIC), "quality", str(story.start), str(last), story.metric),
         PREDICTION_LOG=str(tale.predictions),
     )
     weeks: list[dict[str, Any]] = [json.loads(line) for line in said.splitlines()]
-    bar, first = minimum(tale.project.folder), weeks[0]["models"]
+    bar, first = minimum(tale), weeks[0]["models"]
     for week in weeks:
         mark = styled("≥", GREEN) if week["value"] >= bar else styled("<", RED)
         who = "first" if week["models"] == first else "new"
         print(f"    {week['first']}  {who:<5}  {week['value']:.3f} {mark} {bar}", flush=True)
-        changed_, new = week["first"] >= str(CHANGE), week["models"] != first
+        changed_, new = week["first"] >= str(story.change), week["models"] != first
         if (week["value"] >= bar) != (new or not changed_):
             raise RuntimeError(f"the quality of the week of {week['first']} is not what the story says")
     return weeks
 
 
-def minimum(repository: Path) -> float:
-    """The least live average precision that policies/drift.yaml allows."""
-    policy = yaml.safe_load((repository / "policies" / "drift.yaml").read_text())
-    return float(policy["live"]["metrics"]["average_precision"]["minimum"])
+def minimum(tale: Tale) -> float:
+    """The least live quality that policies/drift.yaml allows."""
+    policy = yaml.safe_load((tale.project.folder / "policies" / "drift.yaml").read_text())
+    return float(policy["live"]["metrics"][tale.story.metric]["minimum"])
 
 
 # The end
 
 
-def finish(tale: Story, weeks: list[dict[str, Any]], retrained: Run) -> dict[str, Any]:
+def finish(tale: Tale, weeks: list[dict[str, Any]], retrained: Run) -> dict[str, Any]:
     """The pages, and the facts. Raises RuntimeError where a page shows what is not of the story."""
     project, repository = tale.project, tale.project.folder
     restore(project, retrained)
@@ -510,7 +484,8 @@ def finish(tale: Story, weeks: list[dict[str, Any]], retrained: Run) -> dict[str
         **{f"Evidently, {file.stem.removeprefix('drift-')}": file.name for file in drifts},
         "The ledger": "#ledger",
     }
-    chart = page.plot(weeks, minimum(repository), tale.events)
+    what = f"{tale.story.metric.replace('_', ' ').capitalize()} of a week's {tale.story.rows}"
+    chart = page.plot(weeks, minimum(tale), tale.events, what, tale.story.lowest)
     pulls = [drawn.result() for drawn in tale.pulls]
     told = page.render("From the first model to a rollback", pulls, links, tale.events, chart, ledger(project))
     PAGE.write_text(told, encoding="utf-8")
@@ -561,21 +536,21 @@ def ledger(project: Project) -> list[dict[str, str]]:
 # On the terminal, and in the log
 
 
-def follow(tale: Story, most: int = sys.maxsize) -> list[Run]:
+def follow(tale: Tale, most: int = sys.maxsize) -> list[Run]:
     """The runs that have begun since the last ones were told, and those that they start, so many: told, and ended."""
     github, first = tale.project.github, tale.told
     github.forge.settle()
     while tale.told < min(len(github.runs), first + most):
         run = github.runs[tale.told]
         tale.told += 1
-        tell(run)
+        watch(run)
         if tale.told == len(github.runs):
             github.wait()
         log(run.log)
     return github.runs[first : tale.told]
 
 
-def tell(run: Run) -> None:
+def watch(run: Run) -> None:
     """A line for each job as it ends."""
     file = run.workflow.path.rpartition("/")[2]
     if run.conclusion == "action_required":
@@ -623,6 +598,11 @@ def say(what: str) -> None:
     print(f"  {what}", flush=True)
 
 
+def plural(weeks: int) -> str:
+    """So many weeks, as a sentence begins."""
+    return "One week" if weeks == 1 else f"{weeks} weeks"
+
+
 def step(what: str, numbers: Iterator[int] = itertools.count(1)) -> None:  # noqa: B008 # one story a process
     """A heading."""
     print("\n" + styled(f"[{next(numbers)}/{STEPS}] {what}", BOLD), flush=True)
@@ -634,4 +614,4 @@ def styled(text: str, style: int) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

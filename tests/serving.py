@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -106,3 +107,21 @@ def logged(address: str) -> int:
     with urllib.request.urlopen(f"{address}/metrics", timeout=10) as answer:
         found = re.search(r"^scorer_log_rows_total(?:\{.*\})? (\S+)$", answer.read().decode(), re.MULTILINE)
     return int(float(found[1])) if found else 0
+
+
+def date_back(predictions: Path, moments: Mapping[str, datetime]) -> None:
+    """Moves what a prediction log has of these identifiers to the day, and the moment, at which it was asked.
+
+    Where a problem has no time, its service says when it answered, and a story of months is told in minutes.
+    """
+    for part in sorted(predictions.glob("*/*.parquet")):
+        rows = pl.read_parquet(part)
+        told = rows["_id"].replace_strict(moments, default=None, return_dtype=rows.schema["_time"]).alias("_time")
+        if told.null_count() or told.equals(rows["_time"]):
+            continue
+        part.unlink()
+        for (day,), some in rows.with_columns(told).group_by(told.dt.date().alias("_day")):
+            (predictions / str(day)).mkdir(exist_ok=True)
+            some.write_parquet(predictions / str(day) / part.name)
+        if not any(part.parent.iterdir()):
+            part.parent.rmdir()

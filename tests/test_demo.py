@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests import demo
+from tests import baking, demo
 from tests.rehearsal import page
+from tests.stories import STORIES, Story
 
 REPORT = """<!-- gitops:report -->
 ## 🟢 Ready to merge
@@ -70,7 +71,7 @@ EVENTS = [
 def week(number: int, model: str, value: float) -> dict[str, Any]:
     """A line of traffic.py's."""
     first = START + timedelta(weeks=number)
-    days = [{"day": str(first + timedelta(days=day)), "average_precision": value or None} for day in range(7)]
+    days = [{"day": str(first + timedelta(days=day)), "value": value or None} for day in range(7)]
     return {"first": str(first), "models": [model], "days": days, "value": value, "low": value, "high": value + 0.1}
 
 
@@ -79,7 +80,9 @@ def html() -> str:
     weeks = [week(0, "sha256:aaaaaaaaaaaaaa", 0.7), week(1, "sha256:bbbbbbbbbbbbbb", 0.0)]
     links = {"the model": "card-fraud/reports/index.html", "the ledger": "#ledger"}
     entry = {"commit": "c" * 40, "model": "sha256:" + "d" * 64, "until": "2018-08-14", "subject": "<i>Merge</i>"}
-    return page.render("The loop", [page.shape(pull())], links, EVENTS, page.plot(weeks, 0.45, EVENTS), [entry])
+    return page.render(
+        "The loop", [page.shape(pull())], links, EVENTS, page.plot(weeks, 0.45, EVENTS, "Accuracy of a week"), [entry]
+    )
 
 
 def test_page_says_what_github_said(html: str) -> None:
@@ -132,7 +135,7 @@ def test_report_of_the_model_has_to_be_judged(look: str, said: str, bake: Path) 
 
 
 def test_chart_has_what_was_measured_where_it_belongs() -> None:
-    chart = page.plot([week(0, "first", 1.0), week(1, "second", 0.0)], 0.5, EVENTS)
+    chart = page.plot([week(0, "first", 1.0), week(1, "second", 0.0)], 0.5, EVENTS, "")
     first, second = chart["weeks"]
     assert (first["y"], second["y"]) == (chart["top"], chart["bottom"])
     assert chart["bar"] == (0.5, (chart["top"] + chart["bottom"]) / 2)
@@ -164,16 +167,18 @@ def test_markup_that_no_report_writes_is_shown_as_words(written: str) -> None:
 
 def test_changed_words_have_to_be_there_once(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("epochs: 2\nrows: 2\n")
-    assert demo.changed(tmp_path, {"params.yaml": {"epochs: 2": "epochs: 16"}}) == {
+    assert baking.changed(tmp_path, {"params.yaml": {"epochs: 2": "epochs: 16"}}) == {
         "params.yaml": "epochs: 16\nrows: 2\n"
     }
     for words in ("epochs: 3", ": 2"):
         with pytest.raises(ValueError, match="not once"):
-            demo.changed(tmp_path, {"params.yaml": {words: ""}})
+            baking.changed(tmp_path, {"params.yaml": {words: ""}})
 
 
 def test_demo_changes_words_that_a_bake_has(bake: Path) -> None:
-    assert demo.changed(bake, demo.SMALL).keys() == demo.SMALL.keys()
+    story = STORIES["card-fraud"]
+    for words in (story.small, story.quick):
+        assert baking.changed(bake, words).keys() == words.keys()
 
 
 @pytest.mark.parametrize(
@@ -209,13 +214,13 @@ def test_uncommitted_work_is_moved_aside(tmp_path: Path) -> None:
 def test_failure_ends_with_a_sentence_and_the_log(
     error: BaseException, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def story() -> None:
+    def told(_: Story) -> None:
         raise error
 
     monkeypatch.setattr(demo, "DEMO", tmp_path)
     monkeypatch.setattr(demo, "FACTS", tmp_path / "demo.json")
     monkeypatch.setattr(demo, "LOG", tmp_path / "demo.log")
-    monkeypatch.setattr(demo, "story", story)
+    monkeypatch.setattr(demo, "tell", told)
     with pytest.raises(SystemExit) as ended:
         demo.main()
     assert f"The demo stopped: {said}\n" in str(ended.value)

@@ -1,7 +1,8 @@
 """What a bake's callers ask, and how well it was scored: told by the bake's own code, in a process in its folder.
 
-`python traffic.py rows FIRST LAST FILE` writes what the service is asked on these days; `quality FIRST LAST` prints the
-weeks from FIRST on, each measured as the drift check measures the newest one.
+`python traffic.py rows FIRST LAST FILE` writes what the service is asked on these days, or of the deliveries of these
+days where rows have no time; `quality FIRST LAST METRIC` prints the weeks from FIRST on, each measured as the drift
+check measures the newest one.
 """
 
 import json
@@ -20,6 +21,10 @@ def rows(first: date, last: date, file: str) -> None:
     from pipeline.rows import made
 
     ours, knobs = contract.load(), params.load()
+    if not ours.dated:
+        delivered = ingest.between(knobs, first, last, ours)
+        delivered.select(ours.id, *(column.name for column in ours.inputs)).write_parquet(file)
+        return
     features = knobs.get("features") or {}
     history = max(features.get("windows", [0])) + ours.label.delay
     source = ingest.between(knobs, first - timedelta(days=history), last, ours)
@@ -31,20 +36,23 @@ def rows(first: date, last: date, file: str) -> None:
     asked.select(ours.id, ours.time, *(column.name for column in ours.inputs)).write_parquet(file)
 
 
-def quality(first: date, last: date) -> None:
-    """A line of JSON a week: its first day, who answered, its average precision with the interval, and each day's."""
+def quality(first: date, last: date, metric: str) -> None:
+    """A line of JSON a week: its first day, who answered, the metric with its interval, and by day if it is."""
     import polars as pl
-    from pipeline import contract, log, monitor, params, policy
+    from pipeline import contract, log, monitor, params
 
-    ours, few = contract.load(), policy.load("drift")["window"]["day_rows"]
+    ours = contract.load()
     logged = log.read(None, first, last).with_columns(pl.col(log.TIME).dt.date().alias(monitor.DAY))
     while first + WEEK - timedelta(days=1) <= last:
-        days: list[dict[str, Any]] = [{"day": first + timedelta(days=number)} for number in range(7)]
+        days: list[dict[str, Any]] = [
+            dict.fromkeys(("day", "until"), first + timedelta(days=number)) for number in range(7)
+        ]
         of_week = logged.filter(pl.col(monitor.DAY).is_between(first, days[-1]["day"]))
-        live = monitor.live(of_week, (first, days[-1]["day"]), ours, params.load(), days, few)
+        live = monitor.live(of_week, (first, days[-1]["day"]), ours, params.load(), days)
         models = of_week[log.MODEL].unique().to_list()
-        found = {"first": first, "models": models, "rows": len(of_week), "days": days}
-        print(json.dumps(found | live["metrics"]["average_precision"], default=str))
+        by_day = [{"day": day["day"], "value": day.get(metric)} for day in days]
+        found = {"first": first, "models": models, "rows": len(of_week), "days": by_day}
+        print(json.dumps(found | live["metrics"][metric], default=str))
         first += WEEK
 
 
@@ -54,4 +62,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "rows":
         rows(first, last, sys.argv[4])
     else:
-        quality(first, last)
+        quality(first, last, sys.argv[4])

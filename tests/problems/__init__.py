@@ -1,4 +1,4 @@
-"""Three problems besides the bake's own, with contracts by hand and no Python: car loans, tumours, phishing.
+"""Problems besides the bake's own, and no Python: car loans, tumours and phishing by hand, churn (churn.py) adopted.
 
 `loans` are the synthetic car loans that nannyml ships, with text as it stands there; its table has no missing value,
 so 3% of two columns are taken away here, and 1% of the labels, which nobody knows yet. `tumours` is scikit-learn's
@@ -22,6 +22,7 @@ import polars as pl
 import yaml
 
 from tests import baking
+from tests.problems import churn
 
 FOLDER = Path(__file__).parent
 WHEELS = baking.ROOT / "build" / "problems"
@@ -45,8 +46,12 @@ class World:
 def put(bake: Path, name: str, days: Path | str) -> None:
     """Makes a bake that of a problem, whose daily files lie in `days`: contract, knobs, bars; no Python.
 
+    churn has them made by `make adopt`, and `days` begins with its first delivery; of the others `deliver` makes them.
     As the bake's README says: what computes the example's inputs goes, with its tests, and the stages forget it.
     """
+    if name == CHURN:
+        churn.put(bake, Path(days))
+        return
     shutil.copytree(FOLDER / name, bake, dirs_exist_ok=True)
     knobs = (bake / "params.yaml").read_text()
     (bake / "params.yaml").write_text(knobs.replace("source: days", f"source: {json.dumps(str(days))}"))
@@ -164,4 +169,4 @@ WORLDS = {
     "tumours": World(tumours, magnified, 15, "sample", "taken_at", "{}", pl.Int64()),
     "phishing": World(phishing, certified, 25, "page", "seen_at", "page-{:06}", pl.String()),
 }
-NAMES = tuple(WORLDS)
+NAMES, CHURN = tuple(WORLDS), "churn"

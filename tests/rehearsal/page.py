@@ -85,8 +85,11 @@ def render(
     return environment.get_template("page.html").render(title=title, pulls=pulls, **story)
 
 
-def plot(weeks: Sequence[Json], bar: float, events: Sequence[Event]) -> dict[str, Any]:
-    """Where the chart of live quality has what: weeks as the bake's traffic.py tells them, the bar, marked events."""
+def plot(weeks: Sequence[Json], bar: float, events: Sequence[Event], what: str, lowest: float = 0) -> dict[str, Any]:
+    """Where the chart of live quality has what: weeks as the bake's traffic.py tells them, the bar, marked events.
+
+    what: is measured, in words; lowest: the value at the foot of the chart, which ends at 1.
+    """
     first = date.fromisoformat(weeks[0]["first"])
     span = timedelta(weeks=len(weeks))
     models = list(dict.fromkeys(model for week in weeks for model in week["models"]))
@@ -95,11 +98,11 @@ def plot(weeks: Sequence[Json], bar: float, events: Sequence[Event]) -> dict[str
         return round(LEFT + (WIDTH - LEFT - 8) * ((day - first) / span), 1)
 
     def y(value: float) -> float:
-        return round(HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * value, 1)
+        return round(HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * (value - lowest) / (1 - lowest), 1)
 
     def drawn(week: Json) -> dict[str, Any]:
         begins = date.fromisoformat(week["first"])
-        days = [(date.fromisoformat(day["day"]), day["average_precision"]) for day in week["days"]]
+        days = [(date.fromisoformat(day["day"]), day["value"]) for day in week["days"]]
         return {
             **{"said": week, "model": models.index(week["models"][0]), "x": x(begins)},
             **{"width": round(x(begins + timedelta(weeks=1)) - x(begins) - 1, 1), "y": y(week["value"])},
@@ -107,6 +110,7 @@ def plot(weeks: Sequence[Json], bar: float, events: Sequence[Event]) -> dict[str
             "days": [(x(day) + 3, y(value)) for day, value in days if value is not None],
         }
 
+    levels = [lowest + (1 - lowest) * part / 4 for part in range(5)]
     placed: dict[float, int] = {}
     marks = []
     for number, event in enumerate(events, 1):
@@ -115,7 +119,7 @@ def plot(weeks: Sequence[Json], bar: float, events: Sequence[Event]) -> dict[str
             marks.append({"number": number, "event": event, "x": x(event.day), "y": 12 + 19 * row})
     return {
         **{"width": WIDTH, "height": HEIGHT, "left": LEFT, "top": TOP, "bottom": HEIGHT - BOTTOM, "models": models},
-        **{"bar": (bar, y(bar)), "levels": [(level, y(level)) for level in (0, 0.25, 0.5, 0.75, 1)]},
+        **{"what": what, "bar": (bar, y(bar)), "levels": [(f"{level:g}", y(level)) for level in levels]},
         **{"weeks": [drawn(week) for week in weeks], "marks": marks},
         "ticks": [(week["first"][5:], x(date.fromisoformat(week["first"]))) for week in weeks[::2]],
     }

@@ -40,21 +40,30 @@ SCHEMAS = ("policies/schemas/contract.schema.json", "policies/schemas/drift.sche
 FILES = ("contract.yaml", "params.yaml", "policies/drift.yaml", *SCHEMAS)
 HOSTILE = "$(touch pwned) ::error::x\n## Heading <img src=x> @everyone #1 | ``` <!-- gitops:retrain -->"
 UNTIL = "2018-08-23"
-COLUMN = {"type": "number", "missing": 0.0, "missing_before": 0.0, "rise": 0.0, "unseen": None, "out_of_range": 0.0}
+OF_DAY = {
+    **{"rows": 9_000, "score": 0.2, "columns": {"tx_amount": 0.3}, "average_precision": 0.4},
+    "wider": {"columns": 2.6, "score": 2.6},
+}
+COLUMN = {
+    "type": "number",
+    "chance": 0.02,
+    "missing": 0.0,
+    "missing_before": 0.0,
+    "rise": 0.0,
+    "unseen": None,
+    "out_of_range": 0.0,
+}
 
 
 def measured(**changed: Any) -> dict[str, Any]:
     """drift.json of a week in which amounts have grown."""
-    days = [
-        {"day": f"2018-08-{day}", "rows": 9_000, "score": 0.2, "columns": {"tx_amount": 0.3}, "average_precision": 0.4}
-        for day in range(21, 28)
-    ]
+    days = [{**dict.fromkeys(("day", "until"), f"2018-08-{day}"), **OF_DAY} for day in range(21, 28)]
     return {
         **{"model": "sha256:" + "a" * 64, "configured": True, "problem": None, "days": days},
         **{"problem_name": "card-fraud", "same_problem": True},
         **{"window": ["2018-08-21", "2018-08-27"], "rows": 63_000, "reference_rows": 58_000, "live": None},
         "columns": [COLUMN | {"name": "tx_amount", "distance": 0.3, "method": HOSTILE}],
-        "score": {"distance": 0.2, "method": "wasserstein"},
+        "score": {"distance": 0.2, "chance": 0.02, "method": "wasserstein"},
         "retrain": {"until": UNTIL, "now": "2018-08-14", "snapshot": None},
         **changed,
     }
@@ -562,7 +571,7 @@ jobs:
 FAR, NEAR = measured()["columns"], [measured()["columns"][0] | {"distance": 0.01}]
 OUTCOMES: dict[str, dict[str, Any]] = {
     "not configured": measured(configured=False, columns=[], window=None),
-    "healthy": measured(columns=NEAR, score={"distance": 0.01, "method": "wasserstein"}),
+    "healthy": measured(columns=NEAR, score={"distance": 0.01, "chance": 0.02, "method": "wasserstein"}),
     "drifted": measured(columns=FAR),
     "could not tell": measured(problem=f"the log cannot be read: {HOSTILE}"),
 }

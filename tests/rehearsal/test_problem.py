@@ -7,7 +7,6 @@ files and the commands of its walk-through.
 import html
 import json
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests import baking
-from tests.walkthrough import commands, steps
+from tests.walkthrough import as_tested, commands, steps
 
 from .project import OWNER, Project, rehearsal
 from .small import small
@@ -74,9 +73,7 @@ def bring(repository: Path) -> None:
     for command in commands(readme):
         if command == "make pipeline":
             return
-        command = command.replace("make ", "make --old-file=setup ")
-        command = command.replace(".venv/bin/", f"{shlex.quote(str(baking.VENV / 'bin'))}/")
-        done = baking.run("sh", "-c", command, cwd=repository, **baking.MAKES)
+        done = baking.run("sh", "-c", as_tested(command), cwd=repository, **baking.MAKES)
         assert done.returncode == 0, done.stdout
 
 

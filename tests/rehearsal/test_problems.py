@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from tests import baking, problems, serving
+from tests.problems import churn
 from tests.turns import turn
 
 from .project import Project, rehearsal
@@ -29,12 +30,14 @@ pytestmark = pytest.mark.slow
 TRAFFIC = baking.ROOT / "tests" / "traffic.py"
 WORKFLOWS = ("pull-request.yml", "train.yml", "release.yml", "deploy.yml", "drift.yml")
 WEEK = timedelta(days=7)
+EACH = (*problems.NAMES, problems.CHURN)
 
 
-@pytest.mark.parametrize("problem", turn(problems.NAMES, len(problems.NAMES)))
+@pytest.mark.parametrize("problem", turn(EACH, len(EACH)))
 def test_a_table_goes_through_the_whole_loop(problem: str, template: Path, tmp_path: Path) -> None:
-    days, until = tmp_path / "days", problems.until(problem)
-    problems.deliver(problem, days, problems.FIRST, until)
+    days = tmp_path / "days"
+    if problem in problems.NAMES:
+        problems.deliver(problem, days, problems.FIRST, problems.until(problem))
     with rehearsal() as github, tempfile.TemporaryDirectory(prefix="log-") as log:
         bake = other(template, tmp_path, problem, days, *WORKFLOWS)
         project = Project.start(github, bake, bots_may_open=True)
@@ -42,9 +45,11 @@ def test_a_table_goes_through_the_whole_loop(problem: str, template: Path, tmp_p
         project.promote()
 
         last = changed(project, problem, days)
-        rows = asked(project, last, tmp_path)
+        rows = asked(project, problem, last, tmp_path)
         with service(project, Path(log)) as address:
             serving.ask(address, rows)
+        if problem == problems.CHURN:
+            serving.date_back(Path(log), dict(moments(last).iter_rows()))
         logged_as_asked(Path(log), rows, project)
         with project.platform(prediction_log=log):
             github.run_workflow("drift.yml")
@@ -63,7 +68,15 @@ def test_a_table_goes_through_the_whole_loop(problem: str, template: Path, tmp_p
 
 
 def changed(project: Project, problem: str, days: Path) -> date:
-    """The world changes, for as long as a whole training and its test take; the newest day whose labels are known."""
+    """The world changes, for as long as a whole training and its test take; the newest day whose labels are known.
+
+    Of churn it is the next delivery, of changed customers alone, which is adopted as a person does.
+    """
+    if problem == problems.CHURN:
+        last = churn.UNTIL + timedelta(days=churn.LATER + churn.WHOLE)
+        churn.adopt(project.folder, last, change=churn.UNTIL)
+        project.git("restore", "params.yaml")  # whose change drift.yml will ask for
+        return last
     evaluation, contract = (
         yaml.safe_load(project.read(name)) for name in ("policies/evaluation.yaml", "contract.yaml")
     )
@@ -76,16 +89,26 @@ def changed(project: Project, problem: str, days: Path) -> date:
 
 def unknown(problem: str) -> int:
     """How many labels of the table nobody knows yet; some of them are of every test week."""
+    if problem == problems.CHURN:
+        return 0
     label = yaml.safe_load((problems.FOLDER / problem / "contract.yaml").read_text())["label"]["column"]
     return problems.table(problem)[label].null_count()
 
 
-def asked(project: Project, last: date, folder: Path) -> pl.DataFrame:
-    """What the service is asked in the week up to a day."""
-    first, file = last - WEEK + timedelta(days=1), folder / "asked.parquet"
+def asked(project: Project, problem: str, last: date, folder: Path) -> pl.DataFrame:
+    """What the service is asked in the week up to a day; of churn, in the week whose labels came last."""
+    whole = problem == problems.CHURN
+    first, file = last if whole else last - WEEK + timedelta(days=1), folder / "asked.parquet"
     command = [sys.executable, str(TRAFFIC), "rows", str(first), str(last), str(file)]
     subprocess.run(command, cwd=project.folder, check=True)
-    return pl.read_parquet(file)
+    rows = pl.read_parquet(file)
+    return rows.join(moments(last), on=churn.ID).sort(churn.MOMENT).drop(churn.MOMENT) if whole else rows
+
+
+def moments(delivered: date) -> pl.DataFrame:
+    """When the customers were looked at whom a delivery of churn told of last, a week of them."""
+    last = delivered - timedelta(days=churn.LATER)
+    return pl.concat(churn.moments(last - timedelta(days=ago)) for ago in reversed(range(7)))
 
 
 @contextmanager
