@@ -29,8 +29,8 @@ setup: ## Make the environment in .venv; nothing to do while the locks are the s
 		uv pip sync --quiet --compile-bytecode --python .venv/bin/python --require-hashes requirements.txt '$(TEMPLATE)/requirements-uv.txt' && \
 		cp requirements.txt '$(TEMPLATE)/requirements-dev.txt' .venv; }
 
-demo: setup ## Bake, and tell the whole loop: first model, drift, retraining, rollback; a page to look at
-	python -m tests.demo
+demo: setup ## Bake, and tell the whole loop: first model, drift, retraining, rollback; PROBLEM=churn: of a CSV
+	python -m tests.demo $(PROBLEM)
 
 # On two cores: each process takes whole files, as their tests share a rehearsed GitHub, and one thread is enough for it.
 test: export OMP_NUM_THREADS := 1
@@ -40,8 +40,8 @@ test: setup ## Everything: lint, bake, use bakes; fast tests first; ends with wh
 lint: setup ## The linters alone
 	pytest -q tests/test_lint.py
 
-bench: setup ## Time ours beside theirs: a table, and build/bench.json
-	python -m tests.bench
+bench: setup ## Time ours beside theirs: a table, and build/bench.json; ONLY="tables promise" for some of it
+	python -m tests.bench $(ONLY)
 
 defects: setup ## Defects, controls and attacks through the real workflow: tables, build/defects.json and .md
 	python -m tests.defects

@@ -47,15 +47,19 @@ def git(*arguments: str, check: bool = True, given: str = "") -> subprocess.Comp
 
 
 def next_steps(answers: dict[str, str]) -> str:
-    """The three commands after a bake, and where to read on."""
+    """The commands after a bake, in their order, and where to read on."""
     return f"""
 {answers["project_name"]} is ready. Next:
 
   cd {shlex.quote(os.getcwd())}
-  make pipeline  # sets itself up; then data, training, model tests
+  make adopt TABLE=../customers.csv LABEL=churned  # your table, and its column to predict
+  make pipeline                                    # data, training, model tests
+  make bars                                        # bars by what was measured; read them, and git apply what it says
+  git add --all && git commit --amend --no-edit
   gh repo create {answers["github_owner"]}/{answers["project_slug"]} --private --source . --push
 
-Your own table in the example's place: README.md, "Bring your own problem".
+Adopt before the first push: GitHub trains what comes first and proposes it for production, and the history keeps it.
+To try the example first, start with make pipeline, and push nothing. README.md, "Bring your own problem", says more.
 """
 
 

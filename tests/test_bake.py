@@ -155,7 +155,17 @@ def test_asks_and_takes_what_is_typed(template: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     answers = json.loads((tmp_path / "churn" / ".cookiecutter.json").read_text())["answers"]
     assert list(answers.values()) == ["Churn", "churn", "Who leaves?", "octocat", "@octo/ml", "@octo/risk"]
-    assert "gh repo create octocat/churn" in done.stdout
+    commands = (
+        "cd",
+        "make adopt TABLE=",
+        "make pipeline",
+        "make bars",
+        "git add --all",
+        "gh repo create octocat/churn",
+    )
+    places = [done.stdout.find(f"\n  {command}") for command in commands]
+    assert -1 not in places and places == sorted(places)
+    assert "Adopt before the first push: " in done.stdout
 
 
 @pytest.mark.parametrize(("question", "answer", "allowed"), REFUSED)

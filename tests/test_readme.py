@@ -16,7 +16,7 @@ import pytest
 from tests import baking
 from tests.serving import served
 from tests.turns import turn
-from tests.walkthrough import blocks, steps
+from tests.walkthrough import as_tested, blocks, short, steps
 
 
 def tree(readme: str) -> list[str]:
@@ -83,13 +83,9 @@ def test_links_lead_somewhere(repository: Path) -> None:
     assert [link for page in pages for link in links[page] if not (page.parent / unquote(link)).exists()] == []
 
 
-@pytest.mark.slow
-def test_bring_your_own_problem(bake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The walk-through, block by block: files are written, commands run, a request is scored, all checks pass.
-
-    Of the unit tests some files run at each commit: all run beside the example, in test_jobs.py. It ends where GitHub
-    begins: what the request then goes through is rehearsed in rehearsal/test_problem.py.
-    """
+@pytest.fixture
+def repository_with_github(bake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the bake, whose main is pushed to a repository beside it."""
     repository = tmp_path / "our own problem"
     shutil.copytree(bake, repository, symlinks=True)
     for name in ("AUTHOR", "COMMITTER"):
@@ -98,9 +94,53 @@ def test_bring_your_own_problem(bake: Path, tmp_path: Path, monkeypatch: pytest.
     baking.run("git", "init", "--quiet", "--bare", tmp_path / "github", cwd=tmp_path)
     baking.run("git", "remote", "add", "origin", tmp_path / "github", cwd=repository)
     baking.run("git", "push", "--quiet", "origin", "main", cwd=repository)
+    return repository
+
+
+def changed(repository: Path, branch: str) -> dict[str, set[str]]:
+    """The files that a pushed branch adds (A), changes (M) and removes (D)."""
+    asked = ("git", "diff", "--no-renames", "--name-status", "main", branch)
+    said = baking.run(*asked, cwd=repository.parent / "github").stdout.splitlines()
+    return {how: {line[2:] for line in said if line.startswith(f"{how}\t")} for how in "AMD"}
+
+
+@pytest.mark.slow
+def test_bring_your_own_problem(repository_with_github: Path) -> None:
+    """The short way, command by command, with a CSV of few rows: a contract, a model that meets every bar, a branch."""
+    repository = repository_with_github
+    table, ways = repository.parent / "customers.csv", short((repository / "README.md").read_text())
+    write_customers(table)
+    assert ways[:3] == ["make adopt TABLE=../customers.csv LABEL=churned", "make pipeline", "make bars"]
+    assert ways[-1] == "gh pr create --fill"
+    for command in ways:
+        follow(command, repository)
+    found = changed(repository, "adopt")
+    assert {"contract.yaml", "params.yaml", "policies/data.yaml", "policies/model.yaml"} <= found["M"]
+    assert {"pipeline/simulate.py", "pipeline/features.py"} <= found["D"]
+    assert not [name for name in found["A"] if name.endswith(".parquet")]
+    assert baking.run("git", "status", "--porcelain", cwd=repository).stdout == ""
+
+
+def write_customers(path: Path) -> None:
+    """A table as somebody has it: an index without a name, Yes and No, blanks among numbers."""
+    lines = [",customer,plan,months,total,churned"]
+    for row in range(1000):
+        months, plan = row * 7 % 60, ("monthly", "yearly")[row % 3 == 0]
+        churned = ("No", "Yes")[months < (30 if plan == "monthly" else 10) or row % 13 == 0]
+        lines.append(f"{row},C-{row:04},{plan},{months},{months * 9.5 if months else ' '},{churned}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.slow
+def test_bring_your_own_problem_by_hand(repository_with_github: Path) -> None:
+    """The walk-through, block by block: files are written, commands run, a request is scored, all checks pass.
+
+    Of the unit tests some files run at each commit: all run beside the example, in test_jobs.py. It ends where GitHub
+    begins: what the request then goes through is rehearsed in rehearsal/test_problem.py.
+    """
+    repository = repository_with_github
     walk = steps((repository / "README.md").read_text())
-    *_, checks, request = (body for language, _, body in walk if language == "sh")
-    assert checks == "make lint test pipeline service probe\n" and request.endswith("\ngh pr create --fill\n")
+    assert any("make lint test pipeline service probe\n" in body for language, _, body in walk if language == "sh")
     assert [title for language, title, _ in walk if language == "python"] == ["../make_table.py"]
     for language, title, body in walk:
         if title:
@@ -108,12 +148,9 @@ def test_bring_your_own_problem(bake: Path, tmp_path: Path, monkeypatch: pytest.
         elif language == "sh":
             for command in body.strip().split("\n") if "curl" not in body else [body]:
                 follow(command, repository)
-    changed = baking.run(
-        "git", "diff", "--no-renames", "--name-status", "main", "tumours", cwd=tmp_path / "github"
-    ).stdout.split("\n")
-    written = {title for _, title, _ in walk if title} - {"../make_table.py"} | {"dvc.yaml"}
-    assert {line[2:] for line in changed if line.startswith("M\t")} == written
-    assert {line[2:] for line in changed if line.startswith("A\t")} == {f"tumours/{day}.parquet" for day in days()}
+    found, written = changed(repository, "tumours"), {title for _, title, _ in walk if title} - {"../make_table.py"}
+    assert found["M"] == written | {"dvc.yaml"}
+    assert found["A"] == {f"tumours/{day}.parquet" for day in days()}
 
 
 def days() -> Iterator[date]:
@@ -128,7 +165,7 @@ def of_turn(repository: Path) -> str:
 
 
 def follow(command: str, repository: Path) -> None:
-    """Runs a command of the walk-through, in the environment of the tests; `make serve` waits for its request."""
+    """Runs a command of the README, in the environment of the tests; `make serve` waits for its request."""
     if command.startswith("curl"):
         with served(repository) as address:
             *_, data = shlex.split(command)
@@ -137,10 +174,7 @@ def follow(command: str, repository: Path) -> None:
                 (prediction,) = json.load(answer)["predictions"]
         assert prediction["sample"] == "sample-999"
         assert prediction["score"] > 0.9  # a malignant one
-    elif command.startswith("make "):
-        for target in command.split()[1:] if command != "make serve" else ():
-            baking.make(target, repository, **{"PYTEST_ADDOPTS": of_turn(repository)} if target == "test" else {})
-    elif not command.startswith("gh "):  # there is no account
-        command = command.replace(".venv/bin/", f"{shlex.quote(str(baking.VENV / 'bin'))}/")
-        done = baking.run("sh", "-c", command, cwd=repository)
-        assert done.returncode == 0, done.stdout
+    elif not command.startswith(("gh ", "make serve")):  # there is no account
+        environment = {**baking.MAKES, "PYTEST_ADDOPTS": of_turn(repository)}
+        done = baking.run("sh", "-c", as_tested(command), cwd=repository, **environment)
+        assert done.returncode == 0, f"{command}:\n{done.stdout[-10_000:]}"

@@ -104,7 +104,7 @@ def scores() -> dict[str, Any]:
     from pipeline import contract, params, rows, train
 
     ours, knobs = contract.load(), params.load()
-    days = params.days(knobs, ours.label.delay)
+    days = ours.days(knobs)
     test = rows.between(*days.test, ours)
     families = {name: train.probability(train.read(name).test).tolist() for name in knobs["families"]}
     hand = by_hand(rows.between(*days.train, ours), test, ours).tolist()

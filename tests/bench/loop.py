@@ -41,8 +41,8 @@ def rows() -> Iterator[dict[str, Any]]:
         yield row(what, from_s3(bake, Path(folder) / "clone"), None, "s", 5)
     if os.environ.get("BENCH_DEMO"):
         subprocess.run(["make", "demo"], cwd=baking.ROOT, check=True, stdout=subprocess.DEVNULL)
-    if FACTS.exists():
-        yield row("the whole demo", json.loads(FACTS.read_text())["seconds"], None, "s", 300)
+    if FACTS.exists() and (told := json.loads(FACTS.read_text()))["problem"] == "card-fraud":
+        yield row("the whole demo", told["seconds"], None, "s", 300)
     else:
         print("the demo was not told here: run `make demo`, or this with BENCH_DEMO=1")
 

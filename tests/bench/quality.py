@@ -86,7 +86,7 @@ def published() -> None:
     from pipeline import rows as table_of
 
     ours, knobs = contract.load(), params.load()
-    days, inputs = params.days(knobs, ours.label.delay), [column.name for column in ours.inputs]
+    days, inputs = ours.days(knobs), [column.name for column in ours.inputs]
     test, scores = table_of.between(*days.test, ours), pl.read_parquet(baselines.TARGET)
     assert scores[table_of.ID].equals(test[ours.id].alias(table_of.ID))
     for number in (PUBLISHED, knobs["split"]["train"]):

@@ -99,7 +99,7 @@ def begin(folder: Path, seed: int) -> None:
             simulate.day(day, knobs["simulate"] | {"seed": seed}).write_parquet(days / f"{day}.parquet")
         if (found := outcome(JOBS)).red:
             raise RuntimeError(f"seed {seed} has no good repository to begin with: {found.said}")
-        days_of = params.days(params.load(), contract.load().label.delay)
+        days_of = contract.load().days(params.load())
         data = {"until": knobs["data"]["until"], "train": [str(day) for day in days_of.train]}
         promote(data)
 

@@ -274,8 +274,10 @@ def service_log_and_drift_take_what_the_model_says(of: Served, monkeypatch: pyte
     types = {name: log.TYPES[kind] for name, kind in [(c.name, c.type) for c in inputs]}
     logged = pl.DataFrame(table, schema=types).with_columns(pl.Series(log.SCORE, scores))
     kept = reference.part(reference.TEST, of.test, of.model).with_columns(pl.lit(1.0).alias(monitor.LIKE))
+    production = monitor.Production(of.model.digest, problem, inputs, kept)
+    before, now = production.sample(kept), production.sample(logged)
     for column in inputs:
-        facts = monitor.column_facts(column, kept, logged)
+        facts = monitor.column_facts(column, before, logged, now, dict.fromkeys(before.columns, 0.0))
         assert facts["distance"] == pytest.approx(0, abs=0.01)
         assert facts["rise"] == pytest.approx(0)
         assert facts["out_of_range"] == 0

@@ -9,6 +9,8 @@ from typing import TypeVar
 import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+for outer in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # of a `make -C FOLDER test`: what a test runs is no part of it
+    os.environ.pop(outer, None)
 
 MARK, LACKS = "mark.torch", "No module named 'torch'"
 UNMARKED = "Only the job Train installs torch: put `pytestmark = pytest.mark.torch` into this file, and it runs there."

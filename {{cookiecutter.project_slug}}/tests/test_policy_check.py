@@ -34,13 +34,14 @@ POLICIES: dict[str, Any] = {
         "fairness": {"groups": {"size": {}}},
     },
     "evaluation": {
+        "split": {"train": 10, "test": 3},
         "evaluate": {
             "slices": [
                 *({"column": "amount", "from": 10}, {"column": "express", "value": True}, {"column": "born", "to": 9}),
                 *({"column": "größe €", "value": "any"}, {"column": "model_config", "value": "basic"}),
             ],
             "groups": {"size": [{"column": "shoe size", "from": 40}]},
-        }
+        },
     },
     "behaviour": {
         "functionality": [{"row": {"amount": 1, "express": False, "größe €": None, "a.b": None}}],
