@@ -140,6 +140,7 @@ def test_a_renamed_level_is_one_that_came_and_one_that_went() -> None:
     [
         lambda table: table,
         on(6, 0, hours(1).alias("ordered_at")),  # summer time
+        on(90, 40, hours(3).alias("ordered_at")),  # the world has changed since
         on(90, 0, pl.col("ordered_at").dt.truncate("1d")),  # dates
         on(90, 0, pl.lit(90.5).alias("amount")),  # it never varies
         on(5, 5, pl.when(pl.int_range(pl.len()) % 20 == 0).then("express").otherwise(False).alias("express")),

@@ -7,7 +7,7 @@ A day counts where it is beyond its bar, and where chance would raise an alarm o
 
 from collections.abc import Iterator, Mapping
 from datetime import date
-from itertools import groupby
+from itertools import dropwhile, groupby
 from math import atan2, cos, log, pi, sin, sqrt
 from statistics import median
 from typing import Any
@@ -40,7 +40,8 @@ def judge_clock(measured: Measured, policy: Bars) -> Iterator[Violation]:
         by_chance = (4 * rare + sqrt(16 * rare**2 + 2 * rare * spread**2 * rows)) / rows  # Bernstein; 12 hours at most
         return astray[day] > max(bars["clock"], by_chance)
 
-    if odd := [day for day in days if beyond(day)]:  # a holiday may be like any weekday
+    # A holiday may be like any weekday. The first days may be of a world that has changed since: no later one is.
+    if odd := [day for day in dropwhile(beyond, days) if beyond(day)]:
         ends = [clock(days[next(iter(days))]["hour"] - hours[next(iter(days))] + end) for end in (lowest, highest)]
         yield Violation(
             rule="daily.clock",
