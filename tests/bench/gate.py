@@ -72,7 +72,7 @@ columns:
   item: {type: integer}
   at: {type: time}
   who: {type: integer}
-  price: {type: number}
+  price: {type: number, range: [0, null]}
   express: {type: boolean}
   channel: {type: category}
   product: {type: category}
@@ -104,7 +104,7 @@ def shop(task: tuple[int, int]) -> list[bool]:
         table = {
             "at": [begin + timedelta(hours=float(each)) for each in hours],
             "who": who,
-            "price": rng.gamma(2, 30, number).round(2),
+            "price": rng.lognormal(3, 1, number).round(2),
             "express": rng.random(number) < 0.02 * np.exp(rng.normal(0, 0.5)),
             "channel": [f"channel {each}" for each in way[who]],
             "product": [f"product {each}" for each in rng.choice(goods, number, p=asked / asked.sum())],
@@ -119,7 +119,7 @@ def shop(task: tuple[int, int]) -> list[bool]:
 
 
 def checked(table: Any, ours: Any, knobs: dict[str, Any], bars: Any) -> list[bool]:
-    """Of each window of a table, a week after the other, whether a bar of `daily` is missed."""
+    """Of each window of a table, a week after the other, whether a bar of `daily` or `level` is missed."""
     import polars as pl
     from pipeline import policy, validate
 
@@ -129,8 +129,8 @@ def checked(table: Any, ours: Any, knobs: dict[str, Any], bars: Any) -> list[boo
         window = ours.days(knobs | {"data": knobs["data"] | {"until": str(until)}})
         found = validate.measure(table.lazy().filter(day.is_between(window.since, until)), ours, window)
         measured = json.loads(json.dumps({"file": "", "pinned": True, **found}, default=str))
-        said = [violation for violation in policy.judge_data(measured, bars) if violation.rule.startswith("daily.")]
-        red.append(bool(said))
+        said = [violation.rule for violation in policy.judge_data(measured, bars)]
+        red.append(any(rule.startswith(("daily.", "level.")) for rule in said))
         until += timedelta(weeks=1)
     return red
 

@@ -14,6 +14,7 @@ import yaml
 
 from tests.defects.attacks import ATTACKS, gutted, main_with
 from tests.defects.case import Case, change
+from tests.defects.whole import HEALTHY, WHOLE
 from tests.defects.world import UNTIL, Days, Files, Outcome, World
 
 
@@ -184,6 +185,7 @@ DATA = [
     delivery("Labels that stopped coming", since(10, honest), words="daily.labels.*no positive label"),
     change("A renamed level", by_channel(since(3, called("Online"))), "data", "daily.categories.*'Online' is new"),
     change("A jump of missing values", by_channel(on(9, silent(2))), "data", "daily.lost.*channel lost values"),
+    *WHOLE,
 ]
 
 # --- what code can do to a model ---
@@ -497,6 +499,7 @@ CONTROLS = [
     delivery("A day with few frauds", on(9, seldom), by=""),
     change("A new level that few rows have", by_channel(since(3, called("fax", 10)))),
     change("A day that misses some more values", by_channel(on(9, silent(5)))),
+    *HEALTHY,
     Case("A mended day", mended, words="Running stage 'ingest'"),
     knobs("A longer window", split={"train": 9}),
     Case(

@@ -36,6 +36,7 @@ from pipeline.model import Model
 from pipeline.params import BadInput, run_stage
 from pipeline.places import replacing
 from pipeline.policy.bars import BEYOND, OTHER, POLICIES, worse
+from pipeline.policy.data import by_part, together
 from pipeline.policy.slices import few, where
 from pipeline.reading import count
 
@@ -178,14 +179,8 @@ def of_days(found: Measured, bars: Measured) -> Iterator[Bar]:
     chance = RARE / sqrt(max(usual, 1))
     yield from of_worst("volume", [number / usual for number in rows.values()], chance, "the median day")
     least = bars["level"]["rows"]
-    levels = [
-        mean / median(means.values())
-        for means in (
-            {day: mean for day, mean in of.items() if rows.get(day, 0) >= least} for of in found["levels"].values()
-        )
-        for mean in means.values()
-        if median(means.values()) > 0
-    ]
+    parts = [by_part([*together(of, rows, least)], of, rows).values() for of in found["levels"].values()]
+    levels = [mean / median(means) for means in parts if means and median(means) > 0 for mean in means]
     if levels:
         yield from of_worst("level", levels, 0, "the median day")
     asked = bars["label"]["day"]["rows"]

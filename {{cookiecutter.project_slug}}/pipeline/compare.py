@@ -129,15 +129,19 @@ def seen(
     rows_seen = np.isin(rows.hashes(table, ours), trained)
     if days:
         rows_seen |= table[ours.time].dt.date().is_between(*days).to_numpy()
-    first = table.filter(rows_seen).select(ours.id).head(EXAMPLES).to_dicts()
-    return {"rows": int(rows_seen.sum()), "examples": [value for row in first for value in shown(row).values()]}
+    return told(rows_seen, table, ours)
+
+
+def told(found: np.ndarray, table: pl.DataFrame, ours: Contract) -> dict[str, Any]:
+    """How many rows were found, and the identifiers of the first; `found` is a mask, bool [rows]."""
+    first = table.filter(found).select(ours.id).head(EXAMPLES).to_dicts()
+    return {"rows": int(found.sum()), "examples": [value for row in first for value in shown(row).values()]}
 
 
 def sides(table: pl.DataFrame, ours: Contract, share: float) -> dict[str, Any]:
     """The rows that a model was trained on which left another share of a delivery to its test."""
-    trained = np.array([rows.fraction(who) >= share for who in table[rows.ENTITY if ours.entity else ours.id]], bool)
-    first = table.filter(trained).select(ours.id).head(EXAMPLES).to_dicts()
-    return {"rows": int(trained.sum()), "examples": [value for row in first for value in shown(row).values()]}
+    who = table[rows.ENTITY if ours.entity else ours.id]
+    return told(np.array([rows.fraction(each) >= share for each in who], bool), table, ours)
 
 
 def twins(tested: pl.DataFrame, trained: pl.DataFrame, ours: Contract) -> dict[str, Any]:

@@ -2,9 +2,12 @@
 
 What cannot be read as the contract says ends here, a line for each file; values, such as an amount below zero, are read
 as they are: `validate` measures them and policies/data.yaml judges. Nothing is guessed: a text is no number.
+A whole delivery is compared with the one before, which lies in data/before.parquet; it is empty where there is none.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import date
 from io import BytesIO
 from pathlib import Path
@@ -18,9 +21,22 @@ from pipeline.params import PARAMS, BadInput, deletable, load, run_stage
 from pipeline.places import first_line, replacing
 from pipeline.reading import nearest
 from pipeline.rows import TYPES
-from pipeline.source import REWRITE, SIMULATE, File, check, every, files, instead, record, source_of, span
+from pipeline.source import (
+    REWRITE,
+    SIMULATE,
+    File,
+    check,
+    every,
+    files,
+    instead,
+    record,
+    source_of,
+    span,
+)
+from pipeline.source import before as yardstick
 
-ROWS = Path("data/rows.parquet")
+ROWS, BEFORE = Path("data/rows.parquet"), Path("data/before.parquet")
+DELIVERED = "delivered"  # where the metadata of BEFORE say of which day it is
 SIMULATOR = "pipeline.simulate"
 EXAMPLES = 3
 LONGEST = 1_000  # characters of a category: the service takes no more
@@ -28,10 +44,13 @@ NUL = "\0"  # alone, it stands for a missing text in the model's graph
 
 
 def main() -> None:
-    """Write data/rows.parquet."""
-    table = rows(load(), contract.load())
+    """Write data/rows.parquet and data/before.parquet."""
+    params, ours = load(), contract.load()
+    table, (day, last) = rows(params, ours), before(params, ours)
     with replacing(ROWS) as temporary:
         table.write_parquet(temporary)
+    with replacing(BEFORE) as temporary:
+        last.write_parquet(temporary, metadata={DELIVERED: day})
     print(f"{ROWS}: {table.height:,} rows")
 
 
@@ -63,6 +82,33 @@ def between(
     for said in dict.fromkeys(sentence for _, _, sentences in found for sentence in sentences):
         print(said)
     return pl.concat(table for _, table, _ in found).sort([ours.time, ours.id] if ours.dated else ours.id)
+
+
+def before(params: Mapping[str, Any], ours: Contract) -> tuple[str, pl.DataFrame]:
+    """The day and the rows of the delivery before, "" and none where there is none, or where rows have a time.
+
+    No snapshot pins it, as no model learns from it. Columns that it lacks, or has in another type, are left out:
+    contract.yaml may have changed since.
+    """
+    source = source_of(params)
+    file = None if ours.dated or source == SIMULATE else yardstick(source, ours.days(params).since, ours)
+    if file is None:
+        return "", pl.DataFrame(schema={column.name: TYPES[column.type] for column in ours.columns})
+    return file.name.removesuffix(".parquet"), as_far(file.read(), file.name, ours)
+
+
+def as_far(content: bytes, name: str, ours: Contract) -> pl.DataFrame:
+    """The contract's columns that a file has, each of which can be read. Raises BadInput where there is none."""
+    try:
+        return parse(content, name, ours)[0]
+    except BadInput:
+        found = []
+        for column in ours.columns:
+            with suppress(BadInput):
+                found.append(parse(content, name, replace(ours, columns=(column,)))[0])
+        if not found:
+            raise
+        return pl.concat(found, how="horizontal")
 
 
 def say_empty(source: str, without: Sequence[date]) -> None:
@@ -150,6 +196,8 @@ def read(
             columns.append(typed(column, table[column.name]))
         except Unreadable as error:
             problems.append(f"`{column.name}` {error}")
+        except pl.exceptions.PanicException as error:  # polars', over times that are none
+            problems.append(f"`{column.name}` cannot be read as {expected} ({first_line(error)})")
     if problems:
         raise BadInput(f"{name}: {'; '.join(problems)}")
     return pl.DataFrame(columns)

@@ -32,7 +32,7 @@ from prometheus_client import Counter
 from pipeline.model import Model
 from pipeline.params import BadInput, run_stage
 from pipeline.personal import HASH, REQUEST, Policy, Rules, policy, pseudonym
-from pipeline.places import opened
+from pipeline.places import day_of, opened
 from pipeline.reading import count
 
 ID, TIME, SCORE, MODEL, SCORED = "_id", "_time", "_score", "_model", "_scored_at"
@@ -133,15 +133,6 @@ class Folder:
         if odd := [name for name, dtype in ALWAYS.items() if table.schema.get(name) != dtype]:
             raise BadInput(f"{path}: is no part of a prediction log: see {', '.join(odd)}; move it away")
         return table
-
-
-def day_of(path: str) -> date | None:
-    """The day that a folder is named after, if it is one."""
-    name = path.rstrip("/").rsplit("/", 1)[-1]
-    try:
-        return date.fromisoformat(name) if re.fullmatch(r"\d{4}-\d\d-\d\d", name) else None
-    except ValueError:
-        return None
 
 
 def line(error: BaseException) -> str:

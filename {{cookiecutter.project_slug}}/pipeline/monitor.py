@@ -30,7 +30,7 @@ from pipeline.distance import ALARMS, JENSEN_SHANNON, WASSERSTEIN, Sample, apart
 from pipeline.log import ID, MODEL, SCORE, SCORED, TIME
 from pipeline.model import Input, Problem
 from pipeline.params import BadInput, run_stage
-from pipeline.places import opened, replacing, speaking
+from pipeline.places import replacing
 from pipeline.policy.drift import CATEGORY, misnamed, of_columns, of_score
 from pipeline.reading import count
 from pipeline.reference import DAY, PART, TEST, TRAIN
@@ -416,10 +416,7 @@ def delivered(knobs: Mapping[str, Any]) -> list[date]:
     """The days of the daily files of data.source, a folder, but for days to come. Raises BadInput for none."""
     today = datetime.now(UTC).date()
     where = source.source_of(knobs)
-    with speaking(f"data.source {where}"):
-        system, folder = opened(where, "data.source")
-        days = [log.day_of(path.removesuffix(".parquet")) for path in system.ls(folder, detail=False)]
-    if not (found := sorted(day for day in days if day and day <= today)):
+    if not (found := [day for day in source.daily_files(where)[0] if day <= today]):
         raise BadInput(f"data.source {where}: holds no file named YYYY-MM-DD.parquet, of a day up to today")
     return found
 

@@ -100,7 +100,7 @@ def render(parts: Mapping[str, Part], ours: Contract) -> str:
     """The page of these parts, any of which may be missing, in the words of the contract."""
     metrics = parts.get("metrics", {})
     content: dict[str, Any] = {
-        "title": f"Model report: {ours.problem}",
+        "title": f"{ours.problem}: model report",
         "metrics": metrics,
         "gates": [gate(name) for name in ("model", "behaviour", "data") if policy.JUDGES[name].measured.exists()],
         "label": label,
@@ -308,7 +308,7 @@ def training(part: Part) -> dict[str, Any]:
 
 def validated(part: Part, data: Part) -> dict[str, Any]:
     """The data's window and what is wrong with its values."""
-    by_day = "share" not in data
+    by_day, before = "share" not in data, part.get("before")
     facts = {
         "Source": data.get("source", part.get("source")),
         "Snapshot": data.get("snapshot") or ("follows from params.yaml" if part.get("pinned") else "not pinned"),
@@ -320,6 +320,7 @@ def validated(part: Part, data: Part) -> dict[str, Any]:
         "Positives among them": count(data, "test_positives"),
         "Rows whose label is not known yet": count(data, "unlabelled") if data.get("unlabelled") else None,
         "Rows left out, as their entity was known": count(data, "left_out") if data.get("left_out") else None,
+        "Compared with the delivery of": "{day}, {rows:,} rows".format(**before) if before else None,
         "Rows read": count(part, "rows"),
         "Rows with an identifier of another": count(part.get("duplicates") or {}, "rows"),
     }

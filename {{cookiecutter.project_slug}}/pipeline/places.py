@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,15 @@ def opened(address: str, what: str) -> tuple[Any, str]:
     except (ValueError, ImportError) as error:
         raise BadInput(f"{what} is {address}: {problem(address, FSSPEC) or ' '.join(str(error).split())}") from None
     return system, path
+
+
+def day_of(path: str) -> date | None:
+    """The day that a file or folder is named after, if it is one."""
+    name = path.rstrip("/").rsplit("/", 1)[-1]
+    try:
+        return date.fromisoformat(name) if re.fullmatch(r"\d{4}-\d\d-\d\d", name) else None
+    except ValueError:
+        return None
 
 
 def installed(package: str) -> bool:

@@ -6,6 +6,7 @@ with SOURCE=listed it keeps the list that another job of the same run has made.
 """
 
 import argparse
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ import yaml
 from pipeline import contract
 from pipeline.contract import Contract
 from pipeline.params import EVALUATION, PARAMS, BadInput, Days, load, run_stage
-from pipeline.places import opened, replacing, speaking
+from pipeline.places import day_of, opened, replacing, speaking
 from pipeline.reading import count
 
 FILES = Path("build/source.txt")
@@ -29,6 +30,9 @@ PINNED = Path("build/pinned.txt")
 """The files that agreed with data.snapshot last: no output of the stage, as DVC removes those before it runs."""
 LISTED = "listed"  # in the variable SOURCE: the list that is there counts, as this job cannot reach the source
 SIMULATE = "simulate"
+BEFORE = "before"  # in the list, the line of a delivery that is only compared with: no snapshot pins it
+MANIFEST = Path("deploy/production/manifest.json")
+SUFFIX = ".parquet"  # of a daily file, behind its day
 REWRITE = "restore or rewrite them"
 SHOWN = 10  # problems that a message lists; the rest is counted
 
@@ -50,9 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if source == SIMULATE:
         lines = [f"{SIMULATE}\n"]  # a day depends on params.yaml and on the code, which DVC sees by itself
     else:
-        window = contract.load().days(params)
+        ours = contract.load()
+        window = ours.days(params)
         lines = taken(source, window)[1]
         check(params["data"].get("snapshot"), lines, source, (window.since, window.test[1]))
+        if not ours.dated and (file := before(source, window.since, ours)):
+            lines.append(f"{BEFORE} {listed(file)}")
     with replacing(FILES) as temporary:
         temporary.write_text("".join(lines))
     print(f"{FILES}: {source}, {count(len(lines), 'file')}")
@@ -89,18 +96,48 @@ class File:
 
 def files(source: str, first: date, last: date) -> list[File]:
     """The daily files of `first` to `last` that are there, in order. Raises BadInput where there are none."""
-    with speaking(f"data.source {source}"):
-        system, folder = opened(source, "data.source")
-        there = {path.rsplit("/", 1)[-1] for path in system.ls(folder, detail=False)}
-    found = [f"{day}.parquet" for day in span(first, last) if f"{day}.parquet" in there]
+    held, of = daily_files(source)
+    found = [of(day) for day in held if first <= day <= last]
     if not found:
-        held = sorted(name for name in there if len(name) == len("YYYY-MM-DD.parquet") and name.endswith(".parquet"))
         holds = f"it holds {held[0]} to {held[-1]}" if held else "it holds no file named YYYY-MM-DD.parquet"
         raise BadInput(
             f"data.source {source}: there is none of the daily files from {first} to {last} ({holds}); add them, or "
             f"move data.until and features in {PARAMS}, or split in {EVALUATION}, to days that are there"
         )
-    return [File(system, f"{folder.rstrip('/')}/{name}") for name in found]
+    return found
+
+
+def before(source: str, day: date, ours: Contract) -> File | None:
+    """What a whole delivery is held against: of those before it the one that production learned from, else the newest.
+
+    A later one may have been refused, and would pass its fault on. None where there is none, or where production has
+    learned from this one, so that it has been judged. Raises BadInput.
+    """
+    held, of = daily_files(source)
+    older, learned = [each for each in held if each < day], learned_from(ours)
+    if not older or (learned and learned >= day):
+        return None
+    return of(learned if learned in older else older[-1])
+
+
+def learned_from(ours: Contract) -> date | None:
+    """The last day of what the model in production learned from; None where there is none, or of another problem."""
+    try:
+        said = json.loads(MANIFEST.read_text())
+        return date.fromisoformat(said["data"]["until"]) if said["problem"]["name"] == ours.problem else None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise BadInput(f"{MANIFEST}: cannot be read; restore it from git, as only promotions change it") from None
+
+
+def daily_files(source: str) -> tuple[list[date], Callable[[date], File]]:
+    """The days of the daily files that are there, in order, and what gives the file of a day. Raises BadInput."""
+    with speaking(f"data.source {source}"):
+        system, folder = opened(source, "data.source")
+        names = [path for path in system.ls(folder, detail=False) if path.endswith(SUFFIX)]
+    days = (day_of(name.removesuffix(SUFFIX)) for name in names)
+    return sorted(day for day in days if day), lambda day: File(system, f"{folder.rstrip('/')}/{day}{SUFFIX}")
 
 
 def span(first: date, last: date) -> list[date]:

@@ -4,7 +4,7 @@ Everything is measured, whatever is found, so that all that is wrong is known at
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from math import isfinite
 from pathlib import Path
@@ -13,9 +13,10 @@ from typing import Any
 import polars as pl
 
 from pipeline import contract, personal
+from pipeline.before import beside
 from pipeline.contract import Column, Contract
 from pipeline.daily import daily
-from pipeline.ingest import ROWS
+from pipeline.ingest import BEFORE, DELIVERED, ROWS
 from pipeline.params import BadInput, Days, load, run_stage
 from pipeline.places import first_line, replacing
 from pipeline.rows import TYPES, label
@@ -33,7 +34,8 @@ def main() -> None:
     personal.policy(personal.columns(ours))  # a name that is no column would hide nothing
     source, snapshot = source_of(params), params["data"].get("snapshot")
     try:
-        found = measure(pl.scan_parquet(ROWS), ours, ours.days(params))
+        last = None if ours.dated else before()
+        found = measure(pl.scan_parquet(ROWS), ours, ours.days(params), last)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise BadInput(f"{ROWS}: cannot be read ({first_line(error)}); make it with `make data`") from None
     measured = {
@@ -49,6 +51,12 @@ def main() -> None:
     print(f"{VALIDATION}: measured {measured['rows']:,} rows; `python -m pipeline.policy data` judges")
 
 
+def before() -> tuple[str, pl.LazyFrame] | None:
+    """The delivery before a whole one, and its day; None where there is none."""
+    day = pl.read_parquet_metadata(BEFORE).get(DELIVERED)
+    return (day, pl.scan_parquet(BEFORE)) if day else None
+
+
 def missing_as_allowed(found: Measured, ours: Contract) -> Iterator[tuple[str, float]]:
     """The columns that miss values and may, each with the share of rows."""
     for column in ours.columns:
@@ -56,9 +64,12 @@ def missing_as_allowed(found: Measured, ours: Contract) -> Iterator[tuple[str, f
             yield column.name, share
 
 
-def measure(table: pl.LazyFrame, ours: Contract, window: Days) -> dict[str, Any]:
+def measure(
+    table: pl.LazyFrame, ours: Contract, window: Days, last: tuple[str, pl.LazyFrame] | None = None
+) -> dict[str, Any]:
     """What is in `table`, which should be as the contract says and fill the days of `window`.
 
+    `last` is the delivery before a whole one, and its day.
     Runs in constant memory but for the identifiers. A column that is missing or mistyped is named under `schema`,
     and what depends on it is null or left out.
     """
@@ -79,9 +90,11 @@ def measure(table: pl.LazyFrame, ours: Contract, window: Days) -> dict[str, Any]
         "missing": missing(table, known),
         "duplicates": duplicates(table, ours.id) if ours.id in names else None,
         "days": by_day(table, ours.time, window) if dated else None,
-        "levels": levels(table, known, ours.time, window) if dated else None,
+        "levels": levels(table, known, ours.time, window, pl.Expr.mean) if dated else None,
+        "medians": levels(table, known, ours.time, window, usual) if dated else None,
         "label": labels(table, ours) if ours.label.column in names and (dated or not ours.dated) else None,
         "daily": daily(table, known, ours, window) if dated else None,
+        "before": beside(table, *last, known, ours) if last else None,
     }
 
 
@@ -190,15 +203,22 @@ def by_day(table: pl.LazyFrame, time: str, window: Days) -> dict[str, Any]:
     }
 
 
-def levels(table: pl.LazyFrame, columns: Sequence[Column], time: str, window: Days) -> dict[str, dict[str, float]]:
-    """The mean of each column of numbers that has a zero to measure from, by day; days without a value are left out."""
+def levels(
+    table: pl.LazyFrame, columns: Sequence[Column], time: str, window: Days, value: Callable[[pl.Expr], pl.Expr]
+) -> dict[str, dict[str, float]]:
+    """A `value` of each column of numbers that has a zero to measure from, by day; days without one are left out."""
     names = [c.name for c in columns if c.type == "number" and c.minimum is not None and c.minimum >= 0]
     if not names:
         return {}
-    finite = [pl.col(name).filter(pl.col(name).is_finite()).mean() for name in names]
+    finite = [value(pl.col(name).filter(pl.col(name).is_finite())) for name in names]
     days = collect(per_day(table, time, pl.struct(finite))).unnest("_value")
     inside = days.filter(pl.col("_day").is_between(window.since, window.test[1])).with_columns(pl.col("_day").cast(str))
     return {name: dict(inside.select("_day", name).drop_nulls().iter_rows()) for name in names}
+
+
+def usual(values: pl.Expr) -> pl.Expr:
+    """The median of what is above zero: most may be 0."""
+    return values.filter(values > 0).median()
 
 
 def labels(table: pl.LazyFrame, ours: Contract) -> dict[str, Any]:

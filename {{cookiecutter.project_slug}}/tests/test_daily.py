@@ -57,6 +57,11 @@ def hours(number: int) -> pl.Expr:
     return pl.col("ordered_at").dt.date().dt.combine(moved.dt.time())
 
 
+def few(spoil: Spoil) -> Spoil:
+    """The same of twenty rows a day."""
+    return lambda table: spoil(table.gather_every(10))
+
+
 def again(table: pl.DataFrame) -> pl.DataFrame:
     """The last day is a day of the week before, in another order and with other labels."""
     copied = table.filter(day == UNTIL - timedelta(days=9)).sample(fraction=1, shuffle=True, seed=0)
@@ -103,6 +108,8 @@ NONE = pl.lit("No").alias("returned")
     [
         ("clock", on(3, 2, hours(3).alias("ordered_at")), "2 of 42 days have other hours", "2020-02-08: 1"),
         ("clock", on(0, 0, hours(-9).alias("ordered_at")), "a usual day's mean is 13:5", "2020-02-11: "),
+        ("clock", on(3, 2, pl.col("ordered_at").dt.truncate("1d")), "2 of 42 days have no time of day", "2020-02-08"),
+        ("clock", few(on(13, 4, hours(6).alias("ordered_at"))), "10 of 42 days have other hours", "2020-01-29: "),
         ("repeated", again, "1 day with the rows of an earlier day", "2020-02-11: the rows of 2020-02-02"),
         (
             "constant",
@@ -238,10 +245,17 @@ def test_a_wide_and_long_table_is_measured_in_few_words() -> None:
     assert said["lost"] < 500 * (len(lost) + 10) and sum(said.values()) - said["lost"] < 10_000
 
 
+def test_of_few_rows_a_day_several_days_have_one_level() -> None:
+    bars: dict[str, Any] = {"level": {"rows": 100, "minimum": 0.2, "maximum": 5}, "rows": {"minimum": 1}}
+    assert not found(few(lambda table: table), **bars)
+    (said,) = found(few(on(13, 4, (pl.col("amount") * 100).alias("amount"))), **bars)
+    assert said.rule == "level.maximum" and " to 2020-" in said.examples[0]
+
+
 def test_a_delivery_that_is_whole_has_no_days() -> None:
     whole = SOUND.with_columns(pl.lit(UNTIL).cast(pl.Datetime("us")).alias(UNDATED))
     measured = validate.measure(whole.lazy(), ours(time=UNDATED), WINDOW)
     assert measured["daily"] is None
     judged = policy.judge_data({"file": "f", "source": "s", "pinned": True, **measured}, DATA)
     assert not [violation for violation in judged if violation.rule.startswith("daily")]
-    assert any("what is judged by day" in said for said in policy.unjudged_data(measured, DATA))
+    assert any("what is judged by day alone" in said for said in policy.unjudged_data(measured, DATA))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.policy import behaviour, data, drift, model
+from pipeline.policy import before, behaviour, data, drift, model
 from pipeline.policy.bars import Violation
 from tests.test_policy import BARS, against, fault, metric, sound_data, sound_metrics
 
@@ -66,8 +66,27 @@ def sound_drift() -> Facts:
     }
 
 
+WHOLE = {
+    **{"day": "2018-07-31", "rows": 900, "columns": 2, "lacks": []},
+    "again": {"new": 300, "renamed": 0, "distinct": 900},
+    "levels": {"amount": {"rows": 900, "mean": [52.0, 50.0], "median": [21.0, 20.0]}},
+    **{"constant": {}, "lost": {}, "categories": {}},
+}
+
+
+def sound_whole() -> Facts:
+    """What `validate` measures of a whole delivery that is like the one before it."""
+    return {"file": "data/rows.parquet", "rows": 1000, "before": deepcopy(WHOLE)}
+
+
+def judge_whole(measured: Facts, bars: Facts) -> list[Violation]:
+    """What the data gate says of a whole delivery beside the one before."""
+    return list(before.judge_before(measured, bars))
+
+
 JUDGES: dict[str, tuple[ModuleType, Callable[..., list[Violation]], Callable[[], Facts], Facts]] = {
     "data": (data, data.judge_data, sound_data, {**BARS["data"], "pinned": True}),
+    "before": (before, judge_whole, sound_whole, BARS["data"]),
     "model": (model, model.judge_model, sound_metrics, BARS["model"]),
     "behaviour": (behaviour, behaviour.judge_behaviour, sound_behaviour, CASES),
     "drift": (drift, drift.judge_drift, sound_drift, DRIFT),
@@ -117,6 +136,7 @@ DEFECTS: dict[str, dict[str, Change]] = {
     "data.judge_clock": {
         "a clock of another zone": lambda m: m["daily"]["clock"]["2018-08-05"].update(hour=14.2),
     },
+    "data.judge_midnight": {"days without hours": lambda m: m["daily"]["clock"].pop("2018-08-05")},
     "data.judge_repeated": {"yesterday again": lambda m: m["daily"]["repeated"].append(REPEATED)},
     "data.judge_constant": {"a column that stands still": lambda m: m["daily"]["constant"].update(amount=CONSTANT)},
     "data.judge_stopped": {
@@ -147,6 +167,29 @@ DEFECTS: dict[str, dict[str, Change]] = {
         "an older delivery": lambda m: m["comparison"].update(
             delivery="2000-01-01", champion=m["comparison"]["champion"] | {"until": "2000-02-01"}
         ),
+    },
+    "before.judge_volume": {"half of the rows": lambda m: m.update(rows=400)},
+    "before.judge_again": {
+        "the delivery before": lambda m: m["before"]["again"].update(new=0),
+        "under other identifiers": lambda m: m["before"]["again"].update(renamed=1),
+    },
+    "before.judge_levels": {
+        "cents": lambda m: m["before"]["levels"]["amount"].update(mean=[5000, 50], median=[2000, 20])
+    },
+    "before.judge_constant": {
+        "a column that stands still": lambda m: m["before"]["constant"].update(
+            amount={"rows": 1000, "units": 1000, "share": 0.5, "value": "1"}
+        )
+    },
+    "before.judge_lost": {
+        "values that are lost": lambda m: m["before"]["lost"].update(
+            amount={"rows": 500, "share": 0.5, "usual": 0.0, "chance": 1e-9}
+        )
+    },
+    "before.judge_categories": {
+        "renamed levels": lambda m: m["before"]["categories"].update(
+            country={"gone": {"rows": 900, "of": 900, "levels": 2, "usual": 0.0, "chance": 1e-9, "examples": ["x"]}}
+        )
     },
     "model.judge_champion": {
         "a worse model": lambda m: m["comparison"]["metrics"].update(average_precision=against(-0.1)),
@@ -191,7 +234,8 @@ def test_where_nothing_is_wrong_no_gate_is_red(policy: str) -> None:
 
 def test_every_gate_has_a_defect_that_it_is_for() -> None:
     """A gate that is added is seeded too; that of the service is one function: test_policy.py goes through its bars."""
-    own = {f"{name}.judge_{name}" for name in JUDGES} | {"drift.judge_distance"}  # which two gates share
+    own = {f"{name}.judge_{name}" for name in JUDGES}
+    own |= {"drift.judge_distance", "data.judge_before"}  # which two gates share; and which is gone through here
     gates = {
         f"{policy}.{name}"
         for policy, (module, *_) in JUDGES.items()

@@ -368,4 +368,4 @@ def test_the_stage_prints_the_sentence_and_leaves_what_was_made(folder: Path) ->
     assert run.returncode == 1
     assert DAY in run.stderr and "Traceback" not in run.stderr
     assert ingest.ROWS.read_bytes() == before
-    assert [file.name for file in Path("data").iterdir()] == [ingest.ROWS.name]
+    assert {file.name for file in Path("data").iterdir()} == {ingest.ROWS.name, ingest.BEFORE.name}

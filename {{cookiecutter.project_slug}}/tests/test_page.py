@@ -222,6 +222,8 @@ def test_a_delivery_without_days_is_whole_and_the_page_speaks_of_none(root: Path
     contract.CONTRACT.write_text(ours.replace("  ordered_at: {type: time}\n", ""))
     parts = measured()
     parts["validation"] |= {"dated": False, "days": None, "daily": None, "levels": None}
+    before = {"day": "2024-02-29", "rows": 4321, "columns": 3, "lacks": [], "levels": {}, "constant": {}, "lost": {}}
+    parts["validation"]["before"] = before | {"again": {"new": 1, "renamed": 0, "distinct": 4321}, "categories": {}}
     parts["metrics"]["data"] |= {"share": 0.2}
     parts["metrics"]["slices"] = []
     for whose in ("metrics", "comparison"):
@@ -231,11 +233,12 @@ def test_a_delivery_without_days_is_whole_and_the_page_speaks_of_none(root: Path
     write(parts)
     html = text()
     assert "The same orders for all: 20% of the delivery, chosen by a hash, which none has seen." in html
+    assert "2024-02-29, 4,321 rows" in html
     assert "20% of it to test, by a hash" in html and "will stand here" not in html
     assert "names no slices; <code>make bars</code> proposes some" in html and "names none; `make bars`" in html
     said = re.sub(r"(?s)<(style|svg).*?</\1>|<[^>]*>", " ", html)
     (only,) = (line for line in said.splitlines() if re.search(r"\bdays?\b", line))
-    assert "Not judged: what is judged by day, as contract.yaml says `time: null`" in only
+    assert "what is judged by day alone, as contract.yaml says `time: null`" in only
 
 
 def test_training_without_epochs_is_a_sentence(root: Path) -> None:

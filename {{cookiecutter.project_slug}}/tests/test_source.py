@@ -76,7 +76,7 @@ def test_a_day_without_a_file_is_left_out_and_the_gate_judges(folder: Path) -> N
 def test_a_folder_with_none_of_the_days_is_refused(folder: Path) -> None:
     write_knobs(Path(), knobs(data={"until": "2021-01-20"}))
     said = refusal()
-    assert "none of the daily files from 2021-01-06 to 2021-01-20 (it holds 2020-01-01.parquet to " in said
+    assert "none of the daily files from 2021-01-06 to 2021-01-20 (it holds 2020-01-01 to " in said
 
 
 @pytest.mark.parametrize(

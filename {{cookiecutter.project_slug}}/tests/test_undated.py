@@ -56,7 +56,7 @@ def test_the_delivery_of_the_day_is_all_that_is_read(folder: Path) -> None:
     assert [line.split()[0] for line in source.FILES.read_text().splitlines()] == ["2020-01-20.parquet"]
     table = ingest.rows(KNOBS, undated())
     assert len(table) == 400 and undated().time not in table.columns
-    with pytest.raises(BadInput, match=r"none of the daily files from 2020-01-21 .* 2020-01-20.parquet to 2020"):
+    with pytest.raises(BadInput, match=r"none of the daily files from 2020-01-21 .* 2020-01-20 to 2020"):
         ingest.rows(KNOBS | {"data": KNOBS["data"] | {"until": "2020-01-21"}}, undated())
 
 

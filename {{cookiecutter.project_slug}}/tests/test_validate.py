@@ -352,7 +352,7 @@ def test_repeated_identifiers_are_named() -> None:
 def test_labels_that_are_not_known_yet_are_said_not_to_be_judged() -> None:
     table = with_values("returned", None, None)
     assert judged(table) == []
-    (said,) = policy.unjudged_data(measure(table), BARS)
+    said, *_ = policy.unjudged_data(measure(table), BARS)
     assert said.startswith("2 labels, which are not known yet")
 
 

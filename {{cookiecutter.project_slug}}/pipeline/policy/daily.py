@@ -5,7 +5,7 @@ A day counts where it is beyond its bar, and where chance would raise an alarm o
 (Bonferroni).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from itertools import dropwhile, groupby
 from math import atan2, cos, log, pi, sin, sqrt
@@ -17,6 +17,7 @@ from pipeline.reading import count
 
 WEEKS = 3  # days of each weekday, from which on it has an hour of its own
 MEDIAN = 0.6745  # of the distance of a normal variable from its mean, in standard deviations
+HALF = 12  # hours: no mean is further away
 A_MINUTE = 1 / 60  # hours, to which times of day are measured
 FILE = "policies/data.yaml"
 
@@ -28,20 +29,34 @@ def judge_clock(measured: Measured, policy: Bars) -> Iterator[Violation]:
     hours, bars = offsets({day: found["hour"] for day, found in days.items()}), policy["daily"]
     medians = usual(hours)
     lowest, highest = min(medians.values()), max(medians.values())
-    astray = {day: max(lowest - hour, hour - highest) for day, hour in hours.items()}
     spread = max(median(found["spread"] for found in days.values()), A_MINUTE)
     # Rows of one entity come together, so that days differ more than their rows would, drawn one by one.
     apart = median(abs(hours[day] - medians[day]) * sqrt(found["rows"]) for day, found in days.items()) / MEDIAN
     fewer = max(1, apart / spread) ** 2
-    rare = -log(chance(policy) / (2 * len(days)))
+    rare = -log(chance(policy) / (2 * len(days) ** 2))
 
-    def beyond(day: str) -> bool:
-        rows = days[day]["rows"] / fewer
-        by_chance = (4 * rare + sqrt(16 * rare**2 + 2 * rare * spread**2 * rows)) / rows  # Bernstein; 12 hours at most
-        return astray[day] > max(bars["clock"], by_chance)
+    def beyond(some: Sequence[str]) -> tuple[str, ...]:
+        """The days in a row whose mean is furthest beyond what it may be; none where no mean is.
+
+        Few rows a day say little, many days more. Bernstein's bound on the chance of a mean, 12 hours at most; of all
+        such rows of days.
+        """
+        most, found = 1.0, tuple[str, ...]()
+        for at in range(len(some)):
+            rows = total = 0.0
+            for end, day in enumerate(some[at:], at + 1):
+                rows, total = rows + days[day]["rows"] / fewer, total + hours[day] * days[day]["rows"] / fewer
+                by_chance = (4 * rare + sqrt(16 * rare**2 + 2 * rare * spread**2 * rows)) / rows
+                off = max(lowest - total / rows, total / rows - highest) / max(bars["clock"], by_chance)
+                if off > most:
+                    most, found = off, tuple(some[at:end])
+        return found
 
     # A holiday may be like any weekday. The first days may be of a world that has changed since: no later one is.
-    if odd := [day for day in dropwhile(beyond, days) if beyond(day)]:
+    left = list(days)
+    while (odd := beyond(left)) and odd[0] == left[0]:
+        left = left[len(odd) :]
+    if odd:
         ends = [clock(days[next(iter(days))]["hour"] - hours[next(iter(days))] + end) for end in (lowest, highest)]
         yield Violation(
             rule="daily.clock",
@@ -53,6 +68,32 @@ def judge_clock(measured: Measured, policy: Bars) -> Iterator[Violation]:
             examples=tuple(f"{day}: {clock(days[day]['hour'])}" for day in odd[:EXAMPLES]),
             next="look for a clock of another time zone, or of twelve hours, in the deliveries of these days; if the "
             f"world is so, raise daily.clock in {FILE}",
+        )
+
+
+def judge_midnight(measured: Measured, policy: Bars) -> Iterator[Violation]:
+    """Days without a time of day, where most have one; those of a world that has changed since come first."""
+    days = (measured.get("daily") or {}).get("clock") or {}
+    rows = {day: number for day, number in measured["days"]["rows"].items() if number} if days else {}
+    timed = rows.keys() & days.keys()
+    if 2 * len(timed) <= len(rows) or policy["daily"]["clock"] >= HALF:
+        return
+    at_midnight = 1 - sum(days[day]["rows"] for day in timed) / sum(rows[day] for day in timed)
+
+    def beyond(day: str) -> bool:
+        return day not in timed and at_midnight ** rows[day] * len(rows) < chance(policy)
+
+    if odd := [day for day in dropwhile(beyond, rows) if beyond(day)]:
+        yield Violation(
+            rule="daily.clock",
+            file=measured["file"],
+            value=f"{len(odd)} of {count(len(rows), 'day')} have no time of day: all of their rows are of midnight; on "
+            f"the others {percent(1 - at_midnight)} are not",
+            bar=f"a time of day, as others have one, where chance does not lose it ({FILE}, daily.chance)",
+            rows=sum(rows[day] for day in odd),
+            examples=tuple(odd[:EXAMPLES]),
+            next="deliver the rows of these days with their time, not the date alone; if the world is so, say "
+            f"daily.clock: {HALF} in {FILE}, which judges no clock",
         )
 
 

@@ -1,14 +1,17 @@
 """reports/validation.json against policies/data.yaml."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from statistics import median
 
 from pipeline.policy.bars import BEYOND, EXAMPLES, LEAST, Bars, Measured, Violation, number, percent
+from pipeline.policy.before import judge_before, unjudged_before
 from pipeline.policy.daily import (
     judge_categories,
     judge_clock,
     judge_constant,
     judge_lost,
+    judge_midnight,
     judge_repeated,
     judge_stopped,
     unjudged_daily,
@@ -28,11 +31,13 @@ def judge_data(measured: Measured, policy: Bars) -> list[Violation]:
         *judge_levels(measured, policy),
         *judge_labels(measured, policy),
         *judge_clock(measured, policy),
+        *judge_midnight(measured, policy),
         *judge_repeated(measured, policy),
         *judge_constant(measured, policy),
         *judge_stopped(measured, policy),
         *judge_categories(measured, policy),
         *judge_lost(measured, policy),
+        *judge_before(measured, policy),
         *judge_pin(measured, policy),
     ]
 
@@ -201,19 +206,48 @@ def judge_levels(measured: Measured, policy: Bars) -> Iterator[Violation]:
         return
     bars, rows = policy["level"], measured["days"]["rows"]
     for name, means in measured["levels"].items():
-        judged = {day: mean for day, mean in means.items() if rows.get(day, 0) >= bars["rows"]}
-        for end, usual, odd in astray(judged, bars):
-            yield Violation(
-                rule=f"level.{end}",
-                file=measured["file"],
-                value=f"{name} strays on {len(odd)} of {count(len(judged), 'day')}; "
-                f"the median day's mean is {usual:,.4g}",
-                bar=f"at {LEAST[end]} {bars[end]:g} times that",
-                rows=sum(rows[day] for day in odd),
-                examples=tuple(f"{day}: {means[day]:,.4g}" for day in odd[:EXAMPLES]),
-                next="look for another unit or currency in the deliveries of these days; if the world is so, widen "
-                "`level` in policies/data.yaml",
-            )
+        parts = list(together(means, rows, bars["rows"]))
+        judged, medians = (by_part(parts, of, rows) for of in (means, (measured.get("medians") or {}).get(name, means)))
+        beyond = {end: odd for end, _, odd in astray(medians, bars)}  # a few large values move the mean alone
+        for end, usual, strays in astray(judged, bars):
+            odd = [part for part in parts if part[0] in strays and part[0] in beyond.get(end, ())]
+            if days := list(chain(*odd)):
+                yield Violation(
+                    rule=f"level.{end}",
+                    file=measured["file"],
+                    value=f"{name} strays on {len(days)} of {count(sum(map(len, parts)), 'day')}; "
+                    f"the usual mean is {usual:,.4g}",
+                    bar=f"at {LEAST[end]} {bars[end]:g} times that, and of the median",
+                    rows=sum(rows[day] for day in days),
+                    examples=tuple(f"{of_days(part)}: {judged[part[0]]:,.4g}" for part in odd[:EXAMPLES]),
+                    next="look for another unit or currency in the deliveries of these days; if the world is so, widen "
+                    "`level` in policies/data.yaml",
+                )
+
+
+def together(means: Mapping[str, float], rows: Mapping[str, int], least: int) -> Iterator[list[str]]:
+    """The days, each with so many rows by itself, else with those before it that have too few; the last may have."""
+    part: list[str] = []
+    for day in sorted(means):
+        part.append(day)
+        if sum(rows.get(each, 0) for each in part) >= least:
+            yield part
+            part = []
+
+
+def by_part(parts: Sequence[Sequence[str]], of: Mapping[str, float], rows: Mapping[str, int]) -> dict[str, float]:
+    """What days have, as that of parts of them: their mean, by the rows, under the first day's name."""
+    found = {}
+    for part in parts:
+        weights = {day: rows.get(day, 0) for day in part if day in of}
+        if any(weights.values()):
+            found[part[0]] = sum(of[day] * weight for day, weight in weights.items()) / sum(weights.values())
+    return found
+
+
+def of_days(part: Sequence[str]) -> str:
+    """Days, as they are shown."""
+    return part[0] if len(part) == 1 else f"{part[0]} to {part[-1]}"
 
 
 def astray(days: Mapping[str, float], bars: Bars) -> Iterator[tuple[str, float, list[str]]]:
@@ -300,8 +334,7 @@ def unjudged_data(measured: Measured, policy: Bars) -> list[str]:
         for what in ("duplicates", "days", "levels", "label")
         if measured[what] is None and what not in by_day
     ]
-    if by_day:
-        sentences.append("what is judged by day, as contract.yaml says `time: null`: a delivery is whole")
+    sentences += unjudged_before(measured)
     if measured["label"] and (unknown := measured["label"]["unknown"]):
         sentences.append(
             f"{unknown:,} labels, which are not known yet: no share counts them, and no model learns from them"
@@ -313,4 +346,7 @@ def unjudged_data(measured: Measured, policy: Bars) -> list[str]:
                 f"the label's share on {count(len(small), 'day')} with fewer than {least:,} rows (label.day.rows): "
                 f"{', '.join(small[:EXAMPLES])}{', …' * (len(small) > EXAMPLES)}"
             )
+    rows, least = sum((measured["days"] or {}).get("rows", {}).values()), policy["level"]["rows"]
+    if measured["days"] and measured["levels"] and rows < least:
+        sentences.append(f"the level of columns, of {count(rows, 'row')}; {least:,} are needed (level.rows)")
     return [*sentences, *unjudged_daily(measured)]
