@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import yaml
 
 from tests import baking
 
@@ -49,7 +50,8 @@ def adopt(bake: Path, day: date, change: date | None = None) -> None:
     """The delivery of a day becomes a bake's, the first one or the next."""
     with tempfile.TemporaryDirectory() as folder:
         table = write(Path(folder) / "churn.csv", day, change)
-        said = (f"TABLE={table}", f"DATE={day}", *(SAID if day == UNTIL else ()))
+        later = (f"SOURCE={yaml.safe_load((bake / 'params.yaml').read_text())['data']['source']}",)
+        said = (f"TABLE={table}", f"DATE={day}", *(SAID if day == UNTIL else later))
         done = baking.run("make", "--old-file=setup", "adopt", *said, cwd=bake, **baking.MAKES)
     assert done.returncode == 0, done.stdout
 

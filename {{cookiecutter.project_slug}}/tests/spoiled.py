@@ -102,7 +102,8 @@ NOTHING: dict[str, tuple[bytes, str]] = {
 UNTOLD: dict[str, tuple[bytes, str]] = {
     "label_missing.csv": (column(lambda i: ("", "NA", "?")[i % 3], "label"), "label"),
     "words_among_numbers.csv": (column(lambda i: "twelve" if i == 333 else str(i)), "amount"),
-    "thousands.csv": (column(lambda i: f'"{i},250.50"'), "amount"),
+    "thousands.csv": (column(lambda i: f'"{i},250"'), "amount"),
+    "thousands_of_two_kinds.csv": (column(lambda i: f'"{1 + i},250.50"' if i % 2 else f'"{1 + i}.250,50"'), "amount"),
     "money.csv": (column(lambda i: f"${i}.50"), "amount"),
     "per_cent.csv": (column(lambda i: f"{i % 7}%"), "amount"),
     "dates_of_three_kinds.csv": (

@@ -5,7 +5,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline import contract, ingest, params, validate
+from pipeline import contract, ingest, params, personal, validate
 from pipeline.adopt import __main__ as adopt
 from pipeline.adopt import giveaway, write
 from pipeline.params import BadInput
@@ -294,6 +294,29 @@ def test_a_spoiled_table_ends_in_a_sentence_and_writes_nothing(
         assert says and "Traceback" not in says, name
 
 
+def test_marks_of_thousands_are_asked_about_and_never_read(run: Callable[..., str]) -> None:
+    def german(number: int, decimals: int) -> str:
+        return f"{number:,}".replace(",", ".") + f",{number % 100:02}" * (decimals > 0)
+
+    sold, at = np.random.default_rng(0).integers(100, 9_000, 600).tolist(), pl.int_range(pl.len())
+    pieces = pl.Series("pieces", [german(number, 0) for number in sold])
+    marked = subscribers().drop("paid").with_columns(pieces, pl.Series("sales", [german(number, 2) for number in sold]))
+    says = refused(lambda: run(marked, LABEL="Churn"))
+    assert "`sales` is written with marks of thousands" in says and "`pieces` holds numbers such as '" in says
+    plain = pl.Series("sales", [f"{number},{number % 100:02}" for number in sold])
+    says = refused(lambda: run(marked.with_columns(plain), LABEL="Churn"))
+    assert "`pieces` holds numbers" in says and "`sales`" not in says
+    rare = pl.when(at == 7).then(pl.lit("1.714")).otherwise(pl.lit("582")).alias("pieces")
+    assert "write 1714, or, with" in refused(lambda: run(marked.with_columns(plain, rare), LABEL="Churn"))
+    number = pl.Series("pieces", [str(number) for number in sold])
+    run(marked.with_columns(number, plain), LABEL="Churn", DATE="2024-02-01")
+    commit()
+    cents = pl.col("sales").str.split(",").list.first()  # a delivery in which nothing says what a mark is of
+    whole = marked.with_columns(cents)
+    says = refused(lambda: run(whole, DATE="2024-03-01"))
+    assert "`sales` holds numbers such as" in says and "`pieces` holds numbers such as" in says
+
+
 # --- rows, columns and people ---
 
 
@@ -301,7 +324,8 @@ def test_a_spoiled_table_ends_in_a_sentence_and_writes_nothing(
 def test_a_day_and_a_month_are_not_taken_for_each_other(run: Callable[..., str], order: str, born: datetime) -> None:
     table = subscribers().with_columns(pl.lit("03/04/2024").alias("born"), pl.lit("05/04/2024").alias("moved"))
     says = refused(lambda: run(table, LABEL="Churn"))
-    assert says.endswith("such as: make adopt TABLE=../table.csv LABEL=Churn DATE=dmy")
+    assert "holds dates such as 03/04/2024" in says
+    assert says.endswith("the month does: make adopt TABLE=../table.csv LABEL=Churn DATE=mdy")
     run(table, LABEL="Churn", DATE=order, TIME="none")
     (file,) = Path("deliveries").glob("*.parquet")
     assert pl.read_parquet(file)["born"][0] == born
@@ -331,6 +355,13 @@ def test_what_gives_the_label_away_is_no_input(run: Callable[..., str]) -> None:
     assert "`reason` gives Churn away" in out
 
 
+def test_what_may_give_the_label_away_is_an_input_and_that_is_asked(run: Callable[..., str]) -> None:
+    mostly = pl.when((pl.col("Churn") == "Yes") == (pl.int_range(pl.len()) % 40 > 0)).then(pl.lit("moved"))
+    out = run(subscribers().with_columns(mostly.alias("reason")), LABEL="Churn")
+    assert "reason: {type: category, categories: 20, missing: true}" in Path("contract.yaml").read_text()
+    assert "`reason` alone ranks the rows at 0.9" in out and "write `input: false`" in out
+
+
 @pytest.mark.parametrize("rank", [0.9, 0.99])
 def test_what_is_merely_good_is_an_input(rank: float) -> None:
     draw = np.random.default_rng(0)
@@ -352,6 +383,23 @@ def test_people_are_kept_from_model_log_and_git(run: Callable[..., str]) -> None
     assert load("log")["personal"] == {"mail": "omit"}
     assert "mail" not in {column.name for column in contract.check().inputs}
     assert subprocess.run(["git", "check-ignore", "own.csv"]).returncode == 0
+
+
+def test_who_stands_in_log_and_reports_is_said_with_the_line_that_hides_them(run: Callable[..., str]) -> None:
+    buyers = orders().with_columns(pl.Series("buyer", [f"b{row % 90}" for row in range(600)]))
+    more = {"LABEL": "returned", "TIME": "ordered at"}
+    assert "order id`: the log" not in run(buyers, **more, ENTITY="buyer", DRY="1")
+    out = run(buyers.with_columns(pl.lit("a@b.org").alias("mail")), **more, ENTITY="buyer", DRY="1")
+    assert "`buyer`: the log and the reports keep it as it stands" in out
+    assert "`personal: {mail: omit, buyer: hash}` in policies/log.yaml" in out
+    out = run(subscribers(), LABEL="Churn")
+    assert "`customerID`: the log and the reports keep it as it stands" in out
+    line = out.partition("write `personal: ")[2].partition("`")[0]
+    text = Path("policies/log.yaml").read_text()
+    Path("policies/log.yaml").write_text(text.replace("personal: {}", f"personal: {line}"))
+    assert personal.policy(personal.columns(contract.check()), Path("policies/log.yaml")).personal == {
+        "customerID": "hash"
+    }
 
 
 def test_names_that_yaml_takes_for_something_else_are_quoted(run: Callable[..., str]) -> None:
@@ -408,7 +456,8 @@ def test_a_day_that_is_there_with_other_rows_is_refused(run: Callable[..., str])
     commit()
     other = orders(days=32).with_columns(pl.when(pl.col("order id") == 45).then(1.0).otherwise("cost").alias("cost"))
     says = refused(lambda: run(other))
-    assert "1 day of deliveries would change" in says and "2024-01-03.parquet: 20 rows there, 20 here" in says
+    assert says.startswith("this table lacks rows of 1 day in deliveries, or has other values in them")
+    assert "2024-01-03.parquet: 20 rows there, 20 here" in says
 
 
 def test_a_day_that_two_deliveries_share_has_the_rows_of_both(run: Callable[..., str]) -> None:
@@ -420,16 +469,125 @@ def test_a_day_that_two_deliveries_share_has_the_rows_of_both(run: Callable[...,
     assert len(pl.read_parquet("deliveries/2024-02-01.parquet")) == 20
 
 
+def test_a_day_that_the_table_holds_whole_is_replaced_and_one_that_it_does_not_is_refused(
+    run: Callable[..., str],
+) -> None:
+    whole = orders(days=33)
+    unknown = pl.when(pl.col("order id") % 20 > 3).then("returned").alias("returned")
+    run(whole.head(31 * 20 + 12).with_columns(unknown), LABEL="returned", TIME="ordered at", DELAY="2")
+    commit()
+    other = pl.when(pl.col("order id") == 625).then(1.0).otherwise("cost").alias("cost")
+    assert "  2024-02-01.parquet: 12 rows there, 20 here" in refused(lambda: run(whole.with_columns(other)))
+    gone = whole.filter(pl.col("order id") != 625)
+    assert "  2024-02-01.parquet: 12 rows there, 19 here" in refused(lambda: run(gone))
+    out = run(whole)
+    assert "2024-02-01 is there: 8 rows more, beside 12" in out and "128 labels of 32 days" in out
+    assert pl.read_parquet("deliveries/2024-02-01.parquet")["order id"].to_list() == list(range(620, 640))
+    assert params.load()["data"]["until"] == "2024-02-02" and judged() == []
+    before = tree()
+    assert run(whole).startswith("nothing changes") and tree() == before
+
+
+def grown(name: str) -> pl.Series:
+    """A column that contract.yaml has had since the last delivery."""
+    text = Path("contract.yaml").read_text()
+    Path("contract.yaml").write_text(f"{text.rstrip()}\n  {name}: {{type: category, categories: 20}}\n")
+    commit()
+    return pl.Series(name, ["north", "south"] * 1_000)
+
+
+def test_a_contract_that_has_grown_takes_the_next_delivery(run: Callable[..., str]) -> None:
+    run(subscribers(), LABEL="Churn", DATE="2024-02-01")
+    table = subscribers().with_columns(grown("region").head(600))
+    assert "`region`" not in run(table, DATE="2024-03-01")
+    assert ingest.rows(params.load(), contract.load())["region"].n_unique() == 2
+
+
+def test_days_that_lack_a_new_column_are_delivered_again_with_it(run: Callable[..., str]) -> None:
+    run(orders(), LABEL="returned", TIME="ordered at")
+    table = orders(days=31)
+    table = table.with_columns(grown("region").head(len(table)))
+    assert "2024-01-30.parquet: 20 rows there, 10 here" in refused(lambda: run(table.tail(30)))
+    assert "30 days with values that were not there before" in run(table) and judged() == []
+
+
+def test_a_first_and_a_last_day_that_are_cut_off_are_delivered_and_not_learned_from(run: Callable[..., str]) -> None:
+    whole = orders(days=38)
+    out = run(whole[12 : 32 * 20 - 11], LABEL="returned", TIME="ordered at")
+    assert "2024-01-01, of 8 rows, and 2024-02-01, of 9, are taken for parts of days: the median day has 20" in out
+    assert Path("deliveries/2024-02-01.parquet").exists() and params.load()["data"]["until"] == "2024-01-31"
+    assert contract.check().days(params.load()).since == date(2024, 1, 2)
+    assert load("data")["volume"]["minimum"] == 0.5 and judged() == []
+    commit()
+    out = run(whole[32 * 20 - 11 : 37 * 20 + 5])
+    assert "2024-02-07, of 5 rows, is taken for a part of a day" in out
+    assert params.load()["data"]["until"] == "2024-02-06" and judged() == []
+
+
 def test_a_delivery_without_a_time_has_a_day_and_replaces_the_last(run: Callable[..., str]) -> None:
     run(subscribers(), LABEL="Churn", DATE="2024-02-01")
     commit()
     later = subscribers(650)
     assert "DATE: which day is this delivery of?" in refused(lambda: run(later))
     assert "goes on only" in refused(lambda: run(later, DATE="2024-01-01"))
-    assert "would change" in refused(lambda: run(later, DATE="2024-02-01"))
+    assert "has other values" in refused(lambda: run(later, DATE="2024-02-01"))
     run(later, DATE="2024-03-01")
     assert params.load()["data"]["until"] == "2024-03-01"
     assert ingest.rows(params.load(), contract.load()).height == 650
+
+
+def test_the_same_rows_of_another_day_or_none_to_learn_from_are_refused(run: Callable[..., str]) -> None:
+    run(subscribers(), LABEL="Churn", DATE="2024-02-01", DELAY="30")
+    commit()
+    assert "`Churn`" not in run(subscribers(), DATE="2024-02-01")
+    says = refused(lambda: run(subscribers().reverse(), DATE="2024-03-01"))
+    assert says.startswith("DATE=2024-03-01: these are the rows of 2024-02-01 again")
+    blank = pl.when(pl.col("customerID") < "c-0300").then("Churn").alias("Churn")
+    assert "no label is known yet" in refused(lambda: run(subscribers().with_columns(Churn=None), DATE="2024-03-01"))
+    run(subscribers().with_columns(blank), DATE="2024-03-01")
+    assert ingest.rows(params.load(), contract.load())["Churn"].null_count() == 300 and judged() == []
+
+
+def test_labels_that_a_contract_wants_at_once_are_said_to_be_able_to_come_later(run: Callable[..., str]) -> None:
+    run(orders(), LABEL="returned", TIME="ordered at")
+    commit()
+    assert "20 rows; `missing: true` in its line lets labels come" in refused(lambda: run(orders(days=31, known=30)))
+    text = Path("contract.yaml").read_text()
+    Path("contract.yaml").write_text(text.replace("returned: {type", "returned: {missing: true, type"))
+    run(orders(days=31, known=30))
+    assert judged() == []
+
+
+def test_levels_that_are_mostly_numbers_now_stay_as_they_are(run: Callable[..., str]) -> None:
+    at = pl.int_range(pl.len())
+    boat = pl.when(at % 3 > 0).then((at % 9).cast(pl.String)).otherwise(pl.lit("A")).alias("boat")
+    rare = pl.when(at % 50 > 0).then((at % 9).cast(pl.String)).otherwise(pl.lit("A")).alias("boat")
+    run(subscribers().with_columns(boat), LABEL="Churn", DATE="2024-02-01")
+    commit()
+    run(subscribers().with_columns(rare), DATE="2024-03-01")
+    assert pl.read_parquet("deliveries/2024-03-01.parquet")["boat"].eq("A").sum() == 12
+
+
+def test_labels_come_later_where_a_delay_says_so(run: Callable[..., str]) -> None:
+    run(orders(), LABEL="returned", TIME="ordered at", DELAY="2")
+    commit()
+    assert "2 days in deliveries" in run(orders(days=32, known=30)) and judged() == []
+
+
+@pytest.mark.parametrize("table, more", [(subscribers(), {"DATE": "2024-02-01"}), (orders(), {"TIME": "ordered at"})])
+def test_levels_that_are_new_are_said(run: Callable[..., str], table: pl.DataFrame, more: dict[str, str]) -> None:
+    size = pl.Series("size", ["small", "large"] * (len(table) // 2))
+    run(table.with_columns(size), LABEL=table.columns[-1], **more)
+    commit()
+    if "DATE" in more:
+        size[5] = "huge"
+        out = run(table.with_columns(size), DATE="2024-03-01")
+    else:
+        later = orders(days=31)
+        new = pl.when(pl.col("order id") == 605).then(pl.lit("huge")).otherwise(pl.lit("small")).alias("size")
+        assert "levels" not in run(table.with_columns(size))
+        out = run(later.tail(20).with_columns(new))
+    assert "`size` has 1 level that no day before had: 'huge' (1 row)" in out
 
 
 @pytest.mark.parametrize(
@@ -468,15 +626,43 @@ def test_a_bucket_gets_the_files_too_or_it_is_said_which_to_copy(
     written = Path("params.yaml").read_text().replace("source: deliveries", f"source: file://{bucket}")
     Path("params.yaml").write_text(written)
     commit()
-    run(subscribers(650), DATE="2024-03-01")
+    place = {"SOURCE": f"file://{bucket}"}
+    run(subscribers(650), DATE="2024-03-01", **place)
     assert (bucket / "2024-03-01.parquet").exists() and params.load()["data"]["until"] == "2024-03-01"
     commit()
     closed = "fsspec.implementations.local.LocalFileSystem.put_file"
     monkeypatch.setattr(closed, lambda *_, **__: (_ for _ in ()).throw(PermissionError("no")))
     with pytest.raises(BadInput, match="copy what lies in build/deliveries there"):
-        run(subscribers(700), DATE="2024-04-01")
+        run(subscribers(700), DATE="2024-04-01", **place)
     assert Path("build/deliveries/2024-04-01.parquet").exists()
     assert params.load()["data"]["until"] == "2024-03-01"
+
+
+def test_rows_go_to_a_place_outside_where_the_command_names_it(run: Callable[..., str], tmp_path: Path) -> None:
+    run(subscribers(), LABEL="Churn", DATE="2024-02-01")
+    assert "leave SOURCE out" in refused(lambda: adopt.adopt(adopt.Asked("../table.csv", source="s3://mine")))
+    place = f"file://{tmp_path}/bucket"
+    (tmp_path / "bucket").mkdir()
+    Path("params.yaml").write_text(Path("params.yaml").read_text().replace("source: deliveries", f"source: {place}"))
+    commit()
+    for given in ({}, {"SOURCE": "s3://other"}):
+        says = refused(partial(run, subscribers(650), DATE="2024-03-01", **given))
+        assert says.startswith(f"SOURCE: data.source in params.yaml is {place}, outside of this repository")
+        assert says.endswith(f"make adopt TABLE=../table.csv DATE=2024-03-01 SOURCE={place}")
+    run(subscribers(650), DATE="2024-03-01", SOURCE=place)
+    commit()
+    assert "outside of this repository" in refused(lambda: run(subscribers(660), DATE="2024-04-01"))
+    run(subscribers(660), DATE="2024-04-01", SOURCE=place)
+    assert len(list((tmp_path / "bucket").iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["own.csv\npipeline", "own\x1b[2J.csv", "own\u2028.csv", "own\udcff.csv"])
+def test_a_table_whose_name_breaks_lines_is_refused(run: Callable[..., str], name: str) -> None:
+    subscribers().write_csv("own.csv")
+    Path("own.csv").rename(name)
+    with pytest.raises(BadInput, match="holds a line break or another control character; rename it") as raised:
+        adopt.main(["--table", name, "--label", "Churn"])
+    assert str(raised.value).isprintable() and Path(".gitignore").read_text() == "/build/\n"
 
 
 # --- the command ---
@@ -485,8 +671,9 @@ def test_a_bucket_gets_the_files_too_or_it_is_said_which_to_copy(
 def test_make_hands_on_what_stands_on_its_command_line_alone(tmp_path: Path) -> None:
     shutil.copyfile(tables.ROOT / "Makefile", tmp_path / "Makefile")
     shutil.copyfile(tables.ROOT / "environment.mk", tmp_path / "environment.mk")
+    given_to = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
     given = ['TABLE=my "table" of $5\'s.csv', "LABEL=größe €", "DRY=1"]
-    shown = ["make", "--dry-run", "--old-file=setup", "adopt", *given]
-    out = subprocess.run(shown, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "ID": "shell's"})
+    shown = ["make", "--no-print-directory", "--dry-run", "--old-file=setup", "adopt", *given]
+    out = subprocess.run(shown, cwd=tmp_path, capture_output=True, text=True, env={**given_to, "ID": "shell's"})
     given = ['--table=my "table" of $5\'s.csv', "--label=größe €", "--dry=1"]
     assert shlex.split(out.stdout) == ["python", "-m", "pipeline.adopt", *given]

@@ -1,12 +1,13 @@
 """What `make adopt` takes columns for, and what it asks: out of profiles, without a table."""
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
 import polars as pl
 import pytest
 
-from pipeline.adopt import decide
+from pipeline.adopt import decide, profile
 from pipeline.adopt.decide import Asked, Choice, Found, Label, Roles
 from pipeline.adopt.profile import Profile
 from pipeline.params import BadInput
@@ -132,6 +133,37 @@ def test_else_a_hash_of_the_row_does_and_that_is_said(others: list[Profile], say
     assert says in found.why["id"]
 
 
+NEARLY: dict[str, Any] = {"distinct": ROWS - 1, "repeated": (("RET-5", 2),)}
+SAYS = "identifies all but 1 of 1,000 rows: 'RET-5' stands in 2 rows; remove the repeats from the table"
+
+
+@pytest.mark.parametrize(
+    "name, more",
+    [
+        ("order_id", {}),
+        ("parcel", {"about": {"words": 1.0}}),
+        ("order_id", {"type": "integer"}),
+    ],
+)
+def test_one_doubled_line_does_not_cost_the_identifier_in_silence(name: str, more: dict[str, Any]) -> None:
+    found = replace(column(name, "text"), **NEARLY, **more)
+    said = refused(CHURN, found, column("weight", "integer"))
+    assert said.startswith(f"ID: `{name}` {SAYS}")
+    assert said.endswith("ID=none where a hash of the row is to identify it")
+    assert SAYS in refused(CHURN, found, id=name)
+    assert roles(CHURN, found, entity=name).entity == name
+    assert roles(CHURN, found, id="none").id is None
+    assert roles(CHURN, found, replace(ORDER, name="row key")).id == "row key"
+
+
+@pytest.mark.parametrize(
+    "name, more",
+    [("order_no", {"distinct": 400}), ("weight", {"type": "integer", **NEARLY}), ("mail", {**NEARLY, "personal": "x"})],
+)
+def test_what_merely_repeats_is_no_such_identifier(name: str, more: dict[str, Any]) -> None:
+    assert roles(CHURN, replace(column(name, "text", about={"words": 1.0}), **more)).id is None
+
+
 @pytest.mark.parametrize(
     "more, says",
     [
@@ -154,6 +186,16 @@ def test_names_that_identify(name: str) -> None:
 @pytest.mark.parametrize("name", ["paid", "number_of_items", "valid", "amount", "key_rate", "", "€"])
 def test_names_that_do_not(name: str) -> None:
     assert not decide.identifies(name)
+
+
+@pytest.mark.parametrize("name", ["PatientID", "Patient", "customer_no", "Kundennr", "USER_ID", "Mitarbeiter-Nr"])
+def test_names_that_speak_of_people(name: str) -> None:
+    assert profile.of_people(name)
+
+
+@pytest.mark.parametrize("name", ["order_id", "browser_id", "Clothing ID", "number", "impatient", "€"])
+def test_names_that_speak_of_none(name: str) -> None:
+    assert not profile.of_people(name)
 
 
 def test_a_date_is_not_taken_for_the_time_of_a_row_unless_somebody_says_so() -> None:
@@ -205,7 +247,7 @@ def chosen(*columns: Profile, **more: str) -> dict[str, Choice]:
         (column("x", "empty"), "no value at all"),
         (column("x", "category", personal="names"), "names: personal"),
         (column("x", "integer", distinct=ROWS), "another value in each row: it identifies"),
-        (column("card_no", "integer", distinct=400), "named like an identifier, with as many values"),
+        (column("card_no", "integer", distinct=400), "named like an identifier, and of many values"),
         (column("x", "category", distinct=1, missing=10), ""),
         (column("x", "integer", distinct=400), ""),
     ],
@@ -258,9 +300,18 @@ def test_names_are_as_a_contract_has_them() -> None:
         ([column("x" * 101)], "a column's name has 100 characters at most"),
         (
             [column("x", "mixed", odd=("$1,200", "5%"))],
-            "`x` is written in several ways, or none that is plain, such as '$1",
+            "`x` cannot be read, such as '$1,200', '5%': write numbers as 1234.5, without marks or signs",
         ),
         ([column("x", odd=("abc",), odd_rows=3)], "`x` is of type number, but for 3 rows, such as 'abc'"),
+        (
+            [column("x", "mixed", odd=("3.967,00",))],
+            "`x` is written with marks of thousands, such as '3.967,00': write 3967.00 (or 3967,00), without them",
+        ),
+        ([column("x", odd=("-1’234’567",), odd_rows=3)], "such as '-1’234’567': write -1234567, without them"),
+        (
+            [column("x", "mixed", odd=("1.714",))],
+            "which may be 1714 or a decimal number: write 1714, or, with one more zero, 1.7140 (or 1,7140)",
+        ),
     ],
 )
 def test_columns_that_no_contract_can_have_are_refused(columns: list[Profile], says: str) -> None:
@@ -352,3 +403,9 @@ def test_days_whose_labels_are_not_known_yet_are_not_tested_on() -> None:
 def test_too_few_days_to_learn_from_are_refused(number: int, delay: int) -> None:
     with pytest.raises(BadInput, match="left to learn from"):
         decide.split(days(number), delay)
+
+
+@pytest.mark.parametrize(("said", "words"), [("2024-02-30", "is no day"), ("2162-01-01", "is a day to come")])
+def test_a_day_that_cannot_be_is_refused(said: str, words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        decide.day(Asked("table.csv", date=said))

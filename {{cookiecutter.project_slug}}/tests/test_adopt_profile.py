@@ -52,7 +52,18 @@ TEXTS: dict[str, tuple[Sequence[str | None], str, dict[str, Any]]] = {
     "months in words": (["13 Jan 2024", "1 March 2024"], "time", {"order": "dmy"}),
     "day or month": (["03/04/2024", "05/06/2024"], "time", {"order": "unclear"}),
     "dates of three kinds": (["2024-01-15", "15/02/2024", "Jan 5, 2024"], "mixed", {"odd_rows": 120}),
-    "thousands": (["1,234.5", "12.5"], "mixed", {"odd": ("1,234.5",)}),
+    "thousands": (["1,234.5", "12.5", "-7", "NA"], "mixed", {"odd": ("1,234.5",), "odd_rows": 40}),
+    "thousands, German": (["3.967,50 ", "12,5", "1.000"], "mixed", {}),
+    "thousands, whole": (["1.234.567", "1.234", "12"], "mixed", {"odd": ("1.234.567",)}),
+    "thousands, pence": (["1,967.00", "250.00"], "mixed", {}),
+    "thousands, of both kinds": (["1,234.5", "1.234,5"], "mixed", {}),
+    "thousands, or not": (["1,234", "5,678"], "mixed", {}),
+    "thousands or decimals": (["1.512", "940", "0", "-"], "mixed", {"odd": ("1.512",)}),
+    "decimals, a zero says": (["1.5120", "940"], "number", {"maximum": 940.0}),
+    "decimals, one says": (["1.512", "940", "0.512"], "number", {"minimum": 0.512}),
+    "decimals, or not": (["1.234", "5.678"], "number", {"maximum": 5.678}),
+    "thousands, marked and not": (["1,234.5", "1234,5"], "mixed", {}),
+    "codes in groups": (["123.456.789", "987.654.321"], "mixed", {}),
     "money": (["$5.00", "$7.50"], "mixed", {}),
     "euros": (["5.00 EUR", "7.50 EUR"], "mixed", {}),
     "per cent": (["5%", "10%"], "mixed", {}),
@@ -140,12 +151,24 @@ def test_a_second_with_a_fraction_in_the_last_row_is_a_time() -> None:
 def test_what_has_many_values_identifies_or_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profiles, "DISTINCT", 100)
     about, _ = found([f"order {i}" for i in range(500)], rows=1)
-    assert (about.type, about.unique, about.top) == ("text", True, ())
-    assert about.distinct == pytest.approx(500, rel=0.05)
+    assert (about.type, about.unique, about.top, about.number) == ("text", True, (), "500")
     about, _ = found([f"order {i}" for i in range(500)], rows=2)
-    assert (about.type, about.unique) == ("text", False)
+    assert (about.type, about.unique, about.repeated) == ("text", False, ())
+    assert about.number == f"about {about.distinct}" and about.distinct == pytest.approx(500, rel=0.05)
     about, _ = found([f"it came late, said number {i}, and broken" for i in range(500)], rows=1)
     assert (about.type, round(about.about["words"])) == ("text", 8)
+
+
+@pytest.mark.parametrize("most", [100, 10_000])
+@pytest.mark.parametrize("kind", [pl.String, pl.Int64])
+def test_values_that_come_again_are_counted_where_nearly_each_row_has_its_own(
+    monkeypatch: pytest.MonkeyPatch, most: int, kind: Any
+) -> None:
+    monkeypatch.setattr(profiles, "DISTINCT", most)
+    whole = pl.Series("x", [*range(100, 600), 103, 103, 107]).cast(pl.String)
+    about = of_column((whole if kind == pl.Int64 else "no " + whole).cast(kind))
+    assert (about.distinct, about.unique, about.exact) == (500, False, True)
+    assert [(str(value).removeprefix("no "), rows) for value, rows in about.repeated] == [("103", 3), ("107", 2)]
 
 
 PEOPLE = [f"Anna Li{'nda' * i}" for i in range(1, 60)]
@@ -162,6 +185,9 @@ LOWER = [name.lower() for name in PEOPLE]
         ("name", LOWER, "names"),
         ("first", [name.split()[1] for name in LOWER] * 40, "names"),
         ("customerName", LOWER * 10, "names"),
+        ("Gast", LOWER * 10, "names"),
+        ("Nachname", [name.split()[1] for name in PEOPLE] * 40, "names"),
+        ("Name des Gastes", PEOPLE * 50, "names"),
         ("name", ["Order 1", "Order 2"] * 40, None),
         ("Division Name", ["General", "General Petite", "Intimates"] * 40, None),
         ("Class Name", PEOPLE[:20] * 40, None),
@@ -172,6 +198,11 @@ def test_names_are_many_and_told_by_their_looks_or_by_the_columns_name(
     name: str, values: Sequence[str], personal: str | None
 ) -> None:
     assert of_column(pl.Series(name, values)).personal == personal
+
+
+def test_rare_marks_of_thousands_are_odd() -> None:
+    about = of_column(pl.Series("x", [*(f"{each},25" for each in range(3_000)), "1.250,00"]), comma=True)
+    assert (about.type, about.maximum, about.odd) == ("number", 2999.25, ("1.250,00",))
 
 
 def test_decimal_commas_are_read_and_points_are_odd() -> None:

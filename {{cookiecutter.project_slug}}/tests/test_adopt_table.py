@@ -78,6 +78,8 @@ def test_a_character_0_is_found_beyond_the_first_lines(tmp_path: Path, monkeypat
 def test_thousands_are_no_decimal_commas(tmp_path: Path) -> None:
     assert not read(written(tmp_path / "a.csv", b"a;b\n1,234;x\n2,500;y\n")).decimal_comma
     assert not read(written(tmp_path / "b.csv", b"a;b\n1,25;1.5\n2,5;3\n")).decimal_comma
+    assert read(written(tmp_path / "c.csv", b"a;b\n2450,38;1.714\n2,5;3\n")).decimal_comma
+    assert read(written(tmp_path / "d.csv", b"a;b\n2.450,38;1.714\n3.967,00;3.120\n")).decimal_comma
 
 
 def test_a_header_without_a_name_gets_one(tmp_path: Path) -> None:

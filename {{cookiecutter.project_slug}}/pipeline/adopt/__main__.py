@@ -30,12 +30,14 @@ from pipeline.reading import count
 GONE = [Path("pipeline/simulate.py"), Path("pipeline/features.py"), Path("tests/example")]
 """The example, as README.md takes it out."""
 STAGES, IGNORED, ROWS_IGNORED = Path("dvc.yaml"), Path(".gitignore"), Path(FOLDER, ".gitignore")
+UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""What would make lines of its own in .gitignore, or is no text."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Adopt a table, or add the next delivery of one that is adopted."""
     parser = argparse.ArgumentParser(prog="make adopt", description="A table becomes this repository's problem.")
-    for name in ("table", "label", "id", "time", "entity", "positive", "date", "delay", "dry"):
+    for name in ("table", "label", "id", "time", "entity", "positive", "date", "delay", "source", "dry"):
         parser.add_argument(f"--{name}", default="")
     given = vars(parser.parse_args(arguments))
     asked = Asked(**{**given, "dry": given["dry"] not in ("", "0")})
@@ -44,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "TABLE: which table? A CSV or parquet file, a folder of them, or a bucket: "
             "make adopt TABLE=table.csv LABEL=column"
         )
+    if UNNAMEABLE.search(f"{asked.table} {Path(asked.table).resolve()}"):
+        raise BadInput(f"TABLE={asked.table!r}: the name holds a line break or another control character; rename it")
     knobs = params.load()
     if source.source_of(knobs) == source.SIMULATE:
         adopt(asked)
@@ -73,6 +77,11 @@ def adopt(asked: Asked, anew: bool = False) -> None:
 
     Raises BadInput, with nothing written.
     """
+    if asked.source:
+        raise BadInput(
+            f"SOURCE={asked.source}: a table that is adopted has its rows in {FOLDER}/ at first; leave SOURCE out, and "
+            "name another place as data.source in params.yaml later"
+        )
     today = decide.day(asked) or datetime.now(UTC).date()
     table = read(asked.table)
     profiles = decide.ordered(profile(table, show=sys.stderr.isatty()), asked)
@@ -88,7 +97,7 @@ def adopt(asked: Asked, anew: bool = False) -> None:
             print(f"nothing changes: this table is adopted like this already, and data.until is {ours.until}")
             return
         gone = [path for path in GONE if path.exists()]
-        noticed = [*decide.noticed(ours.choices, profiles, ours.found, roles, asked), *unmet]
+        noticed = [*decide.noticed(ours.choices, profiles, ours.found, roles, asked), *say.people(ours), *unmet]
         print(say.columns(ours.choices, table))
         print(say.block("Settled", say.problem(ours)))
         print(say.block("Noticed", noticed))
@@ -115,7 +124,7 @@ def settled(
     daily.typed(table, profiles, made, label).sink_parquet(typed)
     found = daily.measured(typed, made, label)
     decide.refuse(found, label)
-    away = giveaways(typed, made, label, (found.positives, found.negatives))
+    away, strong = giveaways(typed, made, label, (found.positives, found.negatives))
     made, rows, copies = identified(typed, decide.without(made, away, label.source), folder)
     split = decide.split(found.days, label.delay) if found.days else None
     name = Path(table.where.rstrip("/")).name
@@ -126,7 +135,7 @@ def settled(
         row=decide.noun(stem),
         label=label,
         choices=made,
-        found=replace(found, giveaways=away, copies=copies),
+        found=replace(found, giveaways=away, strong=strong, copies=copies),
         until=split.until if split else today,
         split=split,
     ), rows

@@ -6,14 +6,15 @@ What follows from a column is said; what does not is no guess but a sentence wit
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from difflib import get_close_matches
 from shlex import quote
+from statistics import median
 from typing import Any
 
 import polars as pl
 
-from pipeline.adopt.profile import Profile, order_of, swapped, to_time
+from pipeline.adopt.profile import WORD, Profile, order_of, swapped, to_time
 from pipeline.contract import Value
 from pipeline.params import BadInput
 from pipeline.reading import count, nearest
@@ -27,6 +28,7 @@ RARE = 0.02  # share of a class that is said to be rare
 BORN = r"^dob$|birth|^born|^geburt|^naissance"  # what a column with the day of a birth is called
 LEVELS = 1_000  # of a category, learned at most
 COLUMNS, NAME = 500, 100  # of a contract, and characters of a name
+OF_A_DAY, ENOUGH_DAYS = 20, 7  # rows and days from which a day of under half the median day's rows is no chance
 CLASSES = 30  # distinct numbers, beyond which a label is a quantity
 
 
@@ -42,6 +44,7 @@ class Asked:
     positive: str = ""
     date: str = ""
     delay: str = ""
+    source: str = ""
     dry: bool = False
 
     def command(self, **more: str) -> str:
@@ -57,10 +60,15 @@ ORDERS = ("dmy", "mdy")
 
 def day(asked: Asked) -> date | None:
     """The day that DATE says, None where it says none. Raises BadInput."""
+    if not asked.date or asked.date in ORDERS:
+        return None
     try:
-        return date.fromisoformat(asked.date) if asked.date and asked.date not in ORDERS else None
+        said = date.fromisoformat(asked.date)
     except ValueError:
         raise BadInput(f"DATE={asked.date}: is no day; write one such as 2024-01-31") from None
+    if said > datetime.now(UTC).date() + timedelta(days=1):  # a zone may be ahead
+        raise BadInput(f"DATE={asked.date}: is a day to come, and data.until would never go back; write the right one")
+    return said
 
 
 def ordered(profiles: Mapping[str, Profile], asked: Asked) -> dict[str, Profile]:
@@ -70,9 +78,11 @@ def ordered(profiles: Mapping[str, Profile], asked: Asked) -> dict[str, Profile]
     """
     unclear = [p.name for p in profiles.values() if p.order == "unclear"]
     if unclear and asked.date not in ORDERS:
+        first = profiles[unclear[0]]
+        some = f" such as {first.top[0][0].strftime(str(first.format))}" if first.top else ""
         raise BadInput(
-            f"DATE: `{unclear[0]}` holds dates such as 03/04/2024, whose day may be 3 or 4 in every row; DATE=dmy "
-            f"where the day comes first, DATE=mdy where the month does\nsuch as: {asked.command(date='dmy')}"
+            f"DATE: `{first.name}` holds dates{some}, and no row tells which of their numbers is the day\n"
+            f"the day comes first: {asked.command(date='dmy')}\nthe month does: {asked.command(date='mdy')}"
         )
     return {name: read_as(p, asked.date) if name in unclear else p for name, p in profiles.items()}
 
@@ -253,13 +263,13 @@ def classes(found: Profile, shown: Sequence[str], asked: Asked) -> str | None:
         raise Problem(f"LABEL={name}: every row is {only}, so that there is nothing to tell apart; name another column")
     if found.type == "time" or found.type in ("integer", "number") and found.distinct > CLASSES:
         raise Problem(
-            f"LABEL={name}: holds {found.distinct:,} different {'moments' if found.type == 'time' else 'numbers'}; a "
+            f"LABEL={name}: holds {found.number} different {'moments' if found.type == 'time' else 'numbers'}; a "
             "label of two values is what is built so far: make a column that says whether it is above a limit"
         )
     if found.distinct > 2:
         some = ", ".join(shown[:5])
         raise Problem(
-            f"LABEL={name}: holds {found.distinct:,} values ({some}{', …' * (found.distinct > 5)}); a label of two is "
+            f"LABEL={name}: holds {found.number} values ({some}{', …' * (found.distinct > 5)}); a label of two is "
             "what is built so far: make a column that says whether it is one of them"
         )
     if found.type == "number" and any(float(value) != int(value) for value, _ in found.top):
@@ -293,7 +303,6 @@ IDENTIFIER = {
     "reference",
     "nummer",
 }
-WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 
 
 def identifies(name: str) -> bool:
@@ -311,9 +320,11 @@ def of_id(profiles: Mapping[str, Profile], asked: Asked, taken: set[str]) -> tup
         found = known(profiles, asked.id, "ID")
         if found.missing:
             raise Problem(f"ID={found.name}: is missing in {count(found.missing, 'row')}; a row has to have one")
+        if found.repeated:
+            raise shared(found, asked)
         if not found.unique:
             raise Problem(
-                f"ID={found.name}: has {found.distinct:,} values in {found.rows:,} rows, and identifies none; leave it "
+                f"ID={found.name}: has {found.number} values in {found.rows:,} rows, and identifies none; leave it "
                 f"out, or say ENTITY={quote(found.name)} where rows of one value belong together",
                 id="",
             )
@@ -326,12 +337,30 @@ def of_id(profiles: Mapping[str, Profile], asked: Asked, taken: set[str]) -> tup
         return named[0], "unique, and its name says so"
     if len(named) > 1:
         return None, f"{', '.join(f'`{name}`' for name in named)} are all unique: a hash of the row; ID names one"
-    codes = [name for name in unique if profiles[name].type == "text" and profiles[name].about.get("words", 9) < 2]
+    codes = [name for name in unique if is_code(profiles[name])]
     if not named and len(codes) == 1:
         return codes[0], "a code, another one in each row; ID says otherwise"
+    nearly = [p for p in profiles.values() if p.repeated and p.type in ("integer", "text") and p.name not in taken]
+    if almost := next((p for p in nearly if identifies(p.name)), None) or next(filter(is_code, nearly), None):
+        raise shared(almost, asked)
     if unique := sorted(unique, key=lambda name: profiles[name].type != "text"):
         return None, f"no name says that it is one: a hash of the row; ID={quote(unique[0])} takes `{unique[0]}`"
     return None, "no column is unique: a hash of the row"
+
+
+def is_code(found: Profile) -> bool:
+    """Whether a column's values look like identifiers: texts of one word that lead to nobody."""
+    return found.type == "text" and not found.personal and found.about.get("words", 9) < 2
+
+
+def shared(found: Profile, asked: Asked) -> Problem:
+    """What to do where a column identifies all rows but a few."""
+    some = ", ".join(f"{value!r} stands in {count(rows, 'row')}" for value, rows in found.repeated[:3])
+    return Problem(
+        f"ID: `{found.name}` identifies all but {found.rows - found.distinct:,} of {count(found.rows, 'row')}: {some}; "
+        f"remove the repeats from the table; or say ENTITY={quote(found.name)} where rows of one value belong "
+        f"together, ID={NONE} where a hash of the row is to identify it",
+    )
 
 
 def of_time(profiles: Mapping[str, Profile], asked: Asked, delivered: str | None) -> tuple[str | None, str]:
@@ -390,7 +419,7 @@ def of_entity(profiles: Mapping[str, Profile], asked: Asked) -> tuple[str | None
 def choices(profiles: Mapping[str, Profile], roles: Roles) -> list[Choice]:
     """What each column is, in the table's order. Raises BadInput with all that cannot be taken."""
     names = named(profiles)
-    problems = [sentence for p in profiles.values() for sentence in untaken(p, roles)]
+    problems = [sentence for p in profiles.values() for sentence in untaken(p)]
     if problems:
         raise BadInput("\n".join(problems))
     made = [choice(p, names[p.name], roles) for p in profiles.values()]
@@ -421,15 +450,39 @@ def free(name: str, taken: Any) -> str:
     return name
 
 
-def untaken(found: Profile, roles: Roles) -> Iterator[str]:
+GROUPS = re.compile(
+    r"([+-]?\d{1,3})((?P<mark>[ .,'’\u00a0\u202f])\d{3}(?:(?P=mark)\d{3})*)(?:(?!(?P=mark))[.,](\d*))?", re.ASCII
+)
+"""A number with marks of thousands: what stands before the first, the groups, and what stands behind a decimal mark."""
+
+
+def thousands(found: Profile) -> str:
+    """A sentence where values that are not read have marks of thousands, or may have; else empty."""
+    match = next(filter(None, map(GROUPS.fullmatch, found.odd)), None)
+    if match is None:
+        return ""
+    first, groups, mark, decimals = match.groups()
+    whole = first + groups.replace(mark, "")
+    if decimals is None and mark in ".," and groups.count(mark) == 1:
+        return (
+            f"`{found.name}` holds numbers such as {match[0]!r}, which may be {whole} or a decimal number: write "
+            f"{whole}, or, with one more zero, {first}.{groups[1:]}0 (or {first},{groups[1:]}0)"
+        )
+    plain = f"{whole}.{decimals} (or {whole},{decimals})" if decimals else whole
+    return f"`{found.name}` is written with marks of thousands, such as {match[0]!r}: write {plain}, without them"
+
+
+def untaken(found: Profile) -> Iterator[str]:
     """Why a column cannot be taken as it is, a sentence."""
     some = ", ".join(map(repr, found.odd[:3]))
-    if found.type == "mixed":
+    if says := thousands(found):
+        yield says
+    elif found.type == "mixed":
         yield (
-            f"`{found.name}` is written in several ways, or none that is plain, such as {some}: write numbers as "
-            "1234.5 and dates as 2024-01-31, or leave the column out"
+            f"`{found.name}` cannot be read, such as {some}: write numbers as 1234.5, without marks or signs, and "
+            "dates as 2024-01-31, all in one way; or leave the column out"
         )
-    if found.odd_rows and found.type in ("integer", "number", "boolean", "time"):
+    elif found.odd_rows and found.type in ("integer", "number", "boolean", "time"):
         yield (
             f"`{found.name}` is of type {found.type}, but for {count(found.odd_rows, 'row')}, such as {some}; mend "
             "them in the table, or leave them empty where they stand for no value"
@@ -460,7 +513,7 @@ def of_the_label(found: Profile, name: str, label: Label) -> Choice:
     why = f"label: {written(label.positive)} is positive ({label.why}), {written(label.negative)} negative"
     if found.missing:
         why += f"; {found.missing:,} not known yet"
-    return Choice(name, found.name, label.type, why, "label", missing=bool(found.missing))
+    return Choice(name, found.name, label.type, why, "label", missing=bool(found.missing or label.delay))
 
 
 def written(value: Value) -> str:
@@ -486,7 +539,7 @@ def aside_for(found: Profile) -> tuple[str, str]:
     if found.unique and found.type in ("integer", "category"):
         return "another value in each row: it identifies", ""
     if identifies(found.name) and found.type in ("integer", "category") and found.distinct > max(50, found.rows / 50):
-        return "named like an identifier, with as many values", ""
+        return "named like an identifier, and of many values", ""
     return "", ""
 
 
@@ -496,8 +549,10 @@ def seen(found: Profile, kind: str) -> str:
         "integer": lambda: f"whole numbers, {short(found.minimum)} to {short(found.maximum)}",
         "number": lambda: f"numbers, {short(found.minimum)} to {short(found.maximum)}",
         "boolean": lambda: f"{found.words[1]} is true, {found.words[0]} false" if found.words else "true or false",
-        "category": lambda: count(found.distinct, "level") if found.distinct else "empty",
-        "text": lambda: f"text, {found.distinct:,} different: no input",
+        "category": lambda: (
+            f"{'' if found.exact else 'about '}{count(found.distinct, 'level')}" if found.distinct else "empty"
+        ),
+        "text": lambda: f"text, {found.number} different: no input",
         "time": lambda: f"dates, {short(found.minimum)} to {short(found.maximum)}",
     }[kind]()
     parts = [said]
@@ -532,6 +587,7 @@ class Found:
     negatives: int
     days: Mapping[date, tuple[int, int, int]]  # rows, positives, negatives; empty without a time
     giveaways: Mapping[str, float] = field(default_factory=dict)  # by the contract's name, how well it ranks at least
+    strong: Mapping[str, float] = field(default_factory=dict)  # the same of columns that rank well, and stay inputs
     copies: int = 0  # rows that repeat another, where a hash identifies
 
 
@@ -583,6 +639,12 @@ def noticed(
                 f"`{c.name}` gives {roles.label.source} away (alone it ranks {found.giveaways[c.name]:.4f}): it is no "
                 "input; take `input: false` off its line in contract.yaml if it is known when a row is scored"
             )
+    if strong := sorted(found.strong, key=lambda name: -found.strong[name]):
+        others = f" (so do{'es' * (len(strong) == 2)} {count(len(strong) - 1, 'other')})" if strong[1:] else ""
+        yield (
+            f"`{strong[0]}` alone ranks the rows at {found.strong[strong[0]]:.2f} or better{others}; where it is filled"
+            " in with the outcome, not known when a row is scored, write `input: false` on its line in contract.yaml"
+        )
     if people := [f"`{c.name}` ({profiles[c.source].personal})" for c in made if c.personal and c.source]:
         yield f"{', '.join(people)}: of people, so no input, and not written into the log (policies/log.yaml)"
     if born := [
@@ -595,7 +657,7 @@ def noticed(
     for p in profiles.values():
         if p.name not in (roles.id, roles.entity, roles.label.source) and repeats(p):
             yield (
-                f"`{p.name}` repeats ({p.distinct:,} values in {p.rows:,} rows); where rows of one value belong "
+                f"`{p.name}` repeats ({p.number} values in {p.rows:,} rows); where rows of one value belong "
                 f"together, keep them together: {asked.command(entity=p.name)}"
                 + ("; where each file replaces the last, adopt the newest alone" if roles.by_file else "")
             )
@@ -654,13 +716,16 @@ class Split:
     until: date
     train: int
     test: int
+    cut: tuple[date, ...] = ()  # the first and the last day of the table, where they are parts of days
 
 
 def split(days: Mapping[date, tuple[int, int, int]], delay: int) -> Split:
     """Of the days with labels the last fifth is tested on: more, up to half, where a class has under 20 rows there.
 
-    Raises BadInput where nothing is left to learn from.
+    A first or last day that is cut off is none of them. Raises BadInput where nothing is left to learn from.
     """
+    cut = cut_off({day: rows for day, (rows, _, _) in days.items()})
+    days = {day: each for day, each in days.items() if day not in cut}
     labelled = sorted(day for day, (_, positives, negatives) in days.items() if positives + negatives)
     first, until = labelled[0], labelled[-1]
     span = (until - first).days + 1
@@ -674,7 +739,24 @@ def split(days: Mapping[date, tuple[int, int, int]], delay: int) -> Split:
             f"delay of {count(delay, 'day')}, no rows of both values are left to learn from; bring more days, or say "
             f"TIME={NONE}"
         )
-    return Split(until, train, test)
+    return Split(until, train, test, cut)
+
+
+def cut_off(days: Mapping[date, int]) -> tuple[date, ...]:
+    """The first and the last day, where they have so few rows that a table seems to begin or to end within them."""
+    usual = median(days.values()) if days else 0
+    edges = dict.fromkeys((min(days), max(days))) if usual >= OF_A_DAY and len(days) >= ENOUGH_DAYS else ()
+    return tuple(day for day in edges if days[day] < usual / 2)
+
+
+def in_part(cut: Sequence[date], days: Mapping[date, int]) -> str:
+    """A sentence on days that are cut off."""
+    shown = [f"{day}, of {count(days[day], 'row') if at == 0 else days[day]}," for at, day in enumerate(cut)]
+    are = "is taken for a part of a day" if len(cut) == 1 else "are taken for parts of days"
+    return (
+        f"{' and '.join(shown)} {are}: the median day has {median(days.values()):,.0f}; "
+        f"{'it is' if len(cut) == 1 else 'they are'} not learned from or tested on, but the rows are kept"
+    )
 
 
 def enough_of_each(days: Mapping[date, tuple[int, int, int]], until: date) -> int:

@@ -1,6 +1,6 @@
 """The next delivery of a table that is adopted: its days, and the knobs that follow them. The contract wins.
 
-A day that is there stays as it is, but for labels that were not known yet; one with other rows is refused.
+A day that is there keeps its rows: rows that are new come beside them, and labels that were not known yet.
 """
 
 import shutil
@@ -8,12 +8,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from pipeline import contract, ingest, validate
+from pipeline import contract, ingest, personal, validate
 from pipeline.adopt import daily, decide, say, write
 from pipeline.adopt.decide import NO, NONE, YES, Asked
 from pipeline.adopt.files import IGNORING_ROWS
@@ -27,6 +28,7 @@ from pipeline.rows import TYPES, label
 from pipeline.source import File, listed, listing, snapshot, source_of, span, with_data
 
 DAYS = "days"  # the folder of what was made, beside
+SHOWN = 3  # levels
 COPY = Path("build/deliveries")  # where files wait that could not be written to where they belong
 
 
@@ -34,25 +36,31 @@ def deliver(asked: Asked, knobs: Mapping[str, Any]) -> None:
     """Write the days of a table that are new, and move `data.until` and `data.snapshot`. Raises BadInput."""
     ours, day, place = contract.load(), decide.day(asked), Place.of(source_of(knobs))
     agreed(asked, ours)
+    meant(place, asked)
     table = read(asked.table)
     profiles = decide.ordered(profile(table, show=sys.stderr.isatty()), asked)
     until = date.fromisoformat(knobs["data"]["until"])
     with write.beside() as folder:
         rows = converted(table, profiles, ours, folder, day)
         held(rows, ours)
+        something_new(rows, ours, place, until, day)
         days = daily.write(rows, folder / DAYS, ours, day or until)
         new = [Delivered.of(folder / DAYS / f"{each}.parquet", place, ours) for each in days]
         refuse(new, place, asked, ours)
+        noticed = [*strange(rows, ours, place, ours.days(knobs))]
         until = moved(until, rows, ours, day)
+        noticed += waits(until, rows, ours)
         text = knobs_of(until, new, place, knobs, ours)
         changed = [each for each in new if each.state != SAME]
         if not changed and text == PARAMS.read_bytes().decode():
             print(f"nothing changes: {place.name} has all of these rows, and data.until is {until}")
             return
-        says = say.block(say.WOULD if asked.dry else "Delivered", told(changed, until, place))
+        says = say.block(say.WOULD if asked.dry else "Delivered", told(changed, until, place, ours))
         if not asked.dry:
             put(changed, text, place, folder)
         print(says)
+        if noticed:
+            print(say.block("Noticed", noticed))
         if not asked.dry:
             print(say.block("Next", ["make pipeline, then a pull request with params.yaml, like any other"]))
 
@@ -89,6 +97,7 @@ def contradiction(asked: Asked, ours: Contract) -> str | None:
 def converted(table: Table, profiles: Mapping[str, Profile], ours: Contract, folder: Path, day: date | None) -> Path:
     """The table as the contract has it, a file in `folder`. Raises BadInput with all columns that cannot be."""
     there = {name: profiles[source] for source, name in decide.named(profiles).items()}
+    wanted = {column.name for column in ours.columns}
     made = {ours.id: None, ours.entity: None, ours.time: None}  # adopt makes them, where the table has them not
     columns, problems = [], []
     for column in ours.columns:
@@ -102,9 +111,9 @@ def converted(table: Table, profiles: Mapping[str, Profile], ours: Contract, fol
         elif column.name == ours.time:
             problems.append(f"DATE: which day is this delivery of? `{ours.time}` in contract.yaml is the day of a file")
         elif column.name not in made:
-            problems.append(
-                f"the table has no column `{column.name}`; {nearest(column.name, there, 'its columns are')}"
-            )
+            near = get_close_matches(column.name, [name for name in there if name not in wanted], 1)
+            which = f"it has `{near[0]}`: rename it" if near else nearest(column.name, there, "its columns are")
+            problems.append(f"the table has no column `{column.name}`, which contract.yaml names; {which}")
     if problems:
         raise BadInput("\n".join(f"{table.where}: {each}" for each in problems))
     known = {column.name for column in ours.columns} | {table.delivered}
@@ -134,6 +143,9 @@ def fitted(found: Profile, column: Column, ours: Contract) -> pl.Expr:
         if found.type == "boolean":
             no, yes = found.words or ("false", "true")
             return pl.when(found.value()).then(pl.lit(yes)).when(~found.value()).then(pl.lit(no))
+        if found.type == "integer" and found.odd_rows:  # levels, most of which are numbers
+            text = pl.col(found.name).cast(pl.String).str.strip_chars()
+            return pl.when(~text.is_in([marker.strip() for marker in found.markers])).then(text)
         if found.type in ("category", "text", "integer"):
             return found.value().cast(pl.String)
     if column.type == "boolean" and found.type == "category" and found.distinct == 1:
@@ -144,11 +156,10 @@ def fitted(found: Profile, column: Column, ours: Contract) -> pl.Expr:
         return found.value() == 1
     if found.type in FITS[column.type] and not found.odd_rows:
         return found.value().cast(TYPES[column.type])
-    some = (
-        f", such as {', '.join(map(repr, found.odd[:3]))} in {count(found.odd_rows, 'row')}" if found.odd_rows else ""
-    )
+    for says in decide.untaken(found):
+        raise decide.Problem(says)
     raise decide.Problem(
-        f"`{column.name}` is of type {found.type} here{some}, and contract.yaml says {column.type}; mend the table"
+        f"`{column.name}` is of type {found.type} here, and contract.yaml says {column.type}; mend the table"
     )
 
 
@@ -167,14 +178,56 @@ def held(rows: Path, ours: Contract) -> None:
     table = pl.scan_parquet(rows)
     problems = [
         f"`{name}` is {fault.replace('_', ' ')} in {count(found['rows'], 'row')}{such(found, name)}"
+        + "; `missing: true` in its line lets labels come later" * (name == ours.label.column and fault == "missing")
         for name, faults in validate.faults(table, ours.columns, ours).items()
         for fault, found in faults.items()
         if found["rows"]
     ]
     if repeated := validate.duplicates(table, ours.id)["rows"]:
-        problems.append(f"`{ours.id}` identifies a row, and {count(repeated, 'row')} repeat another's")
+        problems.append(
+            f"`{ours.id}` identifies a row, and {count(repeated, 'row')} repeat{'s' * (repeated == 1)} another's"
+        )
     if problems:
         raise BadInput(listing("contract.yaml does not allow what is here; mend the table, or the contract", problems))
+
+
+def something_new(rows: Path, ours: Contract, place: "Place", until: date, day: date | None) -> None:
+    """Raises BadInput where a delivery that replaces the last has nothing to learn from, or the last one's rows."""
+    if ours.dated or day in (None, until):
+        return
+    known = pl.scan_parquet(rows).select(label(ours)).collect().to_series().drop_nulls()
+    if known.n_unique() < 2:
+        lacks = "no label is known yet" if known.is_empty() else "all labels that are known are alike"
+        raise BadInput(
+            f"`{ours.label.column}`: {lacks}, and this delivery would replace that of {until}, so that no model could "
+            "learn; deliver it once labels of both values are known"
+        )
+    last = place.file(f"{until}.parquet")
+    if last and in_order(last.read(), last.name, ours).equals(in_order(rows.read_bytes(), str(rows), ours)):
+        raise BadInput(
+            f"DATE={day}: these are the rows of {until} again, all alike, of which a model has learned already; name "
+            "the table that is new"
+        )
+
+
+def strange(rows: Path, ours: Contract, place: "Place", window: Days) -> Iterator[str]:
+    """Levels that a category has here, and had on no day of the window, a sentence a column."""
+    names = [column.name for column in ours.columns if column.type == "category" and column.categories is None]
+    names = [name for name in names if name != ours.label.column and ours.column(name).input]
+    files = (place.file(f"{day}.parquet") for day in span(window.since, window.test[1]) if names)
+    parts = (ingest.as_far(file.read(), file.name, ours) for file in files if file)
+    there = [part.select(name for name in names if name in part.columns) for part in parts]
+    for name in (name for name in names if any(name in part.columns for part in there)):
+        known = pl.concat(part[name] for part in there if name in part.columns).unique()
+        now = pl.scan_parquet(rows).select(name).drop_nulls().collect().to_series()
+        new = now.filter(~now.is_in(known.implode())).alias("level").value_counts(sort=True, name="rows")
+        if len(new):
+            shown = [f"{personal.quoted(name, level)} ({count(number, 'row')})" for level, number in new.rows()[:SHOWN]]
+            more = f" and {len(new) - SHOWN:,} more" * (len(new) > SHOWN)
+            yield (
+                f"`{name}` has {count(len(new), 'level')} that no day before had: {', '.join(shown)}{more}; a model "
+                "that has not learned them takes them for *other*"
+            )
 
 
 def such(found: Mapping[str, Any], name: str) -> str:
@@ -212,7 +265,17 @@ class Place:
             return File(self.system, path) if self.system.exists(path) else None
 
 
-SAME, NEW, MORE, KNOWN, OTHER = "same", "new", "more", "labels", "other"
+def meant(place: Place, asked: Asked) -> None:
+    """Raises BadInput where rows would leave this repository, and the command does not name the place they go to."""
+    inside = place.local and Path(place.folder).resolve().is_relative_to(Path.cwd().resolve())
+    if not inside and asked.source != place.name:
+        raise BadInput(
+            f"SOURCE: data.source in params.yaml is {place.name}, outside of this repository, and these rows would be "
+            f"written there; if they belong there, name it: {asked.command(source=place.name)}"
+        )
+
+
+SAME, NEW, MORE, KNOWN, OTHER = "same", "new", "more", "known", "other"
 
 
 @dataclass(frozen=True)
@@ -221,9 +284,10 @@ class Delivered:
 
     path: Path
     state: str
-    rows: int
+    rows: int  # of the table
     before: int = 0  # rows that are there
-    filled: int = 0  # of KNOWN: labels that were not known before
+    more: int = 0  # of MORE: rows that are not there
+    filled: int = 0  # labels that were not known before
 
     @classmethod
     def of(cls, path: Path, place: Place, ours: Contract) -> "Delivered":
@@ -238,22 +302,29 @@ class Delivered:
         before, now = (in_order(each, path.name, ours) for each in (content, path.read_bytes()))
         if before.equals(now):
             return cls(path, SAME, rows, rows)
-        if ours.dated and not now[ours.id].is_in(before[ours.id].implode()).any():  # a day that two deliveries share
+        if ours.id not in before.columns:
+            return cls(path, OTHER, rows, len(before))
+        again = now.filter(pl.col(ours.id).is_in(before[ours.id].implode()))
+        if ours.dated and again.is_empty() and before.columns == now.columns:  # a day that two deliveries share
             pl.concat([before, now]).sort(ours.time, ours.id).write_parquet(path)
-            return cls(path, MORE, rows, len(before))
-        filled = later(before, now, ours)
-        return cls(path, KNOWN if filled is not None else OTHER, rows, len(before), filled or 0)
+            return cls(path, MORE, rows, len(before), rows)
+        filled = later(before, again, ours)
+        if filled is None or (len(again) < rows and not ours.dated):
+            return cls(path, OTHER, rows, len(before))
+        return cls(path, MORE if len(again) < rows else KNOWN, rows, len(before), rows - len(again), filled)
 
 
 def in_order(content: bytes, name: str, ours: Contract) -> pl.DataFrame:
-    """The rows of a daily file, by identifier."""
-    return ingest.parse(content, name, ours)[0].sort(ours.id)
+    """The rows of a daily file, by identifier, with the columns of contract.yaml that it has."""
+    rows = ingest.as_far(content, name, ours)
+    return rows.sort(ours.id) if ours.id in rows.columns else rows
 
 
 def later(before: pl.DataFrame, now: pl.DataFrame, ours: Contract) -> int | None:
     """How many labels are known by now, where that is all that changed; None where something else did.
 
-    What no model sees may come with the label, such as the reason of a cancellation.
+    What no model sees may come with the label, such as the reason of a cancellation. Columns that were not there
+    before are not compared.
     """
     if len(before) != len(now):
         return None
@@ -263,7 +334,8 @@ def later(before: pl.DataFrame, now: pl.DataFrame, ours: Contract) -> int | None
         same = before[name].eq_missing(now[name])
         if not pl.select(same | ~settled).to_series().all():
             return None
-    return int((before[ours.label.column].is_null() & now[ours.label.column].is_not_null()).sum())
+    name = ours.label.column
+    return now[name].count() - (before[name].count() if name in before.columns else 0)
 
 
 def refuse(new: Sequence[Delivered], place: Place, asked: Asked, ours: Contract) -> None:
@@ -272,14 +344,15 @@ def refuse(new: Sequence[Delivered], place: Place, asked: Asked, ours: Contract)
     if other and not ours.dated and not asked.date:
         raise BadInput(
             f"DATE: which day is this delivery of? It holds other rows than {place.name}/{other[0].path.name}; "
-            f"such as: {asked.command(date=date.today().isoformat())}"
+            f"of today: {asked.command(date=date.today().isoformat())}"
         )
     if other:
         lines = [f"{each.path.name}: {each.before:,} rows there, {each.rows:,} here" for each in other]
         raise BadInput(
             listing(
-                f"{count(len(other), 'day')} of {place.name} would change, and what a model may have learned from "
-                "stays; where the table is right, and holds all rows of these days, remove the files there, then run "
+                f"this table lacks rows of {count(len(other), 'day')} in {place.name}, or has other values in them, "
+                "though a model may have learned from these; if the table is right, and holds all rows of "
+                f"{'that day, remove the file' if len(other) == 1 else 'those days, remove the files'} there, and run "
                 "this again",
                 lines,
             )
@@ -295,8 +368,23 @@ def moved(until: date, rows: Path, ours: Contract, day: date | None) -> date:
         if day and day < until:
             raise BadInput(f"DATE={day}: data.until is {until} already, and goes on only; name a later day")
         return day or until
-    known = pl.scan_parquet(rows).filter(label(ours).is_not_null()).select(pl.col(ours.time).dt.date().max())
-    return max(until, known.collect(engine="streaming").item() or until)
+    by_day = days_of(rows, ours)
+    cut = decide.cut_off({day: number for day, (number, _) in by_day.items()})
+    return max([until, *(day for day, (_, known) in by_day.items() if known and day not in cut)])
+
+
+def days_of(rows: Path, ours: Contract) -> dict[date, tuple[int, int]]:
+    """Rows and known labels by day."""
+    day = pl.col(ours.time).dt.date().alias("day")
+    found = pl.scan_parquet(rows).group_by(day).agg(pl.len().alias("rows"), label(ours).count().alias("known"))
+    return {day: (number, known) for day, number, known in found.collect(engine="streaming").iter_rows()}
+
+
+def waits(until: date, rows: Path, ours: Contract) -> Iterator[str]:
+    """A sentence where the last day is cut off, and data.until lies before it."""
+    by_day = {day: number for day, (number, _) in days_of(rows, ours).items()} if ours.dated else {}
+    if cut := [day for day in decide.cut_off(by_day) if day > until]:
+        yield decide.in_part(cut, by_day)
 
 
 def knobs_of(until: date, new: Sequence[Delivered], place: Place, knobs: Mapping[str, Any], ours: Contract) -> str:
@@ -317,7 +405,7 @@ def records(window: Days, new: Sequence[Delivered], place: Place) -> Iterator[st
             yield listed(file)
 
 
-def told(changed: Sequence[Delivered], until: date, place: Place) -> Iterator[str]:
+def told(changed: Sequence[Delivered], until: date, place: Place, ours: Contract) -> Iterator[str]:
     """What is written, a sentence each."""
     new = [each for each in changed if each.state == NEW]
     if new:
@@ -325,11 +413,15 @@ def told(changed: Sequence[Delivered], until: date, place: Place) -> Iterator[st
         span = f"{new[0].path.stem} to {new[-1].path.stem}" if len(new) > 1 else new[0].path.stem
         yield f"{count(len(new), 'day')} in {place.name}, {span}: {count(rows, 'row')}"
     for each in (each for each in changed if each.state == MORE):
-        yield f"{each.path.stem} is there: {count(each.rows, 'row')} more, beside {each.before:,}"
-    if known := [each for each in changed if each.state == KNOWN]:
-        filled = sum(each.filled for each in known)
-        yield f"{count(filled, 'label')} of {count(len(known), 'day')} that were not known before"
-    yield f"data.until is {until}"
+        yield f"{each.path.stem} is there: {count(each.more, 'row')} more, beside {each.before:,}"
+    if filled := [each for each in changed if each.filled]:
+        labels = sum(each.filled for each in filled)
+        yield f"{count(labels, 'label')} of {count(len(filled), 'day')} that were not known before"
+    if others := [each for each in changed if each.state == KNOWN and not each.filled]:
+        yield f"{count(len(others), 'day')} with values that were not there before"
+    later = [each for each in changed if ours.dated and each.path.stem > str(until)]
+    waiting = f"; {count(len(later), 'day')} after it count once their labels, and all of their rows, are here"
+    yield f"data.until is {until}{waiting * bool(later)}"
 
 
 def put(changed: Sequence[Delivered], text: str, place: Place, folder: Path) -> None:

@@ -17,6 +17,7 @@ import yaml
 
 from pipeline.adopt.decide import SMALL, Choice, Found, Label, Split, written
 from pipeline.contract import Value
+from pipeline.policy.data import by_part, together
 
 FOLDER = "deliveries"
 SHOWN = "card"  # of a model, in promotion.yaml
@@ -43,6 +44,11 @@ class Problem:
     def of(self, role: str) -> Choice | None:
         """The column of a role."""
         return next((c for c in self.choices if c.role == role), None)
+
+    @property
+    def family(self) -> str:
+        """Which family is shipped; trees need rows."""
+        return "linear" if self.found.rows < SMALL else "trees"
 
     @property
     def share(self) -> float:
@@ -162,9 +168,9 @@ def column(c: Choice) -> str:
 
 def params(ours: Problem, snapshot: str) -> str:
     """params.yaml."""
-    small, rows = ours.found.rows < SMALL, ours.found.rows
+    small, rows = ours.family == "linear", ours.found.rows
     trees, leaves, least = (100, 7, 10) if small else (100, 15, 20) if rows < 20_000 else (200, 31, 20)
-    family, last = "linear" if small else "trees", "the last day of the test; every other day follows from it"
+    last = "the last day of the test; every other day follows from it"
     why = f"under {SMALL:,} rows" if small else f"from {SMALL:,} rows on"
     return f"""# yaml-language-server: $schema=policies/schemas/params.schema.json
 data:
@@ -173,7 +179,7 @@ data:
   snapshot: "{snapshot}" # pins the files; written by `make snapshot`
 
 train:
-  family: {family} # which of the families is shipped, {why}; the others are baselines
+  family: {ours.family} # which of the families is shipped, {why}; the others are baselines
 
 families: # each is fitted on its own, and its knobs run it alone again; `network` is one more, and needs torch
   constant: {{}}
@@ -217,9 +223,14 @@ evaluate:
 """
 
 
+UNDATED = """
+# Rows have no time: `volume`, `level` and `daily` hold a delivery against the one that production learned from, else
+# the newest older file. No snapshot pins that one. What else is by day is not judged."""
+
+
 def data(ours: Problem, measured: Measured) -> str:
     """policies/data.yaml: bars that the table meets, with room."""
-    undated = "" if ours.split else " What is by day is not judged, as rows have no time."
+    undated = "" if ours.split else UNDATED
     rows, low, high = day_shares(measured)
     lost = len((measured.get("days") or {}).get("missing", ()))
     without = f"{lost} of them have no row, as it is" if lost else "each of them has rows"
@@ -237,7 +248,7 @@ def data(ours: Problem, measured: Measured) -> str:
 # `make bars` tightens them.{undated}
 
 rows:
-  minimum: {int(below(measured["rows"])):_} # half of those there are
+  minimum: {int(below(measured["rows"])):_} # fewer, and a delivery broke off
 
 days: # of the days that are read
   missing: {math.ceil(1.25 * lost) + 1 if lost else 0} # {without}
@@ -245,13 +256,13 @@ days: # of the days that are read
   outside: 0
 
 volume: # a day's rows, as a share of the median day's{f": {low:.2g} to {high:.2g} so far" if rows else ""}
-  minimum: {min(0.5, below(low)):g}
-  maximum: {max(2, above(high)):g}
+  minimum: {min(0.5, below(low)) if ours.split else 0.7:g}
+  maximum: {max(2, above(high)) if ours.split else 1.7:g}
 
 level: # the mean of a column of numbers on a day, as a share of the median day's
-  rows: {MEAN_OF} # days with fewer are not judged: chance alone moves them
-  minimum: {min(0.2, below(level_low)):g}
-  maximum: {max(5, above(level_high)):g}
+  rows: {MEAN_OF} # days with fewer count together: chance alone moves them
+  minimum: {min(0.2, below(level_low)) if ours.split else 0.5:g}
+  maximum: {max(5, above(level_high)) if ours.split else 2:g}
 
 duplicates: 0 # share of rows that repeat an identifier
 
@@ -290,10 +301,11 @@ def day_shares(measured: Measured) -> tuple[dict[str, int], float, float]:
 
 
 def levels(measured: Measured, rows: Mapping[str, int]) -> tuple[float, float]:
-    """The least and the largest mean of a column on a day that can be judged, as a share of the median day's."""
+    """The least and the largest mean of a column on days that can be judged, as a share of the median one."""
     shares = [1.0]
     for days in (measured.get("levels") or {}).values():
-        judged = [value for day, value in days.items() if rows.get(str(day), 0) >= MEAN_OF]
+        means = {str(day): value for day, value in days.items()}
+        judged = by_part([*together(means, rows, MEAN_OF)], means, rows).values()
         if judged and (middle := median(judged)) > 0:
             shares += [min(judged) / middle, max(judged) / middle]
     return min(shares), max(shares)

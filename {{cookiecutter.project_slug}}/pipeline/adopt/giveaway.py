@@ -12,19 +12,23 @@ import polars as pl
 from pipeline.adopt.decide import Choice, Label
 
 LEAST = 0.999  # the lower bound of a ranking, from which a column is said to give the label away
+STRONG = 0.9  # from which somebody should say whether it is known in time: good columns reach it too
 EACH = 50  # rows of each value of the label, under which that cannot be told
 AT_MOST = 50_000  # rows of each value that are looked at
 FOLDS, BINS = 5, 64
 NORMAL = 1.96  # standard errors of a 95% interval
 
 
-def giveaways(typed: Path, made: Sequence[Choice], label: Label, rows: tuple[int, int]) -> dict[str, float]:
-    """The inputs that give the label away, each with its ranking's lower bound; `rows` positive and negative ones.
+def giveaways(
+    typed: Path, made: Sequence[Choice], label: Label, rows: tuple[int, int]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The inputs that give the label away, and those that may: each with its ranking's lower bound.
 
-    `typed` is the table in the contract's types. The area under the ROC curve with DeLong's interval (1988).
+    `typed` is the table in the contract's types, `rows` are the positive and the negative ones. The area under the ROC
+    curve with DeLong's interval (1988).
     """
     if min(rows) < EACH:
-        return {}
+        return {}, {}
     name = next(c.name for c in made if c.role == "label")
     inputs = [c for c in made if c.input]
     every = [max(number // AT_MOST, 1) for number in rows]
@@ -38,7 +42,8 @@ def giveaways(typed: Path, made: Sequence[Choice], label: Label, rows: tuple[int
     )
     is_positive = table["_label"].to_numpy()
     found = {c.name: ranks(table[c.name], is_positive) for c in inputs}
-    return {column: bound for column, bound in found.items() if bound >= LEAST}
+    away = {column: bound for column, bound in found.items() if bound >= LEAST}
+    return away, {column: bound for column, bound in found.items() if STRONG <= bound < LEAST}
 
 
 def ranks(values: pl.Series, positive: np.ndarray) -> float:

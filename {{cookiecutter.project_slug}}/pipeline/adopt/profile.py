@@ -38,7 +38,7 @@ class Profile:
     rows: int
     missing: int  # nulls, and texts that stand for none
     markers: tuple[str, ...]  # those texts, as they stand: "", "?", "NA", "NULL", ...
-    distinct: int  # values that are there: exact up to DISTINCT, beyond it within some percent
+    distinct: int  # values that are there
     unique: bool  # whether every row has a value and no two the same; never of numbers with decimals
     value: Callable[[], pl.Expr]  # makes the column in its type (rows.TYPES) out of the frame's; what is odd is null
     minimum: Any = None  # of numbers and times
@@ -49,10 +49,19 @@ class Profile:
     words: tuple[str, str] | None = None  # of a boolean in words: its false and its true, as they stand
     order: str | None = None  # of a date as text: iso, dmy, mdy, or unclear, where 03/04 could be either in every row
     format: str | None = None  # of a date as text, as polars' strptime takes it
+    exact: bool = True  # whether `distinct` is; beyond DISTINCT values, it may be off by some percent
+    repeated: tuple[
+        tuple[Any, int], ...
+    ] = ()  # where nearly each row has its own value: some that others share, and rows
     personal: str | None = None  # "names", "mail addresses", "phone numbers", ...
     about: Mapping[str, Any] = field(default_factory=dict)
     """dtype (of the frame); of text: length and words (means), spaces (rows with some around the value, which `value`
     strips), zeros (numbers with zeros before them: no numbers); decimals: whole numbers that are written 1.0."""
+
+    @property
+    def number(self) -> str:
+        """How many values there are, for people."""
+        return f"{'' if self.exact else 'about '}{self.distinct:,}"
 
 
 def profile(table: Table, show: bool = True) -> dict[str, Profile]:
@@ -134,17 +143,8 @@ def empty(values: pl.Series, known: dict[str, Any], markers: Sequence[str] = ())
 
 def of_boolean(there: pl.Series, known: dict[str, Any]) -> Profile:
     """True and false."""
-    name, counts = there.name, counted(there)
-    return Profile(
-        type="boolean",
-        missing=known["rows"] - len(there),
-        markers=(),
-        distinct=distinct(there, counts),
-        unique=unique(there, known["rows"]),
-        value=lambda: pl.col(name),
-        top=top(counts),
-        **known,
-    )
+    name = there.name
+    return as_it_is("boolean", there, known, lambda: pl.col(name))
 
 
 def of_time(there: pl.Series, known: dict[str, Any]) -> Profile:
@@ -158,19 +158,7 @@ def of_time(there: pl.Series, known: dict[str, Any]) -> Profile:
         return moment.cast(pl.Datetime("us"))
 
     moments = there.to_frame().select(value()).to_series()
-    counts = counted(moments)
-    return Profile(
-        type="time",
-        missing=known["rows"] - len(there),
-        markers=(),
-        distinct=distinct(moments, counts),
-        unique=unique(moments, known["rows"]),
-        value=value,
-        minimum=moments.min(),
-        maximum=moments.max(),
-        top=top(counts),
-        **known,
-    )
+    return as_it_is("time", moments, known, value, minimum=moments.min(), maximum=moments.max())
 
 
 def of_number(there: pl.Series, known: dict[str, Any]) -> Profile:
@@ -205,8 +193,7 @@ def of_number(there: pl.Series, known: dict[str, Any]) -> Profile:
         type="integer" if whole else "number",
         missing=known["rows"] - len(good) - infinite,
         markers=markers,
-        distinct=distinct(good, counts),
-        unique=whole and unique(good, known["rows"]),
+        **numbers(good, counts, known["rows"], identifies=whole),
         value=value,
         minimum=python(low),
         maximum=python(high),
@@ -219,18 +206,22 @@ def of_number(there: pl.Series, known: dict[str, Any]) -> Profile:
 
 def mixed(there: pl.Series, known: dict[str, Any], odd: tuple[str, ...], odd_rows: int) -> Profile:
     """A column of which nobody can tell what it is; as text it stays what it is."""
-    name, counts = there.name, counted(there)
+    name = there.name
+    return as_it_is("mixed", there, known, lambda: pl.col(name).cast(pl.String), odd=odd, odd_rows=odd_rows)
+
+
+def as_it_is(type: str, values: pl.Series, known: dict[str, Any], value: Callable[[], pl.Expr], **more: Any) -> Profile:
+    """A column in which nothing but null stands for a missing value; `values` are those that are there."""
+    counts = counted(values)
     return Profile(
-        type="mixed",
-        missing=known["rows"] - len(there),
+        type=type,
+        missing=known["rows"] - len(values),
         markers=(),
-        distinct=distinct(there, counts),
-        unique=unique(there, known["rows"]),
-        value=lambda: pl.col(name).cast(pl.String),
+        **numbers(values, counts, known["rows"]),
+        value=value,
         top=top(counts),
-        odd=odd,
-        odd_rows=odd_rows,
         **known,
+        **more,
     )
 
 
@@ -243,6 +234,24 @@ def counted(values: pl.Series) -> pl.DataFrame | None:
         return None
     frame = values.alias("value").to_frame().lazy().group_by("value").agg(rows=pl.len()).collect(engine="streaming")
     return frame.sort(["rows", "value"], descending=[True, False]) if frame.height <= DISTINCT else None
+
+
+def numbers(values: pl.Series, counts: pl.DataFrame | None, rows: int, identifies: bool = True) -> dict[str, Any]:
+    """How many values there are, whether each row has its own, and which come again where nearly each row has.
+
+    Both are asked only of what may identify one of so many `rows`.
+    """
+    number, exact = distinct(values, counts), counts is not None
+    if identifies and unique(values, rows):
+        return {"distinct": rows, "unique": True}
+    if not identifies or len(values) < rows or number < (NEARLY if exact else CLOSE) * rows:
+        return {"distinct": number, "exact": exact, "unique": False}
+    known = values.hash() if values.dtype == pl.String else values  # of text, as `unique` does it
+    again = values.filter(known.is_duplicated())
+    number = rows - len(again) + again.n_unique()
+    counted_again = again.alias("value").value_counts(name="rows").sort(["rows", "value"], descending=[True, False])
+    repeated = tuple(counted_again.head(EXAMPLES).iter_rows()) if number > NEARLY * rows else ()
+    return {"distinct": number, "unique": False, "repeated": repeated}
 
 
 def distinct(values: pl.Series, counts: pl.DataFrame | None) -> int:
@@ -281,6 +290,8 @@ FALSE_TRUE = (
 )
 ZEROS = r"^[+-]?0\d"
 DIGITS = r"^[+-]?\d{1,19}$"
+EITHER = r"^[+-]?[1-9]\d{0,2}([.,]\d{3})?$|^0$"
+"""Numbers in which a mark may be one of thousands: so where some are as 1.512, the others as 940, and none as 1.5."""
 GROUPED = r"(\d{1,3}([ .,'’\u00a0\u202f]\d{2,3})*[ .,'’\u00a0\u202f]\d{3}|\d+)([.,]\d*)?"
 NUMBER_LIKE = rf"^[^\d\pL<>≤≥~]{{0,4}}{GROUPED}[^\d\pL+]{{0,4}}$|^[A-Z]{{3}} ?{GROUPED}$|^{GROUPED} ?[A-Z]{{3}}$"
 """Numbers with signs of money or per cent, or in groups of thousands; `<18`, `3+` and `13 15` are levels."""
@@ -397,8 +408,7 @@ class Texts:
                 "type": type,
                 "missing": missing,
                 "markers": (*blank, *sorted(mark for mark in gone if mark not in blank)),
-                "distinct": distinct(self.there, counts),
-                "unique": type != "number" and missing == 0 and unique(self.there, self.known["rows"]),
+                **numbers(self.there, counts, self.known["rows"], type != "number" and missing == 0),
                 "value": value,
                 "top": top(counts),
                 **self.known,
@@ -410,17 +420,19 @@ class Texts:
 
     def number(self) -> Profile | None:
         """Numbers, but those with zeros before them, which are no numbers."""
-        if not len(self.sample) or self.share(to_number(pl.col("value"), self.comma).is_not_null()) < CLOSE / 2:
+        if not len(self.sample) or self.share(self.to_number(pl.col("value")).is_not_null()) < CLOSE / 2:
             return None
         if self.zeros():
             return None
         digits = self.share(pl.col("value").str.contains(DIGITS)) >= CLOSE
         found = self.held(self.integers(True)) if digits else None
         if found is None or found.share < 1:
-            found, wholes = self.held(lambda text: to_number(text, self.comma)), found
+            found, wholes = self.held(self.to_number), found
             digits = wholes is not None and len(wholes.good) == len(found.good)
         if found.share < NEARLY:
             return None
+        if not digits and (odd := self.either()):
+            return mixed(self.there, self.known, odd, len(self.there))
         whole = digits or bool((found.good == found.good.round(0)).all())
         low: Any = found.good.min()
         high: Any = found.good.max()
@@ -431,13 +443,27 @@ class Texts:
         python: Callable[[Any], Any] = int if whole else float
         return self.profile(
             "integer" if whole else "number",
-            self.integers(digits) if whole else lambda text: to_number(text, self.comma),
+            self.integers(digits) if whole else self.to_number,
             found.marks,
             minimum=python(low),
             maximum=python(high),
             **found.said(),
             about=self.known["about"] | ({"decimals": True} if whole and not digits else {}),
         )
+
+    def to_number(self, text: pl.Expr) -> pl.Expr:
+        """A number, as this column writes them."""
+        return to_number(text, self.comma)
+
+    def either(self) -> tuple[str, ...]:
+        """Numbers whose mark may be one of thousands, where nothing in the column tells which it is."""
+        value = pl.col("value")
+        if self.share(value.str.contains(EITHER)) < 1:
+            return ()
+        kept = self.values.lazy().select(plain()).filter(~is_of(ABSENT, value)).unique(maintain_order=True).collect()
+        marked = kept["value"].str.contains(r"[.,]")
+        unsure = kept["value"].str.contains(EITHER).all() and marked.any() and not marked.all()
+        return tuple(kept["value"].filter(marked).head(EXAMPLES)) if unsure else ()
 
     def zeros(self) -> bool:
         """Whether numbers have zeros before them."""
@@ -451,7 +477,7 @@ class Texts:
         """What makes whole numbers of text."""
         if digits:
             return lambda text: text.cast(pl.Int64, strict=False)
-        return lambda text: to_number(text, self.comma).cast(pl.Int64, strict=False)
+        return lambda text: self.to_number(text).cast(pl.Int64, strict=False)
 
     def time(self) -> Profile | None:
         """Dates and moments, of the one format that most rows have."""
@@ -534,7 +560,7 @@ class Texts:
         """Numbers as nobody reads them unasked: with signs, in groups of thousands, or words among them."""
         if not len(self.sample):
             return None
-        number = to_number(pl.col("value"), self.comma).is_not_null()
+        number = self.to_number(pl.col("value")).is_not_null()
         zeros = self.share(pl.col("value").str.contains(ZEROS))
         like = pl.col("value").str.contains(NUMBER_LIKE) & ~pl.col("value").str.contains(
             "|".join((DATE_LIKE, *PERSONAL.values()))
@@ -543,7 +569,7 @@ class Texts:
             return None
         if self.share(pl.col("value").str.contains(r"^[+-]?\d{17,}$")) > CLOSE:
             return None
-        found = self.held(lambda text: to_number(text, self.comma))
+        found = self.held(self.to_number)
         if found.share < CLOSE and self.share(number | like) < NEARLY:
             return None
         rows = self.known["rows"] - self.there.null_count()
@@ -602,7 +628,7 @@ class Texts:
             if self.share(pl.col("value").str.contains(looks)) >= CLOSE:
                 return what
         many = number > MANY
-        if many and re.search(OF_PEOPLE, self.there.name, re.IGNORECASE):
+        if many and (re.search(OF_PEOPLE, self.there.name, re.IGNORECASE) or of_people(self.there.name)):
             return "names" if self.share(pl.col("value").str.contains(NAME_OF_ANY)) >= CLOSE / 2 else None
         share = self.share(pl.col("value").str.contains(NAME))
         if many and number > values / OFTEN and re.search(NAMES, self.there.name, re.IGNORECASE):
@@ -620,8 +646,25 @@ PERSONAL = {
 NAME = r"^\p{Lu}[\p{L}'.-]+(,? \p{Lu}[\p{L}'.()\"-]*)+$|^\p{Lu}[\p{L}'.-]+$"
 NAME_OF_ANY = rf"(?i){NAME}"
 """A name of one word or more with capitals; and in any letters, where the column is called after names."""
-OF_PEOPLE = r"(sur|first|last|full|fore|given|family|vor|nach|user)[ _-]?names?$|^(first|last|nom|pr[eé]nom)$"
+OF_PEOPLE = (
+    r"(sur|first|last|full|fore|given|family|vor|nach|zu|familien|user)[ _-]?names?$|^(first|last|nom|pr[eé]nom)$"
+)
 NAMES = r"(^|[^a-z]|[a-z](?-i:(?=N)))names?$|^nombre$"
+WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
+PEOPLE = re.compile(
+    r"patient|custom(er)|client|klient|kunde|kundin|user|member|person|people|employ|staff|passenger|student|pupil|"
+    r"citizen|resident|tenant|subscriber|applicant|borrower|debtor|driver|guest|visitor|voter|worker|insured|"
+    r"mitarbeit|mitglied|nutzer|mieter|schuldner|versichert|bewohner|abonn[eé]|salari[eé]|[eé]l[eè]ve|utilisat|"
+    r"paciente|usuario|emplead|pasajero|dipendent|utente|pacjent|pracowni|gast(es)?$|g[aä]ste|hu[eé]sped|ospite|invit[eé]"
+)
+"""How words begin that say that somebody is meant."""
+
+
+def of_people(name: str) -> bool:
+    """Whether a name speaks of a person: PatientID, Kundennr, user_id."""
+    return any(PEOPLE.match(word.lower()) for word in WORD.findall(name))
+
+
 MANY = 20  # values: fewer are levels, not people
 OFTEN = 20  # rows that one person has at most, on average
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pipeline.adopt.decide import Choice
-from pipeline.adopt.files import FOLDER, Problem
+from pipeline.adopt.decide import Choice, in_part
+from pipeline.adopt.files import FOLDER, Problem, flow
+from pipeline.adopt.profile import of_people
 from pipeline.adopt.table import Table
 from pipeline.reading import count
 
@@ -46,10 +47,32 @@ def problem(ours: Problem) -> Iterable[str]:
     yield f"problem: {ours.name}; people call a row a {ours.row[0]!r}: `problem` and `words` in contract.yaml say so"
     if ours.split:
         train, test = count(ours.split.train, "day"), count(ours.split.test, "day")
-        yield f"it learns from {train} and is tested on {test}, up to {ours.until}; policies/evaluation.yaml says so"
+        delay = count(ours.label.delay, "day")
+        between = f", with the delay of {delay} between them" if ours.label.delay else ""
+        yield (
+            f"it learns from {train} and is tested on {test}, up to {ours.until}{between}; policies/evaluation.yaml "
+            "says so"
+        )
+        if ours.split.cut:
+            yield in_part(ours.split.cut, {day: rows for day, (rows, _, _) in ours.found.days.items()})
         yield "a day is one in UTC, where times have a zone"
     else:
         yield f"a fifth of the rows are tested on; this is the delivery of {ours.until}, DATE=YYYY-MM-DD says otherwise"
+    others = " and ".join(name for name in ("constant", "linear", "trees") if name != ours.family)
+    yield f"{ours.family}: the family that is shipped, beside {others}; train.family in params.yaml says so"
+
+
+def people(ours: Problem) -> Iterable[str]:
+    """Whoever is named in log and reports as the table names them, and what would hide them."""
+    made = [c for c in (ours.of("id"), ours.of("entity")) if c and c.source and not c.personal]
+    for c in made:
+        if c.role == "entity" or of_people(c.name):
+            hashed = flow({each.name: each.personal for each in ours.choices if each.personal} | {c.name: "hash"})
+            yield (
+                f"`{c.name}`: the log and the reports keep it as it stands; if it leads to a person, write "
+                f"`personal: {hashed}` in policies/log.yaml: a hash stands there then: labels are still "
+                "found by it, but you can look nobody up, and whoever can guess the values still finds the person"
+            )
 
 
 def listed(paths: Iterable[Path], gone: Sequence[Path]) -> Iterable[str]:

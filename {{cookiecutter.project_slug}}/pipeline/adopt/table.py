@@ -486,12 +486,20 @@ def listed(names: Sequence[str]) -> str:
 
 
 def decimal_comma(lines: Sequence[Sequence[str]]) -> bool:
-    """Whether numbers are written 1,5: some are, that cannot be thousands (1,234), and none is written 1.5."""
+    """Whether numbers are written 1,5: some are, that cannot be thousands (1,234), and none is written 1.5.
+
+    Beside these 1.234 is no decimal number, and is not read as one.
+    """
     cells = [cell.strip() for line in lines for cell in line]
-    commas = any(
-        re.fullmatch(r"[+-]?\d+,\d+", cell) and not re.fullmatch(r"[+-]?\d{1,3},\d{3}", cell) for cell in cells
+    commas, points = (
+        any(
+            re.fullmatch(rf"[+-]?(\d+|\d{{1,3}}({other}\d{{3}})+){mark}\d+", cell)
+            and not re.fullmatch(rf"[+-]?\d{{1,3}}{mark}\d{{3}}", cell)
+            for cell in cells
+        )
+        for mark, other in ((",", r"\."), (r"\.", ","))
     )
-    return commas and not any(re.fullmatch(r"[+-]?\d+\.\d+", cell) for cell in cells)
+    return commas and not points
 
 
 # --- its lines ---
