@@ -178,7 +178,7 @@ TABLES = {
         "recidivism (ProPublica), of fairness",
         "recidivism.csv",
         recidivism,
-        {"LABEL": "two_year_recid", "ID": "id", "TIME": "compas_screening_date"},
+        {"LABEL": "two_year_recid", "ID": "id", "TIME": "none"},
     ),
     "defaults": Shipped(
         "defaults on credit cards, of ISLP",
