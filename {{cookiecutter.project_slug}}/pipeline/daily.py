@@ -40,6 +40,7 @@ def daily(table: pl.LazyFrame, columns: Sequence[Column], ours: Contract, window
     return {
         "columns": len(content),
         "clock": dict(clock(inside)),
+        "untimed": untimed(inside),
         "repeated": repeated(inside, days, content),
         "constant": dict(constant(inside, days, content)),
         "categories": categories(inside, days, content, window.train[1], entity),
@@ -92,6 +93,13 @@ def clock(inside: pl.LazyFrame) -> Iterator[tuple[str, dict[str, float]]]:
 
 
 A_DAY = 24 * 60  # minutes
+
+
+def untimed(inside: pl.LazyFrame) -> list[str]:
+    """The days all of whose rows are of midnight: they have a date alone."""
+    timed = (pl.col(TIME).dt.time() >= moment(0, 1)).any().alias("_timed")
+    days = collect(inside.group_by(DAY).agg(timed)).filter(~pl.col("_timed"))
+    return [str(day) for day in days[DAY].sort()]
 
 
 # --- an earlier day again ---

@@ -245,6 +245,13 @@ def test_a_wide_and_long_table_is_measured_in_few_words() -> None:
     assert said["lost"] < 500 * (len(lost) + 10) and sum(said.values()) - said["lost"] < 10_000
 
 
+def test_days_whose_rows_lie_all_around_the_clock_have_their_hours() -> None:
+    minute = pl.int_range(pl.len()) % 20 * 72 + 30
+    around = pl.col("ordered_at").dt.date().dt.combine(pl.time(minute // 60, minute % 60))
+    few_around = on(9, 9, around.alias("ordered_at"))
+    assert not [said for said in found(few_around) if "no time of day" in said.value]
+
+
 def test_of_few_rows_a_day_several_days_have_one_level() -> None:
     bars: dict[str, Any] = {"level": {"rows": 100, "minimum": 0.2, "maximum": 5}, "rows": {"minimum": 1}}
     assert not found(few(lambda table: table), **bars)

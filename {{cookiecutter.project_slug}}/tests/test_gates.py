@@ -136,7 +136,7 @@ DEFECTS: dict[str, dict[str, Change]] = {
     "data.judge_clock": {
         "a clock of another zone": lambda m: m["daily"]["clock"]["2018-08-05"].update(hour=14.2),
     },
-    "data.judge_midnight": {"days without hours": lambda m: m["daily"]["clock"].pop("2018-08-05")},
+    "data.judge_midnight": {"days without hours": lambda m: m["daily"].update(untimed=["2018-08-05"])},
     "data.judge_repeated": {"yesterday again": lambda m: m["daily"]["repeated"].append(REPEATED)},
     "data.judge_constant": {"a column that stands still": lambda m: m["daily"]["constant"].update(amount=CONSTANT)},
     "data.judge_stopped": {

@@ -75,13 +75,13 @@ def judge_midnight(measured: Measured, policy: Bars) -> Iterator[Violation]:
     """Days without a time of day, where most have one; those of a world that has changed since come first."""
     days = (measured.get("daily") or {}).get("clock") or {}
     rows = {day: number for day, number in measured["days"]["rows"].items() if number} if days else {}
-    timed = rows.keys() & days.keys()
+    without, timed = set((measured["daily"] or {}).get("untimed", ())), rows.keys() & days.keys()
     if 2 * len(timed) <= len(rows) or policy["daily"]["clock"] >= HALF:
         return
     at_midnight = 1 - sum(days[day]["rows"] for day in timed) / sum(rows[day] for day in timed)
 
     def beyond(day: str) -> bool:
-        return day not in timed and at_midnight ** rows[day] * len(rows) < chance(policy)
+        return day in without and at_midnight ** rows[day] * len(rows) < chance(policy)
 
     if odd := [day for day in dropwhile(beyond, rows) if beyond(day)]:
         yield Violation(
