@@ -6,17 +6,15 @@ is reckoned with as many rows as there are entities.
 """
 
 from collections.abc import Iterator, Sequence
-from functools import reduce
 from itertools import chain
 from math import exp, isfinite
-from operator import xor
 from typing import Any
 
 import polars as pl
 
 from pipeline import personal
 from pipeline.contract import Column, Contract
-from pipeline.daily import collect, divergence
+from pipeline.daily import collect, digest, divergence, ends
 
 KEPT = 2  # levels of each side that are shown
 SEVERAL = 10  # rows, whose mean tells nobody's value
@@ -63,15 +61,9 @@ def sums(content: Sequence[Column], entity: str | None) -> Iterator[pl.Expr]:
     """The rows; of each column the rows without a value, the ends of its values, and its level."""
     yield pl.len().alias("_rows")
     for at, column in enumerate(content):
-        value = pl.col(column.name)
-        yield value.null_count().alias(f"_null{at}")
-        if column.type in ("category", "text"):  # whether they are equal is all that is asked
-            value = pl.when(value.is_not_null()).then(value.hash())
-        if column.type == "time":  # Python knows no year 10,000
-            value = value.to_physical()
-        yield value.min().alias(f"_low{at}")
-        yield value.max().alias(f"_high{at}")
+        yield from ends(column, at)
         if measured(column, entity):
+            value = pl.col(column.name)
             some = pl.when(value.is_finite() & (value > 0)).then(value)
             means = {"mean": some.mean(), "median": some.median(), "n": some.count()}
             yield from (each.alias(f"_{what}{at}") for what, each in means.items())
@@ -91,12 +83,6 @@ def again(pair: Pair, columns: Sequence[Column], ours: Contract) -> dict[str, in
     new = now.join(then.unique("whole"), on="whole", how="anti").height
     renamed = now["alike"].sort().equals(then["alike"].sort())
     return {"new": new, "renamed": int(renamed), "distinct": then["alike"].n_unique()}
-
-
-def digest(names: Sequence[str]) -> pl.Expr:
-    """A number that follows from a row's values."""
-    each = (pl.col(name).hash(seed) for seed, name in enumerate(names))
-    return reduce(xor, each, pl.lit(0, pl.UInt64))
 
 
 # --- another unit ---

@@ -51,17 +51,28 @@ def daily(table: pl.LazyFrame, columns: Sequence[Column], ours: Contract, window
 def sums(content: Sequence[Column]) -> Iterator[pl.Expr]:
     """Of each day the rows and their digest; of each column the rows without a value, and the ends of its values."""
     yield pl.len().alias("_rows")
-    if content:  # a sum, so that the order does not count; it wraps
-        yield reduce(xor, (pl.col(column.name).hash(seed) for seed, column in enumerate(content))).sum().alias(DIGEST)
+    if content:
+        yield digest([column.name for column in content]).sum().alias(DIGEST)  # the order does not count; it wraps
     for at, column in enumerate(content):
-        value = pl.col(column.name)
-        yield value.null_count().alias(f"_null{at}")
-        if column.type in ("category", "text"):  # whether they are equal is all that is asked
-            value = pl.when(value.is_not_null()).then(value.hash())
-        if column.type == "time":  # Python knows no year 10,000
-            value = value.to_physical()
-        yield value.min().alias(f"_low{at}")
-        yield value.max().alias(f"_high{at}")
+        yield from ends(column, at)
+
+
+def digest(names: Sequence[str]) -> pl.Expr:
+    """A number that follows from a row's values."""
+    each = (pl.col(name).hash(seed) for seed, name in enumerate(names))
+    return reduce(xor, each, pl.lit(0, pl.UInt64))
+
+
+def ends(column: Column, at: int) -> Iterator[pl.Expr]:
+    """Of the column of a place, the rows without a value, and the ends of its values."""
+    value = pl.col(column.name)
+    yield value.null_count().alias(f"_null{at}")
+    if column.type in ("category", "text"):  # whether they are equal is all that is asked
+        value = pl.when(value.is_not_null()).then(value.hash())
+    if column.type == "time":  # Python knows no year 10,000
+        value = value.to_physical()
+    yield value.min().alias(f"_low{at}")
+    yield value.max().alias(f"_high{at}")
 
 
 # --- a clock of another zone ---
