@@ -73,9 +73,10 @@ def judge_clock(measured: Measured, policy: Bars) -> Iterator[Violation]:
 
 def judge_midnight(measured: Measured, policy: Bars) -> Iterator[Violation]:
     """Days without a time of day, where most have one; those of a world that has changed since come first."""
-    days = (measured.get("daily") or {}).get("clock") or {}
+    daily = measured.get("daily") or {}
+    days = daily.get("clock") or {}
     rows = {day: number for day, number in measured["days"]["rows"].items() if number} if days else {}
-    without, timed = set((measured["daily"] or {}).get("untimed", ())), rows.keys() & days.keys()
+    without, timed = set(daily.get("untimed", ())), rows.keys() & days.keys()
     if 2 * len(timed) <= len(rows) or policy["daily"]["clock"] >= HALF:
         return
     at_midnight = 1 - sum(days[day]["rows"] for day in timed) / sum(rows[day] for day in timed)
