@@ -88,7 +88,7 @@ UNREADABLE: dict[str, tuple[bytes, str]] = {
     "pointer_dvc.csv": (b"outs:\n- md5: 00\n  path: a.csv\n", "dvc pull"),
     "pickle.csv": (b"\x80\x04\x95 and more", "pickle"),
     "database.csv": (b"SQLite format 3\0 and more", "SQLite"),
-    "cut_off.csv.gz": (gzip.compress(lines(good()))[:-40], "cannot be read"),
+    "cut_off.csv.gz": (gzip.compress(lines(good()), mtime=0)[:-40], "cannot be read"),
     "cut_off.parquet": (parquet(pl.DataFrame({"amount": [1.5], "label": [1]}))[:-20], "damaged"),
     "no_row.parquet": (parquet(pl.DataFrame({"amount": [1.5], "label": [1]}).head(0)), "no row"),
     "lists.parquet": (parquet(pl.DataFrame({"amounts": [[1, 2]], "label": [1]})), "list"),

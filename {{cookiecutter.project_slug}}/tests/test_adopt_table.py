@@ -39,7 +39,7 @@ def refusal(where: object) -> str:
         (TEXT.encode("latin-1"), "CSV, separated by ;, decimal commas, Latin-1"),
         (TEXT.replace("\n", "\r\n").replace("\r\nor", "\nor").encode(), "CSV, separated by ;, decimal commas"),
         (TEXT.rstrip("\n").encode() + b"\n\n\r\n\n", "CSV, separated by ;, decimal commas"),
-        (gzip.compress(TEXT.encode()), "CSV, separated by ;, decimal commas"),
+        (gzip.compress(TEXT.encode(), mtime=0), "CSV, separated by ;, decimal commas"),
         (
             TEXT.replace("a;b", "a,b").replace(";", "|").replace("a,b", "a;b").encode(),
             "CSV, separated by |, decimal commas",

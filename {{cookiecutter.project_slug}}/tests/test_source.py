@@ -120,7 +120,7 @@ def test_an_error_of_a_bucket_is_one_sentence(folder: Path) -> None:
         (b"outs:\n- md5: a304afb9\n  size: 37\n  path: x.parquet\n", "fetch that with `dvc pull`"),
         (b"\n<!DOCTYPE html><title>Log in</title>", "is a web page"),
         (b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code></Error>", "is a web page or an XML answer"),
-        (gzip.compress(b"a"), "(gzip): unpack it"),
+        (gzip.compress(b"a", mtime=0), "(gzip): unpack it"),
         (b"order_id,amount\n1,2\n", "is text, not parquet; it begins with 'order_id,amount': write it as parquet"),
         (b"PAR1 and then nothing", "whose end is damaged or missing: copy it again"),
         (b"", "has 0 bytes"),
