@@ -154,6 +154,7 @@ def test_rows_of_one_entity_count_once() -> None:
 @pytest.mark.parametrize(
     ("name", "fault", "exception"),
     [
+        ("amount", "cents", {"level": {"minimum": 0, "maximum": 150}}),
         ("items", "standing still", {"constant": 0}),
         ("a.b", "lost", {"lost": 1}),
         ("größe €", "a level gone", {"categories": 1, "constant": 0}),

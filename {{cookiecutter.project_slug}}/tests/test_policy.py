@@ -255,6 +255,18 @@ def test_bars_are_inclusive() -> None:
     assert judge_data(at_the_bars) == []
 
 
+def test_a_columns_own_level_takes_the_place_of_the_others() -> None:
+    def own(maximum: float) -> Any:
+        return lambda rules: rules.update(columns={"amount": {"level": {"minimum": 0, "maximum": maximum}}})
+
+    def hundredfold(measured: dict[str, Any]) -> None:
+        measured["levels"]["amount"]["2018-08-03"] = 5_000.0
+
+    (usual,), (narrow,) = judge_data(hundredfold), judge_data(hundredfold, own(99))
+    assert (usual.rule, narrow.rule) == ("level.maximum", "columns.amount.level.maximum")
+    assert "amount: {level: " in usual.next and judge_data(hundredfold, own(100)) == []
+
+
 def test_all_violations_are_found_at_once() -> None:
     def several(measured: dict[str, Any]) -> None:
         measured["days"]["missing"] = ["2018-08-03"]

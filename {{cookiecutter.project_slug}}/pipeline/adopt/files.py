@@ -268,7 +268,7 @@ duplicates: 0 # share of rows that repeat an identifier
 
 values: {{missing: 0, nan: 0, infinite: 0, out_of_range: 0, unknown: 0}} # the largest share of rows, in any column
 
-columns: {{}} # exceptions to `values`, by column
+columns: {{}} # exceptions to `values`, `level` and `daily`, by column
 
 label: # the share of positives, {ours.share:.3g} so far
   minimum: {below(ours.share):g}

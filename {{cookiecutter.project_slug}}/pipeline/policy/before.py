@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.policy.bars import BEYOND, EXAMPLES, LEAST, Bars, Measured, Violation, percent
-from pipeline.policy.daily import FILE, bar, beyond_chance, chance, rule
+from pipeline.policy.daily import FILE, bar, beyond_chance, chance, of_level, rule
 from pipeline.reading import count
 
 
@@ -60,20 +60,21 @@ def judge_again(found: Measured, measured: Measured, policy: Bars) -> Iterator[V
 
 def judge_levels(found: Measured, measured: Measured, policy: Bars) -> Iterator[Violation]:
     """Columns of which both mean and median are a multiple of what they were, a violation for each."""
-    bars = policy["level"]
     for name, level in found["levels"].items():
+        bars, place = of_level(policy, name)
         (mean, mean_before), (median, median_before) = level["mean"], level["median"]
         for end, beyond in BEYOND.items():
             both = beyond(mean, bars[end] * mean_before) and beyond(median, bars[end] * median_before)
-            if both and level["rows"] >= bars["rows"]:
+            if both and level["rows"] >= policy["level"]["rows"]:
                 yield Violation(
-                    rule=f"level.{end}",
+                    rule=f"{place}.{end}",
                     file=measured["file"],
                     value=f"{name} strays: of its values above zero the mean is {mean:,.4g} and the median "
                     f"{median:,.4g}; in {before(found)}, {mean_before:,.4g} and {median_before:,.4g}",
                     bar=f"at {LEAST[end]} {bars[end]:g} times that",
                     rows=measured["rows"],
-                    next=f"look for another unit or currency; if the world is so, widen `level` in {FILE}",
+                    next="look for another unit or currency; if the world is so, say "
+                    f"columns: {{{name}: {{level: {{minimum: 0, maximum: 100}}}}}} in {FILE}",
                 )
 
 

@@ -277,6 +277,12 @@ def bar(policy: Bars, name: str, kind: str) -> tuple[float, bool]:
     return float(own.get(kind, policy["daily"][kind])), kind in own
 
 
+def of_level(policy: Bars, name: str) -> tuple[Bars, str]:
+    """The ends of a column's level, and their place in the policy."""
+    own = policy["columns"].get(name, {}).get("level")
+    return (own, f"columns.{name}.level") if own else (policy["level"], "level")
+
+
 def rule(name: str, kind: str, special: bool) -> str:
     """The bar's place in the policy."""
     return f"columns.{name}.{kind}" if special else f"daily.{kind}"

@@ -7,6 +7,7 @@ from statistics import median
 from pipeline.policy.bars import BEYOND, EXAMPLES, LEAST, Bars, Measured, Violation, number, percent
 from pipeline.policy.before import judge_before, unjudged_before
 from pipeline.policy.daily import (
+    FILE,
     judge_categories,
     judge_clock,
     judge_constant,
@@ -14,6 +15,7 @@ from pipeline.policy.daily import (
     judge_midnight,
     judge_repeated,
     judge_stopped,
+    of_level,
     unjudged_daily,
 )
 from pipeline.reading import count, nearest
@@ -204,24 +206,25 @@ def judge_levels(measured: Measured, policy: Bars) -> Iterator[Violation]:
     """Days on which a column is a multiple of what it usually is, one violation for each column and end."""
     if not (measured["days"] and measured["levels"]):
         return
-    bars, rows = policy["level"], measured["days"]["rows"]
+    rows = measured["days"]["rows"]
     for name, means in measured["levels"].items():
-        parts = list(together(means, rows, bars["rows"]))
+        bars, place = of_level(policy, name)
+        parts = list(together(means, rows, policy["level"]["rows"]))
         judged, medians = (by_part(parts, of, rows) for of in (means, (measured.get("medians") or {}).get(name, means)))
         beyond = {end: odd for end, _, odd in astray(medians, bars)}  # a few large values move the mean alone
         for end, usual, strays in astray(judged, bars):
             odd = [part for part in parts if part[0] in strays and part[0] in beyond.get(end, ())]
             if days := list(chain(*odd)):
                 yield Violation(
-                    rule=f"level.{end}",
+                    rule=f"{place}.{end}",
                     file=measured["file"],
                     value=f"{name} strays on {len(days)} of {count(sum(map(len, parts)), 'day')}; "
                     f"the usual mean is {usual:,.4g}",
                     bar=f"at {LEAST[end]} {bars[end]:g} times that, and of the median",
                     rows=sum(rows[day] for day in days),
                     examples=tuple(f"{of_days(part)}: {judged[part[0]]:,.4g}" for part in odd[:EXAMPLES]),
-                    next="look for another unit or currency in the deliveries of these days; if the world is so, widen "
-                    "`level` in policies/data.yaml",
+                    next="look for another unit or currency in the deliveries of these days; if the world is so, say "
+                    f"columns: {{{name}: {{level: {{minimum: 0, maximum: 100}}}}}} in {FILE}",
                 )
 
 
