@@ -320,12 +320,27 @@ def test_marks_of_thousands_are_asked_about_and_never_read(run: Callable[..., st
 # --- rows, columns and people ---
 
 
+def test_all_that_cannot_be_told_is_asked_at_once(run: Callable[..., str]) -> None:
+    table = (
+        subscribers()
+        .with_row_index("n")
+        .with_columns(
+            pl.lit("03/04/2024").alias("born"),
+            pl.when(pl.col("n") == 7).then(pl.lit("1.234,50 EUR")).otherwise(pl.lit("99")).alias("paid"),
+            pl.when(pl.col("n") % 2 == 0).then(pl.lit("left")).otherwise(pl.lit("stayed")).alias("Churn"),
+        )
+    )
+    asked, commands = refused(lambda: run(table, LABEL="Churn")).split("\nsuch as: ")
+    assert [line.split("`")[1] for line in asked.splitlines()] == ["born", "Churn", "paid"]
+    assert all("POSITIVE=" in command for command in commands.split("\nor: "))
+
+
 @pytest.mark.parametrize("order, born", [("dmy", datetime(2024, 4, 3)), ("mdy", datetime(2024, 3, 4))])
 def test_a_day_and_a_month_are_not_taken_for_each_other(run: Callable[..., str], order: str, born: datetime) -> None:
     table = subscribers().with_columns(pl.lit("03/04/2024").alias("born"), pl.lit("05/04/2024").alias("moved"))
     says = refused(lambda: run(table, LABEL="Churn"))
     assert "holds dates such as 03/04/2024" in says
-    assert says.endswith("the month does: make adopt TABLE=../table.csv LABEL=Churn DATE=mdy")
+    assert says.endswith("or: make adopt TABLE=../table.csv LABEL=Churn DATE=mdy")
     run(table, LABEL="Churn", DATE=order, TIME="none")
     (file,) = Path("deliveries").glob("*.parquet")
     assert pl.read_parquet(file)["born"][0] == born

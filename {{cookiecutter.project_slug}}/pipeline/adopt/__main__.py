@@ -84,8 +84,9 @@ def adopt(asked: Asked, anew: bool = False) -> None:
         )
     today = decide.day(asked) or datetime.now(UTC).date()
     table = read(asked.table)
-    profiles = decide.ordered(profile(table, show=sys.stderr.isatty()), asked)
+    profiles = profile(table, show=sys.stderr.isatty())
     roles = decide.roles(profiles, asked, table.delivered)
+    profiles = decide.ordered(profiles, asked)
     if table.delivered and roles.time != table.delivered:
         del profiles[table.delivered]  # no column of the table's own
     with write.beside() as folder:

@@ -56,6 +56,7 @@ class Asked:
 
 ORDERS = ("dmy", "mdy")
 """What DATE may say instead of a day: which of 03/04 is the day, where no row tells."""
+UNCLEAR = "unclear"  # the order of such dates
 
 
 def day(asked: Asked) -> date | None:
@@ -76,15 +77,21 @@ def ordered(profiles: Mapping[str, Profile], asked: Asked) -> dict[str, Profile]
 
     Raises BadInput where there are such dates, and DATE does not say.
     """
-    unclear = [p.name for p in profiles.values() if p.order == "unclear"]
-    if unclear and asked.date not in ORDERS:
-        first = profiles[unclear[0]]
+    if problems := list(unclear(profiles, asked)):
+        raise BadInput(in_words(problems, asked))
+    return {name: read_as(p, asked.date) if p.order == UNCLEAR else p for name, p in profiles.items()}
+
+
+def unclear(profiles: Mapping[str, Profile], asked: Asked) -> Iterator["Problem"]:
+    """What to say where dates could be read in two ways."""
+    first = next((p for p in profiles.values() if p.order == UNCLEAR), None)
+    if first and asked.date not in ORDERS:
         some = f" such as {first.top[0][0].strftime(str(first.format))}" if first.top else ""
-        raise BadInput(
-            f"DATE: `{first.name}` holds dates{some}, and no row tells which of their numbers is the day\n"
-            f"the day comes first: {asked.command(date='dmy')}\nthe month does: {asked.command(date='mdy')}"
+        yield Problem(
+            f"DATE: `{first.name}` holds dates{some}, and no row tells which of their numbers is the day; DATE=dmy "
+            "where it comes first, DATE=mdy where the month does",
+            date="dmy",
         )
-    return {name: read_as(p, asked.date) if name in unclear else p for name, p in profiles.items()}
 
 
 def read_as(found: Profile, order: str) -> Profile:
@@ -150,9 +157,10 @@ class Roles:
 def roles(profiles: Mapping[str, Profile], asked: Asked, delivered: str | None = None) -> Roles:
     """The label, identifier, time and entity of a table.
 
-    Raises BadInput with a sentence for each that cannot be told, and the command that says it.
+    Raises BadInput with a sentence for each that cannot be told, and the command that says it; and, so that one reading
+    is enough, for all else that the table or its dates cannot be taken for.
     """
-    problems: list[Problem] = []
+    problems = [*unclear(profiles, asked)]
     label = told(lambda: of_label(profiles, asked), problems)
     taken = {asked.label, asked.id, asked.time, asked.entity}
     identifier = told(lambda: of_id(profiles, asked, taken), problems)
@@ -161,10 +169,9 @@ def roles(profiles: Mapping[str, Profile], asked: Asked, delivered: str | None =
     if not problems:
         named = {"label": asked.label, "id": identifier[0], "time": time[0], "entity": entity[0]}
         problems += twice({role: name for role, name in named.items() if name})
+    problems += [Problem(says) for p in profiles.values() for says in untaken(p)]
     if problems:
-        more = {name: value for problem in problems for name, value in problem.such.items()}
-        example = f"\nsuch as: {asked.command(**more)}" if more else ""
-        raise BadInput("\n".join(problem.says for problem in problems) + example)
+        raise BadInput(in_words(problems, asked))
     why = {"id": identifier[1], "time": time[1], "entity": entity[1]}
     return Roles(label, identifier[0], time[0], entity[0], time[0] is not None and time[0] == delivered, why)
 
@@ -175,6 +182,14 @@ class Problem(Exception):
     def __init__(self, says: str, **such: str) -> None:
         super().__init__(says)
         self.says, self.such = says, such
+
+
+def in_words(problems: Sequence[Problem], asked: Asked) -> str:
+    """A line each, and the command that would answer them; both, where the order of dates is asked for."""
+    more = {name: value for problem in problems for name, value in problem.such.items()}
+    answers = [more | {"date": order} for order in ORDERS] if "date" in more else [more] if more else []
+    commands = [f"{word}: {asked.command(**answer)}" for word, answer in zip(("such as", "or"), answers, strict=False)]
+    return "\n".join([*(each.says for each in problems), *commands])
 
 
 def told(ask: Any, problems: list[Problem]) -> Any:
@@ -417,11 +432,8 @@ def of_entity(profiles: Mapping[str, Profile], asked: Asked) -> tuple[str | None
 
 
 def choices(profiles: Mapping[str, Profile], roles: Roles) -> list[Choice]:
-    """What each column is, in the table's order. Raises BadInput with all that cannot be taken."""
+    """What each column is, in the table's order. Raises BadInput where a contract could not hold them."""
     names = named(profiles)
-    problems = [sentence for p in profiles.values() for sentence in untaken(p)]
-    if problems:
-        raise BadInput("\n".join(problems))
     made = [choice(p, names[p.name], roles) for p in profiles.values()]
     if roles.id is None:
         about = f"identifier: {roles.why['id']}"
