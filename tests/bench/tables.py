@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from time import perf_counter
 from typing import Any
 
@@ -104,8 +105,12 @@ def odd(said: str) -> list[str]:
         reason = "text" if kind == "text" and ";" not in why else why.rpartition("; ")[2]
         aside.setdefault(reason, []).append(f"`{name}`")
     noticed = rest.partition("\nNoticed\n")[2].partition("\n\n")[0].splitlines()
-    kept = [text.strip() for text in noticed if not text.strip().startswith(("a label is taken", "no identifier: "))]
+    kept = [ADVICE.split(text.strip())[0] for text in noticed if not text.strip().startswith(USUAL)]
     return [*(f"{shortened(names)}: {why}" for why, names in aside.items()), *kept]
+
+
+USUAL = ("a label is taken", "no identifier: ")
+ADVICE = re.compile(r"; where |; if |: few, so ")  # what stands behind what was found
 
 
 def shortened(names: list[str]) -> str:
@@ -115,7 +120,7 @@ def shortened(names: list[str]) -> str:
 
 def line(table: Shipped, found: Adopted) -> str:
     """Its line of the README's table."""
-    asked = " ".join(f"`{name}={value}`" for name, value in table.asked.items())
+    asked = " ".join(f"`{name}={quote(value)}`" for name, value in table.asked.items())
     green = "yes" if found.red is None else f"no: {found.red}"
     size = f"{found.rows:,}, {found.columns}"
     return line_of([table.what, size, asked, "; ".join(found.odd), f"{found.seconds:.0f}", green])
