@@ -272,7 +272,7 @@ def test_cancelled_run_says_so(project: Project, first: tuple[int, Run]) -> None
     run.cancel()
     project.github.wait()
     assert "Cancelled" in heading(report(project, number))
-    assert conclusions(run)["required"] != "success"
+    assert run.jobs["required"].conclusion != "success"
 
 
 def test_a_title_starts_nothing_and_another_base_everything(project: Project, first: tuple[int, Run]) -> None:
