@@ -36,7 +36,7 @@ from pipeline.model import Model
 from pipeline.params import BadInput, run_stage
 from pipeline.places import replacing
 from pipeline.policy.bars import BEYOND, OTHER, POLICIES, worse
-from pipeline.policy.data import by_part, together
+from pipeline.policy.data import ratios
 from pipeline.policy.slices import few, where
 from pipeline.reading import count
 
@@ -178,10 +178,7 @@ def of_days(found: Measured, bars: Measured) -> Iterator[Bar]:
     usual = median(rows.values())
     chance = RARE / sqrt(max(usual, 1))
     yield from of_worst("volume", [number / usual for number in rows.values()], chance, "the median day")
-    least = bars["level"]["rows"]
-    parts = [by_part([*together(of, rows, least)], of, rows).values() for of in found["levels"].values()]
-    levels = [mean / median(means) for means in parts if means and median(means) > 0 for mean in means]
-    if levels:
+    if levels := list(ratios(found, bars["level"]["rows"])):
         yield from of_worst("level", levels, 0, "the median day")
     asked = bars["label"]["day"]["rows"]
     shares = [share for day, share in found["label"]["days"].items() if share is not None and rows.get(day, 0) >= asked]

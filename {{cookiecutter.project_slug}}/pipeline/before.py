@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from pipeline import personal
-from pipeline.contract import Column, Contract
+from pipeline.contract import Column, Contract, leveled
 from pipeline.daily import collect, digest, divergence, ends
 
 KEPT = 2  # levels of each side that are shown
@@ -41,7 +41,7 @@ def beside(
     known = seen if entity or not ours.entity else []  # without entities chance cannot be told
     units = pl.col(entity).n_unique() if entity else pl.len()
     pair = table, last
-    asked = [*sums([*seen, *label], entity), units.alias("_units")]
+    asked = [*sums([*seen, *label], ours), units.alias("_units")]
     now, then = (collect(each.select(asked)).row(0, named=True) for each in pair)
     return {
         "day": day,
@@ -57,12 +57,12 @@ def beside(
     }
 
 
-def sums(content: Sequence[Column], entity: str | None) -> Iterator[pl.Expr]:
+def sums(content: Sequence[Column], ours: Contract) -> Iterator[pl.Expr]:
     """The rows; of each column the rows without a value, the ends of its values, and its level."""
     yield pl.len().alias("_rows")
     for at, column in enumerate(content):
         yield from ends(column, at)
-        if measured(column, entity):
+        if leveled(column, ours):
             value = pl.col(column.name)
             some = pl.when(value.is_finite() & (value > 0)).then(value)
             means = {"mean": some.mean(), "median": some.median(), "n": some.count()}
@@ -86,12 +86,6 @@ def again(pair: Pair, columns: Sequence[Column], ours: Contract) -> dict[str, in
 
 
 # --- another unit ---
-
-
-def measured(column: Column, entity: str | None) -> bool:
-    """Whether its values are a multiple of something: they have a zero to measure from, and are nobody's number."""
-    kinds = ("number", "integer") if column.input and column.name != entity else ("number",)
-    return column.type in kinds and column.minimum is not None and column.minimum >= 0
 
 
 def levels(now: Sums, then: Sums, content: Sequence[Column]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -47,6 +47,7 @@ class Column:
     missing: bool = False  # whether a value may be missing
     input: bool = True  # whether the model sees it, where the contract has no `inputs`
     about: str = ""
+    format: str | None = None  # of dates, how the table writes them that was adopted
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,13 @@ class Contract:
     def identity(self) -> tuple[Any, ...]:
         """What makes a problem this one: with another identity it has to have another name."""
         return self.task, self.label.column, self.label.positive, self.id
+
+
+def leveled(column: Column, ours: Contract) -> bool:
+    """Whether another unit of it would show: its values have a zero to measure from, and are nobody's number."""
+    known = {ours.id, ours.entity, ours.label.column}
+    kinds = ("number", "integer") if column.input and column.name not in known else ("number",)
+    return column.type in kinds and column.minimum is not None and column.minimum >= 0
 
 
 def load(path: Path | str = CONTRACT) -> Contract:
@@ -209,6 +217,7 @@ def column(name: str, said: Mapping[str, Any]) -> Column:
         missing=said.get("missing", False),
         input=said.get("input", True),
         about=said.get("about", ""),
+        format=said.get("format"),
     )
 
 
@@ -281,6 +290,8 @@ def of_column(place: str, about: Mapping[str, Any]) -> Iterator[str]:
         yield f"{place}: has a range, which only type integer or number may have; take it out"
     if "categories" in about and kind != "category":
         yield f"{place}: has categories, which only type category may have; take them out"
+    if "format" in about and kind != "time":
+        yield f"{place}: has a format, which only type time may have; take it out"
     lowest, highest = about.get("range", (None, None))
     for end in (end for end in (lowest, highest) if end is not None and not finite(end)):
         yield f"{place}: range has {shown(end)}; write null where there is no limit"

@@ -29,9 +29,11 @@ class BadInput(SystemExit):
 
 
 def run_stage(main: Callable[[], None]) -> None:
-    """Runs a stage's `main`; where the machine does not let it write, a sentence ends it."""
+    """Runs a stage's `main`; where it is stopped, or the machine does not let it write, a sentence ends it."""
     try:
         main()
+    except KeyboardInterrupt:
+        raise SystemExit("stopped") from None
     except Exception as error:
         if said := unwritable(error):
             raise BadInput(said) from None

@@ -14,7 +14,7 @@ import polars as pl
 
 from pipeline import contract, personal
 from pipeline.before import beside
-from pipeline.contract import Column, Contract
+from pipeline.contract import Column, Contract, leveled
 from pipeline.daily import daily
 from pipeline.ingest import BEFORE, DELIVERED, ROWS
 from pipeline.params import BadInput, Days, load, run_stage
@@ -90,8 +90,8 @@ def measure(
         "missing": missing(table, known),
         "duplicates": duplicates(table, ours.id) if ours.id in names else None,
         "days": by_day(table, ours.time, window) if dated else None,
-        "levels": levels(table, known, ours.time, window, pl.Expr.mean) if dated else None,
-        "medians": levels(table, known, ours.time, window, usual) if dated else None,
+        "levels": levels(table, known, ours, window, pl.Expr.mean) if dated else None,
+        "medians": levels(table, known, ours, window, usual) if dated else None,
         "label": labels(table, ours) if ours.label.column in names and (dated or not ours.dated) else None,
         "daily": daily(table, known, ours, window) if dated else None,
         "before": beside(table, *last, known, ours) if last else None,
@@ -204,14 +204,14 @@ def by_day(table: pl.LazyFrame, time: str, window: Days) -> dict[str, Any]:
 
 
 def levels(
-    table: pl.LazyFrame, columns: Sequence[Column], time: str, window: Days, value: Callable[[pl.Expr], pl.Expr]
+    table: pl.LazyFrame, columns: Sequence[Column], ours: Contract, window: Days, value: Callable[[pl.Expr], pl.Expr]
 ) -> dict[str, dict[str, float]]:
     """A `value` of each column of numbers that has a zero to measure from, by day; days without one are left out."""
-    names = [c.name for c in columns if c.type == "number" and c.minimum is not None and c.minimum >= 0]
+    names = [column.name for column in columns if leveled(column, ours)]
     if not names:
         return {}
     finite = [value(pl.col(name).filter(pl.col(name).is_finite())) for name in names]
-    days = collect(per_day(table, time, pl.struct(finite))).unnest("_value")
+    days = collect(per_day(table, ours.time, pl.struct(finite))).unnest("_value")
     inside = days.filter(pl.col("_day").is_between(window.since, window.test[1])).with_columns(pl.col("_day").cast(str))
     return {name: dict(inside.select("_day", name).drop_nulls().iter_rows()) for name in names}
 

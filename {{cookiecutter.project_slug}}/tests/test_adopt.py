@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from signal import SIGHUP, SIGTERM, Signals
 from typing import Any
 
 import numpy as np
@@ -277,6 +278,45 @@ def test_a_failure_while_writing_leaves_all_as_it_was(
     assert "free some space there" in refused(lambda: run(subscribers(), LABEL="Churn"))
 
 
+@pytest.mark.parametrize("stop", [SIGTERM, SIGHUP])
+def test_who_closes_the_terminal_on_the_way_leaves_all_as_it_was(
+    run: Callable[..., str], monkeypatch: pytest.MonkeyPatch, stop: Signals
+) -> None:
+    move, before = shutil.move, tree()
+
+    def moved(source: Path, target: Path) -> None:
+        move(source, target)
+        if Path(target).suffix == ".parquet":
+            os.kill(os.getpid(), stop)
+
+    monkeypatch.setattr(write.shutil, "move", moved)
+    with pytest.raises(SystemExit):
+        run(subscribers(), LABEL="Churn")
+    assert tree() == before
+
+
+def test_what_a_killed_adoption_had_replaced_is_back(run: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    move, before = shutil.move, tree()
+
+    def killed(source: Path, target: Path) -> None:
+        if Path(source).name == "params.yaml" or Path("killed").exists():
+            Path("killed").touch()
+            raise KeyboardInterrupt
+        move(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(write.shutil, "move", killed)
+        for undoes in ("remove", "shutil.rmtree"):
+            patched.setattr(f"pipeline.adopt.write.{undoes}", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt):
+            run(subscribers(), LABEL="Churn")
+    Path("killed").unlink()
+    assert tree()["contract.yaml"] != before["contract.yaml"] and not Path("tests/example").exists()
+    assert params.load()["data"]["source"] == "simulate", "else the days would be taken for a delivery"
+    assert "that it had replaced are back" in run(subscribers(), LABEL="Churn", DRY="1")
+    assert {name: content for name, content in tree().items() if name in before} == before
+
+
 def test_what_cannot_be_told_writes_nothing(run: Callable[..., str]) -> None:
     says = refused(lambda: run(orders(), LABEL="returned"))
     assert "TIME='ordered at' where it is, TIME=none where nothing says it" in says
@@ -330,7 +370,7 @@ def test_all_that_cannot_be_told_is_asked_at_once(run: Callable[..., str]) -> No
             pl.when(pl.col("n") % 2 == 0).then(pl.lit("left")).otherwise(pl.lit("stayed")).alias("Churn"),
         )
     )
-    asked, commands = refused(lambda: run(table, LABEL="Churn")).split("\nsuch as: ")
+    asked, commands = refused(lambda: run(table, LABEL="Churn")).split("\nthen, such as: ")
     assert [line.split("`")[1] for line in asked.splitlines()] == ["born", "Churn", "paid"]
     assert all("POSITIVE=" in command for command in commands.split("\nor: "))
 
@@ -339,7 +379,7 @@ def test_all_that_cannot_be_told_is_asked_at_once(run: Callable[..., str]) -> No
 def test_a_day_and_a_month_are_not_taken_for_each_other(run: Callable[..., str], order: str, born: datetime) -> None:
     table = subscribers().with_columns(pl.lit("03/04/2024").alias("born"), pl.lit("05/04/2024").alias("moved"))
     says = refused(lambda: run(table, LABEL="Churn"))
-    assert "holds dates such as 03/04/2024" in says
+    assert "`born`, `moved` hold dates such as 03/04/2024" in says
     assert says.endswith("or: make adopt TABLE=../table.csv LABEL=Churn DATE=mdy")
     run(table, LABEL="Churn", DATE=order, TIME="none")
     (file,) = Path("deliveries").glob("*.parquet")
@@ -482,6 +522,62 @@ def test_a_day_that_two_deliveries_share_has_the_rows_of_both(run: Callable[...,
     commit()
     assert "is there: 8 rows more, beside 12" in run(whole.tail(8))
     assert len(pl.read_parquet("deliveries/2024-02-01.parquet")) == 20
+
+
+def test_a_day_that_comes_again_with_other_values_is_refused_where_nothing_identifies_a_row(
+    run: Callable[..., str],
+) -> None:
+    whole = orders(days=32).drop("order id")
+    run(whole.head(len(whole) - 8), LABEL="returned", TIME="ordered at")
+    commit()
+    corrected = whole.tail(20).with_columns(pl.col("cost").round(1) + 0.01)
+    assert "2024-02-01.parquet: 12 rows there, 20 here" in refused(lambda: run(corrected))
+    assert "is there: 8 rows more, beside 12" in run(whole.tail(8))
+
+
+def test_a_time_by_another_name_is_not_taken_for_a_day_of_files(run: Callable[..., str]) -> None:
+    run(orders(), LABEL="returned", TIME="ordered at")
+    commit()
+    table = orders(days=35).rename({"ordered at": "Ordered At"})
+    for more in ({}, {"DATE": "2024-02-04"}):
+        assert "no column `ordered at`, which contract.yaml names; it has `Ordered At`: rename it" in refused(
+            partial(run, table, **more)
+        )
+
+
+def test_a_single_day_written_as_a_number_is_a_day_where_the_contract_says_so(run: Callable[..., str]) -> None:
+    table = orders(days=31).with_columns(pl.col("ordered at").str.slice(0, 10).str.replace_all("-", ""))
+    run(table.head(600), LABEL="returned", TIME="ordered at", ID="order id")
+    commit()
+    assert "1 day in deliveries, 2024-01-31" in run(table.tail(20))
+    assert params.load()["data"]["until"] == "2024-01-31" and judged() == []
+
+
+def test_numbers_that_look_like_days_stay_numbers_where_the_contract_says_so(run: Callable[..., str]) -> None:
+    whole = [20240100 + row % 45 for row in range(600)]
+    run(subscribers().with_columns(pl.Series("code", whole)), LABEL="Churn", DATE="2024-02-01")
+    assert contract.load().column("code").type == "integer"
+    commit()
+    days = [20240101 + row % 30 for row in range(590)]
+    run(subscribers().tail(590).with_columns(pl.Series("code", days)), DATE="2024-03-01")
+    assert pl.read_parquet("deliveries/2024-03-01.parquet")["code"].max() == 20240130
+
+
+def test_dates_of_the_next_delivery_are_read_as_the_adopted_ones(run: Callable[..., str]) -> None:
+    table = subscribers().with_columns(
+        pl.Series("since", [f"0{1 + row % 3}/0{1 + row % 7}/2023" for row in range(600)])
+    )
+    asked = refused(partial(run, table, LABEL="Churn", TIME="none", DATE="2024-02-01"))
+    assert "DATE=2024-02-01,dmy where it comes first" in asked
+    run(table, LABEL="Churn", TIME="none", DATE="2024-02-01,dmy")
+    assert contract.load().column("since").format == "%d/%m/%Y"
+    assert params.load()["data"]["until"] == "2024-02-01"
+    commit()
+    run(table.reverse().head(590), DATE="2024-03-01")
+    days = [pl.read_parquet(f"deliveries/2024-0{month}-01.parquet")["since"].dt.day().max() for month in (2, 3)]
+    assert days == [3, 3] and params.load()["data"]["until"] == "2024-03-01"
+    says = refused(partial(run, table.head(580), DATE="2024-04-01,mdy"))
+    assert "contract.yaml says that `since` is written %d/%m/%Y, and it wins; leave mdy out" in says
 
 
 def test_a_day_that_the_table_holds_whole_is_replaced_and_one_that_it_does_not_is_refused(

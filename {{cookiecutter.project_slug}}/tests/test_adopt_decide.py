@@ -202,7 +202,8 @@ def test_a_date_is_not_taken_for_the_time_of_a_row_unless_somebody_says_so() -> 
     born = column("born", "time")
     said = refused(CHURN, born)
     assert "TIME=born where it is, TIME=none where nothing says it" in said
-    assert said.endswith("such as: make adopt TABLE='my table.csv' LABEL=churn TIME=born")
+    assert said.endswith("such as: make adopt TABLE='my table.csv' LABEL=churn TIME=none")
+    assert refused(CHURN, born, column("at", "time")).endswith("TIME=at"), "nobody's birth is when a row happened"
     assert roles(CHURN, born, time="born").time == "born"
     assert roles(CHURN, born, time="none").time is None
     assert "TIME=size: is of type number" in refused(CHURN, born, time="size")
@@ -226,9 +227,37 @@ def test_all_that_cannot_be_told_is_asked_at_once() -> None:
     assert said.splitlines()[-1] == "such as: make adopt TABLE='my table.csv' LABEL=churn TIME=at POSITIVE=left"
 
 
+def test_a_name_that_nearly_is_a_columns_is_put_right_in_the_command() -> None:
+    for given, meant in {"Churn": "churn", "chrun": "churn", "zz": "COLUMN"}.items():
+        said = refused(CHURN, column("at", "time"), label=given)
+        assert said.endswith(f"such as: make adopt TABLE='my table.csv' LABEL={meant} TIME=at")
+
+
+def test_a_label_whose_values_differ_in_case_is_taken_as_it_is_written() -> None:
+    for value in ("a", "A"):
+        assert roles(two("churn", "a", "A"), positive=value).label.positive == value
+
+
+def test_what_a_command_cannot_answer_alone_is_said_first() -> None:
+    said = refused(two("churn", "left", "stayed"), column("paid", "mixed", odd=("1.234 EUR",)), delay="soon")
+    assert [line.split(":")[0].split("=")[0] for line in said.splitlines()] == [
+        "DELAY",
+        "POSITIVE",
+        "`paid` cannot be read, such as '1.234 EUR'",
+        "then, such as",
+    ]
+    assert said.endswith("DELAY=30")
+
+
+@pytest.mark.parametrize("name", ["user_id", "Kundennr", "Patient", "machine", "store", "AccountNumber"])
+def test_who_a_row_may_be_of_is_pointed_out(name: str) -> None:
+    assert decide.repeats(column(name, "integer", distinct=200))
+    assert not decide.repeats(column("tenure", "integer", distinct=200))
+
+
 def test_a_command_can_be_typed_as_it_stands() -> None:
     assert asked(label="it's $5", id="a b").command() == (
-        "make adopt TABLE='my table.csv' LABEL='it'\"'\"'s $$5' ID='a b'"
+        "make adopt TABLE='my table.csv' LABEL='it'\"'\"'s $5' ID='a b'"
     )
 
 

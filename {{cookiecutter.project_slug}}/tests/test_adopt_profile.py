@@ -50,6 +50,8 @@ TEXTS: dict[str, tuple[Sequence[str | None], str, dict[str, Any]]] = {
     "mdy": (["01/13/2024 02:05 PM", "02/03/2024 01:00 AM"], "time", {"order": "mdy", "minimum": MOMENT}),
     "german": (["13.01.24", "01.02.24"], "time", {"order": "dmy", "format": "%d.%m.%y"}),
     "months in words": (["13 Jan 2024", "1 March 2024"], "time", {"order": "dmy"}),
+    "compact": (["20240113", "20240214", " 20240301"], "time", {"format": "%Y%m%d", "minimum": datetime(2024, 1, 13)}),
+    "eight digits": (["20240113", "20241301", "20240301"], "integer", {}),
     "day or month": (["03/04/2024", "05/06/2024"], "time", {"order": "unclear"}),
     "dates of three kinds": (["2024-01-15", "15/02/2024", "Jan 5, 2024"], "mixed", {"odd_rows": 120}),
     "thousands": (["1,234.5", "12.5", "-7", "NA"], "mixed", {"odd": ("1,234.5",), "odd_rows": 40}),
@@ -108,6 +110,9 @@ def accepted(about: Profile, typed: pl.Series) -> None:
     [
         ([1, 2, None], "integer", {"missing": 40, "maximum": 2}),
         ([1.0, float("nan")], "integer", {"missing": 40, "markers": ("NaN",)}),
+        ([20240113, 20240214, 20240301, None], "time", {"maximum": datetime(2024, 3, 1), "missing": 40}),
+        ([20240113.0, 20240214.0, 20240301.0, float("nan")], "time", {"format": "%Y%m%d"}),
+        ([20240113, 20240232, 20240301], "integer", {}),
         ([1.5, float("inf")], "number", {"odd": ("inf",), "odd_rows": 40}),
         ([Decimal("1.50"), None], "number", {"maximum": 1.5}),
         ([True, None], "boolean", {"missing": 40}),

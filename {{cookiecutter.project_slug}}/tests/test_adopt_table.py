@@ -36,7 +36,7 @@ def refusal(where: object) -> str:
         (TEXT.encode(), "CSV, separated by ;, decimal commas"),
         (TEXT.encode("utf-8-sig"), "CSV, separated by ;, decimal commas"),
         (TEXT.encode("utf-16"), "CSV, separated by ;, decimal commas, UTF-16"),
-        (TEXT.encode("latin-1"), "CSV, separated by ;, decimal commas, Latin-1"),
+        (TEXT.encode("latin-1"), "CSV, separated by ;, decimal commas, Windows-1252"),
         (TEXT.replace("\n", "\r\n").replace("\r\nor", "\nor").encode(), "CSV, separated by ;, decimal commas"),
         (TEXT.rstrip("\n").encode() + b"\n\n\r\n\n", "CSV, separated by ;, decimal commas"),
         (gzip.compress(TEXT.encode(), mtime=0), "CSV, separated by ;, decimal commas"),

@@ -88,6 +88,10 @@ def changed(**change: Any) -> Change:
             "data.yaml: columns.amuont is no column; did you mean `amount`?",
         ),
         (
+            lambda policies: policies["data"]["columns"].update({"größe €": {"level": {"minimum": 0, "maximum": 9}}}),
+            "data.yaml: columns.größe €.level: only numbers have one that the model sees, and whose range",
+        ),
+        (
             lambda policies: policies["drift"]["columns"]["exceptions"].update({"große €": 1}),
             "drift.yaml: columns.exceptions.große € is no column; did you mean `größe €`?",
         ),

@@ -147,7 +147,7 @@ def test_rows_of_other_days_are_counted_apart() -> None:
 
 def test_levels_are_means_of_the_values_that_are_there() -> None:
     measured = measure(with_values("amount", None, nan, inf, 100.0))["levels"]
-    assert set(measured) == {"amount"} and list(measured["amount"]) == DAYS  # a.b has no zero to measure from
+    assert set(measured) == {"amount", "items"} and list(measured["amount"]) == DAYS  # a.b has no zero to measure from
     rest = sound()["amount"][4:A_DAY].sum()
     assert measured["amount"]["2020-01-01"] == pytest.approx((100 + rest) / (A_DAY - 3))
     assert list(measure(with_values("amount", *[nan] * A_DAY))["levels"]["amount"]) == DAYS[1:]

@@ -4,7 +4,7 @@ What follows from a column is said; what does not is no guess but a sentence wit
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from difflib import get_close_matches
@@ -14,11 +14,12 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.adopt.profile import WORD, Profile, order_of, swapped, to_time
+from pipeline.adopt.profile import COMPACT, WORD, Profile, of_people, order_of, swapped, to_time
 from pipeline.contract import Value
 from pipeline.params import BadInput
 from pipeline.reading import count, nearest
 
+EMPTY: Mapping[str, str] = {}
 NONE = "none"  # TIME=none: no column says when a row happened; ID=none: none identifies it
 ROW, COPIES = "row", "content"
 """The columns that are made here: a hash of a row, and the same for all its copies."""
@@ -50,48 +51,60 @@ class Asked:
     def command(self, **more: str) -> str:
         """The command with these arguments and more, to be typed as it stands."""
         given = {each.name: str(getattr(self, each.name)) for each in fields(self) if each.name != "dry"} | more
-        said = (f"{name.upper()}={quote(value.replace('$', '$$'))}" for name, value in given.items() if value)
+        said = (f"{name.upper()}={quote(value)}" for name, value in given.items() if value)
         return f"make adopt {' '.join(said)}{' DRY=1' * self.dry}"
 
 
 ORDERS = ("dmy", "mdy")
-"""What DATE may say instead of a day: which of 03/04 is the day, where no row tells."""
+"""What DATE may say beside a day, or instead of one: which of 03/04 is the day, where no row tells."""
 UNCLEAR = "unclear"  # the order of such dates
 
 
 def day(asked: Asked) -> date | None:
     """The day that DATE says, None where it says none. Raises BadInput."""
-    if not asked.date or asked.date in ORDERS:
+    days = [part for part in asked.date.split(",") if part not in ORDERS]
+    if not asked.date or not days:
         return None
     try:
-        said = date.fromisoformat(asked.date)
+        (said,) = map(date.fromisoformat, days)
     except ValueError:
-        raise BadInput(f"DATE={asked.date}: is no day; write one such as 2024-01-31") from None
+        raise BadInput(
+            f"DATE={asked.date}: is no day; write one such as 2024-01-31, or 2024-01-31,dmy where dates of the table "
+            "could be read in two ways"
+        ) from None
     if said > datetime.now(UTC).date() + timedelta(days=1):  # a zone may be ahead
         raise BadInput(f"DATE={asked.date}: is a day to come, and data.until would never go back; write the right one")
     return said
 
 
-def ordered(profiles: Mapping[str, Profile], asked: Asked) -> dict[str, Profile]:
-    """The profiles, with the dates that could be read in two ways read as DATE says.
+def order(asked: Asked) -> str:
+    """Which of two numbers is the day, as DATE says; empty where it does not."""
+    return next((part for part in asked.date.split(",") if part in ORDERS), "")
 
-    Raises BadInput where there are such dates, and DATE does not say.
+
+def ordered(profiles: Mapping[str, Profile], asked: Asked, written: Mapping[str, str] = EMPTY) -> dict[str, Profile]:
+    """The profiles, with the dates that could be read in two ways read as DATE says, or as a format `written` before.
+
+    Raises BadInput where there are such dates, and nothing says.
     """
-    if problems := list(unclear(profiles, asked)):
+    told = {p.name: order_of(written[p.name]) if p.name in written else order(asked) for p in profiles.values()}
+    if problems := list(unclear([p for p in profiles.values() if not told[p.name]], asked)):
         raise BadInput(in_words(problems, asked))
-    return {name: read_as(p, asked.date) if p.order == UNCLEAR else p for name, p in profiles.items()}
+    return {name: read_as(p, told[p.name]) if p.order == UNCLEAR else p for name, p in profiles.items()}
 
 
-def unclear(profiles: Mapping[str, Profile], asked: Asked) -> Iterator["Problem"]:
-    """What to say where dates could be read in two ways."""
-    first = next((p for p in profiles.values() if p.order == UNCLEAR), None)
-    if first and asked.date not in ORDERS:
-        some = f" such as {first.top[0][0].strftime(str(first.format))}" if first.top else ""
-        yield Problem(
-            f"DATE: `{first.name}` holds dates{some}, and no row tells which of their numbers is the day; DATE=dmy "
-            "where it comes first, DATE=mdy where the month does",
-            date="dmy",
-        )
+def unclear(profiles: Iterable[Profile], asked: Asked) -> Iterator["Problem"]:
+    """What to say where dates could be read in two ways, and DATE does not say in which."""
+    if order(asked) or not (some := [p for p in profiles if p.order == UNCLEAR]):
+        return
+    such = f" such as {some[0].top[0][0].strftime(str(some[0].format))}" if some[0].top else ""
+    hold = f"`{some[0].name}` holds" if len(some) == 1 else f"{', '.join(f'`{p.name}`' for p in some)} hold"
+    day = f"{asked.date}," if asked.date else ""
+    yield Problem(
+        f"DATE: {hold} dates{such}, and no row tells which of their numbers is the day; DATE={day}dmy where it comes "
+        f"first, DATE={day}mdy where the month does",
+        date=f"{day}dmy",
+    )
 
 
 def read_as(found: Profile, order: str) -> Profile:
@@ -120,6 +133,7 @@ class Choice:
     levels: int | None = None  # of a category, learned at most
     missing: bool = False
     personal: str = ""  # hash or omit
+    format: str | None = None  # of dates whose day and month could be taken for each other
 
     @property
     def input(self) -> bool:
@@ -160,8 +174,9 @@ def roles(profiles: Mapping[str, Profile], asked: Asked, delivered: str | None =
     Raises BadInput with a sentence for each that cannot be told, and the command that says it; and, so that one reading
     is enough, for all else that the table or its dates cannot be taken for.
     """
-    problems = [*unclear(profiles, asked)]
-    label = told(lambda: of_label(profiles, asked), problems)
+    problems = [*unclear(profiles.values(), asked)]
+    delay = told(lambda: delayed(asked), problems)
+    label = told(lambda: of_label(profiles, asked, delay or 0), problems)
     taken = {asked.label, asked.id, asked.time, asked.entity}
     identifier = told(lambda: of_id(profiles, asked, taken), problems)
     time = told(lambda: of_time(profiles, asked, delivered), problems)
@@ -187,8 +202,10 @@ class Problem(Exception):
 def in_words(problems: Sequence[Problem], asked: Asked) -> str:
     """A line each, and the command that would answer them; both, where the order of dates is asked for."""
     more = {name: value for problem in problems for name, value in problem.such.items()}
-    answers = [more | {"date": order} for order in ORDERS] if "date" in more else [more] if more else []
-    commands = [f"{word}: {asked.command(**answer)}" for word, answer in zip(("such as", "or"), answers, strict=False)]
+    orders = [more["date"].replace(ORDERS[0], each) for each in ORDERS] if "date" in more else []
+    answers = [more | {"date": each} for each in orders] if orders else [more] if more else []
+    first = "such as" if all(each.such for each in problems) else "then, such as"
+    commands = [f"{word}: {asked.command(**answer)}" for word, answer in zip((first, "or"), answers, strict=False)]
     return "\n".join([*(each.says for each in problems), *commands])
 
 
@@ -203,8 +220,9 @@ def told(ask: Any, problems: list[Problem]) -> Any:
 def known(profiles: Mapping[str, Profile], name: str, argument: str) -> Profile:
     """The column that an argument names. Raises Problem."""
     if name not in profiles:
-        near = get_close_matches(name, profiles, 1)
-        such = {argument.lower(): near[0]} if near else {}
+        alike = [each for each in profiles if each.lower() == name.lower()]
+        near = alike or get_close_matches(name, profiles, 1)
+        such = {argument.lower(): near[0] if near else "COLUMN"}
         says = f"{argument}={name}: the table has no such column; {nearest(name, profiles, 'its columns are')}"
         raise Problem(says, **such)
     return profiles[name]
@@ -225,7 +243,7 @@ NO = {"0", "-1", "false", "f", "no", "n", "nein", "non", "não", "nao", "nie", "
 """What everybody takes for positive and for negative, where a label has one of each."""
 
 
-def of_label(profiles: Mapping[str, Profile], asked: Asked) -> Label:
+def of_label(profiles: Mapping[str, Profile], asked: Asked, delay: int) -> Label:
     """What is predicted, and which of its values is the positive one. Raises Problem."""
     if not asked.label:
         raise Problem(f"LABEL: which column is predicted? {nearest('', profiles, 'the columns are')}", label="COLUMN")
@@ -234,7 +252,9 @@ def of_label(profiles: Mapping[str, Profile], asked: Asked) -> Label:
     shown = [str(value).lower() if isinstance(value, bool) else str(value) for value in values]
     negative = classes(found, shown, asked)
     if asked.positive:
-        same = [value for value, text in zip(values, shown, strict=True) if text.lower() == asked.positive.lower()]
+        pairs = list(zip(values, shown, strict=True))
+        same = [value for value, text in pairs if text == asked.positive]
+        same = same or [value for value, text in pairs if text.lower() == asked.positive.lower()]
         if not same:
             raise Problem(
                 f"POSITIVE={asked.positive}: `{found.name}` holds {' and '.join(shown)}; name one of these",
@@ -250,7 +270,7 @@ def of_label(profiles: Mapping[str, Profile], asked: Asked) -> Label:
     else:
         positive, why = values[1 - shown.index(negative)], "plain; POSITIVE says otherwise"
     other = next(value for value in values if value != positive)
-    return Label(found.name, kind, positive, other, delayed(asked), why)
+    return Label(found.name, kind, positive, other, delay, why)
 
 
 def values_of(found: Profile) -> tuple[str, list[Any]]:
@@ -387,13 +407,14 @@ def of_time(profiles: Mapping[str, Profile], asked: Asked, delivered: str | None
         return fit_for_time(found, asked), "as TIME says"
     times = [p for p in profiles.values() if p.type == "time" and p.name != asked.label]
     if others := [p.name for p in times if p.name != delivered and not p.missing and p.minimum != p.maximum]:
-        first = others[0]
+        likely = [name for name in others if not re.search(BORN, name, re.I)]
+        first = (likely or others)[0]
         many = f"{', '.join(f'`{name}`' for name in others)} {'is a date' if len(others) == 1 else 'are dates'}"
         by_file = f", TIME={delivered} where the day of its file does" if delivered else ""
         raise Problem(
             f"TIME: {many}, and whether that is when a row happened cannot be told; TIME={quote(first)} where it is"
             f"{by_file}, TIME={NONE} where nothing says it",
-            time=first,
+            time=first if likely else NONE,
         )
     if delivered:
         return delivered, "the day of its file, as no column says when a row happened"
@@ -410,8 +431,7 @@ def fit_for_time(found: Profile, asked: Asked) -> str:
     if found.missing:
         raise Problem(
             f"TIME={found.name}: is missing in {count(found.missing, 'row')}, and a row has to have one; mend them, or "
-            f"say TIME={NONE}",
-            time=NONE,
+            f"say TIME={NONE}: then a delivery replaces the last",
         )
     return found.name
 
@@ -511,13 +531,18 @@ def choice(found: Profile, name: str, roles: Roles) -> Choice:
         says = {"id": "identifier", "time": "when a row happened", "entity": "entity"}[role]
         least = kind == "integer" and found.minimum >= 0
         personal = "hash" if found.personal else ""
-        return Choice(name, found.name, kind, f"{says}: {roles.why[role]}", role, least=least, personal=personal)
+        about = [f"{says}: {roles.why[role]}"]
+        if role == "time":
+            about += [f"{short(found.minimum)} to {short(found.maximum)}", *read_so(found)]
+        form = found.format if found.order in ORDERS else None
+        return Choice(name, found.name, kind, ", ".join(about), role, least=least, personal=personal, format=form)
     kind = "category" if found.type == "empty" else found.type
     least = kind in ("integer", "number") and found.minimum is not None and found.minimum >= 0
     levels = enough(found.distinct) if kind == "category" else None
     aside, personal = aside_for(found)
     why = "; ".join([seen(found, kind), *([aside] if aside else [])])
-    return Choice(name, found.name, kind, why, "", aside, least, levels, bool(found.missing), personal)
+    form = found.format if kind == "time" and found.order in ORDERS else None
+    return Choice(name, found.name, kind, why, "", aside, least, levels, bool(found.missing), personal, form)
 
 
 def of_the_label(found: Profile, name: str, label: Label) -> Choice:
@@ -572,12 +597,17 @@ def seen(found: Profile, kind: str) -> str:
         parts.append(f"the {LEVELS:,} most frequent are learned, others are *other*")
     if kind == "time":
         parts.append("as days before the row")
-        if found.order in ("dmy", "mdy"):
-            parts.append(f"read as {found.format or found.order}")
+        parts += read_so(found)
     if found.missing:
         markers = ", ".join(repr(marker) for marker in found.markers if marker)
         parts.append(f"{found.missing:,} missing" + (f" (written {markers})" if markers else ""))
     return ", ".join(parts)
+
+
+def read_so(found: Profile) -> list[str]:
+    """How dates were read, where that is not plain."""
+    plain = found.order not in ORDERS and found.format != COMPACT
+    return [] if plain else [f"read as {found.format or found.order}"]
 
 
 def short(value: Any) -> str:
@@ -687,7 +717,14 @@ def noticed(
 def repeats(found: Profile) -> bool:
     """Whether a column may say whose a row is."""
     some = 2 <= found.distinct < 0.9 * found.rows and found.distinct > 20
-    return some and not found.missing and found.type in ("integer", "text", "category") and identifies(found.name)
+    named = identifies(found.name) or of_people(found.name) or re.search(THINGS, found.name, re.I)
+    return bool(some and not found.missing and found.type in ("integer", "text", "category") and named)
+
+
+THINGS = (
+    r"(nr|nummer|number)$|^(machine|maschine|device|ger[aä]t|store|shop|filiale|branch|vehicle|fahrzeug|account|konto)"
+)
+"""What a column is called whose values have rows of their own, beside those of people."""
 
 
 # --- the problem's words ---

@@ -18,8 +18,8 @@ from pipeline import contract, ingest, personal, validate
 from pipeline.adopt import daily, decide, say, write
 from pipeline.adopt.decide import NO, NONE, YES, Asked
 from pipeline.adopt.files import IGNORING_ROWS
-from pipeline.adopt.profile import Profile, profile
-from pipeline.adopt.table import Table, read
+from pipeline.adopt.profile import COMPACT, Profile, is_compact, order_of, profile, to_time
+from pipeline.adopt.table import BY_FILE, Table, read
 from pipeline.contract import Column, Contract
 from pipeline.params import PARAMS, BadInput, Days
 from pipeline.places import opened, speaking
@@ -38,14 +38,15 @@ def deliver(asked: Asked, knobs: Mapping[str, Any]) -> None:
     agreed(asked, ours)
     meant(place, asked)
     table = read(asked.table)
-    profiles = decide.ordered(profile(table, show=sys.stderr.isatty()), asked)
+    profiles = as_before(profile(table, show=sys.stderr.isatty()), asked, ours)
     until = date.fromisoformat(knobs["data"]["until"])
     with write.beside() as folder:
         rows = converted(table, profiles, ours, folder, day)
         held(rows, ours)
         something_new(rows, ours, place, until, day)
         days = daily.write(rows, folder / DAYS, ours, day or until)
-        new = [Delivered.of(folder / DAYS / f"{each}.parquet", place, ours) for each in days]
+        hashed = ours.id not in decide.named(profiles).values()
+        new = [Delivered.of(folder / DAYS / f"{each}.parquet", place, ours, hashed) for each in days]
         refuse(new, place, asked, ours)
         noticed = [*strange(rows, ours, place, ours.days(knobs))]
         until = moved(until, rows, ours, day)
@@ -94,11 +95,29 @@ def contradiction(asked: Asked, ours: Contract) -> str | None:
 # --- the contract's types ---
 
 
+def as_before(profiles: Mapping[str, Profile], asked: Asked, ours: Contract) -> dict[str, Profile]:
+    """The profiles, with dates read as contract.yaml says that the adopted table wrote them, else as DATE says.
+
+    Raises BadInput where the two contradict each other, or nothing says.
+    """
+    columns, names = {column.name: column for column in ours.columns}, decide.named(profiles)
+    known = {source: found for source, found in profiles.items() if names[source] in columns}
+    formats = {source: form for source in known if (form := columns[names[source]].format)}
+    said = decide.order(asked)
+    if said and (other := [source for source, form in formats.items() if order_of(form) != said]):
+        raise BadInput(
+            f"DATE={asked.date}: contract.yaml says that `{other[0]}` is written {formats[other[0]]}, and it wins; "
+            f"leave {said} out"
+        )
+    return {**profiles, **decide.ordered(known, asked, formats)}
+
+
 def converted(table: Table, profiles: Mapping[str, Profile], ours: Contract, folder: Path, day: date | None) -> Path:
     """The table as the contract has it, a file in `folder`. Raises BadInput with all columns that cannot be."""
     there = {name: profiles[source] for source, name in decide.named(profiles).items()}
     wanted = {column.name for column in ours.columns}
-    made = {ours.id: None, ours.entity: None, ours.time: None}  # adopt makes them, where the table has them not
+    made = {ours.id, ours.entity}  # adopt makes them, where the table has them not
+    by_file = ours.time in BY_FILE
     columns, problems = [], []
     for column in ours.columns:
         if column.name in there:
@@ -106,9 +125,9 @@ def converted(table: Table, profiles: Mapping[str, Profile], ours: Contract, fol
                 columns.append(fitted(there[column.name], column, ours).alias(column.name))
             except decide.Problem as problem:
                 problems.append(problem.says)
-        elif column.name == ours.time and day:
+        elif column.name == ours.time and by_file and day:
             columns.append(pl.lit(day).cast(TYPES["time"]).alias(column.name))
-        elif column.name == ours.time:
+        elif column.name == ours.time and by_file:
             problems.append(f"DATE: which day is this delivery of? `{ours.time}` in contract.yaml is the day of a file")
         elif column.name not in made:
             near = get_close_matches(column.name, [name for name in there if name not in wanted], 1)
@@ -139,6 +158,10 @@ def fitted(found: Profile, column: Column, ours: Contract) -> pl.Expr:
     """A column of the table in its type of the contract. Raises Problem where its values are of another."""
     if found.type == "empty":
         return pl.lit(None).cast(TYPES[column.type])
+    if column.type == "time" and found.type == "integer" and is_compact(found):  # so few days are taken for numbers
+        return to_time(found.value().cast(pl.String), COMPACT)
+    if column.type not in ("time", "boolean") and found.format == COMPACT:
+        return found.value().dt.strftime(COMPACT).cast(TYPES[column.type])
     if column.type in ("category", "text"):
         if found.type == "boolean":
             no, yes = found.words or ("false", "true")
@@ -290,8 +313,8 @@ class Delivered:
     filled: int = 0  # labels that were not known before
 
     @classmethod
-    def of(cls, path: Path, place: Place, ours: Contract) -> "Delivered":
-        """Compares a day's file with the one that is there."""
+    def of(cls, path: Path, place: Place, ours: Contract, hashed: bool = False) -> "Delivered":
+        """Compares a day's file with the one that is there; `hashed` where no column of the table identifies a row."""
         there = place.file(path.name)
         rows = pl.scan_parquet(path).select(pl.len()).collect().item()
         if there is None:
@@ -305,13 +328,20 @@ class Delivered:
         if ours.id not in before.columns:
             return cls(path, OTHER, rows, len(before))
         again = now.filter(pl.col(ours.id).is_in(before[ours.id].implode()))
-        if ours.dated and again.is_empty() and before.columns == now.columns:  # a day that two deliveries share
+        shared = ours.dated and again.is_empty() and before.columns == now.columns  # a day of two deliveries
+        if shared and not (hashed and interleaved(before[ours.time], now[ours.time])):
             pl.concat([before, now]).sort(ours.time, ours.id).write_parquet(path)
             return cls(path, MORE, rows, len(before), rows)
         filled = later(before, again, ours)
         if filled is None or (len(again) < rows and not ours.dated):
             return cls(path, OTHER, rows, len(before))
         return cls(path, MORE if len(again) < rows else KNOWN, rows, len(before), rows - len(again), filled)
+
+
+def interleaved(before: pl.Series, now: pl.Series) -> bool:
+    """Whether rows lie between others in time, so that they may be the same ones with other values."""
+    first, last, begins, ends = (pl.select(end).item() for end in (before.min(), before.max(), now.min(), now.max()))
+    return bool(first <= ends and begins <= last)
 
 
 def in_order(content: bytes, name: str, ours: Contract) -> pl.DataFrame:
@@ -341,10 +371,10 @@ def later(before: pl.DataFrame, now: pl.DataFrame, ours: Contract) -> int | None
 def refuse(new: Sequence[Delivered], place: Place, asked: Asked, ours: Contract) -> None:
     """Raises BadInput where days are there with other rows, or nobody said which day a delivery is of."""
     other = [each for each in new if each.state == OTHER]
-    if other and not ours.dated and not asked.date:
+    if other and not ours.dated and not decide.day(asked):
         raise BadInput(
             f"DATE: which day is this delivery of? It holds other rows than {place.name}/{other[0].path.name}; "
-            f"of today: {asked.command(date=date.today().isoformat())}"
+            f"of today: {asked.command(date=','.join(filter(None, [date.today().isoformat(), decide.order(asked)])))}"
         )
     if other:
         lines = [f"{each.path.name}: {each.before:,} rows there, {each.rows:,} here" for each in other]

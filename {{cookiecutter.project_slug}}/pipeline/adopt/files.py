@@ -17,7 +17,7 @@ import yaml
 
 from pipeline.adopt.decide import SMALL, Choice, Found, Label, Split, written
 from pipeline.contract import Value
-from pipeline.policy.data import by_part, together
+from pipeline.policy.data import ratios
 
 FOLDER = "deliveries"
 SHOWN = "card"  # of a model, in promotion.yaml
@@ -160,6 +160,8 @@ def column(c: Choice) -> str:
         said["missing"] = "true"
     if c.aside:
         said["input"] = "false"
+    if c.format:
+        said["format"] = scalar(c.format)
     return flow(said)
 
 
@@ -234,7 +236,7 @@ def data(ours: Problem, measured: Measured) -> str:
     rows, low, high = day_shares(measured)
     lost = len((measured.get("days") or {}).get("missing", ()))
     without = f"{lost} of them have no row, as it is" if lost else "each of them has rows"
-    level_low, level_high = levels(measured, rows)
+    levels = [1.0, *ratios(measured, MEAN_OF)]
     of_day = max(MEAN_OF, math.ceil(10 / min(ours.share, 1 - ours.share)))
     shares = [
         share
@@ -261,8 +263,8 @@ volume: # a day's rows, as a share of the median day's{f": {low:.2g} to {high:.2
 
 level: # the mean of a column of numbers on a day, as a share of the median day's
   rows: {MEAN_OF} # days with fewer count together: chance alone moves them
-  minimum: {min(0.2, below(level_low)) if ours.split else 0.5:g}
-  maximum: {max(5, above(level_high)) if ours.split else 2:g}
+  minimum: {min(0.2, below(min(levels))) if ours.split else 0.5:g}
+  maximum: {max(5, above(max(levels))) if ours.split else 2:g}
 
 duplicates: 0 # share of rows that repeat an identifier
 
@@ -298,17 +300,6 @@ def day_shares(measured: Measured) -> tuple[dict[str, int], float, float]:
         return {}, 1, 1
     middle = median(rows.values())
     return rows, min(rows.values()) / middle, max(rows.values()) / middle
-
-
-def levels(measured: Measured, rows: Mapping[str, int]) -> tuple[float, float]:
-    """The least and the largest mean of a column on days that can be judged, as a share of the median one."""
-    shares = [1.0]
-    for days in (measured.get("levels") or {}).values():
-        means = {str(day): value for day, value in days.items()}
-        judged = by_part([*together(means, rows, MEAN_OF)], means, rows).values()
-        if judged and (middle := median(judged)) > 0:
-            shares += [min(judged) / middle, max(judged) / middle]
-    return min(shares), max(shares)
 
 
 def model(ours: Problem) -> str:

@@ -180,13 +180,19 @@ def of_number(there: pl.Series, known: dict[str, Any]) -> Profile:
         return mixed(there, known, (str(high),), len(good.filter(good >= HUGE)))
     whole = whole and (good.dtype.is_integer() or (abs(float(low)) < EXACT and abs(float(high)) < EXACT))
     python: Callable[[Any], Any] = int if whole else float
-    counts = counted(good)
 
     def value() -> pl.Expr:
         number = pl.col(name)
         if there.dtype.is_float():
             number = pl.when(number.is_finite()).then(number)
         return number.cast(pl.Int64 if whole else pl.Float64)
+
+    if whole and low >= FIRST_DAY and high <= LAST_DAY and not infinite:
+        days = good.to_frame().select(to_time(value().cast(pl.String), COMPACT)).to_series()
+        if not days.null_count() and days.n_unique() >= FEW_DAYS:
+            ends = {"minimum": days.min(), "maximum": days.max(), "order": "iso", "format": COMPACT}
+            return as_it_is("time", days, known, lambda: to_time(value().cast(pl.String), COMPACT), **ends)
+    counts = counted(good)
 
     about = known["about"] | ({"decimals": True} if whole and not good.dtype.is_integer() else {})
     return Profile(
@@ -302,7 +308,7 @@ def of_text(there: pl.Series, known: dict[str, Any], comma: bool) -> Profile:
     counts = counted(there)
     values = there.alias("value").to_frame().with_columns(rows=pl.lit(1, pl.UInt32)) if counts is None else counts
     column = Texts(there, values, counts, known, comma)
-    return column.number() or column.time() or column.boolean() or column.close() or column.words()
+    return column.compact() or column.number() or column.time() or column.boolean() or column.close() or column.words()
 
 
 def plain() -> pl.Expr:
@@ -417,6 +423,16 @@ class Texts:
         )
 
     # --- what it may be ---
+
+    def compact(self) -> Profile | None:
+        """Dates as 20240329: else whole numbers, of which each is a day, and some differ."""
+        if not len(self.sample) or self.share(pl.col("value").str.contains(EIGHT_DIGITS)) < 1:
+            return None
+        found = self.held(lambda text: to_time(text, COMPACT))
+        if found.share < 1 or found.good.n_unique() < FEW_DAYS:
+            return None
+        more = {"minimum": found.good.min(), "maximum": found.good.max(), "order": "iso", "format": COMPACT}
+        return self.profile("time", lambda text: to_time(text, COMPACT), found.marks, **more)
 
     def number(self) -> Profile | None:
         """Numbers, but those with zeros before them, which are no numbers."""
@@ -670,6 +686,9 @@ OFTEN = 20  # rows that one person has at most, on average
 
 # --- dates ---
 
+COMPACT, EIGHT_DIGITS = "%Y%m%d", r"^(19|20)\d{6}$"
+FIRST_DAY, LAST_DAY = 19000101, 20991231  # that is written so
+FEW_DAYS = 3  # different ones: a number may look like a day
 DAYS = (
     *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d"),
     *("%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y", "%d/%m/%y", "%d.%m.%y", "%d-%m-%y", "%d %B %Y", "%d-%B-%Y", "%d. %B %Y"),
@@ -694,6 +713,11 @@ def order_of(form: str) -> str:
 def swapped(form: str) -> str:
     """The same format with day and month the other way round."""
     return form.replace("%d", "%_").replace("%m", "%d").replace("%_", "%m")
+
+
+def is_compact(whole: Profile) -> bool:
+    """Whether whole numbers may be dates as 20240329."""
+    return not whole.odd_rows and whole.minimum >= FIRST_DAY and whole.maximum <= LAST_DAY
 
 
 def with_fraction(form: str) -> str:

@@ -48,7 +48,7 @@ class Table:
 
     where: str  # as it was asked for
     frame: pl.LazyFrame  # of CSV every column as text, an empty cell as null; of parquet its own types
-    kind: str  # for people: "CSV, separated by ;, decimal commas, Latin-1", "parquet, 3 files"
+    kind: str  # for people: "CSV, separated by ;, decimal commas, Windows-1252", "parquet, 3 files"
     rows: int
     decimal_comma: bool
     renamed: Mapping[str, str]  # a header that was none ("" in column 1, " a "): what it is called here
@@ -171,9 +171,10 @@ def day_of(name: str) -> date | None:
 def delivered(names: Iterable[str]) -> str:
     """What the column with the file's day is called."""
     taken = set(names)
-    return next(
-        name for name in ("delivered", "delivered_on", "day of the file", "day of the file 2") if name not in taken
-    )
+    return next(name for name in BY_FILE if name not in taken)
+
+
+BY_FILE = ("delivered", "delivered_on", "day of the file", "day of the file 2")
 
 
 # --- a file ---
@@ -301,7 +302,7 @@ def of_csv(path: Path, where: str, encoding: str = "") -> Table:
         with unreadable(where):
             rows = inspected(path, where, separator, quoted, len(names))
     except Foreign:
-        return of_csv(copied(path, where, "cp1252"), where, "Latin-1")
+        return of_csv(copied(path, where, "cp1252"), where, "Windows-1252")
     except Zero:
         raise BadInput(f"{where}: {ZERO}") from None
     if not rows:

@@ -8,6 +8,7 @@ from contextlib import chdir, contextmanager, redirect_stdout, suppress
 from hashlib import sha256
 from io import BytesIO, StringIO
 from pathlib import Path
+from signal import SIGHUP, SIGTERM, signal
 from tarfile import open as unpacked
 from typing import Any
 
@@ -19,7 +20,7 @@ from pipeline.source import SHOWN, SIMULATE
 
 BESIDE = Path("build/adopt")
 BYTECODE = "__pycache__"  # Python's own, made anew: nothing is lost with it
-BEFORE = "before"  # in it: what was replaced, until all is in its place
+BEFORE = "before"  # in it: what was replaced, by its whole path, until all is in its place
 ADOPTED = Path("build/adopted.json")  # git ignores it
 
 
@@ -27,6 +28,7 @@ ADOPTED = Path("build/adopted.json")  # git ignores it
 def beside() -> Iterator[Path]:
     """A folder on the same disk, which is gone again afterwards. Raises BadInput where nothing can be written there."""
     made = not BESIDE.parent.exists()
+    restore()
     shutil.rmtree(BESIDE, ignore_errors=True)
     try:
         BESIDE.mkdir(parents=True)
@@ -40,6 +42,15 @@ def beside() -> Iterator[Path]:
         if made:
             with suppress(OSError):  # something else lies there by now
                 BESIDE.parent.rmdir()
+
+
+def restore() -> None:
+    """Put back what a run that was killed had replaced."""
+    before = BESIDE / BEFORE
+    if kept := sorted(path for path in before.rglob("*") if path.is_file()):
+        for path in kept:
+            move(path, "/" / path.relative_to(before))
+        print(f"the run before was stopped on its way; {count(len(kept), 'file')} that it had replaced are back")
 
 
 def check(folder: Path) -> None:
@@ -132,7 +143,7 @@ def refuse(lost: Sequence[str], rows: str = "", back: str = "") -> None:
 
     `rows` is the folder of the daily files: people's, so that nobody is told to commit them.
     """
-    days = [path for path in lost if rows and path.startswith(f"{rows}/")]
+    days = [path for path in lost if rows and path.startswith(f"{rows}/") and path.endswith(".parquet")]
     others = [path for path in lost if path not in days]
     if others and back:
         raise BadInput(
@@ -163,25 +174,45 @@ def takes_back(made: Iterable[Path], gone: Iterable[Path], rows: str) -> str:
 
 
 def publish(files: Mapping[Path, Path], gone: Iterable[Path] = ()) -> None:
-    """Move files to their places, and those that go out of theirs; where one fails, all is as it was."""
+    """Move files to their places, and those that go out of theirs; where one fails, all is as it was.
+
+    params.yaml comes last: it says that a table is adopted, and where a machine fails on the way, none is.
+    """
     moved: list[tuple[Path, Path | None]] = []  # the place, and where that lies which was there
     made = [folder for folder in {path.parent for path in files} if not folder.exists()]
     try:
-        for at, path in enumerate([*files, *gone]):
-            kept = BESIDE / BEFORE / str(at) if path.exists() else None
-            if kept:
-                move(path, kept)
-            moved.append((path, kept))
-            if path in files:
-                move(files[path], path)
+        with stoppable():
+            for path in sorted([*files, *gone], key=lambda path: path == PARAMS):
+                kept = BESIDE / BEFORE / str(path.absolute()).lstrip("/") if path.exists() else None
+                moved.append((path, kept))
+                if kept:
+                    move(path, kept)
+                if path in files:
+                    move(files[path], path)
     except BaseException:
         for path, kept in reversed(moved):
-            remove(path)
-            if kept:
+            if kept is None or kept.exists():
+                remove(path)
+            if kept and kept.exists():
                 move(kept, path)
         for folder in made:
             remove(folder)
         raise
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Has whoever ends this process, or closes its window, raise SystemExit, so that what is half done is undone."""
+
+    def stop(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {each: signal(each, stop) for each in (SIGTERM, SIGHUP)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal(each, handler)
 
 
 def move(source: Path, target: Path) -> None:

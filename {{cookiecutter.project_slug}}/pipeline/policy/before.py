@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.policy.bars import BEYOND, EXAMPLES, LEAST, Bars, Measured, Violation, percent
-from pipeline.policy.daily import FILE, bar, beyond_chance, chance, of_level, rule
+from pipeline.policy.daily import FILE, bar, beyond_chance, chance, of_level, rule, wider
 from pipeline.reading import count
 
 
@@ -74,7 +74,7 @@ def judge_levels(found: Measured, measured: Measured, policy: Bars) -> Iterator[
                     bar=f"at {LEAST[end]} {bars[end]:g} times that",
                     rows=measured["rows"],
                     next="look for another unit or currency; if the world is so, say "
-                    f"columns: {{{name}: {{level: {{minimum: 0, maximum: 100}}}}}} in {FILE}",
+                    + wider(name, bars, [mean / mean_before, median / median_before]),
                 )
 
 

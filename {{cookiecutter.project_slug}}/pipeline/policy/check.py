@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline import contract, params
-from pipeline.contract import CONTRACT, Column, Contract
+from pipeline.contract import CONTRACT, Column, Contract, leveled
 from pipeline.params import PARAMS, BadInput, run_stage
 from pipeline.policy.bars import ENTITY_PRECISION, METRICS, POLICIES, SLICED, Bars, load
 from pipeline.reading import nearest, shown
@@ -36,6 +36,12 @@ def strangers(policies: Mapping[str, Bars], ours: Contract, families: Iterable[s
         where = f"{POLICIES}/evaluation.yaml: split"
         yield f"{where} is not for the rows of {CONTRACT}, whose time is {time}; write {split}"
     yield from unknown("data", "columns", policies["data"]["columns"], source, ours)
+    for column in source:
+        if "level" in policies["data"]["columns"].get(column.name, {}) and not leveled(column, ours):
+            yield (
+                f"{POLICIES}/data.yaml: columns.{column.name}.level: only numbers have one that the model sees, and "
+                f"whose range in {CONTRACT} begins at 0 or above; take it out"
+            )
     for block in ("columns", "categories"):
         exceptions = policies["drift"][block]["exceptions"]
         yield from unknown("drift", f"{block}.exceptions", exceptions, inputs, ours)

@@ -283,6 +283,13 @@ def of_level(policy: Bars, name: str) -> tuple[Bars, str]:
     return (own, f"columns.{name}.level") if own else (policy["level"], "level")
 
 
+def wider(name: str, bars: Bars, found: Sequence[float]) -> str:
+    """A level of its own that holds what was found, with as much room again."""
+    ends = min([bars["minimum"], *(each / 2 for each in found)]), max([bars["maximum"], *(each * 2 for each in found)])
+    lowest, highest = (float(f"{end:.2g}") for end in ends)
+    return f"columns: {{{name}: {{level: {{minimum: {lowest:g}, maximum: {highest:g}}}}}}} in {FILE}"
+
+
 def rule(name: str, kind: str, special: bool) -> str:
     """The bar's place in the policy."""
     return f"columns.{name}.{kind}" if special else f"daily.{kind}"

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
+from math import inf, log
 from statistics import median
 
 from pipeline.policy.bars import BEYOND, EXAMPLES, LEAST, Bars, Measured, Violation, number, percent
 from pipeline.policy.before import judge_before, unjudged_before
 from pipeline.policy.daily import (
-    FILE,
     judge_categories,
     judge_clock,
     judge_constant,
@@ -17,6 +17,7 @@ from pipeline.policy.daily import (
     judge_stopped,
     of_level,
     unjudged_daily,
+    wider,
 )
 from pipeline.reading import count, nearest
 
@@ -212,20 +213,35 @@ def judge_levels(measured: Measured, policy: Bars) -> Iterator[Violation]:
         parts = list(together(means, rows, policy["level"]["rows"]))
         judged, medians = (by_part(parts, of, rows) for of in (means, (measured.get("medians") or {}).get(name, means)))
         beyond = {end: odd for end, _, odd in astray(medians, bars)}  # a few large values move the mean alone
-        for end, usual, strays in astray(judged, bars):
+        for end, middle, strays in astray(judged, bars):
             odd = [part for part in parts if part[0] in strays and part[0] in beyond.get(end, ())]
             if days := list(chain(*odd)):
                 yield Violation(
                     rule=f"{place}.{end}",
                     file=measured["file"],
                     value=f"{name} strays on {len(days)} of {count(sum(map(len, parts)), 'day')}; "
-                    f"the usual mean is {usual:,.4g}",
+                    f"the usual mean is {middle:,.4g}",
                     bar=f"at {LEAST[end]} {bars[end]:g} times that, and of the median",
                     rows=sum(rows[day] for day in days),
                     examples=tuple(f"{of_days(part)}: {judged[part[0]]:,.4g}" for part in odd[:EXAMPLES]),
                     next="look for another unit or currency in the deliveries of these days; if the world is so, say "
-                    f"columns: {{{name}: {{level: {{minimum: 0, maximum: 100}}}}}} in {FILE}",
+                    + wider(name, bars, [judged[part[0]] / middle for part in odd] if middle else []),
                 )
+
+
+def ratios(measured: Measured, least: int) -> Iterator[float]:
+    """What columns have on days, together of so many rows at least, as a share of what they usually have.
+
+    By the mean or by the median, whichever strays less: so they are judged.
+    """
+    rows = (measured.get("days") or {}).get("rows", {})
+    for name, means in (measured.get("levels") or {}).items():
+        parts = list(together(means, rows, least))
+        sides = [by_part(parts, of, rows) for of in (means, (measured.get("medians") or {}).get(name, means))]
+        middles = [median(side.values()) if side else 0 for side in sides]
+        for part in sides[1] if all(middles) else ():
+            both = (side[part] / middle for side, middle in zip(sides, middles, strict=True))
+            yield min(both, key=lambda ratio: abs(log(ratio)) if ratio > 0 else inf)
 
 
 def together(means: Mapping[str, float], rows: Mapping[str, int], least: int) -> Iterator[list[str]]:
