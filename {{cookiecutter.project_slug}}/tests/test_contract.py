@@ -89,6 +89,7 @@ def test_the_repositorys_own_is_as_its_schema_says(owned: None) -> None:
         ("{type: boolean}", "{type: boolean, missing: yes}", "express.missing is `yes`, which is true to YAML"),
         ("{type: boolean}", "{type: boolean, range: [0, 1]}", "express: has a range, which only type integer or"),
         ("{type: boolean}", "{type: boolean, categories: 5}", "express: has categories, which only type category"),
+        ("{type: boolean}", '{type: boolean, format: "%d.%m.%Y"}', "express: has a format, which only type time"),
         ("task: binary", "task: multiclass", "task is 'multiclass'; it has to be binary; other tasks"),
         ("time: ordered_at", "time: 7", "time is 7"),
         ("time: ordered_at\n", "", "time is missing"),
