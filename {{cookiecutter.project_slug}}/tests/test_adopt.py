@@ -317,6 +317,17 @@ def test_what_a_killed_adoption_had_replaced_is_back(run: Callable[..., str], mo
     assert {name: content for name, content in tree().items() if name in before} == before
 
 
+def test_what_a_killed_run_had_replaced_elsewhere_is_said_and_put_nowhere(
+    run: Callable[..., str], tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside" / "x.parquet"
+    kept = write.aside(outside)
+    kept.parent.mkdir(parents=True)
+    kept.write_text("rows")
+    assert "it had replaced lies in build/adopt/elsewhere" in refused(lambda: run(subscribers(), LABEL="Churn"))
+    assert kept.exists() and not outside.exists()
+
+
 def test_what_cannot_be_told_writes_nothing(run: Callable[..., str]) -> None:
     says = refused(lambda: run(orders(), LABEL="returned"))
     assert "TIME='ordered at' where it is, TIME=none where nothing says it" in says

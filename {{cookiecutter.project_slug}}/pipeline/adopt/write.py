@@ -20,7 +20,8 @@ from pipeline.source import SHOWN, SIMULATE
 
 BESIDE = Path("build/adopt")
 BYTECODE = "__pycache__"  # Python's own, made anew: nothing is lost with it
-BEFORE = "before"  # in it: what was replaced, by its whole path, until all is in its place
+BEFORE, ELSEWHERE = "before", "elsewhere"
+"""In it: what was replaced in the repository, and elsewhere, each by its path, until all is in its place."""
 ADOPTED = Path("build/adopted.json")  # git ignores it
 
 
@@ -45,11 +46,19 @@ def beside() -> Iterator[Path]:
 
 
 def restore() -> None:
-    """Put back what a run that was killed had replaced."""
-    before = BESIDE / BEFORE
+    """Put back what a run that was killed had replaced in the repository. Raises BadInput for what lay elsewhere.
+
+    A file that somebody brings along here must not choose a place outside of it.
+    """
+    before, elsewhere = BESIDE / BEFORE, BESIDE / ELSEWHERE
+    if elsewhere.exists():
+        raise BadInput(
+            f"the run before was stopped on its way: what it had replaced lies in {elsewhere}, by its path; copy it "
+            "back, remove that folder, then run this again"
+        )
     if kept := sorted(path for path in before.rglob("*") if path.is_file()):
         for path in kept:
-            move(path, "/" / path.relative_to(before))
+            move(path, path.relative_to(before))
         print(f"the run before was stopped on its way; {count(len(kept), 'file')} that it had replaced are back")
 
 
@@ -183,7 +192,7 @@ def publish(files: Mapping[Path, Path], gone: Iterable[Path] = ()) -> None:
     try:
         with stoppable():
             for path in sorted([*files, *gone], key=lambda path: path == PARAMS):
-                kept = BESIDE / BEFORE / str(path.absolute()).lstrip("/") if path.exists() else None
+                kept = aside(path) if path.exists() else None
                 moved.append((path, kept))
                 if kept:
                     move(path, kept)
@@ -198,6 +207,13 @@ def publish(files: Mapping[Path, Path], gone: Iterable[Path] = ()) -> None:
         for folder in made:
             remove(folder)
         raise
+
+
+def aside(path: Path) -> Path:
+    """Where a file waits that is replaced."""
+    if path.is_absolute() or ".." in path.parts:
+        return BESIDE / ELSEWHERE / str(path.absolute()).lstrip("/")
+    return BESIDE / BEFORE / path
 
 
 @contextmanager
