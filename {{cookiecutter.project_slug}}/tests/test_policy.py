@@ -269,6 +269,16 @@ def test_a_columns_own_level_takes_the_place_of_the_others() -> None:
     assert judge_data(hundredfold, lambda rules: rules.update(said)) == [], "what it says to write is enough"
 
 
+@pytest.mark.parametrize("far", [1e-7, 1e7])
+def test_a_level_that_is_proposed_is_a_number_to_yaml(far: float) -> None:
+    def strays(measured: dict[str, Any]) -> None:
+        measured["levels"]["amount"]["2018-08-03"] *= far
+
+    (violation,) = judge_data(strays)
+    said = yaml.safe_load(violation.next.partition("say ")[2].removesuffix(" in policies/data.yaml"))
+    assert judge_data(strays, lambda rules: rules.update(said)) == []
+
+
 def test_all_violations_are_found_at_once() -> None:
     def several(measured: dict[str, Any]) -> None:
         measured["days"]["missing"] = ["2018-08-03"]

@@ -49,8 +49,9 @@ def deliver(asked: Asked, knobs: Mapping[str, Any]) -> None:
         new = [Delivered.of(folder / DAYS / f"{each}.parquet", place, ours, hashed) for each in days]
         refuse(new, place, asked, ours)
         noticed = [*strange(rows, ours, place, ours.days(knobs))]
-        until = moved(until, rows, ours, day)
-        noticed += waits(until, rows, ours)
+        by_day = days_of(rows, ours) if ours.dated else {}
+        until = moved(until, by_day, ours, day)
+        noticed += waits(until, by_day)
         text = knobs_of(until, new, place, knobs, ours)
         changed = [each for each in new if each.state != SAME]
         if not changed and text == PARAMS.read_bytes().decode():
@@ -392,13 +393,12 @@ def refuse(new: Sequence[Delivered], place: Place, asked: Asked, ours: Contract)
 # --- the knobs, and writing it all ---
 
 
-def moved(until: date, rows: Path, ours: Contract, day: date | None) -> date:
+def moved(until: date, by_day: Mapping[date, tuple[int, int]], ours: Contract, day: date | None) -> date:
     """The last day of the test from now on: DATE, or the last day with labels that are known. Raises BadInput."""
     if not ours.dated or day:
         if day and day < until:
             raise BadInput(f"DATE={day}: data.until is {until} already, and goes on only; name a later day")
         return day or until
-    by_day = days_of(rows, ours)
     cut = decide.cut_off({day: number for day, (number, _) in by_day.items()})
     return max([until, *(day for day, (_, known) in by_day.items() if known and day not in cut)])
 
@@ -410,11 +410,11 @@ def days_of(rows: Path, ours: Contract) -> dict[date, tuple[int, int]]:
     return {day: (number, known) for day, number, known in found.collect(engine="streaming").iter_rows()}
 
 
-def waits(until: date, rows: Path, ours: Contract) -> Iterator[str]:
+def waits(until: date, by_day: Mapping[date, tuple[int, int]]) -> Iterator[str]:
     """A sentence where the last day is cut off, and data.until lies before it."""
-    by_day = {day: number for day, (number, _) in days_of(rows, ours).items()} if ours.dated else {}
-    if cut := [day for day in decide.cut_off(by_day) if day > until]:
-        yield decide.in_part(cut, by_day)
+    rows = {day: number for day, (number, _) in by_day.items()}
+    if cut := [day for day in decide.cut_off(rows) if day > until]:
+        yield decide.in_part(cut, rows)
 
 
 def knobs_of(until: date, new: Sequence[Delivered], place: Place, knobs: Mapping[str, Any], ours: Contract) -> str:

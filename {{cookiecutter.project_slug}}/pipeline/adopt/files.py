@@ -18,6 +18,7 @@ import yaml
 from pipeline.adopt.decide import SMALL, Choice, Found, Label, Split, written
 from pipeline.contract import Value
 from pipeline.policy.data import ratios
+from pipeline.reading import decimal
 
 FOLDER = "deliveries"
 SHOWN = "card"  # of a model, in promotion.yaml
@@ -219,7 +220,7 @@ evaluate:
   resamples: 200 # of the bootstrap
   confidence: 0.95 # of its intervals
   seed: 0
-  alerts: {above(min(ours.share, 0.5), 1):g} # choose: the share that you can look into; now that of the positives
+  alerts: {decimal(above(min(ours.share, 0.5), 1))} # choose: the share that you can look into; now the positives'
   slices: [] # choose: parts that have to be served well too, such as {aside(shown)}
   groups: {{}} # choose: people whom alerts have to treat alike, by a column with `input: false`
 """
@@ -258,13 +259,13 @@ days: # of the days that are read
   outside: 0
 
 volume: # a day's rows, as a share of the median day's{f": {low:.2g} to {high:.2g} so far" if rows else ""}
-  minimum: {min(0.5, below(low)) if ours.split else 0.7:g}
-  maximum: {max(2, above(high)) if ours.split else 1.7:g}
+  minimum: {decimal(min(0.5, below(low)) if ours.split else 0.7)}
+  maximum: {decimal(max(2, above(high)) if ours.split else 1.7)}
 
 level: # the mean of a column of numbers on a day, as a share of the median day's
   rows: {MEAN_OF} # days with fewer count together: chance alone moves them
-  minimum: {min(0.2, below(min(levels))) if ours.split else 0.5:g}
-  maximum: {max(5, above(max(levels))) if ours.split else 2:g}
+  minimum: {decimal(min(0.2, below(min(levels))) if ours.split else 0.5)}
+  maximum: {decimal(max(5, above(max(levels))) if ours.split else 2)}
 
 duplicates: 0 # share of rows that repeat an identifier
 
@@ -273,11 +274,11 @@ values: {{missing: 0, nan: 0, infinite: 0, out_of_range: 0, unknown: 0}} # the l
 columns: {{}} # exceptions to `values`, `level` and `daily`, by column
 
 label: # the share of positives, {ours.share:.3g} so far
-  minimum: {below(ours.share):g}
+  minimum: {decimal(below(ours.share))}
   maximum: {1 - below(1 - ours.share):.4g}
   day: # a single day strays further
     rows: {of_day} # days with fewer are not judged
-    minimum: {least:g}
+    minimum: {decimal(least)}
     maximum: {most:.4g}
 
 daily: # a day beside the others, beyond what chance does in {CHANCE} of whole checks

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.policy.bars import BEYOND, EXAMPLES, LEAST, Bars, Measured, Violation, percent
-from pipeline.policy.daily import FILE, bar, beyond_chance, chance, of_level, rule, wider
+from pipeline.policy.daily import FILE, bar, beyond_chance, chance, excepted, of_level, rule, wider
 from pipeline.reading import count
 
 
@@ -92,8 +92,8 @@ def judge_constant(found: Measured, measured: Measured, policy: Bars) -> Iterato
                 bar=f"other values: {beyond_chance(often, policy)}",
                 rows=column["rows"],
                 examples=(column["value"],),
-                next=f"find out why the source stopped delivering {name}; if the world is so, say columns: "
-                f"{{{name}: {{constant: 0}}}} in {FILE}",
+                next=f"find out why the source stopped delivering {name}; if the world is so, say "
+                + excepted(name, "constant: 0"),
             )
 
 
@@ -110,8 +110,8 @@ def judge_lost(found: Measured, measured: Measured, policy: Bars) -> Iterator[Vi
                 f"{percent(column['usual'])}",
                 bar=f"at most {percent(most)} of the values that were there",
                 rows=column["rows"],
-                next=f"find out why the source stopped delivering {name}; if the world is so, say columns: "
-                f"{{{name}: {{lost: 1}}}} in {FILE}",
+                next=f"find out why the source stopped delivering {name}; if the world is so, say "
+                + excepted(name, "lost: 1"),
             )
 
 
@@ -135,8 +135,8 @@ def judge_categories(found: Measured, measured: Measured, policy: Bars) -> Itera
                 examples=tuple(dict.fromkeys(f"{each} is {side}" for side in odd for each in odd[side]["examples"]))[
                     :EXAMPLES
                 ],
-                next="was a level renamed? then have it delivered under its old name; if the world is so, say columns: "
-                f"{{{name}: {{categories: 1}}}} in {FILE}",
+                next="was a level renamed? then have it delivered under its old name; if the world is so, say "
+                + excepted(name, "categories: 1"),
             )
 
 

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from pipeline.policy.bars import EXAMPLES, Bars, Measured, Violation, percent
-from pipeline.reading import count
+from pipeline.reading import count, decimal
 
 WEEKS = 3  # days of each weekday, from which on it has an hour of its own
 MEDIAN = 0.6745  # of the distance of a normal variable from its mean, in standard deviations
@@ -160,8 +160,8 @@ def judge_constant(measured: Measured, policy: Bars) -> Iterator[Violation]:
                 bar=f"other values: {beyond_chance(often, policy)}",
                 rows=sum(run["rows"] for run in odd),
                 examples=tuple(f"{span(run)}: {run['value']}" for run in odd),
-                next=f"find out why the source stopped delivering {name}; if the world is so, say columns: "
-                f"{{{name}: {{constant: 0}}}} in {FILE}",
+                next=f"find out why the source stopped delivering {name}; if the world is so, say "
+                + excepted(name, "constant: 0"),
             )
 
 
@@ -226,7 +226,7 @@ def judge_categories(measured: Measured, policy: Bars) -> Iterator[Violation]:
                 rows=sum(each["rows"] for each in odd if "since" in each) or None,
                 examples=tuple(map(moved, odd[:EXAMPLES])),
                 next="was a level renamed? then have it delivered under its old name, or all days under the new one; "
-                f"if the world is so, say columns: {{{name}: {{categories: 1}}}} in {FILE}",
+                f"if the world is so, say {excepted(name, 'categories: 1')}",
             )
 
 
@@ -258,8 +258,8 @@ def judge_lost(measured: Measured, policy: Bars) -> Iterator[Violation]:
                 bar=f"at most {percent(most)} of the values that the median day has",
                 rows=sum(day["missing"] for day in odd),
                 examples=tuple(f"{day['day']}: {percent(day['missing'] / day['rows'])} missing" for day in odd),
-                next=f"find out why the source stopped delivering {name}; if the world is so, say columns: "
-                f"{{{name}: {{lost: 1}}}} in {FILE}",
+                next=f"find out why the source stopped delivering {name}; if the world is so, say "
+                + excepted(name, "lost: 1"),
             )
 
 
@@ -286,8 +286,13 @@ def of_level(policy: Bars, name: str) -> tuple[Bars, str]:
 def wider(name: str, bars: Bars, found: Sequence[float]) -> str:
     """A level of its own that holds what was found, with as much room again."""
     ends = min([bars["minimum"], *(each / 2 for each in found)]), max([bars["maximum"], *(each * 2 for each in found)])
-    lowest, highest = (float(f"{end:.2g}") for end in ends)
-    return f"columns: {{{name}: {{level: {{minimum: {lowest:g}, maximum: {highest:g}}}}}}} in {FILE}"
+    lowest, highest = (decimal(float(f"{end:.2g}")) for end in ends)
+    return excepted(name, f"level: {{minimum: {lowest}, maximum: {highest}}}")
+
+
+def excepted(name: str, own: str) -> str:
+    """What to write for a bar of a column's own."""
+    return f"columns: {{{name}: {{{own}}}}} in {FILE}"
 
 
 def rule(name: str, kind: str, special: bool) -> str:

@@ -208,10 +208,9 @@ def judge_levels(measured: Measured, policy: Bars) -> Iterator[Violation]:
     if not (measured["days"] and measured["levels"]):
         return
     rows = measured["days"]["rows"]
-    for name, means in measured["levels"].items():
+    for name in measured["levels"]:
         bars, place = of_level(policy, name)
-        parts = list(together(means, rows, policy["level"]["rows"]))
-        judged, medians = (by_part(parts, of, rows) for of in (means, (measured.get("medians") or {}).get(name, means)))
+        parts, judged, medians = in_parts(measured, name, policy["level"]["rows"])
         beyond = {end: odd for end, _, odd in astray(medians, bars)}  # a few large values move the mean alone
         for end, middle, strays in astray(judged, bars):
             odd = [part for part in parts if part[0] in strays and part[0] in beyond.get(end, ())]
@@ -234,14 +233,20 @@ def ratios(measured: Measured, least: int) -> Iterator[float]:
 
     By the mean or by the median, whichever strays less: so they are judged.
     """
-    rows = (measured.get("days") or {}).get("rows", {})
-    for name, means in (measured.get("levels") or {}).items():
-        parts = list(together(means, rows, least))
-        sides = [by_part(parts, of, rows) for of in (means, (measured.get("medians") or {}).get(name, means))]
+    for name in measured.get("levels") or ():
+        _, *sides = in_parts(measured, name, least)
         middles = [median(side.values()) if side else 0 for side in sides]
         for part in sides[1] if all(middles) else ():
             both = (side[part] / middle for side, middle in zip(sides, middles, strict=True))
             yield min(both, key=lambda ratio: abs(log(ratio)) if ratio > 0 else inf)
+
+
+def in_parts(measured: Measured, name: str, least: int) -> tuple[list[list[str]], dict[str, float], dict[str, float]]:
+    """The days, together of so many rows at least; a column's mean in them, and its median."""
+    rows, means = measured["days"]["rows"], measured["levels"][name]
+    parts = list(together(means, rows, least))
+    medians = (measured.get("medians") or {}).get(name, means)
+    return parts, by_part(parts, means, rows), by_part(parts, medians, rows)
 
 
 def together(means: Mapping[str, float], rows: Mapping[str, int], least: int) -> Iterator[list[str]]:
