@@ -6,8 +6,9 @@ policies/schemas/params.schema.json, and a line of `families:`; the conformance 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
+from math import fsum, sqrt
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -16,7 +17,10 @@ from pipeline.params import BadInput
 
 Array = np.ndarray
 Var = Any  # spox.Var
-Loss = Literal["logistic"]
+Loss = Literal["logistic", "softmax", "squared"]
+"""What `target` holds and `raw` is. logistic: 0 or 1, and log odds, of width 1. softmax: codes 0 to width - 1, each of
+which some row has, and logits, whose softmax are the probabilities. squared: numbers, and what is expected, of width 1.
+"""
 
 NAMES = ("constant", "linear", "trees", "network")
 
@@ -46,10 +50,10 @@ class Family(Protocol):
     def fit(
         self, rows: Matrix, target: Array, weight: Array, loss: Loss, width: int, knobs: Mapping[str, Any]
     ) -> Fitted:
-        """Fit to `target` float64 [rows], 0 or 1 for the logistic loss, each row counting `weight` float64 [rows]."""
+        """Fit to `target` float64 [rows], which the loss reads; each row counts `weight` float64 [rows], 0 or more."""
 
     def raw(self, state: bytes, rows: Matrix, loss: Loss, width: int) -> Array:
-        """What the head takes, log odds for the logistic loss: float64 [rows, width]."""
+        """What the head takes, by the loss: float64 [rows, width]."""
 
     def graph(self, state: bytes, rows: Var, categories: Mapping[int, int], loss: Loss, width: int) -> Var:
         """The same, of a double tensor [rows, columns]."""
@@ -66,8 +70,42 @@ def family(name: str) -> Family:
     return found
 
 
+# --- what several families do ---
+
+
+def counted(rows: Matrix, target: Array, weight: Array) -> tuple[Matrix, Array, Array]:
+    """Without the rows that count nothing: what they hold is not to be seen by cuts, ranges and leaves either."""
+    if (some := weight > 0).all():
+        return rows, target, weight
+    return replace(rows, values=rows.values[some]), target[some], weight[some]
+
+
+def shares(target: Array, weight: Array, width: int) -> Array:
+    """Of each class in the weight of all rows: float64 [width]. Exact sums, whatever the order of the rows."""
+    order = np.argsort(target, kind="stable")
+    starts = np.searchsorted(target[order], np.arange(1, width))
+    return np.array([fsum(part) for part in np.split(weight[order], starts)]) / fsum(weight)
+
+
+def moments(target: Array, weight: Array) -> tuple[float, float]:
+    """The mean and the standard deviation of numbers, the latter 1 where they do not vary. Exact sums, too.
+
+    Raises BadInput for numbers whose squares are beyond floats.
+    """
+    if (largest := np.abs(target).max()) > LARGEST:
+        raise BadInput(f"the label holds a number as large as {largest:.2g}; up to {LARGEST:g} can be fitted to")
+    whole = fsum(weight)
+    mean = fsum(weight * target) / whole
+    deviation = sqrt(fsum(weight * (target - mean) ** 2) / whole)
+    return mean, deviation if deviation > VARIES * abs(mean) else 1.0
+
+
+LARGEST = 1e100
+VARIES = 1e-14  # times the mean: a smaller deviation is what rounding makes of equal numbers
+
+
 def tensors(state: bytes, name: str, kinds: Mapping[str, tuple[str, int]]) -> dict[str, Array]:
-    """A state's tensors, whose kinds of numbers ("f" or "i") and dimensions are known; they may come from elsewhere.
+    """A state's tensors, float64 ("f") or int64 ("i"), of known dimensions; they may come from elsewhere.
 
     Raises BadInput for others, and for what is not finite.
     """
@@ -78,7 +116,8 @@ def tensors(state: bytes, name: str, kinds: Mapping[str, tuple[str, int]]) -> di
         found: dict[str, Array] = load(state)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{unread(name)} ({' '.join(str(error).split())[:200]}); {AGAIN}") from None
-    if {part: (value.dtype.kind, value.ndim) for part, value in found.items()} != dict(kinds):
+    wide = all(value.dtype.itemsize == 8 for value in found.values())
+    if not wide or {part: (value.dtype.kind, value.ndim) for part, value in found.items()} != dict(kinds):
         raise BadInput(f"{unread(name)}: it holds other tensors than the family writes; {AGAIN}")
     if not all(np.isfinite(value).all() for value in found.values()):
         raise BadInput(f"{unread(name)}: it holds what is not finite; {AGAIN}")

@@ -1,4 +1,7 @@
-"""The share of positives, whatever the row says: what any model has to be better than."""
+"""The same of every row, whatever it says: what any model has to be better than.
+
+That is the share of positives, or of each class, or the mean.
+"""
 
 from collections.abc import Mapping
 from math import fsum, log
@@ -7,21 +10,44 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
-from pipeline.families import AGAIN, Array, Fitted, Loss, Matrix, Var, tensors, unread
+from pipeline.families import AGAIN, Array, Fitted, Loss, Matrix, Var, moments, shares, tensors, unread
 from pipeline.params import BadInput
 
 NEEDS = ()
 
 
 def fit(rows: Matrix, target: Array, weight: Array, loss: Loss, width: int, knobs: Mapping[str, Any]) -> Fitted:
-    """Exact sums, so that neither the order of the rows nor a row written twice for a weight of two changes a bit."""
+    """Exact sums, so that neither the order of the rows nor a row written twice for a weight of two changes a bit.
+
+    Raises BadInput for numbers that are too large.
+    """
+    raw, about = SAYS[loss](target, weight, width)
+    return Fitted(save({"raw": raw}), about)
+
+
+def odds(target: Array, weight: Array, width: int) -> tuple[Array, Mapping[str, float]]:
+    """Log odds of the share of positives."""
     positive, whole = fsum(weight * target), fsum(weight)
-    raw = np.full(width, log(positive / (whole - positive)))
-    return Fitted(save({"raw": raw}), {"positive": positive / whole})
+    return np.full(width, log(positive / (whole - positive))), {"positive": positive / whole}
+
+
+def classes(target: Array, weight: Array, width: int) -> tuple[Array, Mapping[str, float]]:
+    """The logarithms of the classes' shares."""
+    each = shares(target, weight, width)
+    return np.log(each), {"classes": width, "commonest": float(each.max()), "rarest": float(each.min())}
+
+
+def mean(target: Array, weight: Array, width: int) -> tuple[Array, Mapping[str, float]]:
+    """The mean, which has the least squared error."""
+    middle, deviation = moments(target, weight)
+    return np.full(width, middle), {"mean": middle, "deviation": deviation}
+
+
+SAYS = {"logistic": odds, "softmax": classes, "squared": mean}
 
 
 def raw(state: bytes, rows: Matrix, loss: Loss, width: int) -> Array:
-    """Log odds, the same in each row: float64 [rows, width]."""
+    """What the loss asks for, the same in each row: float64 [rows, width]."""
     return np.tile(known(state, width), (len(rows.values), 1))
 
 

@@ -1,7 +1,8 @@
-"""Logistic regression: numbers are standardised, and each says whether it is missing; a category has a weight a level.
+"""A linear model: numbers are standardised, and each says whether it is missing; a category has a weight a level.
 
-What is missing counts as the mean of its column, beside the weight of being missing. A number beyond what the training
-rows held counts as their last: a straight line says nothing of what lies beyond them, and nothing overflows.
+It is logistic regression, multinomial for softmax, or ridge regression for squares. What is missing counts as the mean
+of its column, beside the weight of being missing. A number beyond what the training rows held counts as their last: a
+straight line says nothing of what lies beyond them, and nothing overflows.
 """
 
 from collections.abc import Mapping
@@ -10,54 +11,88 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
-from pipeline.families import AGAIN, Array, Fitted, Loss, Matrix, Var, columns_of, tensors, unread
+from pipeline.families import AGAIN, Array, Fitted, Loss, Matrix, Var, columns_of, counted, moments, tensors, unread
 from pipeline.params import BadInput
 
 NEEDS = ("sklearn",)
 
 NEWTON = 1000  # columns
 
-NUMBERS = ("lowest", "highest", "mean", "scale", "slope", "missing")
-KINDS = {"column": ("i", 1), "place": ("i", 1), "first": ("i", 1), "level": ("f", 1), "intercept": ("f", 1)}
-KINDS |= dict.fromkeys(NUMBERS, ("f", 1))
+NUMBERS, WEIGHTS = ("lowest", "highest", "mean", "scale"), ("slope", "missing", "level")
+KINDS = {"column": ("i", 1), "place": ("i", 1), "first": ("i", 1), "intercept": ("f", 1)}
+KINDS |= dict.fromkeys(NUMBERS, ("f", 1)) | dict.fromkeys(WEIGHTS, ("f", 2))
 
 Parts = Mapping[str, Array]
-"""A fitted model. Of each number: its `column`, `lowest`, `highest`, `mean`, `scale`, `slope`, and `missing`, the
-weight of being missing. Of each category: its `place`, the column, and `first`, where its codes begin in `level`, the
-weights of all codes. And the `intercept` [width]."""
+"""A fitted model. Of each number: its `column`, `lowest`, `highest`, `mean`, `scale`, and the weights [numbers, width]
+`slope` and `missing`, that of being missing. Of each category: its `place`, the column, and `first`, where its codes
+begin in `level`, the weights of all codes [codes, width]. And the `intercept` [width]."""
 
 
 def fit(rows: Matrix, target: Array, weight: Array, loss: Loss, width: int, knobs: Mapping[str, Any]) -> Fitted:
-    """`penalty` is that of scikit-learn's LogisticRegression, 1 / C.
+    """`penalty` is that of scikit-learn's LogisticRegression, 1 / C, and of its Ridge, alpha.
 
     One thread, far more steps than the scores need, and coefficients as float32: the last digits of a fit depend on how
-    many threads add, and on the kernel that BLAS chose for the processor. Newton's steps are exact; with thousands of
-    levels their matrix is too large.
+    many threads add, and on the kernel that BLAS chose for the processor. Raises BadInput for numbers that are too
+    large.
     """
     from scipy.sparse import hstack
-    from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
+    rows, target, weight = counted(rows, target, weight)
     scales = scaled(rows, weight)
     numbers, absent = standard(scales, rows.values)
     levels = one_hot(scales, rows)
     some = np.flatnonzero(absent.any(axis=0))
     parts = [numbers, absent[:, some], levels]
     design = hstack(parts, format="csr") if levels.shape[1] else np.hstack(parts[:2])
+    solve = ridge if loss == "squared" else logistic
     with threadpool_limits(1):
-        solver = "newton-cholesky" if design.shape[1] <= NEWTON else "lbfgs"
-        model = LogisticRegression(C=1 / knobs["penalty"], solver=solver, tol=1e-9, max_iter=1000)
-        model.fit(design, target, sample_weight=weight)
-    coefficients = model.coef_[0].astype(np.float32).astype(np.float64)
-    slope, missing, level = np.split(coefficients, np.cumsum([part.shape[1] for part in parts[:2]]))
-    fitted = {
-        "slope": slope,
-        "missing": np.bincount(some, missing, absent.shape[1]).astype(np.float64),
-        "level": level,
-        "intercept": model.intercept_.astype(np.float32).astype(np.float64),
-    }
-    about = {"parameters": design.shape[1] + 1, "iterations": int(model.n_iter_[0])}
-    return Fitted(save({**scales, **fitted}), about)
+        weights, intercept, about = solve(design, target, weight, width, knobs["penalty"])
+    slope, seen, level = np.split(weights, np.cumsum([part.shape[1] for part in parts[:2]]))
+    missing = np.zeros_like(slope)
+    missing[some] = seen
+    fitted = {"slope": slope, "missing": missing, "level": level, "intercept": intercept}
+    about = {"parameters": weights.size + intercept.size, **about}
+    return Fitted(save({**scales, **{name: np.ascontiguousarray(value) for name, value in fitted.items()}}), about)
+
+
+Solved = tuple[Array, Array, Mapping[str, float]]
+"""Weights float64 [columns, width], intercept float64 [width], and what is to be said of it."""
+
+
+def logistic(design: Any, target: Array, weight: Array, width: int, penalty: float) -> Solved:
+    """Newton's steps are exact; with thousands of columns, or with several classes, their matrix is too large.
+
+    Two classes share their weights, half for the one and half against the other: their odds are those of one label.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    alone = "newton-cholesky" if design.shape[1] <= NEWTON else "lbfgs"
+    solver, tolerance = (alone, 1e-9) if width <= 2 else ("newton-cg", 1e-12)
+    model = LogisticRegression(C=1 / penalty if penalty else np.inf, solver=solver, tol=tolerance, max_iter=1000)
+    model.fit(design, target, sample_weight=weight)
+    weights, intercept = single(model.coef_.T), single(model.intercept_)
+    if width == 2:
+        weights, intercept = np.hstack([-weights, weights]) / 2, np.hstack([-intercept, intercept]) / 2
+    return weights, intercept, {"iterations": int(model.n_iter_[0])}
+
+
+def ridge(design: Any, target: Array, weight: Array, width: int, penalty: float) -> Solved:
+    """Of a standardised label, whose mean and deviation stay float64: single precision is then that of its spread."""
+    from scipy.sparse import issparse
+    from sklearn.linear_model import Ridge
+
+    mean, deviation = moments(target, weight)
+    solver = "sparse_cg" if issparse(design) else "cholesky"
+    model = Ridge(alpha=penalty, solver=solver, tol=1e-12)
+    model.fit(design, (target - mean) / deviation, sample_weight=weight)
+    weights, intercept = single(model.coef_).reshape(-1, width), single(np.full(width, model.intercept_))
+    return weights * deviation, intercept * deviation + mean, {}
+
+
+def single(values: Array) -> Array:
+    """Rounded to single precision; float64."""
+    return values.astype(np.float32).astype(np.float64)
 
 
 def scaled(rows: Matrix, weight: Array) -> dict[str, Array]:
@@ -104,12 +139,13 @@ def one_hot(parts: Parts, rows: Matrix) -> Any:
 
 
 def raw(state: bytes, rows: Matrix, loss: Loss, width: int) -> Array:
-    """Log odds, float64 [rows, width]."""
+    """What the loss asks for, float64 [rows, width]."""
     parts = tensors(state, "linear", KINDS)
     numbers, absent = standard(parts, rows.values)
-    codes = rows.values[:, parts["place"]].astype(np.int64) + parts["first"]
-    sums = numbers @ parts["slope"] + absent @ parts["missing"] + parts["level"][codes].sum(axis=1)
-    return sums[:, None] + parts["intercept"]
+    found = numbers @ parts["slope"] + absent @ parts["missing"] + parts["intercept"]
+    for place, first in zip(parts["place"], parts["first"], strict=True):
+        found += parts["level"][rows.values[:, place].astype(np.int64) + first]
+    return found
 
 
 def graph(state: bytes, rows: Var, categories: Mapping[int, int], loss: Loss, width: int) -> Var:
@@ -118,20 +154,21 @@ def graph(state: bytes, rows: Var, categories: Mapping[int, int], loss: Loss, wi
 
     known = checked(tensors(state, "linear", KINDS), columns_of(rows), categories, width)
     parts = {name: op.const(value) for name, value in known.items()}
-    sums = parts["intercept"]
-    if categories:
-        codes = op.cast(op.gather(rows, parts["place"], axis=1), to=np.int64)
-        weights = op.gather(parts["level"], op.add(codes, parts["first"]))
-        sums = op.add(sums, op.reduce_sum(weights, op.const([1], np.int64), keepdims=1))
+    found = parts["intercept"]
     if len(known["column"]):
         taken = op.gather(rows, parts["column"], axis=1)
         absent = op.isnan(taken)
         within = op.max([op.min([taken, parts["highest"]]), parts["lowest"]])
         steps = op.div(op.sub(within, parts["mean"]), parts["scale"])
-        given = op.mul(steps, parts["slope"])
-        counted = op.where(absent, parts["missing"], given)
-        sums = op.add(sums, op.reduce_sum(counted, op.const([1], np.int64), keepdims=1))
-    return sums
+        told = op.concat([op.where(absent, op.const(0.0), steps), op.cast(absent, to=np.float64)], axis=1)
+        found = op.gemm(told, op.const(np.concatenate([known["slope"], known["missing"]])), found)
+    if categories:
+        codes = op.cast(op.gather(rows, parts["place"], axis=1), to=np.int64)
+        alone = width == 1  # a further dimension of one would make the sum twice as dear
+        level = op.const(known["level"][:, 0] if alone else known["level"])
+        weights = op.gather(level, op.add(codes, parts["first"]))
+        found = op.add(found, op.reduce_sum(weights, op.const([1], np.int64), keepdims=int(alone)))
+    return found
 
 
 def checked(parts: dict[str, Array], columns: int, categories: Mapping[int, int], width: int) -> dict[str, Array]:
@@ -142,8 +179,9 @@ def checked(parts: dict[str, Array], columns: int, categories: Mapping[int, int]
         parts["place"].tolist() == places
         and parts["column"].tolist() == [at for at in range(columns) if at not in categories]
         and parts["first"].tolist() == np.cumsum([0, *sizes])[:-1].tolist()
-        and len(parts["level"]) == sum(sizes)
+        and parts["level"].shape == (sum(sizes), width)
         and all(len(parts[name]) == len(parts["column"]) for name in NUMBERS)
+        and parts["slope"].shape == parts["missing"].shape == (len(parts["column"]), width)
         and (parts["scale"] != 0).all()
         and len(parts["intercept"]) == width
     )

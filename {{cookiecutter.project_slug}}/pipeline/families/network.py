@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.families import Array, Fitted, Loss, Matrix, Var
+from pipeline.families import Array, Fitted, Loss, Matrix, Var, columns_of, counted, moments, shares
 from pipeline.params import BadInput
 
 if TYPE_CHECKING:
@@ -26,7 +26,10 @@ LAYERS = "layers.{}.{}"
 NUMBERS, PLACES, SINGLE = ("fill", "first", "scale"), ("column", "flag", "category", "offset"), ("lower", "slope")
 SHAPES = dict.fromkeys((*NUMBERS, *PLACES, *SINGLE), 1) | {"embedding": 2}
 """The state's tensors, but for the layers, and their dimensions."""
-TYPES = dict.fromkeys(NUMBERS, np.float64) | dict.fromkeys(PLACES, np.int64)
+LABEL = {"mean": 1, "deviation": 1}
+"""Further tensors of a squared loss: the label's, [width]. The layers are fitted to a standardised label, so that their
+single precision is that of its spread, however far from zero it lies."""
+TYPES = dict.fromkeys((*NUMBERS, *LABEL), np.float64) | dict.fromkeys(PLACES, np.int64)
 """Of those that are not float32."""
 
 Tensors = Mapping[str, Array]
@@ -35,19 +38,17 @@ Tensors = Mapping[str, Array]
 # --- what the rows become ---
 
 
-def cut(rows: Matrix, target: Array, pieces: int) -> dict[str, Array]:
+def cut(rows: Matrix, looked: Array, pieces: int) -> dict[str, Array]:
     """Cuts each number into pieces with about as many rows in each: the state's tensors but for what is learned.
 
     A piece's value is how far the number reaches into it, from 0 below it to 1 above it. So the first layer starts from
     steps and slopes where the rows are, whatever the number's scale: Gorishniy et al., On Embeddings for Numerical
-    Features in Tabular Deep Learning (2022), section 3.2. Quantiles of as many rows of one label as of the other: half
-    of the cuts lie where the rarer is. Equal quantiles are one cut, so a flag has one piece and a constant none.
+    Features in Tabular Deep Learning (2022), section 3.2. Quantiles of the rows `looked` at, their numbers. Equal
+    quantiles are one cut, so a flag has one piece and a constant none.
     A missing number has a piece of its own, where the training rows have some; elsewhere it counts as the median.
     """
     numbers = [at for at in range(rows.values.shape[1]) if at not in rows.categories]
-    few, many = sorted((np.flatnonzero(target == 1), np.flatnonzero(target == 0)), key=len)
-    balanced = np.concatenate([few, many[:: max(len(many) // max(len(few), 1), 1)]])
-    edges = {at: edges_of(rows.values[balanced, at], pieces) for at in numbers}
+    edges = {at: edges_of(rows.values[looked, at], pieces) for at in numbers}
     columns = rows.values.shape[1]
     fill, first, scale, flag = np.zeros(columns), np.zeros(columns), np.ones(columns), []
     parts = [(np.zeros(0), np.zeros(0), np.zeros(0))]
@@ -78,6 +79,21 @@ def cut(rows: Matrix, target: Array, pieces: int) -> dict[str, Array]:
     }
 
 
+def balanced(target: Array, loss: Loss, width: int) -> Array:
+    """Numbers of rows, about as many of each label: as many cuts lie where a rare one is. All rows, if it is a number.
+
+    Of a class with too few, some stand there more than once.
+    """
+    if loss == "squared":
+        return np.arange(len(target))
+    if loss == "softmax":
+        share = -(-len(target) // width)
+        each = (np.flatnonzero(target == code) for code in range(width))
+        return np.concatenate([own[np.arange(share) * len(own) // share] for own in each])
+    few, many = sorted((np.flatnonzero(target == 1), np.flatnonzero(target == 0)), key=len)
+    return np.concatenate([few, many[:: max(len(many) // max(len(few), 1), 1)]])
+
+
 def edges_of(values: Array, pieces: int) -> Array:
     """The ends of a number's pieces, one more than there are pieces; float64, none where no value is finite."""
     values = np.sort(values[np.isfinite(values)])
@@ -100,18 +116,17 @@ def fit(rows: Matrix, target: Array, weight: Array, loss: Loss, width: int, knob
     """A network, fitted on the device that DEVICE names, else on what is there. Raises BadInput where it is not."""
     torch = repeatable()
     where = device()
-    if not (counted := weight > 0).all():
-        rows, target, weight = (
-            Matrix(rows.values[counted], rows.names, rows.categories),
-            target[counted],
-            weight[counted],
-        )
+    rows, target, weight = counted(rows, target, weight)
     weight = weight / weight.mean()
-    state = cut(rows, target, knobs["pieces"])
+    state = cut(rows, balanced(target, loss, width), knobs["pieces"])
+    if loss == "squared":
+        mean, deviation = moments(target, weight)
+        target = (target - mean) / deviation
+        state |= {"mean": np.full(width, mean), "deviation": np.full(width, deviation)}
     torch.manual_seed(knobs["seed"])
-    learned = drawn(state, rows, float(np.average(target, weights=weight)), width, knobs["hidden"], where)
+    learned = drawn(state, rows, first_guess(target, weight, loss, width), knobs["hidden"], where)
     epochs = []
-    for epoch in steps(state, learned, rows, target, weight, knobs, where):
+    for epoch in steps(state, learned, rows, target, weight, loss, knobs, where):
         print("epoch {epoch}: loss {loss:.5f}".format(**epoch), flush=True)
         epochs.append(epoch)
     from safetensors.numpy import save
@@ -148,18 +163,28 @@ def device() -> "torch.device":
     return torch.device(name)
 
 
+def first_guess(target: Array, weight: Array, loss: Loss, width: int) -> Array:
+    """What is said of any row before anything is learned, by the shares of the classes: float64 [width]."""
+    if loss == "squared":
+        return np.zeros(width)  # the mean of a standardised label
+    if loss == "softmax":
+        return np.log(shares(target, weight, width))
+    share = float(np.average(target, weights=weight))
+    return np.full(width, np.log(share / (1 - share)))
+
+
 def drawn(
-    state: Tensors, rows: Matrix, share: float, width: int, hidden: Sequence[int], where: "torch.device"
+    state: Tensors, rows: Matrix, guess: Array, hidden: Sequence[int], where: "torch.device"
 ) -> "dict[str, torch.Tensor]":
-    """What is learned, as it starts: the first guess is the share of positives, and a level without rows counts 0."""
+    """What is learned, as it starts: from the first guess [width], and a level without rows counts 0."""
     import torch
 
-    widths = [width_of(state), *hidden, width]
+    widths = [width_of(state), *hidden, len(guess)]
     learned: dict[str, torch.Tensor] = {}
     for number, (taken, given) in enumerate(zip(widths, widths[1:], strict=False)):
         layer = torch.nn.Linear(taken, given)
         learned |= {LAYERS.format(number, name): value for name, value in layer.state_dict().items()}
-    learned[LAYERS.format(len(hidden), "bias")].fill_(float(np.log(share / (1 - share))))
+    learned[LAYERS.format(len(hidden), "bias")].copy_(torch.from_numpy(guess))
     embedding = 0.1 * torch.randn(sum(rows.categories.values()), EMBEDDING) if rows.categories else torch.zeros(0, 8)
     for column, offset in zip(state["category"], state["offset"], strict=True):
         codes = rows.categories[int(column)]
@@ -175,6 +200,7 @@ def steps(
     rows: Matrix,
     target: Array,
     weight: Array,
+    loss: Loss,
     knobs: Mapping[str, Any],
     where: "torch.device",
 ) -> Iterator[dict[str, float]]:
@@ -184,7 +210,6 @@ def steps(
     with one cycle of the learning rate (Smith and Topin, 2018).
     """
     import torch
-    from torch.nn.functional import binary_cross_entropy_with_logits
     from tqdm import tqdm
 
     table = torch.from_numpy(narrowed(state, rows.values)).to(where)
@@ -204,14 +229,36 @@ def steps(
             order = torch.randperm(size).to(where)
             for x, c, y in zip(*(part[order].split(batch) for part in (table, codes, both)), strict=True):
                 raw = forward(learned, reached(pieces, x), c)
-                loss = binary_cross_entropy_with_logits(raw.squeeze(1), y[:, 0], weight=y[:, 1])
+                mean = LOSSES[loss](raw, y[:, 0], y[:, 1])
                 optimizer.zero_grad()
-                loss.backward()
+                mean.backward()
                 optimizer.step()
                 schedule.step()
-                total += loss.detach() * len(y)
+                total += mean.detach() * len(y)
                 progress.update(len(y))
             yield {"epoch": epoch, "loss": total.item() / size}
+
+
+def log_odds_loss(raw: "torch.Tensor", target: "torch.Tensor", weight: "torch.Tensor") -> "torch.Tensor":
+    """The mean cross-entropy of log odds [rows, 1]."""
+    from torch.nn.functional import binary_cross_entropy_with_logits
+
+    return binary_cross_entropy_with_logits(raw.squeeze(1), target, weight=weight)
+
+
+def logits_loss(raw: "torch.Tensor", target: "torch.Tensor", weight: "torch.Tensor") -> "torch.Tensor":
+    """The mean cross-entropy of logits [rows, width]."""
+    from torch.nn.functional import cross_entropy
+
+    return (weight * cross_entropy(raw, target.long(), reduction="none")).mean()
+
+
+def squared_loss(raw: "torch.Tensor", target: "torch.Tensor", weight: "torch.Tensor") -> "torch.Tensor":
+    """The mean squared error of what is expected [rows, 1]."""
+    return (weight * (raw.squeeze(1) - target) ** 2).mean()
+
+
+LOSSES = {"logistic": log_odds_loss, "softmax": logits_loss, "squared": squared_loss}
 
 
 def narrowed(state: Tensors, values: Array) -> Array:
@@ -241,7 +288,7 @@ def forward(learned: "Mapping[str, torch.Tensor]", pieces: "torch.Tensor", codes
 
     if codes.shape[1]:
         pieces = torch.cat([pieces, embedding(codes, learned["embedding"]).flatten(1)], dim=1)
-    layers = sum(name.endswith(".weight") for name in learned)
+    layers = depth(learned)
     for number in range(layers):
         pieces = linear(pieces, learned[LAYERS.format(number, "weight")], learned[LAYERS.format(number, "bias")])
         pieces = silu(pieces) if number < layers - 1 else pieces
@@ -252,7 +299,7 @@ def forward(learned: "Mapping[str, torch.Tensor]", pieces: "torch.Tensor", codes
 
 
 def raw(state: bytes, rows: Matrix, loss: Loss, width: int) -> Array:
-    """Log odds, float64 [rows, width]."""
+    """What the loss asks for, float64 [rows, width]."""
     torch = repeatable()
     known = loaded(state)
     tensors = {name: torch.from_numpy(value) for name, value in known.items()}
@@ -261,16 +308,17 @@ def raw(state: bytes, rows: Matrix, loss: Loss, width: int) -> Array:
         for start in range(0, len(rows.values), CHUNK):
             values = rows.values[start : start + CHUNK]
             codes = torch.from_numpy(values[:, known["category"]].astype(np.int64) + known["offset"])
-            found = forward(tensors, reached(tensors, torch.from_numpy(narrowed(known, values))), codes)
-            parts.append(found.double().numpy())
-    return np.concatenate(parts)
+            narrow = reached(tensors, torch.from_numpy(narrowed(known, values)))
+            parts.append(forward(tensors, narrow, codes).double().numpy())
+    found = np.concatenate(parts)
+    return found * known["deviation"] + known["mean"] if loss == "squared" else found
 
 
 def graph(state: bytes, rows: Var, categories: Mapping[int, int], loss: Loss, width: int) -> Var:
     """The same, of a double tensor [rows, columns]. Raises BadInput for the state of another network."""
     import spox.opset.ai.onnx.v18 as op
 
-    known = checked(loaded(state), categories, width)
+    known = checked(loaded(state), columns_of(rows), categories, loss, width)
     part = {name: op.const(known[name]) for name in SHAPES}
     filled = op.where(op.isnan(rows), part["fill"], rows)
     narrow = op.cast(op.mul(op.sub(filled, part["first"]), part["scale"]), to=np.float32)
@@ -284,12 +332,15 @@ def graph(state: bytes, rows: Var, categories: Mapping[int, int], loss: Loss, wi
         levels = op.gather(part["embedding"], op.add(codes, part["offset"]), axis=0)
         parts.append(op.flatten(levels, axis=1))
     found = op.concat(parts, axis=1) if len(parts) > 1 else parts[0]
-    layers = sum(name.endswith(".weight") for name in known)
+    layers = depth(known)
     for number in range(layers):
         weight, bias = (op.const(known[LAYERS.format(number, name)]) for name in ("weight", "bias"))
         found = op.gemm(found, weight, bias, transB=1)
         found = op.mul(found, op.sigmoid(found)) if number < layers - 1 else found
-    return op.cast(found, to=np.float64)
+    found = op.cast(found, to=np.float64)
+    if loss == "squared":
+        found = op.add(op.mul(found, op.const(known["deviation"])), op.const(known["mean"]))
+    return found
 
 
 def edges(state: bytes) -> Mapping[int, Array]:
@@ -314,25 +365,32 @@ def loaded(state: bytes) -> dict[str, Array]:
         raise BadInput(
             f"the fitted network cannot be read ({' '.join(str(error).split())[:200]}); run `make model`"
         ) from None
-    layers = [name for name in tensors if name not in SHAPES]
-    number = len(layers) // 2
+    number = depth(tensors)
     named = {LAYERS.format(at, name): dim for at in range(number) for name, dim in (("weight", 2), ("bias", 1))}
+    label = LABEL if LABEL.keys() <= tensors.keys() else {}
     dims = {name: value.ndim for name, value in tensors.items()}
-    if number < 1 or dims != SHAPES | named or any(not np.isfinite(value).all() for value in tensors.values()):
+    if number < 1 or dims != SHAPES | named | label or any(not np.isfinite(value).all() for value in tensors.values()):
         raise BadInput("the fitted network holds other tensors than the family `network` writes; run `make model`")
     return tensors
 
 
-def checked(known: dict[str, Array], categories: Mapping[int, int], width: int) -> dict[str, Array]:
-    """The tensors themselves. Raises BadInput where they do not fit one another, or the encoding."""
-    columns, codes = len(known["fill"]), list(categories.values())
-    weights = [known[LAYERS.format(at, "weight")] for at in range((len(known) - len(SHAPES)) // 2)]
+def depth(known: Mapping[str, Any]) -> int:
+    """How many layers there are."""
+    return sum(name.endswith(".weight") for name in known)
+
+
+def checked(
+    known: dict[str, Array], columns: int, categories: Mapping[int, int], loss: Loss, width: int
+) -> dict[str, Array]:
+    """The tensors themselves. Raises BadInput where they do not fit one another, the encoding, or the loss."""
+    codes = list(categories.values())
+    weights = [known[LAYERS.format(at, "weight")] for at in range(depth(known))]
     biases = [known[LAYERS.format(at, "bias")] for at in range(len(weights))]
     widths = [width_of(known), *(len(weight) for weight in weights)]
     types = {name: TYPES.get(name, np.float32) for name in known}
     fits = (
         {name: value.dtype for name, value in known.items()} == types
-        and len(known["first"]) == len(known["scale"]) == columns
+        and len(known["fill"]) == len(known["first"]) == len(known["scale"]) == columns
         and len(known["column"]) == len(known["lower"]) == len(known["slope"])
         and (known["slope"] > 0).all()
         and (known["scale"] > 0).all()
@@ -344,6 +402,8 @@ def checked(known: dict[str, Array], categories: Mapping[int, int], width: int) 
         and [weight.shape[1] for weight in weights] == widths[:-1]
         and [len(bias) for bias in biases] == widths[1:]
         and widths[-1] == width
+        and (LABEL.keys() <= known.keys()) is (loss == "squared")
+        and all(len(known[name]) == width for name in LABEL if name in known)
     )
     if not fits:
         raise BadInput("the fitted network does not fit the encoding of the rows, or itself; run `make model`")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.families import AGAIN, Array, Fitted, Loss, Matrix, Var, columns_of, unread
+from pipeline.families import AGAIN, Array, Fitted, Loss, Matrix, Var, columns_of, counted, moments, unread
 from pipeline.params import BadInput
 
 NEEDS = ("lightgbm",)
@@ -23,6 +23,7 @@ AT_MOST, MEMBER = 0, 6  # modes of ONNX's TreeEnsemble
 MANY = 50  # codes of a category: its sets are looked up beforehand
 BITS = 4  # sets a looked-up number: onnxruntime tests a set within 1 to 30 at once, others a member at a time
 HOLDING = [np.array([n for n in range(1 << BITS) if n >> bit & 1]) for bit in range(BITS)]  # numbers that have a bit
+OBJECTIVES = {"logistic": "binary", "softmax": "multiclass", "squared": "regression"}
 ZERO = float(np.float32(1e-35))  # LightGBM takes what is no further from 0 for 0
 
 
@@ -30,24 +31,47 @@ ZERO = float(np.float32(1e-35))  # LightGBM takes what is no further from 0 for 
 
 
 def fit(rows: Matrix, target: Array, weight: Array, loss: Loss, width: int, knobs: Mapping[str, Any]) -> Fitted:
-    """Row-wise histograms always: how they are made decides the last digits, and LightGBM would choose by the clock."""
+    """`trees` rounds, each of a tree a class for softmax. Raises BadInput for numbers that are too large.
+
+    Row-wise histograms always: how they are made decides the last digits, and LightGBM would choose by the clock. For
+    classes lambda_l2 is XGBoost's 1, of a row of the usual weight: the second derivatives of a class with one row in a
+    thousand are next to nothing, so that without it a step leads far beyond all others, and the fit runs away.
+    """
     lightgbm = library()
+    rows, target, weight = counted(rows, target, weight)
+    mean, deviation = moments(target, weight) if loss == "squared" else (0.0, 1.0)
     settings = {
-        "objective": "binary",
+        "objective": OBJECTIVES[loss],
+        "num_class": width,
         "num_leaves": knobs["leaves"],
         "learning_rate": knobs["learning_rate"],
         "min_data_in_leaf": knobs["rows_in_leaf"],
+        "lambda_l2": weight.mean() if loss == "softmax" else 0.0,
         "seed": knobs["seed"],
         "deterministic": True,
         "force_row_wise": True,
         "num_threads": 1 if rows.values.size < SMALL else 0,
         "verbose": -1,
     }
-    table = lightgbm.Dataset(rows.values, target, weight=weight, categorical_feature=sorted(rows.categories))
+    label = (target - mean) / deviation  # LightGBM keeps it in single precision, which has to be that of its spread
+    table = lightgbm.Dataset(rows.values, label, weight=weight, categorical_feature=sorted(rows.categories))
     model = lightgbm.train(settings, table, knobs["trees"])
+    if loss == "squared":
+        unfold(model, mean, deviation)
     text, end, _ = model.model_to_string().partition("end of trees\n")
     state = (text + end).encode()
     return Fitted(state, {"trees": model.num_trees(), "leaves": sum(len(tree.leaves) for tree in trees(state))})
+
+
+def unfold(model: Any, mean: float, deviation: float) -> None:
+    """Turns leaves of a standardised label into those of the label itself.
+
+    The last tree's have its mean: it is added once, to the sum of the others, and rounds no more than that.
+    """
+    found = trees(model.model_to_string().encode())
+    for number, each in enumerate(found, 1):
+        for leaf, value in enumerate(each.leaves.tolist()):
+            model.set_leaf_output(number - 1, leaf, value * deviation + (mean if number == len(found) else 0))
 
 
 def library() -> Any:
@@ -64,7 +88,7 @@ def library() -> Any:
 
 
 def raw(state: bytes, rows: Matrix, loss: Loss, width: int) -> Array:
-    """Log odds by LightGBM itself, float64 [rows, width]."""
+    """What the loss asks for, by LightGBM itself: float64 [rows, width]."""
     lightgbm = library()
     model = lightgbm.Booster(model_str=state.decode())
     return np.asarray(model.predict(rows.values, raw_score=True, num_threads=1)).reshape(-1, width)
@@ -151,11 +175,14 @@ def members(words: Array) -> Array:
 def graph(state: bytes, rows: Var, categories: Mapping[int, int], loss: Loss, width: int) -> Var:
     """The same, of a double tensor [rows, columns], exactly: one TreeEnsemble with sets of levels, double precision.
 
-    Raises BadInput for trees that look at columns that are not there, or take a number for a category.
+    A round has a tree for each of `width`. Raises BadInput for other trees, for those that look at columns that are not
+    there, and for those that take a number for a category.
     """
     import spox.opset.ai.onnx.ml.v5 as ml
 
     found = trees(state)
+    if len(found) % width:
+        raise BadInput(f"{unread('trees')}: it has {len(found)} trees, which are no rounds of {width}; {AGAIN}")
     if not all(map(partial(fits, columns_of(rows), categories), found)):
         raise BadInput(f"{unread('trees')}: it does not fit the encoding of the rows; {AGAIN}")
     rows, found = looked_up(rows, categories, found)
@@ -168,7 +195,7 @@ def graph(state: bytes, rows: Var, categories: Mapping[int, int], loss: Loss, wi
     return ml.tree_ensemble(
         rows,
         n_targets=width,
-        leaf_targetids=[0] * int(outer[-1]),
+        leaf_targetids=np.repeat(np.arange(len(found)) % width, np.diff(outer)).tolist(),
         leaf_weights=np.concatenate([each.leaves for each in found]),
         membership_values=np.concatenate([[*codes, np.nan] for codes in sets]) if sets else None,
         nodes_featureids=column,
