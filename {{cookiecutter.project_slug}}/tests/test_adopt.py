@@ -15,10 +15,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline import contract, ingest, params, personal, validate
+from pipeline import contract, ingest, params, personal, rows, validate
 from pipeline.adopt import __main__ as adopt
 from pipeline.adopt import giveaway, write
 from pipeline.params import BadInput
+from pipeline.policy import check
 from pipeline.policy.bars import load
 from pipeline.policy.data import judge_data
 from tests import spoiled, tables
@@ -100,6 +101,40 @@ def orders(days: int = 30, a_day: int = 20, known: int | None = None) -> pl.Data
     return table.head(days * a_day)
 
 
+def flowers(number: int = 600) -> pl.DataFrame:
+    """Rows of three kinds, whose lengths tell them apart in part; a few are of nobody's kind yet."""
+    draw = np.random.default_rng(2)
+    kind = draw.choice(np.array(["NO", "lily", "Rose"]), number, p=[0.2, 0.3, 0.5])
+    length = draw.normal(np.select([kind == "lily", kind == "Rose"], [4, 5], 3), 0.8)
+    return pl.DataFrame(
+        {
+            "plant": [f"p{row:04}" for row in range(number)],
+            "length (cm)": np.abs(length).round(2),
+            "colour": draw.choice(np.array(["red", "white"]), number),
+            "kind": kind,
+        }
+    )
+
+
+def flats(days: int = 30, a_day: int = 40) -> pl.DataFrame:
+    """Rows of flats that were let, so many a day, each one of a street's; the rent in cents comes with the rent."""
+    draw = np.random.default_rng(3)
+    number = 40 * a_day
+    at = [datetime(2024, 1, 1, 8) + timedelta(days=row // a_day, minutes=row % a_day) for row in range(number)]
+    size = draw.gamma(9, 8, number).round(1)
+    rent = (200 + 12 * size * draw.normal(1, 0.15, number)).round(2)
+    return pl.DataFrame(
+        {
+            "flat id": range(number),
+            "let at": [str(moment) for moment in at],
+            "street": [f"street {row % a_day // 5}.{row // a_day}" for row in range(number)],
+            "size": size,
+            "paid": (rent * 100).round(-1).astype(int),
+            "rent_eur": rent,
+        }
+    ).head(days * a_day)
+
+
 @pytest.fixture
 def run(repository: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """`make adopt` of a table that is written as a CSV beside the repository; what it prints."""
@@ -127,10 +162,10 @@ def refused(work: Callable[[], Any]) -> str:
     return str(raised.value)
 
 
-def judged() -> list[Any]:
-    """What the gate of the data has against the rows, as the pipeline reads them."""
+def judged(*changed: pl.Expr) -> list[Any]:
+    """What the gate of the data has against the rows, as the pipeline reads them, with columns `changed`."""
     ours, knobs = contract.check(), params.load()
-    table = ingest.rows(knobs, ours)
+    table = ingest.rows(knobs, ours).with_columns(*changed)
     measured = validate.measure(table.lazy(), ours, ours.days(knobs))
     return judge_data({**measured, "file": "x", "pinned": True}, load("data"))
 
@@ -149,7 +184,7 @@ def test_a_table_without_a_time_becomes_the_problem(run: Callable[..., str]) -> 
         in Path("contract.yaml").read_text()
     )
     assert knobs["data"]["source"] == "deliveries" and knobs["data"]["until"] == "2024-02-01"
-    assert knobs["split"] == {"share": 0.2} and knobs["train"]["family"] == "linear"
+    assert knobs["split"] == {"share": 0.2, "calibrate": 0.1} and knobs["train"]["family"] == "linear"
     rows = pl.read_parquet("deliveries/2024-02-01.parquet")
     assert rows.schema["partner"] == pl.Boolean and rows.schema["paid"] == pl.Float64
     assert rows["paid"].null_count() == subscribers()["tenure"].eq("0").sum() > 0
@@ -174,11 +209,70 @@ def test_a_table_with_a_time_becomes_a_file_a_day(run: Callable[..., str]) -> No
     ours, knobs = contract.check(), params.load()
     assert (ours.time, ours.id, ours.label.delay) == ("ordered at", "order id", 2)
     assert ours.column("returned").missing
-    assert knobs["data"]["until"] == "2024-01-28" and knobs["split"] == {"train": 20, "test": 6}
+    assert knobs["data"]["until"] == "2024-01-28" and knobs["split"] == {"train": 20, "calibrate": 3, "test": 6}
     assert len(list(Path("deliveries").glob("*.parquet"))) == 30
     rows = pl.read_parquet("deliveries/2024-01-03.parquet")
     assert rows["order id"].to_list() == list(range(40, 60))
     assert judged() == []
+
+
+def bars(policy: str) -> dict[str, Any]:
+    """A policy, which the schemas and the contract have let pass."""
+    check.main()
+    return load(policy)
+
+
+def test_a_table_of_classes_becomes_the_problem(run: Callable[..., str]) -> None:
+    out = run(flowers(), LABEL="kind", DATE="2024-02-01")
+    ours, knobs = contract.check(), params.load()
+    assert (ours.task, ours.label.values, ours.label.positive) == ("multiclass", ("NO", "Rose", "lily"), None)
+    assert "category  label   label: one of 3 classes, sorted: NO, Rose, lily" in out
+    assert "the classes of the known labels: Rose 49.7%, lily 29.3%, NO 21%" in out
+    assert "positive" not in Path("contract.yaml").read_text() and not {"alerts", "known"} & knobs["evaluate"].keys()
+    assert bars("model")["metrics"] == {"balanced_accuracy": {"minimum": 0.334}}
+    assert list(bars("drift")["live"]["metrics"]) == ["balanced_accuracy"]
+    assert bars("data")["label"]["parts"]["Rose"] == {"minimum": 0.24, "maximum": 0.75}
+    assert judged() == []
+    assert "label.parts.lily.minimum" in [each.rule for each in judged(pl.col("kind").replace("lily", "NO"))]
+
+
+def test_a_table_with_a_number_becomes_the_problem(run: Callable[..., str]) -> None:
+    out = run(flats(), LABEL="rent_eur", TIME="let at", GROUP="street")
+    ours, knobs = contract.check(), params.load()
+    assert (ours.task, ours.label.unit, ours.label.interval, ours.group) == ("regression", "EUR", 0.9, "street")
+    assert "label: a number in EUR (as its name says), 424.19 to 2,829.65" in out
+    assert [column.name for column in ours.inputs] == ["size"], "the rent in cents gives the rent away"
+    assert knobs["split"] == {"train": 24, "calibrate": 8, "test": 6} and knobs["evaluate"]["k"] == 5
+    assert ours.column("rent_eur").minimum == 0
+    found = bars("model")
+    assert found["metrics"].keys() == {"r2", "coverage", "width"} and found["baselines"]["metrics"] == {"rmse": 0}
+    assert 0.7 < found["metrics"]["coverage"]["minimum"] < 0.9
+    assert judged() == []
+    assert "label.maximum" in [each.rule for each in judged(pl.col("rent_eur") * 2)]
+
+
+def test_whole_numbers_are_classes_or_a_number_as_somebody_says(run: Callable[..., str]) -> None:
+    stars = flowers().with_columns(pl.int_range(pl.len()).mod(5).alias("stars")).drop("kind")
+    says = refused(lambda: run(stars, LABEL="stars"))
+    assert "whether these are classes or a number cannot be told" in says
+    run(stars, LABEL="stars", TASK="regression", UNIT="stars", DATE="2024-02-01")
+    assert contract.check().label.unit == "stars" and params.load()["split"]["calibrate"] == 0.2
+    run(stars, LABEL="stars", TASK="multiclass", DATE="2024-02-01")
+    assert contract.check().label.values == (0, 1, 2, 3, 4) and bars("data")["label"]["parts"].keys() == set("01234")
+
+
+def test_rows_of_a_group_are_tested_together(run: Callable[..., str]) -> None:
+    run(flats().drop("let at"), LABEL="rent_eur", GROUP="street", DATE="2024-02-01")
+    ours, knobs = contract.check(), params.load()
+    placed = rows.placed(ingest.rows(knobs, ours), ours, knobs)
+    days = placed.group_by("street").agg(pl.col(ours.time).n_unique())[ours.time]
+    assert placed[ours.time].n_unique() == 3 and days.max() == 1
+    owners = flats().with_columns(pl.Series("owner", [f"o{row % 7}" for row in range(1200)]))
+    commit()
+    shutil.rmtree("deliveries")
+    subprocess.run(["git", "checkout", "--quiet", "HEAD~1", "--", "."], check=True)
+    says = refused(lambda: run(owners, LABEL="rent_eur", TIME="let at", GROUP="street", ENTITY="owner"))
+    assert "GROUP=street: 240 groups have rows of several values of `owner`, the entity" in says
 
 
 def test_dry_only_prints(run: Callable[..., str]) -> None:
@@ -426,6 +520,33 @@ def test_what_may_give_the_label_away_is_an_input_and_that_is_asked(run: Callabl
     out = run(subscribers().with_columns(mostly.alias("reason")), LABEL="Churn")
     assert "reason: {type: category, categories: 20, missing: true}" in Path("contract.yaml").read_text()
     assert "`reason` alone ranks the rows at 0.9" in out and "write `input: false`" in out
+
+
+def test_what_gives_classes_away_tells_each_of_them(run: Callable[..., str]) -> None:
+    coded = pl.col("kind").replace_strict({"NO": 7, "lily": 1, "Rose": 4}).alias("code")
+    one = (pl.col("kind") == "Rose").alias("thorns")
+    out = run(flowers().with_columns(coded, one), LABEL="kind")
+    assert {column.name for column in contract.check().inputs} == {"length (cm)", "colour", "thorns"}
+    assert "`code` gives kind away (alone it ranks 1.0000)" in out
+
+
+@pytest.mark.parametrize(
+    "column, away",
+    [
+        (lambda price, _: 100 * price, True),
+        (lambda price, _: -np.log(price), True),
+        (lambda price, _: price.argsort().argsort(), True),
+        (lambda price, _: np.array([f"{each // 10:.0f}" for each in price]), True),
+        (lambda price, noise: price * (1 + 0.02 * noise), True),
+        (lambda price, noise: price * (1 + 0.1 * noise), False),
+        (lambda price, _: np.where(price > 300, "dear", "cheap"), False),
+        (lambda price, noise: noise, False),
+    ],
+)
+def test_what_ranks_rows_as_a_number_does_gives_it_away(column: Any, away: bool) -> None:
+    draw = np.random.default_rng(0)
+    price, noise = draw.gamma(4, 80, 2_000), draw.normal(size=2_000)
+    assert (giveaway.of_number(pl.Series(price))(pl.Series(column(price, noise))) >= giveaway.LEAST) == away
 
 
 @pytest.mark.parametrize("rank", [0.9, 0.99])
@@ -728,6 +849,32 @@ def test_values_that_the_contract_does_not_allow_are_refused(
     run(subscribers(), LABEL="Churn", DATE="2024-02-01")
     commit()
     assert says in refused(lambda: run(subscribers().with_columns(change), DATE="2024-03-01"))
+
+
+def test_a_class_that_is_new_is_said_and_comes_last(run: Callable[..., str]) -> None:
+    run(flowers(), LABEL="kind", DATE="2024-02-01")
+    commit()
+    tulip = pl.when(pl.col("plant") < "p0030").then(pl.lit("tulip")).otherwise("kind").alias("kind")
+    later = flowers(700).with_columns(tulip)
+    says = refused(lambda: run(later, DATE="2024-03-01"))
+    assert "`kind` is unknown in 30 rows, such as tulip; a class that is new has to be added to `classes`" in says
+    text = Path("contract.yaml").read_text()
+    Path("contract.yaml").write_text(text.replace("Rose, lily]", "Rose, lily, tulip]"))
+    run(later, DATE="2024-03-01")
+    assert contract.check().label.values[-1] == "tulip" and judged() == []
+    one = pl.lit("lily").alias("kind")
+    says = refused(lambda: run(later.with_columns(one), DATE="2024-04-01"))
+    assert "the labels that are known hold no row whose kind is NO or Rose or tulip, and this delivery would" in says
+
+
+def test_days_of_a_number_are_delivered_and_labels_in_another_unit_are_said(run: Callable[..., str]) -> None:
+    run(flats(), LABEL="rent_eur", TIME="let at", UNIT="CHF", DELAY="2")
+    commit()
+    for name, value in {"TASK": "binary", "UNIT": "EUR", "GROUP": "street", "POSITIVE": "1"}.items():
+        assert f"{name}={value}: contract.yaml says" in refused(partial(run, flats(35), **{name: value}))
+    assert "5 days in deliveries" in run(flats(35), TASK="regression", UNIT="CHF") and judged() == []
+    below = pl.when(pl.col("flat id") == 1500).then(-1.0).otherwise("rent_eur").alias("rent_eur")
+    assert "`rent_eur` is out of range in 1 row, such as -1.0" in refused(lambda: run(flats(40).with_columns(below)))
 
 
 def test_the_contract_that_is_there_wins(run: Callable[..., str]) -> None:

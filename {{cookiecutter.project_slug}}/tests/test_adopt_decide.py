@@ -7,8 +7,11 @@ from typing import Any
 import polars as pl
 import pytest
 
+from pipeline.adopt import asked as arguments
 from pipeline.adopt import decide, profile
-from pipeline.adopt.decide import Asked, Choice, Found, Label, Roles
+from pipeline.adopt.asked import Asked
+from pipeline.adopt.decide import Choice, Day, Found, Roles, Split
+from pipeline.adopt.label import Label, unit_of
 from pipeline.adopt.profile import Profile
 from pipeline.params import BadInput
 
@@ -75,7 +78,7 @@ def refused(*columns: Profile, delivered: str | None = None, **more: str) -> str
 )
 def test_a_plain_label_is_taken(label: Profile, kind: str, positive: Any, negative: Any) -> None:
     found = roles(label).label
-    assert (found.type, found.positive, found.negative, found.delay) == (kind, positive, negative, 0)
+    assert (found.task, found.type, found.values, found.positive) == ("binary", kind, (negative, positive), positive)
 
 
 def test_positive_turns_a_plain_label_round() -> None:
@@ -92,8 +95,6 @@ def test_positive_turns_a_plain_label_round() -> None:
         (CHURN, {"label": "churned"}, "did you mean `churn`?"),
         (CHURN, {"label": "churned"}, "TABLE='my table.csv' LABEL=churn"),
         (CHURN, {"label": ""}, "LABEL: which column is predicted?"),
-        (column("churn", distinct=500), {}, "500 different numbers; a label of two values is what is built so far"),
-        (column("churn", "category", distinct=3, top=(("a", 9), ("b", 8), ("c", 7))), {}, "holds 3 values (a, b, c)"),
         (column("churn", "category", distinct=1, top=(("a", 9),)), {}, "every row is a"),
         (column("churn", "empty"), {}, "no row has a value"),
         (column("churn", "time"), {}, "90 different moments"),
@@ -105,7 +106,149 @@ def test_a_label_that_cannot_be_told_is_a_sentence(label: Profile, more: dict[st
     assert says in refused(label, **more)
 
 
-# --- the identifier, the time, the entity ---
+# --- which task ---
+
+
+def few(name: str, *values: Any, kind: str = "integer", rows: int = 100) -> Profile:
+    """A column of these values, so many rows each."""
+    about = {"minimum": min(values), "maximum": max(values)} if kind == "integer" else {}
+    return column(name, kind, distinct=len(values), top=tuple((value, rows) for value in values), **about)
+
+
+SIZES = few("churn", "small", "large", "middle", kind="category")
+STARS = few("churn", 3, 1, 2, 5, 4)
+
+
+@pytest.mark.parametrize(
+    "label, more, task, values",
+    [
+        (SIZES, {}, "multiclass", ("large", "middle", "small")),
+        (replace(STARS, name="room type"), {"label": "room type"}, "multiclass", (1, 2, 3, 4, 5)),
+        (STARS, {"task": "multiclass"}, "multiclass", (1, 2, 3, 4, 5)),
+        (STARS, {"task": "regression", "unit": "stars"}, "regression", ()),
+        (STARS, {"unit": "stars"}, "regression", ()),
+        (replace(STARS, name="age_years"), {"label": "age_years"}, "regression", ()),
+        (column("churn"), {"unit": "€"}, "regression", ()),
+        (column("churn", "integer"), {"unit": "pieces"}, "regression", ()),
+        (few("churn", *range(40), rows=9), {"task": "multiclass"}, "multiclass", tuple(range(40))),
+        (two("churn", 0, 1, "integer"), {"unit": "pieces"}, "regression", ()),
+    ],
+)
+def test_the_task_follows_from_the_label_and_from_what_is_said(
+    label: Profile, more: dict[str, str], task: str, values: tuple[Any, ...]
+) -> None:
+    found = roles(label, **more).label
+    assert (found.task, found.values, found.positive) == (task, values, None)
+
+
+@pytest.mark.parametrize(
+    "label, more, says",
+    [
+        (STARS, {}, "TASK: `churn` holds 5 whole numbers (1, 2, 3, 4, 5), and whether these are classes or a number"),
+        (few("churn", 1, 2, 3, rows=9), {}, "(1, 2, 3; 3 have under 10 rows (1 in 9 rows"),
+        (
+            few("churn", "a", "b", "c", kind="category", rows=9),
+            {},
+            "join them to others in the table, or say TASK=multiclass",
+        ),
+        (column("churn"), {}, "UNIT: what is `churn` measured in?"),
+        (column("churn", "integer", distinct=40), {}, "where its values are classes, TASK=multiclass"),
+        (column("churn"), {"unit": "€" * 21}, "has 20 printable characters at most"),
+        (two("churn", 0.5, 1.5, "number"), {}, "TASK=regression UNIT='€'"),
+        (two("churn", 0.5, 1.5, "number"), {"task": "binary"}, "write two whole numbers or words"),
+        (
+            SIZES,
+            {"positive": "small"},
+            "POSITIVE=small: is for one of two values, and `churn` is one of several classes",
+        ),
+        (SIZES, {"unit": "€"}, "UNIT=€: is for a number, and `churn` is one of several classes; leave it out"),
+        (CHURN, {"unit": "€"}, "UNIT=€: is for a number, and `churn` is one of two values"),
+        (
+            column("churn"),
+            {"unit": "€", "positive": "1"},
+            "POSITIVE=1: is for one of two values, and `churn` is a number",
+        ),
+        (SIZES, {"task": "binary"}, "TASK=binary: `churn` holds 3 values, not two"),
+        (SIZES, {"task": "regression"}, "TASK=regression: `churn` holds no numbers"),
+        (CHURN, {"task": "multiclass"}, "TASK=multiclass: `churn` holds two values, which is TASK=binary"),
+        (column("churn"), {"task": "multiclass"}, "numbers with decimals, which are no classes"),
+        (column("churn", "integer", distinct=101), {"task": "multiclass"}, "100 classes are told apart at most"),
+        (column("churn", "category", distinct=101), {}, "100 classes are told apart at most"),
+        (column("churn", "text"), {}, "holds 900 different texts: free text is not predicted here"),
+        (SIZES, {"task": "classes"}, "TASK=classes: it may be binary, multiclass, regression"),
+        (few("churn", "a" * 201, "b", "c", kind="category"), {}, "is longer than the 200 characters of a class"),
+        (column("churn", "mixed", distinct=9, odd=("1.234 EUR",)), {}, "what it holds cannot be told"),
+    ],
+)
+def test_where_it_may_be_another_task_or_none_that_is_asked(label: Profile, more: dict[str, str], says: str) -> None:
+    assert says in refused(label, **more)
+
+
+def test_as_many_classes_as_a_contract_has_are_found() -> None:
+    for number in (100, 101):
+        found = profile.of_column(pl.Series("churn", [f"kind {row % number}" for row in range(20 * number)]))
+        if number == 100:
+            assert len(roles(found).label.values) == number
+        else:
+            assert "100 classes are told apart at most" in refused(found)
+
+
+def test_each_answer_has_its_command_with_all_other_questions_answered() -> None:
+    commands = refused(STARS, column("at", "time")).splitlines()[-2:]
+    table = "make adopt TABLE='my table.csv' LABEL=churn"
+    assert commands == [
+        f"such as: {table} TASK=multiclass TIME=at",
+        f"or: {table} TASK=regression TIME=at UNIT='€'",
+    ]
+    unclear = column("born", "time", order="unclear", format="%d/%m/%Y", missing=3)
+    commands = refused(STARS, unclear).splitlines()[-2:]
+    assert [command.split()[-1] for command in commands] == ["DATE=dmy", "DATE=mdy"]
+
+
+@pytest.mark.parametrize(
+    "name, unit",
+    [
+        *{
+            "price_eur": "EUR",
+            "Price (EUR)": "EUR",
+            "weight (kg)": "kg",
+            "sepal length [cm]": "cm",
+            "mpg": "mpg",
+        }.items(),
+        *{"Preis in €": "€", "area_m2": "m2", "weightKg": "Kg", "open.days": "days", "speed (km/h)": "km/h"}.items(),
+        *{"width (m)": "m", "share %": "%", "temperature (in °C)": "°C"}.items(),
+        *{"price (net)": "", "temp_min": "", "m": "", "price": "", "walked in": "", "n_bar": "", "": ""}.items(),
+    ],
+)
+def test_a_unit_is_what_a_name_ends_with(name: str, unit: str) -> None:
+    assert unit_of(name) == unit
+
+
+# --- the identifier, the time, the entity, the group ---
+
+
+def test_rows_are_ranked_among_those_of_a_group() -> None:
+    search = column("search", "text", distinct=90)
+    found = roles(CHURN, search, group="search")
+    assert found.group == "search" and roles(CHURN, search).group is None
+    made = {c.name: c for c in decide.choices(profiles(CHURN, search), found)}
+    assert made["search"].role == "group" and not made["search"].input
+    price = roles(column("churn"), search, group="search", unit="€")
+    assert price.group == "search"
+
+
+@pytest.mark.parametrize(
+    "label, group, says",
+    [
+        (CHURN, column("search", "text", distinct=90, missing=3), "GROUP=search: is missing in 3 rows"),
+        (CHURN, column("search", "number"), "GROUP=search: is of type number"),
+        (CHURN, column("search", "text", distinct=ROWS), "GROUP=search: has another value in each row"),
+        (SIZES, column("search", "text", distinct=90), "GROUP=search: classes have no order to rank rows by"),
+        (CHURN, column("shop", "text", distinct=90), "GROUP=search: the table has no such column"),
+    ],
+)
+def test_what_can_be_no_group_is_refused(label: Profile, group: Profile, says: str) -> None:
+    assert says in refused(label, group, group="search")
 
 
 def test_the_one_unique_column_that_is_named_so_identifies() -> None:
@@ -356,14 +499,14 @@ def test_a_column_that_gives_the_label_away_is_no_input() -> None:
 
 # --- what is noticed, and refused ---
 
-LABEL = Label("churn", "category", "Yes", "No", 0, "plain")
+LABEL = Label("churn", "binary", "category", 0, "plain", ("No", "Yes"), "Yes")
 
 
 @pytest.mark.parametrize("rows, positives, says", [(99, 50, "99 rows"), (200, 19, "churn is Yes in 19 rows")])
 def test_too_little_to_measure_by_is_refused(rows: int, positives: int, says: str) -> None:
     with pytest.raises(BadInput, match=says):
-        decide.refuse(Found(rows, positives, rows - positives, {}), LABEL)
-    decide.refuse(Found(100, 20, 80, {}), LABEL)
+        decide.refuse(Found(rows, (rows - positives, positives), {}), LABEL)
+    decide.refuse(Found(100, (80, 20), {}), LABEL)
 
 
 def test_what_is_noticed() -> None:
@@ -371,7 +514,7 @@ def test_what_is_noticed() -> None:
         CHURN, column("buyer_id", "integer", distinct=200), column("mail", "text", personal="mail addresses")
     )
     who = decide.roles(known, asked())
-    found = Found(ROWS - 1, 10, ROWS - 11, {}, {"size": 0.9995}, copies=2)
+    found = Found(ROWS - 1, (ROWS - 11, 10), {}, giveaways={"size": 0.9995}, copies=2)
     said = "\n".join(decide.noticed(decide.choices(known, who), known, found, who, asked()))
     for each in (
         "0.01 of the known labels are Yes: few",
@@ -384,6 +527,24 @@ def test_what_is_noticed() -> None:
         "DELAY=30",
     ):
         assert each in said
+
+
+def test_what_is_noticed_of_classes_and_of_a_number() -> None:
+    who = decide.roles(profiles(SIZES), asked())
+    said = "\n".join(decide.noticed([], {}, Found(ROWS, (690, 300, 10), {}), who, asked()))
+    assert "the classes of the known labels: large 69%, middle 30%, small 1%" in said
+    assert "under 20 rows are small (10 rows)" in said
+    who = decide.roles(profiles(column("churn")), asked(unit="€"))
+    said = "\n".join(decide.noticed([], {}, Found(ROWS, (ROWS,), {}, mean=40.5, deviation=7.25), who, asked()))
+    assert "the known labels are 40.5 € on average, with a standard deviation of 7.25" in said
+
+
+def test_a_number_needs_labels_and_a_class_only_where_it_is_one_of_two() -> None:
+    number = replace(LABEL, task="regression", values=(), positive=None)
+    with pytest.raises(BadInput, match="churn is known in 99 rows"):
+        decide.refuse(Found(200, (99,), {}), number)
+    decide.refuse(Found(200, (100,), {}), number)
+    decide.refuse(Found(200, (100, 97, 3), {}), replace(LABEL, task="multiclass", values=(1, 2, 3), positive=None))
 
 
 # --- names and days ---
@@ -410,31 +571,44 @@ def test_rows_are_called_as_the_file_is_where_that_is_plain(stem: str, one: str)
     assert decide.noun(stem)[0] == one
 
 
-def days(number: int, positives: int = 5, negatives: int = 5) -> dict[date, tuple[int, int, int]]:
-    return {date(2024, 1, 1) + timedelta(days=at): (10, positives, negatives) for at in range(number)}
+def days(number: int, *known: int) -> dict[date, Day]:
+    """So many days of ten rows each, `known` of each value."""
+    return {date(2024, 1, 1) + timedelta(days=at): Day(10, known or (5, 5)) for at in range(number)}
 
 
-def test_the_last_fifth_is_tested_on() -> None:
-    assert decide.split(days(100), 0) == decide.Split(date(2024, 4, 9), 80, 20)
-    assert decide.split(days(100), 30) == decide.Split(date(2024, 4, 9), 50, 20)
+def delayed(delay: int, task: str = "binary") -> Label:
+    return replace(LABEL, delay=delay, task=task)
+
+
+def test_the_last_fifth_is_tested_on_and_the_last_sixth_before_it_calibrates() -> None:
+    assert decide.split(days(100), LABEL) == Split(date(2024, 4, 9), 80, 13, 20)
+    assert decide.split(days(100), delayed(30)) == Split(date(2024, 4, 9), 50, 8, 20)
 
 
 def test_more_are_where_a_class_is_rare_and_no_more_than_half() -> None:
-    assert decide.split(days(50, positives=1), 0).test == 20
-    assert decide.split(days(30, positives=1), 0).test == 15
+    assert decide.split(days(50, 5, 1), LABEL).test == 20
+    assert decide.split(days(30, 5, 1), LABEL).test == 15
+    rare = days(50, 5, 5, 0) | {date(2024, 1, 1): Day(10, (1, 1, 8))}
+    assert decide.split(rare, delayed(0, "multiclass")).test == 25
+
+
+def test_a_number_has_three_hundred_labels_to_settle_its_interval_on_where_there_are_so_many() -> None:
+    assert decide.split(days(100, 10), delayed(0, "regression")).calibrate == 30
+    assert decide.split(days(50, 10), delayed(0, "regression")).calibrate == 20, "half of those that are learned from"
+    assert decide.split(days(100, 100), delayed(0, "regression")).calibrate == 13
 
 
 def test_days_whose_labels_are_not_known_yet_are_not_tested_on() -> None:
-    assert decide.split(days(50) | {date(2024, 3, 1): (9, 0, 0)}, 0).until == date(2024, 2, 19)
+    assert decide.split(days(50) | {date(2024, 3, 1): Day(9, (0, 0))}, LABEL).until == date(2024, 2, 19)
 
 
-@pytest.mark.parametrize("number, delay", [(1, 0), (10, 9), (10, 30)])
+@pytest.mark.parametrize("number, delay", [(1, 0), (2, 0), (10, 9), (10, 30)])
 def test_too_few_days_to_learn_from_are_refused(number: int, delay: int) -> None:
     with pytest.raises(BadInput, match="left to learn from"):
-        decide.split(days(number), delay)
+        decide.split(days(number), delayed(delay))
 
 
 @pytest.mark.parametrize(("said", "words"), [("2024-02-30", "is no day"), ("2162-01-01", "is a day to come")])
 def test_a_day_that_cannot_be_is_refused(said: str, words: str) -> None:
     with pytest.raises(BadInput, match=words):
-        decide.day(Asked("table.csv", date=said))
+        arguments.day(Asked("table.csv", date=said))

@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -16,9 +16,11 @@ import polars as pl
 
 from pipeline import contract, params, source, validate
 from pipeline.adopt import daily, decide, files, say, write
-from pipeline.adopt.decide import Asked, Choice, Roles
-from pipeline.adopt.files import FOLDER, Problem
+from pipeline.adopt.asked import Asked, day
+from pipeline.adopt.decide import Choice, Roles
+from pipeline.adopt.files import FOLDER
 from pipeline.adopt.giveaway import giveaways
+from pipeline.adopt.problem import Problem
 from pipeline.adopt.profile import Profile, profile
 from pipeline.adopt.table import Table, read
 from pipeline.contract import CONTRACT
@@ -37,8 +39,8 @@ UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Adopt a table, or add the next delivery of one that is adopted."""
     parser = argparse.ArgumentParser(prog="make adopt", description="A table becomes this repository's problem.")
-    for name in ("table", "label", "id", "time", "entity", "positive", "date", "delay", "source", "dry"):
-        parser.add_argument(f"--{name}", default="")
+    for argument in fields(Asked):
+        parser.add_argument(f"--{argument.name}", default="")
     given = vars(parser.parse_args(arguments))
     asked = Asked(**{**given, "dry": given["dry"] not in ("", "0")})
     if not asked.table:
@@ -82,7 +84,7 @@ def adopt(asked: Asked, anew: bool = False) -> None:
             f"SOURCE={asked.source}: a table that is adopted has its rows in {FOLDER}/ at first; leave SOURCE out, and "
             "name another place as data.source in params.yaml later"
         )
-    today = decide.day(asked) or datetime.now(UTC).date()
+    today = day(asked) or datetime.now(UTC).date()
     table = read(asked.table)
     profiles = profile(table, show=sys.stderr.isatty())
     roles = decide.roles(profiles, asked, table.delivered)
@@ -125,9 +127,10 @@ def settled(
     daily.typed(table, profiles, made, label).sink_parquet(typed)
     found = daily.measured(typed, made, label)
     decide.refuse(found, label)
-    away, strong = giveaways(typed, made, label, (found.positives, found.negatives))
+    daily.owned(typed, made)
+    away, strong = giveaways(typed, made, label, found.known)
     made, rows, copies = identified(typed, decide.without(made, away, label.source), folder)
-    split = decide.split(found.days, label.delay) if found.days else None
+    split = decide.split(found.days, label) if found.days else None
     name = Path(table.where.rstrip("/")).name
     stem = re.sub(r"\.(csv|tsv|txt|parquet|gz)$", "", name, flags=re.IGNORECASE)
     return Problem(

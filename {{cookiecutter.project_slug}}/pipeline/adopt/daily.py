@@ -8,14 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from pipeline.adopt.decide import Choice, Found, Label
+from pipeline.adopt.decide import Choice, Day, Found
+from pipeline.adopt.label import Label
 from pipeline.adopt.profile import Profile
 from pipeline.adopt.table import Table
 from pipeline.contract import Contract
-from pipeline.params import Days
+from pipeline.params import BadInput, Days
+from pipeline.reading import count
 from pipeline.rows import TYPES
 
 AT_ONCE = 500_000  # rows in memory
@@ -52,21 +55,37 @@ def in_words(found: Profile, label: Label) -> pl.Expr:
 
 
 def measured(typed: Path, made: Sequence[Choice], label: Label) -> Found:
-    """Rows, labels and days of a table in the contract's types, and the columns that give the label away."""
-    table = pl.scan_parquet(typed)
-    of = {c.role: c.name for c in made if c.role}
-    is_label = pl.col(of["label"])
-    counts = (
-        pl.len().alias("rows"),
-        (is_label == label.positive).sum().alias("positives"),
-        (is_label == label.negative).sum().alias("negatives"),
-    )
-    rows, positives, negatives = table.select(*counts).collect(engine="streaming").row(0)
+    """Rows, labels and days of a table in the contract's types."""
+    table, of = pl.scan_parquet(typed), {c.role: c.name for c in made if c.role}
+    value = pl.col(of["label"])
+    known = [(value == each).sum() for each in label.values] or [value.count()]
+    number = [] if label.values else [value.mean(), value.std()]
+    counts = [count.alias(str(at)) for at, count in enumerate((pl.len(), *known, *number))]
+
+    def parts(row: Sequence[Any]) -> tuple[int, tuple[int, ...], list[Any]]:
+        return row[0], tuple(row[1 : len(known) + 1]), list(row[len(known) + 1 :])
+
     days = {}
     if "time" in of:
-        by_day = table.group_by(pl.col(of["time"]).dt.date().alias(DAY)).agg(*counts).collect(engine="streaming")
-        days = {day: (every, yes, no) for day, every, yes, no in by_day.sort(DAY).iter_rows()}
-    return Found(rows, positives, negatives, days)
+        by_day = table.group_by(pl.col(of["time"]).dt.date().alias(DAY)).agg(counts).collect(engine="streaming")
+        for day, *row in by_day.sort(DAY).iter_rows():
+            rows, labels, about = parts(row)
+            days[day] = Day(rows, labels, *about[:1])
+    rows, labels, about = parts(table.select(counts).collect(engine="streaming").row(0))
+    return Found(rows, labels, days, *about)
+
+
+def owned(typed: Path, made: Sequence[Choice]) -> None:
+    """Raises BadInput where the rows of a group belong to several entities, as a test row's group would be learned."""
+    of = {c.role: c.name for c in made if c.role}
+    if not {"group", "entity"} <= of.keys():
+        return
+    entities = pl.scan_parquet(typed).group_by(of["group"]).agg(pl.col(of["entity"]).n_unique().alias(DAY))
+    if many := entities.filter(pl.col(DAY) > 1).select(pl.len()).collect(engine="streaming").item():
+        raise BadInput(
+            f"GROUP={of['group']}: {count(many, 'group')} have rows of several values of `{of['entity']}`, the "
+            "entity; the rows of a group belong to one entity: leave one of both out"
+        )
 
 
 # --- a name for rows that have none ---

@@ -5,81 +5,33 @@ What follows from a column is said; what does not is no guess but a sentence wit
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, date, datetime, timedelta
-from difflib import get_close_matches
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
 from shlex import quote
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
+from pipeline.adopt.asked import NONE, ORDERS, Asked, Question, in_words, known, order, told
+from pipeline.adopt.label import MULTICLASS, RARE, REGRESSION, Label, of_label, shown, written
 from pipeline.adopt.profile import COMPACT, WORD, Profile, of_people, order_of, swapped, to_time
-from pipeline.contract import Value
 from pipeline.params import BadInput
-from pipeline.reading import count, nearest
+from pipeline.reading import count
 
 EMPTY: Mapping[str, str] = {}
-NONE = "none"  # TIME=none: no column says when a row happened; ID=none: none identifies it
 ROW, COPIES = "row", "content"
 """The columns that are made here: a hash of a row, and the same for all its copies."""
-FEWEST, OF_A_CLASS = 100, 20  # rows, without which nothing could be measured
+FEWEST, OF_A_CLASS = 100, 20  # rows with a label, and of one of two values, without which nothing could be measured
+CALIBRATED = 300  # rows from which the interval of a number is settled, where there are so many
+SHOWN = 5
 FEW, SMALL = 1_000, 2_000  # rows: under the first, intervals are wide; from the second on, trees are shipped
-RARE = 0.02  # share of a class that is said to be rare
+SELDOM = 0.02  # share of a class that is said to be rare
 BORN = r"^dob$|birth|^born|^geburt|^naissance"  # what a column with the day of a birth is called
 LEVELS = 1_000  # of a category, learned at most
 COLUMNS, NAME = 500, 100  # of a contract, and characters of a name
 OF_A_DAY, ENOUGH_DAYS = 20, 7  # rows and days from which a day of under half the median day's rows is no chance
-CLASSES = 30  # distinct numbers, beyond which a label is a quantity
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The arguments of `make adopt`, empty where they were not given."""
-
-    table: str
-    label: str = ""
-    id: str = ""
-    time: str = ""
-    entity: str = ""
-    positive: str = ""
-    date: str = ""
-    delay: str = ""
-    source: str = ""
-    dry: bool = False
-
-    def command(self, **more: str) -> str:
-        """The command with these arguments and more, to be typed as it stands."""
-        given = {each.name: str(getattr(self, each.name)) for each in fields(self) if each.name != "dry"} | more
-        said = (f"{name.upper()}={quote(value)}" for name, value in given.items() if value)
-        return f"make adopt {' '.join(said)}{' DRY=1' * self.dry}"
-
-
-ORDERS = ("dmy", "mdy")
-"""What DATE may say beside a day, or instead of one: which of 03/04 is the day, where no row tells."""
-UNCLEAR = "unclear"  # the order of such dates
-
-
-def day(asked: Asked) -> date | None:
-    """The day that DATE says, None where it says none. Raises BadInput."""
-    days = [part for part in asked.date.split(",") if part not in ORDERS]
-    if not asked.date or not days:
-        return None
-    try:
-        (said,) = map(date.fromisoformat, days)
-    except ValueError:
-        raise BadInput(
-            f"DATE={asked.date}: is no day; write one such as 2024-01-31, or 2024-01-31,dmy where dates of the table "
-            "could be read in two ways"
-        ) from None
-    if said > datetime.now(UTC).date() + timedelta(days=1):  # a zone may be ahead
-        raise BadInput(f"DATE={asked.date}: is a day to come, and data.until would never go back; write the right one")
-    return said
-
-
-def order(asked: Asked) -> str:
-    """Which of two numbers is the day, as DATE says; empty where it does not."""
-    return next((part for part in asked.date.split(",") if part in ORDERS), "")
+UNCLEAR = "unclear"  # the order of dates that could be read in two ways
 
 
 def ordered(profiles: Mapping[str, Profile], asked: Asked, written: Mapping[str, str] = EMPTY) -> dict[str, Profile]:
@@ -93,16 +45,17 @@ def ordered(profiles: Mapping[str, Profile], asked: Asked, written: Mapping[str,
     return {name: read_as(p, told[p.name]) if p.order == UNCLEAR else p for name, p in profiles.items()}
 
 
-def unclear(profiles: Iterable[Profile], asked: Asked) -> Iterator["Problem"]:
+def unclear(profiles: Iterable[Profile], asked: Asked) -> Iterator[Question]:
     """What to say where dates could be read in two ways, and DATE does not say in which."""
     if order(asked) or not (some := [p for p in profiles if p.order == UNCLEAR]):
         return
     such = f" such as {some[0].top[0][0].strftime(str(some[0].format))}" if some[0].top else ""
     hold = f"`{some[0].name}` holds" if len(some) == 1 else f"{', '.join(f'`{p.name}`' for p in some)} hold"
     day = f"{asked.date}," if asked.date else ""
-    yield Problem(
+    yield Question(
         f"DATE: {hold} dates{such}, and no row tells which of their numbers is the day; DATE={day}dmy where it comes "
         f"first, DATE={day}mdy where the month does",
+        {"date": f"{day}mdy"},
         date=f"{day}dmy",
     )
 
@@ -127,7 +80,7 @@ class Choice:
     source: str | None  # in the table; None: made here
     type: str
     why: str  # what it was taken for, and why, for people
-    role: str = ""  # id, time, entity or label
+    role: str = ""  # id, time, entity, group or label
     aside: str = ""  # why the model does not see it, where it could
     least: bool = False  # whether 0 is its lower end
     levels: int | None = None  # of a category, learned at most
@@ -142,18 +95,6 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Label:
-    """What is predicted."""
-
-    source: str
-    type: str
-    positive: Value
-    negative: Value
-    delay: int
-    why: str
-
-
-@dataclass(frozen=True)
 class Roles:
     """The columns, by their names in the table, that say who, when and what."""
 
@@ -161,6 +102,7 @@ class Roles:
     id: str | None  # None: a hash of the row
     time: str | None
     entity: str | None
+    group: str | None = None
     by_file: bool = False  # whether the time is the day of a row's file
     why: Mapping[str, str] = field(default_factory=dict)  # by role
 
@@ -169,7 +111,7 @@ class Roles:
 
 
 def roles(profiles: Mapping[str, Profile], asked: Asked, delivered: str | None = None) -> Roles:
-    """The label, identifier, time and entity of a table.
+    """The label, identifier, time, entity and group of a table.
 
     Raises BadInput with a sentence for each that cannot be told, and the command that says it; and, so that one reading
     is enough, for all else that the table or its dates cannot be taken for.
@@ -177,147 +119,37 @@ def roles(profiles: Mapping[str, Profile], asked: Asked, delivered: str | None =
     problems = [*unclear(profiles.values(), asked)]
     delay = told(lambda: delayed(asked), problems)
     label = told(lambda: of_label(profiles, asked, delay or 0), problems)
-    taken = {asked.label, asked.id, asked.time, asked.entity}
+    taken = {asked.label, asked.id, asked.time, asked.entity, asked.group}
     identifier = told(lambda: of_id(profiles, asked, taken), problems)
     time = told(lambda: of_time(profiles, asked, delivered), problems)
     entity = told(lambda: of_entity(profiles, asked), problems)
+    group = told(lambda: of_group(profiles, asked, label), problems)
     if not problems:
-        named = {"label": asked.label, "id": identifier[0], "time": time[0], "entity": entity[0]}
+        named = {"label": asked.label, "id": identifier[0], "time": time[0], "entity": entity[0], "group": group[0]}
         problems += twice({role: name for role, name in named.items() if name})
-    problems += [Problem(says) for p in profiles.values() for says in untaken(p)]
+    problems += [Question(says) for p in profiles.values() for says in untaken(p)]
     if problems:
         raise BadInput(in_words(problems, asked))
-    why = {"id": identifier[1], "time": time[1], "entity": entity[1]}
-    return Roles(label, identifier[0], time[0], entity[0], time[0] is not None and time[0] == delivered, why)
+    why = {"id": identifier[1], "time": time[1], "entity": entity[1], "group": group[1]}
+    by_file = time[0] is not None and time[0] == delivered
+    return Roles(label, identifier[0], time[0], entity[0], group[0], by_file, why)
 
 
-class Problem(Exception):
-    """What cannot be told or taken, in a sentence, and an argument that would say it."""
-
-    def __init__(self, says: str, **such: str) -> None:
-        super().__init__(says)
-        self.says, self.such = says, such
-
-
-def in_words(problems: Sequence[Problem], asked: Asked) -> str:
-    """A line each, and the command that would answer them; both, where the order of dates is asked for."""
-    more = {name: value for problem in problems for name, value in problem.such.items()}
-    orders = [more["date"].replace(ORDERS[0], each) for each in ORDERS] if "date" in more else []
-    answers = [more | {"date": each} for each in orders] if orders else [more] if more else []
-    first = "such as" if all(each.such for each in problems) else "then, such as"
-    commands = [f"{word}: {asked.command(**answer)}" for word, answer in zip((first, "or"), answers, strict=False)]
-    return "\n".join([*(each.says for each in problems), *commands])
-
-
-def told(ask: Any, problems: list[Problem]) -> Any:
-    """What a question gives; where it cannot be told, one more problem."""
-    try:
-        return ask()
-    except Problem as problem:
-        problems.append(problem)
-
-
-def known(profiles: Mapping[str, Profile], name: str, argument: str) -> Profile:
-    """The column that an argument names. Raises Problem."""
-    if name not in profiles:
-        alike = [each for each in profiles if each.lower() == name.lower()]
-        near = alike or get_close_matches(name, profiles, 1)
-        such = {argument.lower(): near[0] if near else "COLUMN"}
-        says = f"{argument}={name}: the table has no such column; {nearest(name, profiles, 'its columns are')}"
-        raise Problem(says, **such)
-    return profiles[name]
-
-
-def twice(named: Mapping[str, str]) -> Iterator[Problem]:
+def twice(named: Mapping[str, str]) -> Iterator[Question]:
     """Columns that were named for two things."""
     for role, name in named.items():
         if other := next((each for each in named if named[each] == name and each != role), None):
-            yield Problem(f"`{name}` cannot be both {role} and {other}; name another column in one of them")
+            yield Question(f"`{name}` cannot be both {role} and {other}; name another column in one of them")
             return
 
 
-# --- the label ---
-
-YES = {"1", "true", "t", "yes", "y", "ja", "j", "oui", "o", "si", "sí", "sì", "s", "sim", "tak", "positive", "pos"}
-NO = {"0", "-1", "false", "f", "no", "n", "nein", "non", "não", "nao", "nie", "negative", "neg"}
-"""What everybody takes for positive and for negative, where a label has one of each."""
-
-
-def of_label(profiles: Mapping[str, Profile], asked: Asked, delay: int) -> Label:
-    """What is predicted, and which of its values is the positive one. Raises Problem."""
-    if not asked.label:
-        raise Problem(f"LABEL: which column is predicted? {nearest('', profiles, 'the columns are')}", label="COLUMN")
-    found = known(profiles, asked.label, "LABEL")
-    kind, values = values_of(found)
-    shown = [str(value).lower() if isinstance(value, bool) else str(value) for value in values]
-    negative = classes(found, shown, asked)
-    if asked.positive:
-        pairs = list(zip(values, shown, strict=True))
-        same = [value for value, text in pairs if text == asked.positive]
-        same = same or [value for value, text in pairs if text.lower() == asked.positive.lower()]
-        if not same:
-            raise Problem(
-                f"POSITIVE={asked.positive}: `{found.name}` holds {' and '.join(shown)}; name one of these",
-                positive=shown[1 - shown.index(negative)] if negative else shown[0],
-            )
-        positive, why = same[0], "as POSITIVE says"
-    elif negative is None:
-        raise Problem(
-            f"POSITIVE: `{found.name}` holds {' and '.join(shown)}, and which of them is to be found cannot be told; "
-            + " or ".join(f"POSITIVE={quote(text)}" for text in shown),
-            positive=shown[0],
-        )
-    else:
-        positive, why = values[1 - shown.index(negative)], "plain; POSITIVE says otherwise"
-    other = next(value for value in values if value != positive)
-    return Label(found.name, kind, positive, other, delay, why)
-
-
-def values_of(found: Profile) -> tuple[str, list[Any]]:
-    """The type of a label, and its values in that type; booleans in words stay words."""
-    if found.type == "boolean":
-        words = found.words or ("false", "true")
-        if tuple(word.lower() for word in words) == ("false", "true"):
-            return "boolean", [False, True][: found.distinct]
-        if all(re.fullmatch(r"-?\d+", word) for word in words):
-            return "integer", [int(word) for word in words]
-        return "category", list(words)
-    values = [value for value, _ in found.top]
-    if found.type in ("integer", "number"):
-        return "integer", values
-    return "category", [str(value) for value in values]
-
-
-def classes(found: Profile, shown: Sequence[str], asked: Asked) -> str | None:
-    """The value that is plainly negative, None where that is not plain. Raises Problem unless there are two values."""
-    name = found.name
-    if found.distinct == 0:
-        raise Problem(f"LABEL={name}: no row has a value; name another column, or a table whose labels are known")
-    if found.distinct == 1:
-        only = shown[0] if shown else "one value"
-        raise Problem(f"LABEL={name}: every row is {only}, so that there is nothing to tell apart; name another column")
-    if found.type == "time" or found.type in ("integer", "number") and found.distinct > CLASSES:
-        raise Problem(
-            f"LABEL={name}: holds {found.number} different {'moments' if found.type == 'time' else 'numbers'}; a "
-            "label of two values is what is built so far: make a column that says whether it is above a limit"
-        )
-    if found.distinct > 2:
-        some = ", ".join(shown[:5])
-        raise Problem(
-            f"LABEL={name}: holds {found.number} values ({some}{', …' * (found.distinct > 5)}); a label of two is "
-            "what is built so far: make a column that says whether it is one of them"
-        )
-    if found.type == "number" and any(float(value) != int(value) for value, _ in found.top):
-        raise Problem(f"LABEL={name}: holds {' and '.join(shown)}; write two whole numbers or words, such as 0 and 1")
-    said = {text.strip().lower(): text for text in shown}
-    yes, no = said.keys() & YES, said.keys() & NO
-    return said[no.pop()] if len(yes) == len(no) == 1 else None
+# --- the delay ---
 
 
 def delayed(asked: Asked) -> int:
-    """The days until a label is known. Raises Problem."""
+    """The days until a label is known. Raises Question."""
     if not re.fullmatch(r"\d{0,4}", asked.delay) or int(asked.delay or 0) > 3650:
-        raise Problem(f"DELAY={asked.delay}: write the days until a label is known, 0 to 3650", delay="30")
+        raise Question(f"DELAY={asked.delay}: write the days until a label is known, 0 to 3650", delay="30")
     return int(asked.delay or 0)
 
 
@@ -348,23 +180,23 @@ def identifies(name: str) -> bool:
 
 
 def of_id(profiles: Mapping[str, Profile], asked: Asked, taken: set[str]) -> tuple[str | None, str]:
-    """The column that identifies a row, None for a hash of it; and why. Raises Problem."""
+    """The column that identifies a row, None for a hash of it; and why. Raises Question."""
     if asked.id.lower() == NONE:
         return None, "a hash of the row, as ID says"
     if asked.id:
         found = known(profiles, asked.id, "ID")
         if found.missing:
-            raise Problem(f"ID={found.name}: is missing in {count(found.missing, 'row')}; a row has to have one")
+            raise Question(f"ID={found.name}: is missing in {count(found.missing, 'row')}; a row has to have one")
         if found.repeated:
             raise shared(found, asked)
         if not found.unique:
-            raise Problem(
+            raise Question(
                 f"ID={found.name}: has {found.number} values in {found.rows:,} rows, and identifies none; leave it "
                 f"out, or say ENTITY={quote(found.name)} where rows of one value belong together",
                 id="",
             )
         if found.type not in ("integer", "text", "category"):
-            raise Problem(f"ID={found.name}: is of type {found.type}; an identifier is a whole number or a text")
+            raise Question(f"ID={found.name}: is of type {found.type}; an identifier is a whole number or a text")
         return found.name, "as ID says"
     unique = [p.name for p in profiles.values() if p.unique and p.type in ("integer", "text") and p.name not in taken]
     named = [name for name in unique if identifies(name)]
@@ -388,10 +220,10 @@ def is_code(found: Profile) -> bool:
     return found.type == "text" and not found.personal and found.about.get("words", 9) < 2
 
 
-def shared(found: Profile, asked: Asked) -> Problem:
+def shared(found: Profile, asked: Asked) -> Question:
     """What to do where a column identifies all rows but a few."""
     some = ", ".join(f"{value!r} stands in {count(rows, 'row')}" for value, rows in found.repeated[:3])
-    return Problem(
+    return Question(
         f"ID: `{found.name}` identifies all but {found.rows - found.distinct:,} of {count(found.rows, 'row')}: {some}; "
         f"remove the repeats from the table; or say ENTITY={quote(found.name)} where rows of one value belong "
         f"together, ID={NONE} where a hash of the row is to identify it",
@@ -399,7 +231,7 @@ def shared(found: Profile, asked: Asked) -> Problem:
 
 
 def of_time(profiles: Mapping[str, Profile], asked: Asked, delivered: str | None) -> tuple[str | None, str]:
-    """The column that says when a row happened, None for none; and why. Raises Problem."""
+    """The column that says when a row happened, None for none; and why. Raises Question."""
     if asked.time.lower() == NONE:
         return None, "TIME=none: a delivery is whole and replaces the last"
     if asked.time:
@@ -411,7 +243,7 @@ def of_time(profiles: Mapping[str, Profile], asked: Asked, delivered: str | None
         first = (likely or others)[0]
         many = f"{', '.join(f'`{name}`' for name in others)} {'is a date' if len(others) == 1 else 'are dates'}"
         by_file = f", TIME={delivered} where the day of its file does" if delivered else ""
-        raise Problem(
+        raise Question(
             f"TIME: {many}, and whether that is when a row happened cannot be told; TIME={quote(first)} where it is"
             f"{by_file}, TIME={NONE} where nothing says it",
             time=first if likely else NONE,
@@ -422,14 +254,14 @@ def of_time(profiles: Mapping[str, Profile], asked: Asked, delivered: str | None
 
 
 def fit_for_time(found: Profile, asked: Asked) -> str:
-    """The name of a column that can say when a row happened. Raises Problem."""
+    """The name of a column that can say when a row happened. Raises Question."""
     if found.type != "time":
-        raise Problem(
+        raise Question(
             f"TIME={found.name}: is of type {found.type}; a time is a date such as 2024-01-31, with or without hours: "
             f"convert it where the table is made, or say TIME={NONE}"
         )
     if found.missing:
-        raise Problem(
+        raise Question(
             f"TIME={found.name}: is missing in {count(found.missing, 'row')}, and a row has to have one; mend them, or "
             f"say TIME={NONE}: then a delivery replaces the last",
         )
@@ -437,15 +269,33 @@ def fit_for_time(found: Profile, asked: Asked) -> str:
 
 
 def of_entity(profiles: Mapping[str, Profile], asked: Asked) -> tuple[str | None, str]:
-    """The column that says whose a row is, None for nobody's; and why. Raises Problem."""
+    """The column that says whose a row is, None for nobody's; and why. Raises Question."""
     if not asked.entity:
         return None, ""
-    found = known(profiles, asked.entity, "ENTITY")
+    return shared_by(profiles, asked.entity, "ENTITY"), "as ENTITY says: whose rows belong together"
+
+
+def of_group(profiles: Mapping[str, Profile], asked: Asked, label: Label | None) -> tuple[str | None, str]:
+    """The column that says among which rows one is ranked, None for none; and why. Raises Question."""
+    if not asked.group:
+        return None, ""
+    if label and label.task == MULTICLASS:
+        raise Question(f"GROUP={asked.group}: classes have no order to rank rows by; leave it out", group="")
+    if (found := known(profiles, asked.group, "GROUP")).unique:
+        raise Question(
+            f"GROUP={found.name}: has another value in each row, so that nothing is ranked within it", group=""
+        )
+    return shared_by(profiles, asked.group, "GROUP"), "as GROUP says: rows that are ranked among each other"
+
+
+def shared_by(profiles: Mapping[str, Profile], name: str, argument: str) -> str:
+    """The name of a column whose values rows share. Raises Question."""
+    found = known(profiles, name, argument)
     if found.missing:
-        raise Problem(f"ENTITY={found.name}: is missing in {count(found.missing, 'row')}; a row has to have one")
+        raise Question(f"{argument}={name}: is missing in {count(found.missing, 'row')}; a row has to have one")
     if found.type not in ("integer", "text", "category"):
-        raise Problem(f"ENTITY={found.name}: is of type {found.type}; it has to be a whole number or a text")
-    return found.name, "as ENTITY says: whose rows belong together"
+        raise Question(f"{argument}={name}: is of type {found.type}; it has to be a whole number or a text")
+    return found.name
 
 
 # --- every column ---
@@ -525,10 +375,10 @@ def choice(found: Profile, name: str, roles: Roles) -> Choice:
     """What a column is."""
     if found.name == roles.label.source:
         return of_the_label(found, name, roles.label)
-    if found.name in (roles.id, roles.time, roles.entity):
-        role = next(role for role in ("id", "time", "entity") if getattr(roles, role) == found.name)
+    if found.name in (roles.id, roles.time, roles.entity, roles.group):
+        role = next(role for role in ("id", "time", "entity", "group") if getattr(roles, role) == found.name)
         kind = "text" if role != "time" and found.type == "category" else found.type
-        says = {"id": "identifier", "time": "when a row happened", "entity": "entity"}[role]
+        says = {"id": "identifier", "time": "when a row happened"}.get(role, role)
         least = kind == "integer" and found.minimum >= 0
         personal = "hash" if found.personal else ""
         about = [f"{says}: {roles.why[role]}"]
@@ -547,15 +397,22 @@ def choice(found: Profile, name: str, roles: Roles) -> Choice:
 
 def of_the_label(found: Profile, name: str, label: Label) -> Choice:
     """The label's column."""
-    why = f"label: {written(label.positive)} is positive ({label.why}), {written(label.negative)} negative"
+    missing, number = bool(found.missing or label.delay), label.task == REGRESSION
+    why = f"label: {says(found, label)}"
     if found.missing:
         why += f"; {found.missing:,} not known yet"
-    return Choice(name, found.name, label.type, why, "label", missing=bool(found.missing or label.delay))
+    return Choice(name, found.name, label.type, why, "label", least=number and found.minimum >= 0, missing=missing)
 
 
-def written(value: Value) -> str:
-    """A value in a sentence."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def says(found: Profile, label: Label) -> str:
+    """What a label is, in words."""
+    if label.task == REGRESSION:
+        return f"a number in {label.unit} ({label.why}), {short(found.minimum)} to {short(found.maximum)}"
+    if label.positive is None:
+        why = f" ({label.why})" if label.why else ""
+        return f"one of {len(label.values)} classes{why}, sorted: {', '.join(shown(found))}"
+    negative = next(value for value in label.values if value != label.positive)
+    return f"{written(label.positive)} is positive ({label.why}), {written(negative)} negative"
 
 
 def enough(distinct: int) -> int:
@@ -620,17 +477,31 @@ def short(value: Any) -> str:
 # --- what was noticed ---
 
 
+class Day(NamedTuple):
+    """The rows of a day."""
+
+    rows: int
+    known: tuple[int, ...]  # rows of each value of the label; of a number, those that have one
+    mean: float | None = None  # of a number
+
+
 @dataclass(frozen=True)
 class Found:
     """What the rows say, once it is known which columns are which."""
 
     rows: int
-    positives: int
-    negatives: int
-    days: Mapping[date, tuple[int, int, int]]  # rows, positives, negatives; empty without a time
+    known: tuple[int, ...]  # as of a day
+    days: Mapping[date, Day]  # empty without a time
+    mean: float = 0.0  # of a number, as the others
+    deviation: float = 0.0
     giveaways: Mapping[str, float] = field(default_factory=dict)  # by the contract's name, how well it ranks at least
     strong: Mapping[str, float] = field(default_factory=dict)  # the same of columns that rank well, and stay inputs
     copies: int = 0  # rows that repeat another, where a hash identifies
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Of each value, among the known labels."""
+        return tuple(rows / sum(self.known) for rows in self.known)
 
 
 def without(made: Sequence[Choice], giveaways: Mapping[str, float], label: str) -> list[Choice]:
@@ -657,8 +528,13 @@ def refuse(found: Found, label: Label) -> None:
     """Raises BadInput where there is too little to measure anything by."""
     if found.rows < FEWEST:
         raise BadInput(f"the table has {count(found.rows, 'row')}; under {FEWEST} nothing can be measured: bring more")
-    for value, rows in ((label.positive, found.positives), (label.negative, found.negatives)):
-        if rows < OF_A_CLASS:
+    if sum(found.known) < FEWEST:
+        raise BadInput(
+            f"{label.source} is known in {count(sum(found.known), 'row')}; under {FEWEST} nothing can be measured: "
+            "bring more"
+        )
+    for value, rows in zip(label.values, found.known, strict=False):  # of a number there are none
+        if rows < OF_A_CLASS and label.positive is not None:
             raise BadInput(
                 f"{label.source} is {written(value)} in {count(rows, 'row')}; under {OF_A_CLASS} of a class nothing "
                 "can be measured: bring more, or predict something that is less rare"
@@ -669,10 +545,7 @@ def noticed(
     made: Sequence[Choice], profiles: Mapping[str, Profile], found: Found, roles: Roles, asked: Asked
 ) -> Iterator[str]:
     """What whoever adopts a table should know of it, a sentence each."""
-    share = found.positives / (found.positives + found.negatives)
-    yield f"{share:.3g} of the known labels are {written(roles.label.positive)}" + (
-        ": few, so that average precision says more than accuracy" if min(share, 1 - share) < RARE else ""
-    )
+    yield from balance(found, roles.label)
     if found.rows < FEW:
         yield f"{found.rows:,} rows are few: intervals are wide, and small differences cannot be told"
     for c in made:
@@ -683,8 +556,9 @@ def noticed(
             )
     if strong := sorted(found.strong, key=lambda name: -found.strong[name]):
         others = f" (so do{'es' * (len(strong) == 2)} {count(len(strong) - 1, 'other')})" if strong[1:] else ""
+        least = min(found.strong[strong[0]], 0.99)
         yield (
-            f"`{strong[0]}` alone ranks the rows at {found.strong[strong[0]]:.2f} or better{others}; where it is filled"
+            f"`{strong[0]}` alone ranks the rows at {least:.2f} or better{others}; where it is filled"
             " in with the outcome, not known when a row is scored, write `input: false` on its line in contract.yaml"
         )
     if people := [f"`{c.name}` ({profiles[c.source].personal})" for c in made if c.personal and c.source]:
@@ -712,6 +586,32 @@ def noticed(
         yield f"{count(found.copies, 'row')} repeat{'s' * (found.copies == 1)} another, in all that the model sees"
     if not asked.delay:
         yield "a label is taken to be known on the same day (delay: 0); DELAY=30 says that it takes 30"
+
+
+def balance(found: Found, label: Label) -> Iterator[str]:
+    """What the known labels are."""
+    if label.task == REGRESSION:
+        yield (
+            f"the known labels are {short(found.mean)} {label.unit} on average, with a standard deviation of "
+            f"{short(found.deviation)}"
+        )
+        return
+    shares = dict(zip(label.values, found.shares, strict=True))
+    if label.positive is not None:
+        share = shares[label.positive]
+        few = ": few, so that average precision says more than accuracy" * (min(share, 1 - share) < SELDOM)
+        yield f"{share:.3g} of the known labels are {written(label.positive)}{few}"
+        return
+    often = sorted(shares, key=lambda value: -shares[value])
+    some = ", ".join(f"{written(value)} {100 * shares[value]:.3g}%" for value in often[:SHOWN])
+    yield f"the classes of the known labels: {some}{', …' * (len(often) > SHOWN)}"
+    rows = dict(zip(label.values, found.known, strict=True))
+    if few_of := [value for value in often if rows[value] < OF_A_CLASS]:
+        named = ", ".join(f"{written(value)} ({count(rows[value], 'row')})" for value in few_of[-SHOWN:])
+        yield (
+            f"under {OF_A_CLASS} rows are {named}: what is measured of such a class is chance, and the recall of the "
+            "worst class with it"
+        )
 
 
 def repeats(found: Profile) -> bool:
@@ -764,31 +664,54 @@ class Split:
 
     until: date
     train: int
+    calibrate: int  # the last of these, so many: what a model decides by is settled on them
     test: int
     cut: tuple[date, ...] = ()  # the first and the last day of the table, where they are parts of days
 
+    @property
+    def tested(self) -> tuple[date, date]:
+        """The first and the last day of the test."""
+        return self.until - timedelta(days=self.test - 1), self.until
 
-def split(days: Mapping[date, tuple[int, int, int]], delay: int) -> Split:
+    def learned(self, delay: int) -> tuple[date, date]:
+        """The same of the days that are learned from; the label's delay lies between."""
+        last = self.tested[0] - timedelta(days=delay + 1)
+        return last - timedelta(days=self.train - 1), last
+
+    def calibrated(self, delay: int) -> tuple[date, date]:
+        """The same of those of them that calibrate."""
+        last = self.learned(delay)[1]
+        return last - timedelta(days=self.calibrate - 1), last
+
+
+def split(days: Mapping[date, Day], label: Label) -> Split:
     """Of the days with labels the last fifth is tested on: more, up to half, where a class has under 20 rows there.
 
-    A first or last day that is cut off is none of them. Raises BadInput where nothing is left to learn from.
+    Of those before, less the label's delay, the last sixth calibrates: of a number more, up to half, where they have
+    under 300 rows. A first or last day that is cut off is none of them. Raises BadInput where nothing is left to learn
+    from.
     """
-    cut = cut_off({day: rows for day, (rows, _, _) in days.items()})
+    delay, cut = label.delay, cut_off({day: each.rows for day, each in days.items()})
     days = {day: each for day, each in days.items() if day not in cut}
-    labelled = sorted(day for day, (_, positives, negatives) in days.items() if positives + negatives)
+    labelled = sorted(day for day, each in days.items() if sum(each.known))
     first, until = labelled[0], labelled[-1]
-    span = (until - first).days + 1
-    test = max(round(span / 5), 1, enough_of_each(days, until))
+    span, every = (until - first).days + 1, of_each(days, first, until)
+    test = max(round(span / 5), 1, back(days, until, [min(OF_A_CLASS, rows // 2) for rows in every]))
     test = min(test, max(round(span / 5), (span - delay) // 2, 1))
-    train = span - delay - test
-    last = until - timedelta(days=test + delay)
-    if train < 1 or not all(of_each(days, first, last)):
+    train, last = span - delay - test, until - timedelta(days=test + delay)
+    calibrate = max(round(train / 6), 1)
+    if label.task == REGRESSION and train > 1:
+        calibrate = max(calibrate, min(back(days, last, [CALIBRATED]), train // 2))
+    fit = of_each(days, first, last - timedelta(days=calibrate))
+    unknown = [rows < 1 for rows, whole in zip(fit, every, strict=True) if whole >= RARE]
+    if train <= calibrate or any(unknown) or not sum(of_each(days, last - timedelta(days=calibrate - 1), last)):
+        none = "no row" if label.task == REGRESSION else "no rows of all values"
         raise BadInput(
-            f"TIME: the labels are of {first} to {until}; less the last {count(test, 'day')}, to test on, and the "
-            f"delay of {count(delay, 'day')}, no rows of both values are left to learn from; bring more days, or say "
-            f"TIME={NONE}"
+            f"TIME: the labels are of {first} to {until}; less the last {count(test, 'day')}, to test on, the delay of "
+            f"{count(delay, 'day')}, and {count(calibrate, 'day')} to calibrate on, {none} are left to learn from; "
+            f"bring more days, or say TIME={NONE}"
         )
-    return Split(until, train, test, cut)
+    return Split(until, train, calibrate, test, cut)
 
 
 def cut_off(days: Mapping[date, int]) -> tuple[date, ...]:
@@ -808,17 +731,18 @@ def in_part(cut: Sequence[date], days: Mapping[date, int]) -> str:
     )
 
 
-def enough_of_each(days: Mapping[date, tuple[int, int, int]], until: date) -> int:
-    """So many days back from `until` have enough rows of each value to test on."""
-    positives = negatives = 0
-    for day in sorted(days, reverse=True):
-        positives, negatives = positives + days[day][1], negatives + days[day][2]
-        if day <= until and min(positives, negatives) >= OF_A_CLASS:
+def back(days: Mapping[date, Day], until: date, enough: Sequence[int]) -> int:
+    """So many days back from `until` have enough rows of each value."""
+    found = [0] * len(enough)
+    for day in sorted((day for day in days if day <= until), reverse=True):
+        found = [rows + more for rows, more in zip(found, days[day].known, strict=True)]
+        if all(rows >= least for rows, least in zip(found, enough, strict=True)):
             return (until - day).days + 1
     return (until - min(days)).days + 1
 
 
-def of_each(days: Mapping[date, tuple[int, int, int]], first: date, last: date) -> tuple[int, int]:
-    """Positives and negatives of the days from `first` to `last`."""
-    inside = [each for day, each in days.items() if first <= day <= last]
-    return sum(each[1] for each in inside), sum(each[2] for each in inside)
+def of_each(days: Mapping[date, Day], first: date, last: date) -> list[int]:
+    """Rows of each value, of the days from `first` to `last`."""
+    inside = (each.known for day, each in days.items() if first <= day <= last)
+    none = [0] * len(next(iter(days.values())).known)
+    return [sum(rows) for rows in zip(none, *inside, strict=True)]

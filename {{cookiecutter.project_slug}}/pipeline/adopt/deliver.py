@@ -14,13 +14,16 @@ from typing import Any
 
 import polars as pl
 
-from pipeline import contract, ingest, personal, validate
+from pipeline import contract, ingest, personal, tasks, validate
 from pipeline.adopt import daily, decide, say, write
-from pipeline.adopt.decide import NO, NONE, YES, Asked
+from pipeline.adopt.asked import NONE, Asked, Question, order
+from pipeline.adopt.asked import day as of_day
 from pipeline.adopt.files import IGNORING_ROWS
+from pipeline.adopt.label import NO, YES, written
 from pipeline.adopt.profile import COMPACT, Profile, is_compact, order_of, profile, to_time
 from pipeline.adopt.table import BY_FILE, Table, read
 from pipeline.contract import Column, Contract
+from pipeline.model import Problem
 from pipeline.params import PARAMS, BadInput, Days
 from pipeline.places import opened, speaking
 from pipeline.reading import count, nearest
@@ -34,7 +37,7 @@ COPY = Path("build/deliveries")  # where files wait that could not be written to
 
 def deliver(asked: Asked, knobs: Mapping[str, Any]) -> None:
     """Write the days of a table that are new, and move `data.until` and `data.snapshot`. Raises BadInput."""
-    ours, day, place = contract.load(), decide.day(asked), Place.of(source_of(knobs))
+    ours, day, place = contract.load(), of_day(asked), Place.of(source_of(knobs))
     agreed(asked, ours)
     meant(place, asked)
     table = read(asked.table)
@@ -77,10 +80,13 @@ def contradiction(asked: Asked, ours: Contract) -> str | None:
     """A sentence for the first argument that the contract contradicts."""
     said = {
         "label": ours.label.column,
+        "task": ours.task,
         "id": ours.id,
         "time": ours.time if ours.dated else NONE,
         "entity": ours.entity or NONE,
-        "positive": decide.written(ours.label.positive),
+        "group": ours.group or NONE,
+        "positive": NONE if ours.label.positive is None else written(ours.label.positive),
+        "unit": ours.label.unit or NONE,
         "delay": str(ours.label.delay),
     }
     for name, value in said.items():
@@ -104,7 +110,7 @@ def as_before(profiles: Mapping[str, Profile], asked: Asked, ours: Contract) -> 
     columns, names = {column.name: column for column in ours.columns}, decide.named(profiles)
     known = {source: found for source, found in profiles.items() if names[source] in columns}
     formats = {source: form for source in known if (form := columns[names[source]].format)}
-    said = decide.order(asked)
+    said = order(asked)
     if said and (other := [source for source, form in formats.items() if order_of(form) != said]):
         raise BadInput(
             f"DATE={asked.date}: contract.yaml says that `{other[0]}` is written {formats[other[0]]}, and it wins; "
@@ -124,7 +130,7 @@ def converted(table: Table, profiles: Mapping[str, Profile], ours: Contract, fol
         if column.name in there:
             try:
                 columns.append(fitted(there[column.name], column, ours).alias(column.name))
-            except decide.Problem as problem:
+            except Question as problem:
                 problems.append(problem.says)
         elif column.name == ours.time and by_file and day:
             columns.append(pl.lit(day).cast(TYPES["time"]).alias(column.name))
@@ -156,7 +162,7 @@ def identified(typed: Path, ours: Contract, there: Mapping[str, Any], folder: Pa
 
 
 def fitted(found: Profile, column: Column, ours: Contract) -> pl.Expr:
-    """A column of the table in its type of the contract. Raises Problem where its values are of another."""
+    """A column of the table in its type of the contract. Raises Question where its values are of another."""
     if found.type == "empty":
         return pl.lit(None).cast(TYPES[column.type])
     if column.type == "time" and found.type == "integer" and is_compact(found):  # so few days are taken for numbers
@@ -181,8 +187,8 @@ def fitted(found: Profile, column: Column, ours: Contract) -> pl.Expr:
     if found.type in FITS[column.type] and not found.odd_rows:
         return found.value().cast(TYPES[column.type])
     for says in decide.untaken(found):
-        raise decide.Problem(says)
-    raise decide.Problem(
+        raise Question(says)
+    raise Question(
         f"`{column.name}` is of type {found.type} here, and contract.yaml says {column.type}; mend the table"
     )
 
@@ -199,10 +205,12 @@ FITS = {
 
 def held(rows: Path, ours: Contract) -> None:
     """Raises BadInput with all values that the contract does not allow, and identifiers that are there twice."""
-    table = pl.scan_parquet(rows)
+    table, lets = pl.scan_parquet(rows), {"missing": "; `missing: true` in its line lets labels come later"}
+    if ours.label.positive is None:
+        lets["unknown"] = "; a class that is new has to be added to `classes` in the line of `label`, as its last"
     problems = [
         f"`{name}` is {fault.replace('_', ' ')} in {count(found['rows'], 'row')}{such(found, name)}"
-        + "; `missing: true` in its line lets labels come later" * (name == ours.label.column and fault == "missing")
+        + (lets.get(fault, "") if name == ours.label.column else "")
         for name, faults in validate.faults(table, ours.columns, ours).items()
         for fault, found in faults.items()
         if found["rows"]
@@ -220,11 +228,12 @@ def something_new(rows: Path, ours: Contract, place: "Place", until: date, day: 
     if ours.dated or day in (None, until):
         return
     known = pl.scan_parquet(rows).select(label(ours)).collect().to_series().drop_nulls()
-    if known.n_unique() < 2:
-        lacks = "no label is known yet" if known.is_empty() else "all labels that are known are alike"
+    lacks = tasks.task(ours.task).lacks(known.to_numpy(), Problem.of(ours))
+    if known.is_empty() or lacks:
+        says = "no label is known yet" if known.is_empty() else f"the labels that are known hold {lacks}"
         raise BadInput(
-            f"`{ours.label.column}`: {lacks}, and this delivery would replace that of {until}, so that no model could "
-            "learn; deliver it once labels of both values are known"
+            f"`{ours.label.column}`: {says}, and this delivery would replace that of {until}, so that no model could "
+            "learn; deliver it once more labels are known"
         )
     last = place.file(f"{until}.parquet")
     if last and in_order(last.read(), last.name, ours).equals(in_order(rows.read_bytes(), str(rows), ours)):
@@ -372,10 +381,10 @@ def later(before: pl.DataFrame, now: pl.DataFrame, ours: Contract) -> int | None
 def refuse(new: Sequence[Delivered], place: Place, asked: Asked, ours: Contract) -> None:
     """Raises BadInput where days are there with other rows, or nobody said which day a delivery is of."""
     other = [each for each in new if each.state == OTHER]
-    if other and not ours.dated and not decide.day(asked):
+    if other and not ours.dated and not of_day(asked):
         raise BadInput(
             f"DATE: which day is this delivery of? It holds other rows than {place.name}/{other[0].path.name}; "
-            f"of today: {asked.command(date=','.join(filter(None, [date.today().isoformat(), decide.order(asked)])))}"
+            f"of today: {asked.command(date=','.join(filter(None, [date.today().isoformat(), order(asked)])))}"
         )
     if other:
         lines = [f"{each.path.name}: {each.before:,} rows there, {each.rows:,} here" for each in other]

@@ -7,109 +7,25 @@ A bar that could be measured follows from the table, with room for chance; one t
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import Any
 
-import yaml
-
-from pipeline.adopt.decide import SMALL, Choice, Found, Label, Split, written
-from pipeline.contract import Value
+from pipeline import tasks
+from pipeline.adopt.decide import SMALL, Choice
+from pipeline.adopt.label import REGRESSION
+from pipeline.adopt.problem import TESTED, Problem
+from pipeline.adopt.starts import MEAN_OF, start
+from pipeline.adopt.text import above, aside, below, flow, listed, scalar
 from pipeline.policy.data import ratios
 from pipeline.reading import decimal
 
 FOLDER = "deliveries"
 SHOWN = "card"  # of a model, in promotion.yaml
+MANY, MANY_NUMBERS = 20_000, 5_000  # rows of classes and of numbers, from which trees gain by more leaves
 CHANCE = 0.001  # of a false alarm of each kind
-ENOUGH = 200  # rows of a class, of which a fifth is enough to say that a model ranks better than a coin
 FAR = 0.2  # a distance from which the world has moved, until `make bars` says more
-MEAN_OF = 100  # rows of a day, from which its mean says something
 Measured = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is settled of a problem, before its files are written."""
-
-    table: str  # for people: the file's name
-    name: str
-    row: tuple[str, str]
-    label: Label
-    choices: Sequence[Choice]
-    found: Found
-    until: date
-    split: Split | None  # None without a time
-
-    def of(self, role: str) -> Choice | None:
-        """The column of a role."""
-        return next((c for c in self.choices if c.role == role), None)
-
-    @property
-    def family(self) -> str:
-        """Which family is shipped; trees need rows."""
-        return "linear" if self.found.rows < SMALL else "trees"
-
-    @property
-    def share(self) -> float:
-        """Of positives among the known labels."""
-        return self.found.positives / (self.found.positives + self.found.negatives)
-
-    @property
-    def a_day(self) -> float | None:
-        """Rows of the median day; None without a time."""
-        return median(rows for rows, _, _ in self.found.days.values()) if self.split else None
-
-
-# --- YAML that people read ---
-
-PLAIN = re.compile(r"[^\W\d_]([\w .%/€$+-]*[\w%/€$+])?")
-
-
-def scalar(value: Value | None) -> str:
-    """A value as YAML has it: in quotes where it could be taken for something else, such as Yes."""
-    if isinstance(value, str) and PLAIN.fullmatch(value) and len(value) > 1 and yaml.safe_load(value) == value:
-        return value
-    return json.dumps(value, ensure_ascii=False)
-
-
-def flow(pairs: Mapping[str, str]) -> str:
-    """A block in a line, of values that are written already."""
-    return f"{{{', '.join(f'{scalar(name)}: {value}' for name, value in pairs.items())}}}"
-
-
-def listed(values: Iterable[str]) -> str:
-    """A list in a line."""
-    return f"[{', '.join(map(scalar, values))}]"
-
-
-def aside(text: str) -> str:
-    """What stands behind #, in one line."""
-    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).split())
-
-
-# --- numbers with room ---
-
-
-def below(value: float, part: float = 0.5) -> float:
-    """A part of a value, two digits of it, rounded down."""
-    return rounded(value * part, math.floor)
-
-
-def above(value: float, times: float = 2) -> float:
-    """A multiple of a value, two digits of it, rounded up."""
-    return rounded(value * times, math.ceil)
-
-
-def rounded(value: float, way: Any) -> float:
-    """Two digits of a number."""
-    if value <= 0:
-        return 0
-    power = math.floor(math.log10(value)) - 1
-    made = way(round(value / 10**power, 6)) * 10.0**power
-    made = round(made, max(-power, 0))
-    return int(made) if made == int(made) else made
 
 
 # --- contract.yaml ---
@@ -117,23 +33,18 @@ def rounded(value: float, way: Any) -> float:
 
 def contract(ours: Problem) -> str:
     """contract.yaml."""
-    label, identifier, time, entity = (ours.of(role) for role in ("label", "id", "time", "entity"))
+    label, identifier, time = (ours.of(role) for role in ("label", "id", "time"))
     assert label and identifier
-    words = {"row": listed(ours.row), "positive": listed(("positive", "positives"))}
-    if entity:
-        words = {"row": words["row"], "entity": listed(("entity", "entities")), "positive": words["positive"]}
-    said = {
-        "column": scalar(label.name),
-        "positive": scalar(ours.label.positive),
-        "negative": scalar(ours.label.negative),
-        "delay": str(ours.label.delay),
-    }
+    whose = {role: c for role in ("entity", "group") if (c := ours.of(role))}
+    words = {"row": listed(ours.row), **{role: listed(CALLED[role]) for role in whose}, **start(ours).words}
+    said = {"column": scalar(label.name), **start(ours).label, "delay": str(ours.label.delay)}
+    classes = "; the order of classes is that of their codes: a new one comes last" * ("classes" in said)
     lines = [
         "# yaml-language-server: $schema=policies/schemas/contract.schema.json",
         f"# What a row is, and nothing else. `make adopt` took it from {aside(ours.table)}; now it is yours to change.",
         "",
         f"problem: {scalar(ours.name)} # another name is another problem",
-        "task: binary",
+        f"task: {ours.label.task}",
         "words: # what people call them: one, and many",
         *(f"  {name}: {value}" for name, value in words.items()),
         "",
@@ -141,13 +52,16 @@ def contract(ours: Problem) -> str:
         f"time: {scalar(time.name)} # {aside(time.why)}"
         if time
         else "time: null # a delivery is whole and replaces the last; its day is its file's name",
-        *([f"entity: {scalar(entity.name)} # {aside(entity.why)}"] if entity else []),
-        f"label: {flow(said)} # delay: days until it is known; missing: not known yet",
+        *(f"{role}: {scalar(c.name)} # {aside(c.why)}" for role, c in whose.items()),
+        f"label: {flow(said)} # delay: days until it is known; missing: not known yet{classes}",
         "",
         "columns: # a model learns the levels of a category and never sees text; `input: false` hides a column",
         *(f"  {scalar(c.name)}: {column(c)} # {aside(c.why)}" for c in ours.choices),
     ]
     return "\n".join(lines) + "\n"
+
+
+CALLED = {"entity": ("entity", "entities"), "group": ("group", "groups")}
 
 
 def column(c: Choice) -> str:
@@ -171,8 +85,9 @@ def column(c: Choice) -> str:
 
 def params(ours: Problem, snapshot: str) -> str:
     """params.yaml."""
-    small, rows = ours.family == "linear", ours.found.rows
-    trees, leaves, least = (100, 7, 10) if small else (100, 15, 20) if rows < 20_000 else (200, 31, 20)
+    small, number = ours.family == "linear", ours.label.task == REGRESSION
+    many = ours.found.rows >= (MANY_NUMBERS if number else MANY)
+    trees, leaves, least = (100, 7, 10) if small else (200, 31, 20) if many else (300 if number else 200, 15, 20)
     last = "the last day of the test; every other day follows from it"
     why = f"under {SMALL:,} rows" if small else f"from {SMALL:,} rows on"
     return f"""# yaml-language-server: $schema=policies/schemas/params.schema.json
@@ -192,7 +107,7 @@ families: # each is fitted on its own, and its knobs run it alone again; `networ
 explain:
   seed: 0
   repeats: 3 # shuffles of an input
-  rows: 10 # with the highest scores, and the most wrong
+  rows: 10 # with the highest answers, and the most wrong
   draws: 200 # of an order of the inputs and an ordinary row, for a row's reasons
   reasons: 4 # a row, those that count most
 """
@@ -203,11 +118,19 @@ explain:
 
 def evaluation(ours: Problem) -> str:
     """policies/evaluation.yaml."""
+    why = "{}, " + (SETTLES if tasks.task(ours.label.task).SETTLES else SETTLES_NOTHING)
     split = (
-        f"split: # days; between them lies the label's delay\n  train: {ours.split.train}\n  test: {ours.split.test}"
+        f"""split: # days; between train and test lies the label's delay
+  train: {ours.split.train}
+  calibrate: {ours.split.calibrate} # {why.format("the last of them")}
+  test: {ours.split.test}"""
         if ours.split
-        else "split:\n  share: 0.2 # of the rows to test on, by a hash of whose they are: on the same side for ever"
+        else f"""split:
+  share: {TESTED} # of the rows to test on, by a hash of whose they are: on the same side for ever
+  calibrate: {ours.settled} # {why.format("of the rows")}"""
     )
+    places = ["k: 5 # choose: the first places of a group that are looked at"] if ours.of("group") else []
+    knobs = "".join(f"  {knob}\n" for knob in (*start(ours).knobs, *places))
     example = next((c for c in ours.choices if c.input and c.type in ("category", "boolean")), None)
     shown = f"{{column: {scalar(example.name)}, value: …}}" if example else "{column: …, from: 0, to: 10}"
     return f"""# yaml-language-server: $schema=schemas/evaluation.schema.json
@@ -216,14 +139,16 @@ def evaluation(ours: Problem) -> str:
 {split}
 
 evaluate:
-  known: null # every row is judged
   resamples: 200 # of the bootstrap
   confidence: 0.95 # of its intervals
   seed: 0
-  alerts: {decimal(above(min(ours.share, 0.5), 1))} # choose: the share that you can look into; now the positives'
-  slices: [] # choose: parts that have to be served well too, such as {aside(shown)}
-  groups: {{}} # choose: people whom alerts have to treat alike, by a column with `input: false`
+{knobs}  slices: [] # choose: parts that have to be served well too, such as {aside(shown)}
+  groups: {{}} # choose: people whom the model has to treat alike, by a column with `input: false`
 """
+
+
+SETTLES = "which the fit does not see: what the model decides by is settled on them"
+SETTLES_NOTHING = "to settle what the model decides by: of classes that is nothing, and the fit sees them too"
 
 
 UNDATED = """
@@ -238,14 +163,6 @@ def data(ours: Problem, measured: Measured) -> str:
     lost = len((measured.get("days") or {}).get("missing", ()))
     without = f"{lost} of them have no row, as it is" if lost else "each of them has rows"
     levels = [1.0, *ratios(measured, MEAN_OF)]
-    of_day = max(MEAN_OF, math.ceil(10 / min(ours.share, 1 - ours.share)))
-    shares = [
-        share
-        for day, share in ((measured.get("label") or {}).get("days") or {}).items()
-        if share is not None and rows.get(str(day), 0) >= of_day
-    ]
-    least = min([below(ours.share, 0.1), *(below(share) for share in shares)])
-    most = max([1 - below(1 - ours.share, 0.1), *(1 - below(1 - share) for share in shares)])
     return f"""# yaml-language-server: $schema=schemas/data.schema.json
 # What the data has to be before a model learns from it. The bars are those of the table that was adopted, with room;
 # `make bars` tightens them.{undated}
@@ -273,20 +190,14 @@ values: {{missing: 0, nan: 0, infinite: 0, out_of_range: 0, unknown: 0}} # the l
 
 columns: {{}} # exceptions to `values`, `level` and `daily`, by column
 
-label: # the share of positives, {ours.share:.3g} so far
-  minimum: {decimal(below(ours.share))}
-  maximum: {1 - below(1 - ours.share):.4g}
-  day: # a single day strays further
-    rows: {of_day} # days with fewer are not judged
-    minimum: {decimal(least)}
-    maximum: {most:.4g}
+{in_lines(start(ours).labels, 0)}
 
 daily: # a day beside the others, beyond what chance does in {CHANCE} of whole checks
   chance: {CHANCE}
   clock: 1.5 # hours between a day's mean time and that of the others: another zone
   repeated: 30 # a day with so many different rows is no copy of an earlier one by chance
   constant: 0.5 # a column stands still where chance would not do it, came its other values half as often as usual
-  labels: 0.5 # the same of days without a positive, or without a negative
+  labels: 0.5 # the same of days without a label of some class
   categories: 0.05 # share of the rows with a level that came or went since the last training day
   lost: 0.3 # of a column's values that the median day has, the share that a day lacks
 
@@ -307,42 +218,45 @@ def model(ours: Problem) -> str:
     """policies/model.yaml."""
     tested = ours.found.rows / 5
     rows = 50 if tested < 5_000 else 200
-    few = min(ours.found.positives, ours.found.negatives) < ENOUGH or ours.found.copies > 0
-    chance = "0 # so few rows may rank badly by chance; 0.5 is a coin's" if few else "0.5"
+    begins, headline = start(ours), tasks.task(ours.label.task).HEADLINE
     return f"""# yaml-language-server: $schema=schemas/model.schema.json
 # What a model has to be before it may be merged. Nothing is measured yet, so that these bars ask for little: a model
-# that ranks better than chance, and than a constant. `make bars` proposes others, from what the first model reaches.
+# that is better than chance, and than a constant. `make bars` proposes others, from what the first model reaches.
 
 metrics: # the interval's worse end
-  roc_auc:
-    minimum: {chance}
+  {in_lines(begins.metrics)}
 
 bytes: 5_000_000 # of the model directory
 
 baselines: # by how much it has to be better than they are
   beaten: [constant] # add the other family once the shipped one is better
-  metrics: {{average_precision: 0}}
+  metrics: {{{headline}: 0}}
 
 slices: # of evaluation.yaml, at the better end of their interval
   rows: {rows} # smaller ones are not judged
   each_class: 10
   metrics:
-    roc_auc: {{minimum: 0.5}}
+    {begins.slices}
 
 champion: # against what is in production, on the same rows
   confidence: 0.95
   metrics:
-    roc_auc: {{minimum: -0.02}}
+    {begins.champion}
   slices:
-    roc_auc: {{minimum: -0.05}}
+    {begins.champion_slices}
 
 fairness: # of the groups of evaluation.yaml
   rows: {rows}
   each_class: 10
-  groups: {{}} # choose: such as {{age: {{false_positive_rate: 0.05, recall: 0.15}}}}
+  groups: {{}} # choose: such as {{age: {begins.rates}}}
 
 contamination: 0 # test rows that this model or the champion was trained on
 """
+
+
+def in_lines(lines: Iterable[str], indented: int = 2) -> str:
+    """Lines of a block."""
+    return f"\n{' ' * indented}".join(lines)
 
 
 BEHAVIOUR = """# yaml-language-server: $schema=schemas/behaviour.schema.json
@@ -351,13 +265,13 @@ BEHAVIOUR = """# yaml-language-server: $schema=schemas/behaviour.schema.json
 
 rows: 30 # a case with fewer rows is reported as not judged
 
-# Choose: a row that has to score above or below; changes that hardly move the score; changes that raise or lower it.
+# Choose: rows whose answer has to lie above or below; changes that hardly move it; changes that raise or lower it.
 functionality: []
 invariance: []
 direction: []
 
 reliance:
-  by: 0 # how much an input, shuffled, has to move the scores; above 0 each input has to be used
+  by: 0 # how much an input, shuffled, has to move the answers; above 0 each input has to be used
 """
 """policies/behaviour.yaml."""
 
@@ -402,7 +316,7 @@ categories: # Jensen-Shannon's distance, 0 to 1
   maximum: {FAR}
   exceptions: {{}}
 
-score:
+answer: # of what the model says: numbers in standard deviations, classes Jensen-Shannon's
   maximum: {FAR}
 
 quality: # the largest share of rows, in any column
@@ -413,7 +327,7 @@ live: # on the newest days whose labels are known
   rows: {max(rows, 50)}
   unlabelled: 0.05
   metrics:
-    roc_auc: {{minimum: 0.5, drop: 0.1}} # `make bars` proposes others
+    {in_lines(start(ours).live, 4)}
 
 retrain: {settled(before["retrain"])}
 """
@@ -422,10 +336,7 @@ retrain: {settled(before["retrain"])}
 def promotion(ours: Problem, before: Measured) -> str:
     """policies/promotion.yaml; who approves stays as it was `before`."""
     kept = "\n".join(f"{name}: {settled(value)}" for name, value in before.items() if name != SHOWN)
-    use = (
-        f"Ranks {ours.row[1]} by how likely {ours.label.source} is {written(ours.label.positive)}. Say here for whom, "
-        "and who decides."
-    )
+    use = f"{start(ours).use} Say here for whom, and who decides."
     limit = f"It knows the {ours.row[1]} of {ours.table}; others are other data."
     return f"""# yaml-language-server: $schema=schemas/promotion.schema.json
 # How a released model gets into production, and what its model card says.

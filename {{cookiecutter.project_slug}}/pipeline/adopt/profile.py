@@ -18,7 +18,7 @@ from pipeline.places import first_line
 
 AT_ONCE = 2  # columns that are profiled side by side, in memory
 DISTINCT = 10_000  # values that are counted, each; as many levels of a category are learned at most
-TOP = 50
+TOP = 100  # as many classes as a label may have
 FEW = 50  # values, at most, that are levels of a category though most are numbers
 EXAMPLES = 5
 SAMPLE = 2_000  # values from which a format is told

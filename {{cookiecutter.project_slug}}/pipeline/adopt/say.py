@@ -3,17 +3,21 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pipeline.adopt.decide import Choice, in_part
-from pipeline.adopt.files import FOLDER, Problem, flow
+from pipeline import tasks
+from pipeline.adopt.decide import CALIBRATED, Choice, in_part
+from pipeline.adopt.files import FOLDER
+from pipeline.adopt.label import REGRESSION
+from pipeline.adopt.problem import TESTED, Problem
 from pipeline.adopt.profile import of_people
 from pipeline.adopt.table import Table
+from pipeline.adopt.text import flow
 from pipeline.reading import count
 
 LONGEST = 40  # characters of a name in the list of columns
 WOULD = "It would write, without DRY=1"
 DOES_NOT = (
-    "free text, several labels at once, more than two values of a label, numbers as labels, and forecasting are not "
-    "done here; what is computed of a row's past is Python: README.md, Inputs that are computed"
+    "free text, several labels at once, and forecasting are not done here; what is computed of a row's past is Python: "
+    "README.md, Inputs that are computed"
 )
 
 
@@ -45,19 +49,27 @@ def block(head: str, lines: Iterable[str]) -> str:
 def problem(ours: Problem) -> Iterable[str]:
     """What the problem is called, how it is split and what is shipped."""
     yield f"problem: {ours.name}; people call a row a {ours.row[0]!r}: `problem` and `words` in contract.yaml say so"
+    settles = tasks.task(ours.label.task).SETTLES
     if ours.split:
-        train, test = count(ours.split.train, "day"), count(ours.split.test, "day")
+        train, settle, test = ours.split.train, ours.split.calibrate, ours.split.test
         delay = count(ours.label.delay, "day")
         between = f", with the delay of {delay} between them" if ours.label.delay else ""
+        last = f", the last {settle} of which settle what it decides by," if settles else ""
         yield (
-            f"it learns from {train} and is tested on {test}, up to {ours.until}{between}; policies/evaluation.yaml "
-            "says so"
+            f"it learns from {count(train, 'day')}{last} and is "
+            f"tested on {count(test, 'day')}, up to {ours.until}{between}; policies/evaluation.yaml says so"
         )
         if ours.split.cut:
-            yield in_part(ours.split.cut, {day: rows for day, (rows, _, _) in ours.found.days.items()})
+            yield in_part(ours.split.cut, {day: each.rows for day, each in ours.found.days.items()})
         yield "a day is one in UTC, where times have a zone"
     else:
-        yield f"a fifth of the rows are tested on; this is the delivery of {ours.until}, DATE=YYYY-MM-DD says otherwise"
+        some = f", and {ours.settled:.0%} settle what it decides by" if settles else ""
+        yield (
+            f"{TESTED:.0%} of the rows are tested on{some}; this is the delivery of {ours.until}, DATE=YYYY-MM-DD says "
+            "otherwise"
+        )
+    if ours.label.task == REGRESSION and (rows := ours.parts[0]) < CALIBRATED:
+        yield f"about {rows:,.0f} labels settle the interval: under {CALIBRATED} it tells few predictions' errors apart"
     others = " and ".join(name for name in ("constant", "linear", "trees") if name != ours.family)
     yield f"{ours.family}: the family that is shipped, beside {others}; train.family in params.yaml says so"
 
