@@ -1,10 +1,11 @@
-"""Problems besides the bake's own, and no Python: car loans, tumours and phishing by hand, churn (churn.py) adopted.
+"""Problems besides the bake's own, and no Python in a bake: all but churn (churn.py), which is adopted, by hand.
 
-`loans` are the synthetic car loans that nannyml ships, with text as it stands there; its table has no missing value,
-so 3% of two columns are taken away here, and 1% of the labels, which nobody knows yet. `tumours` is scikit-learn's
-table of breast cancer, `phishing` is river's. None of them has days of its own: rows come in an order that is drawn,
-so many a day, from FIRST on. Once a table has come to its end, it begins anew in another order; what a model of `put`
-learns and is tested on is in the first turn.
+Three are simulated, one of each other kind: `products` (several classes), `maintenance` (a number) and `clicks` (pages
+that are ranked), a module each. Three are tables: `loans` are the synthetic car loans that nannyml ships, with text as
+it stands there; its table has no missing value, so 3% of two columns are taken away here, and 1% of the labels, which
+nobody knows yet. `tumours` is scikit-learn's table of breast cancer, `phishing` is river's. No table has days of its
+own: rows come in an order that is drawn, so many a day, from FIRST on. Once a table has come to its end, it begins anew
+in another order; what a model of `put` learns and is tested on is in the first turn.
 """
 
 import gzip
@@ -14,15 +15,16 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import yaml
 
 from tests import baking
-from tests.problems import churn
+from tests.problems import churn, clicks, maintenance, products
 
 FOLDER = Path(__file__).parent
 WHEELS = baking.ROOT / "build" / "problems"
@@ -31,16 +33,31 @@ FIRST = date(2024, 1, 1)
 
 
 @dataclass(frozen=True)
-class World:
-    """Where a problem's rows come from."""
+class Table:
+    """Where the rows of a problem come from that has no days of its own."""
 
-    table: Callable[[], pl.DataFrame]  # but for the identifier and the time
+    read: Callable[[], pl.DataFrame]  # all of it, but for the identifier and the time
     change: Callable[[pl.DataFrame], pl.DataFrame]  # what becomes of them once the world has changed
     daily: int  # rows
     id: str  # the identifier's name
     time: str
     named: str  # how a row's number is written as its identifier
     kind: pl.DataType  # of it
+
+    @cached_property
+    def whole(self) -> pl.DataFrame:
+        """All of it, but for the identifier and the time."""
+        return self.read()
+
+    def rows(self, day: date, changed: bool = False) -> pl.DataFrame:
+        """Those of a day, over which they are spread evenly."""
+        whole, first = self.whole, (day - FIRST).days * self.daily
+        numbers = range(first, first + self.daily)
+        found = whole[[int(turn(len(whole), number // len(whole))[number % len(whole)]) for number in numbers]]
+        moments = [datetime(day.year, day.month, day.day) + timedelta(days=at / self.daily) for at in range(self.daily)]
+        named = {self.id: [self.named.format(number) for number in numbers], self.time: moments}
+        identified = pl.DataFrame(named).with_columns(pl.col(self.id).cast(self.kind), pl.col(self.time).cast(MOMENT))
+        return pl.concat([identified, self.change(found) if changed else found], how="horizontal")
 
 
 def put(bake: Path, name: str, days: Path | str) -> None:
@@ -63,6 +80,11 @@ def put(bake: Path, name: str, days: Path | str) -> None:
     (bake / "dvc.yaml").write_text(re.sub(r"(?<=[\[ ])(simulate|features), ", "", stages))
 
 
+def contract(name: str) -> dict[str, Any]:
+    """The problem's contract.yaml."""
+    return dict(yaml.safe_load((FOLDER / name / "contract.yaml").read_text()))
+
+
 def until(name: str) -> date:
     """The last day of the test week, as the problem's params.yaml has it."""
     return date.fromisoformat(yaml.safe_load((FOLDER / name / "params.yaml").read_text())["data"]["until"])
@@ -77,26 +99,14 @@ def deliver(name: str, folder: Path, first: date, last: date, changed: bool = Fa
 
 
 def rows(name: str, day: date, changed: bool = False) -> pl.DataFrame:
-    """The rows of a day, over which they are spread evenly: the same ones, whenever they are asked for."""
-    world, whole = WORLDS[name], table(name)
-    numbers = range((day - FIRST).days * world.daily, (day - FIRST).days * world.daily + world.daily)
-    found = whole[[int(turn(len(whole), number // len(whole))[number % len(whole)]) for number in numbers]]
-    moments = [datetime(day.year, day.month, day.day) + timedelta(days=at / world.daily) for at in range(world.daily)]
-    named = {world.id: [world.named.format(number) for number in numbers], world.time: moments}
-    identified = pl.DataFrame(named).with_columns(pl.col(world.id).cast(world.kind), pl.col(world.time).cast(MOMENT))
-    return pl.concat([identified, world.change(found) if changed else found], how="horizontal")
+    """The rows of a day, in order of time: the same ones, whenever they are asked for."""
+    return WORLDS[name](day, changed)
 
 
 @cache
 def turn(size: int, number: int) -> np.ndarray:
     """The order of a table's rows, each time another."""
     return np.random.default_rng(number).permutation(size)
-
-
-@cache
-def table(name: str) -> pl.DataFrame:
-    """A problem's whole table, but for identifier and time."""
-    return WORLDS[name].table()
 
 
 # --- the tables ---
@@ -164,9 +174,16 @@ def certified(rows: pl.DataFrame) -> pl.DataFrame:
 MOMENT = pl.Datetime("us")
 LOST = {"salary_range": 0.03, "debt_to_income_ratio": 0.03, "repaid": 0.01}
 """Shares of the loans' values that are not known."""
-WORLDS = {
-    "loans": World(loans, dearer, 150, "loan_id", "applied_at", "{}", pl.Int64()),
-    "tumours": World(tumours, magnified, 15, "sample", "taken_at", "{}", pl.Int64()),
-    "phishing": World(phishing, certified, 25, "page", "seen_at", "page-{:06}", pl.String()),
+TABLES = {
+    "loans": Table(loans, dearer, 150, "loan_id", "applied_at", "{}", pl.Int64()),
+    "tumours": Table(tumours, magnified, 15, "sample", "taken_at", "{}", pl.Int64()),
+    "phishing": Table(phishing, certified, 25, "page", "seen_at", "page-{:06}", pl.String()),
 }
+WORLDS: dict[str, Callable[[date, bool], pl.DataFrame]] = {
+    **{name: table.rows for name, table in TABLES.items()},
+    "products": products.rows,
+    "maintenance": maintenance.rows,
+    "clicks": clicks.rows,
+}
+"""A problem's rows by their day, and by whether the world has changed."""
 NAMES, CHURN = tuple(WORLDS), "churn"

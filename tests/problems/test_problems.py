@@ -1,7 +1,7 @@
 """The problems are what their contracts say, and a bake that one is put into holds nothing of the example's."""
 
 import sys
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -24,7 +24,7 @@ def read(path: Path) -> dict:
     return yaml.safe_load(path.read_text())
 
 
-@pytest.mark.parametrize("name", problems.NAMES)
+@pytest.mark.parametrize("name", problems.WORLDS)
 def test_days_are_what_the_contract_says(name: str, tmp_path: Path) -> None:
     contract = read(problems.FOLDER / name / "contract.yaml")
     last = problems.until(name)
@@ -32,33 +32,46 @@ def test_days_are_what_the_contract_says(name: str, tmp_path: Path) -> None:
     problems.deliver(name, tmp_path, last + timedelta(days=1), last + timedelta(days=2), changed=True)
     files = sorted(tmp_path.iterdir())
     assert [file.stem for file in files] == [str(last + timedelta(days=offset)) for offset in (-1, 0, 1, 2)]
-    table = pl.concat(pl.read_parquet(file) for file in files)
+    days = [pl.read_parquet(file) for file in files]
+    for file, day in zip(files, days, strict=True):
+        assert day[contract["time"]].is_sorted()
+        assert set(day[contract["time"]].dt.date()) == {date.fromisoformat(file.stem)}
+    table = pl.concat(days)
     assert table.schema == {name: TYPES[column["type"]] for name, column in contract["columns"].items()}
     missing = {column.name for column in table if column.null_count()}
-    label = contract["label"]
     assert missing <= {name for name, column in contract["columns"].items() if column.get("missing")}
     assert table[contract["id"]].is_unique().all()
-    assert set(table[label["column"]].drop_nulls()) == {label["positive"], label["negative"]}
+    label = contract["label"]
+    if contract["task"] != "regression":
+        values = label.get("classes") or [label["positive"], label["negative"]]
+        assert set(table[label["column"]].drop_nulls()) == set(values)
     for name, column in contract["columns"].items():
         lowest, highest = column.get("range", (None, None))
         assert lowest is None or table[name].min() >= lowest
         assert highest is None or table[name].max() <= highest
 
 
-@pytest.mark.parametrize("name", problems.NAMES)
+@pytest.mark.parametrize("name", problems.WORLDS)
 def test_days_are_the_same_each_time_until_the_world_changes(name: str) -> None:
+    """Whatever was asked for in between."""
     day = problems.until(name)
-    assert problems.rows(name, day).equals(problems.rows(name, day))
+    told = problems.rows(name, day)
+    problems.rows(name, day + timedelta(days=400))
+    assert problems.rows(name, day).equals(told)
     assert not problems.rows(name, day).equals(problems.rows(name, day, changed=True))
 
 
-@pytest.mark.parametrize("name", problems.NAMES)
+@pytest.mark.parametrize("name", problems.WORLDS)
+def test_first_model_learns_from_the_first_day_on(name: str) -> None:
+    split, label = read(problems.FOLDER / name / "policies" / "evaluation.yaml")["split"], label_of(name)
+    assert problems.until(name) == problems.FIRST + timedelta(days=split["train"] + label["delay"] + split["test"] - 1)
+
+
+@pytest.mark.parametrize("name", problems.TABLES)
 def test_model_learns_within_the_first_turn_of_the_table(name: str) -> None:
     """No row of the test week is one that was trained on."""
-    split, label = read(problems.FOLDER / name / "policies" / "evaluation.yaml")["split"], label_of(name)
-    days = split["train"] + label["delay"] + split["test"]
-    assert problems.until(name) == problems.FIRST + timedelta(days=days - 1)
-    assert days * problems.WORLDS[name].daily <= len(problems.table(name))
+    days = (problems.until(name) - problems.FIRST).days + 1
+    assert days * problems.TABLES[name].daily <= len(problems.TABLES[name].whole)
 
 
 def label_of(name: str) -> dict:
