@@ -29,7 +29,7 @@ setup: ## Make the environment in .venv; nothing to do while the locks are the s
 		uv pip sync --quiet --compile-bytecode --python .venv/bin/python --require-hashes requirements.txt '$(TEMPLATE)/requirements-uv.txt' && \
 		cp requirements.txt '$(TEMPLATE)/requirements-dev.txt' .venv; }
 
-demo: setup ## Bake, and tell the whole loop: first model, drift, retraining, rollback; PROBLEM=churn: of a CSV
+demo: setup ## Bake, and tell the whole loop: first model, drift, retraining, rollback; PROBLEM=churn: of a CSV; or products, maintenance, clicks
 	python -m tests.demo $(PROBLEM)
 
 # On two cores: each process takes whole files, as their tests share a rehearsed GitHub, and one thread is enough for it.

@@ -1,6 +1,6 @@
-"""What the demo can be about: card fraud, which a bake comes with, and churn, a CSV that is adopted.
+"""What the demo can be about: card fraud, which a bake comes with; churn, a CSV that is adopted; and worked problems.
 
-Both are told in the same steps. Each is its words, its days and its metric, and three things that it does in its own
+All are told in the same steps. Each is its words, its days and its metric, and three things that it does in its own
 way: how the bake becomes its own, what the service is asked, and when labels come in.
 """
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from tests import baking, serving
+from tests import baking, problems, serving
 from tests.baking import Words
 from tests.problems import churn
 
@@ -48,6 +48,7 @@ class Story:
     project: str
     rows: str
     metric: str
+    called: str  # the metric, in a sentence
     lowest: float  # of the metric, on the chart
     family: str
     start: date  # the first day after the first model's data
@@ -57,6 +58,7 @@ class Story:
     small: Words
     quicker: str  # the title of a request for a model that is worse
     quick: Words
+    clock: bool = False  # whether a model is asked for by the clock, too
 
     @property
     def slug(self) -> str:
@@ -78,8 +80,10 @@ class Story:
         command(repository, "python", str(TRAFFIC), "rows", str(self.start), str(self.last), str(file))
 
     def asked(self, beside: Path, first: date, until: date) -> pl.DataFrame:
-        """What the service is asked from a day on until another, exclusive."""
-        raise NotImplementedError
+        """What the service is asked from a day on until another, exclusive; times are text, as it takes them."""
+        rows = pl.read_parquet(beside / "traffic.parquet")
+        moment = pl.col(rows.columns[1])  # as traffic.py writes them, after the identifier
+        return rows.filter(moment >= str(first), moment < str(until))
 
     def logged(self, beside: Path) -> None:
         """After the service was asked."""
@@ -88,12 +92,41 @@ class Story:
         """Puts what has been delivered until a day, exclusive, where data.source names it."""
 
 
-class Fraud(Story):
-    """The bake's own example: its rows are simulated, and so are their labels."""
+@dataclass(frozen=True)
+class Worked(Story):
+    """A problem of tests/problems, put in the place of the bake's own by hand; its days come in as they end."""
 
-    def asked(self, beside: Path, first: date, until: date) -> pl.DataFrame:
-        moment = pl.col("tx_datetime")  # as text, which the service takes
-        return pl.read_parquet(beside / "traffic.parquet").filter(moment >= str(first), moment < str(until))
+    problem: str = ""
+
+    def adopt(self, repository: Path, beside: Path, command: Command, say: Say) -> Words:
+        problems.put(repository, self.problem, beside / "bucket")
+        problems.deliver(self.problem, beside / "bucket", problems.FIRST, self.start - timedelta(days=1))
+        name = problems.contract(self.problem)["problem"]
+        say(f"alice puts contract, knobs and bars of {name} in the example's place")
+        say("what computes the example's inputs goes, and no line of Python comes")
+        commit(repository, "Another problem", command)
+        return {}
+
+    def traffic(self, repository: Path, beside: Path, command: Command) -> None:
+        """All days are known in a clone; those that have not ended yet nowhere else."""
+        clone, world = beside / "clone", beside / "world"
+        command(beside, "git", "clone", "--quiet", str(repository), str(clone))
+        for name, text in baking.changed(clone, {"params.yaml": {str(beside / "bucket"): str(world)}}).items():
+            (clone / name).write_text(text)
+        self.come(world, self.start, self.last)
+        super().traffic(clone, beside, command)
+
+    def deliver(self, beside: Path, until: date) -> None:
+        bucket = beside / "bucket"
+        known = date.fromisoformat(max(bucket.iterdir()).stem)
+        late = timedelta(days=problems.contract(self.problem)["label"]["delay"])
+        self.come(bucket, known + timedelta(days=1), min(until - timedelta(days=1), self.last + late))
+
+    def come(self, folder: Path, first: date, last: date) -> None:
+        """Writes the days' files, of either world."""
+        eve = self.change - timedelta(days=1)
+        problems.deliver(self.problem, folder, first, min(last, eve))
+        problems.deliver(self.problem, folder, max(first, self.change), last, changed=True)
 
 
 class Churn(Story):
@@ -160,10 +193,11 @@ def commit(repository: Path, message: str, command: Command) -> None:
 
 
 STORIES: Mapping[str, Story] = {
-    "card-fraud": Fraud(
+    "card-fraud": Story(
         project="Card Fraud",
         rows="payments",
         metric="average_precision",
+        called="average precision",
         lowest=0,
         family="network",
         start=date(2018, 8, 15),
@@ -190,6 +224,7 @@ STORIES: Mapping[str, Story] = {
         project="Telecom Churn",
         rows="customers",
         metric="accuracy",
+        called="accuracy",
         lowest=0.6,
         family="trees",
         start=date(2024, 4, 1),
@@ -199,5 +234,54 @@ STORIES: Mapping[str, Story] = {
         small={"pyproject.toml": QUICK},
         quicker="One tree will do",
         quick={"params.yaml": {"trees: 100": "trees: 1"}},
+    ),
+    "products": Worked(
+        problem="products",
+        project="Credit Products",
+        rows="applications",
+        metric="balanced_accuracy",
+        called="balanced accuracy",
+        lowest=0.3,
+        family="trees",
+        start=date(2024, 3, 4),
+        change=date(2024, 4, 1),
+        changes="people owe more, take mortgages where they took loans, and apply by a new app",
+        weeks=Weeks(healthy=4, changed=1, learning=10, recovered=4, reverted=1),
+        small={"pyproject.toml": QUICK},
+        quicker="One tree will do",
+        quick={"params.yaml": {"trees: 200": "trees: 1"}},
+    ),
+    "maintenance": Worked(
+        problem="maintenance",
+        project="Machine Maintenance",
+        rows="readings",
+        metric="r2",
+        called="R²",
+        lowest=-0.2,
+        family="trees",
+        start=date(2024, 3, 20),
+        change=date(2024, 5, 1),
+        changes="a bad batch of machines wears out in two thirds of the time",
+        weeks=Weeks(healthy=6, changed=1, learning=15, recovered=6, reverted=1),
+        small={"pyproject.toml": QUICK},
+        quicker="One tree will do",
+        quick={"params.yaml": {"trees: 200": "trees: 1"}},
+    ),
+    "clicks": Worked(
+        problem="clicks",
+        project="Story Clicks",
+        rows="impressions",
+        metric="roc_auc",
+        called="ROC AUC",
+        lowest=0.5,
+        family="network",
+        start=date(2024, 2, 6),
+        change=date(2024, 2, 13),
+        changes="most is read on a phone by now, where people take their time",
+        weeks=Weeks(healthy=1, changed=1, learning=5, recovered=2, reverted=1),
+        small={"pyproject.toml": QUICK},
+        quicker="One epoch will do",
+        quick={"params.yaml": {"epochs: 16": "epochs: 1"}},
+        clock=True,
     ),
 }

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from tests import baking, demo
+from tests import baking, demo, problems
 from tests.rehearsal import page
-from tests.stories import STORIES, Story
+from tests.stories import STORIES, Story, Worked
 
 REPORT = """<!-- gitops:report -->
 ## 🟢 Ready to merge
@@ -179,6 +180,23 @@ def test_demo_changes_words_that_a_bake_has(bake: Path) -> None:
     story = STORIES["card-fraud"]
     for words in (story.small, story.quick):
         assert baking.changed(bake, words).keys() == words.keys()
+
+
+@pytest.mark.parametrize(
+    "story", [story for story in STORIES.values() if isinstance(story, Worked)], ids=lambda story: story.problem
+)
+def test_story_of_a_worked_problem_begins_where_its_data_end_and_lasts_until_it_is_learned(story: Worked) -> None:
+    folder = problems.FOLDER / story.problem
+    split = yaml.safe_load((folder / "policies" / "evaluation.yaml").read_text())["split"]
+    bars = yaml.safe_load((folder / "policies" / "drift.yaml").read_text())
+    delay = problems.contract(story.problem)["label"]["delay"]
+    assert baking.changed(folder, story.quick).keys() == story.quick.keys()
+    assert story.start == problems.until(story.problem) + timedelta(days=1)
+    assert story.change == story.start + timedelta(weeks=story.weeks.healthy)
+    learned = split["train"] + delay + split["test"] + delay  # labels of both are waited for
+    assert 7 * (story.weeks.changed + story.weeks.learning) >= learned
+    assert 7 * min(story.weeks.healthy, story.weeks.recovered) >= delay + bars["window"]["minimum_days"]
+    assert "minimum" in bars["live"]["metrics"][story.metric] and story.clock == bool(bars["retrain"].get("every"))
 
 
 @pytest.mark.parametrize(

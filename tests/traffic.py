@@ -39,20 +39,24 @@ def rows(first: date, last: date, file: str) -> None:
 def quality(first: date, last: date, metric: str) -> None:
     """A line of JSON a week: its first day, who answered, the metric with its interval, and by day if it is."""
     import polars as pl
-    from pipeline import contract, log, monitor, params
+    from pipeline import contract, evaluate, log, monitor, params
+    from pipeline.model import Problem
 
-    ours = contract.load()
+    ours, knobs = contract.load(), params.load()
     logged = log.read(None, first, last).with_columns(pl.col(log.TIME).dt.date().alias(monitor.DAY))
+    logged = monitor.answered(logged, Problem.of(ours))
+    by_day = evaluate.headline(ours, knobs["evaluate"]) == metric
     while first + WEEK - timedelta(days=1) <= last:
         days: list[dict[str, Any]] = [
             dict.fromkeys(("day", "until"), first + timedelta(days=number)) for number in range(7)
         ]
         of_week = logged.filter(pl.col(monitor.DAY).is_between(first, days[-1]["day"]))
-        live = monitor.live(of_week, (first, days[-1]["day"]), ours, params.load(), days)
+        live = monitor.live(of_week, (first, days[-1]["day"]), ours, knobs, days)
         models = of_week[log.MODEL].unique().to_list()
-        by_day = [{"day": day["day"], "value": day.get(metric)} for day in days]
-        found = {"first": first, "models": models, "rows": len(of_week), "days": by_day}
-        print(json.dumps(found | live["metrics"][metric], default=str))
+        told = [{"day": day["day"], "value": day["headline"] if by_day else None} for day in days]
+        found = {"first": first, "models": models, "rows": len(of_week), "days": told}
+        of_metric = live["metrics"][metric] or dict.fromkeys(("value", "low", "high"))
+        print(json.dumps(found | of_metric, default=str))
         first += WEEK
 
 

@@ -160,7 +160,7 @@ def checked(task: tuple[str, Any]) -> tuple[list[list[str]], dict[str, list[bool
     )
 
     def red(now: pl.DataFrame, then: pl.DataFrame) -> list[str]:
-        days = own.days({"data": {"until": str(UNTIL)}, "split": {"share": 0.2}})
+        days = own.days({"data": {"until": str(UNTIL)}, "split": {"share": 0.2, "calibrate": 0.1}})
         found = validate.measure(now.lazy(), own, days, ("2024-02-29", then.lazy()))
         measured = json.loads(json.dumps({"file": "", "pinned": True, **found}, default=str))
         return [f"{violation.rule}: {violation.value}" for violation in judge_before(measured, bars)]

@@ -29,6 +29,7 @@ from tests.bench.gates import (
     contract_of,
     learned,
     row,
+    said,
     table_of,
 )
 
@@ -57,8 +58,8 @@ def rows() -> Iterator[dict[str, Any]]:
 def seen(what: str, found: list[bool]) -> dict[str, Any]:
     """The share of the services in which it is found."""
     share = 100 * sum(found) / len(found)
-    said = {"what": f"{what}: found within {FOUND} weeks", "ours": share, "theirs": None, "unit": f"% of {len(found)}"}
-    return said | {"ratio": None, "bar": ">= 99", "reached": share >= 99}
+    told = {"what": f"{what}: found within {FOUND} weeks", "ours": share, "theirs": None, "unit": f"% of {len(found)}"}
+    return told | {"ratio": None, "bar": ">= 99", "reached": share >= 99}
 
 
 def took(what: str, seconds: list[float]) -> dict[str, Any]:
@@ -86,7 +87,7 @@ class Scorer:
 def checked(seed: int) -> dict[str, Any]:
     """Whether the check of each of a bank's weeks is red; and the same of small services, by their rows a day."""
     import polars as pl
-    from pipeline import evaluate, log, monitor, params, policy, reference
+    from pipeline import evaluate, log, monitor, params, policy, reference, tasks
     from pipeline.policy import drift
 
     begins = START + timedelta(days=max(WINDOWS) + DELAY)
@@ -112,15 +113,15 @@ def checked(seed: int) -> dict[str, Any]:
     knobs["features"] |= {"windows": WINDOWS}
     knobs["evaluate"] |= {"resamples": RESAMPLES}
     judged = evaluate.judged(table.filter(day <= test[1]), test, ours, knobs["evaluate"]["known"])
-    scored = judged.with_columns(pl.Series(log.SCORE, scorer.predict(judged)))
-    promised = monitor.metrics(scored, ours, knobs["evaluate"])
+    scored = judged.with_columns(tasks.kept(monitor.OUT, scorer.predict(judged)))
+    promised = monitor.metrics(scored, ours, knobs["evaluate"])["metrics"]
     drift.at_promotion = lambda measured: promised
 
     live = table.filter(day > test[1])
     logged = live.select(
         *(pl.col(ours.id).alias(log.ID), pl.col(ours.time).alias(log.TIME)),
         *(column.name for column in scorer.inputs),
-        pl.Series(log.SCORE, scorer.predict(live)),
+        *(pl.Series(log.kept(name), values) for name, values in scorer.predict(live).items()),
     )
     whole = [
         red for red, _ in weeks(production(known(table)), logged, test[1], ours, knobs, policy.load("drift"), WEEKS)
@@ -144,7 +145,7 @@ def service(production: Any, logged: Any, last: date, ours: Any, knobs: Any, mov
     bars = policy.load("drift")
     bars |= {"window": bars["window"] | {"rows": 1}}
     bars |= {name: {**bars[name], "maximum": 1e-9, "exceptions": {}} for name in ("columns", "categories")}
-    bars |= {"score": {"maximum": 1e-9}}  # what chance does decides alone
+    bars |= {"answer": {"maximum": 1e-9}}  # what chance does decides alone
     healthy = list(weeks(production, logged, last, ours, knobs, bars, WEEKS, labels=False))
     known = production.reference.filter(pl.col(reference.PART) == reference.TRAIN)[moved]
     away = logged.with_columns(pl.col(moved).cast(pl.Float64) + 2 * known.cast(pl.Float64).std())
@@ -162,8 +163,8 @@ def weeks(
 
     monitor.HISTORY = 7  # days: it serves to say since when
     monitor.promoted = lambda: datetime.fromtimestamp(0, UTC)
-    said = {log.MODEL: pl.lit(production.digest), log.SCORED: pl.lit(datetime.now(UTC)).cast(log.ALWAYS[log.SCORED])}
-    logged, moment = logged.with_columns(**said), pl.col(log.TIME).dt.date()
+    same = {log.MODEL: pl.lit(production.digest), log.SCORED: pl.lit(datetime.now(UTC)).cast(log.ALWAYS[log.SCORED])}
+    logged, moment = logged.with_columns(**same), pl.col(log.TIME).dt.date()
     log.read = lambda address, first, last, model=None: logged.filter(moment.is_between(first, last))
     for week in range(1, number + 1):
         known = [last + timedelta(days=day + 1) for day in range(7 * week)]
@@ -222,7 +223,8 @@ def mixed(draw: np.random.Generator, number: int) -> Any:
     import polars as pl
     from pipeline import log
 
-    seldom, made = 1 / (1 + np.arange(len(LEVELS))), {log.SCORE: pl.Series(draw.beta(1, 6, number))}
+    seldom, score = 1 / (1 + np.arange(len(LEVELS))), draw.beta(1, 6, number)
+    made = {log.kept(name): pl.Series(values) for name, values in said(score).items()}
     for at in range(COLUMNS):
         kind = KINDS[at % len(KINDS)]
         if kind == "number":

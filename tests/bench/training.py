@@ -58,10 +58,11 @@ def measured() -> tuple[float, float]:
     rows = encode.Encoding(inputs, derive, tuple(encode.derived_names(derive, ours))).matrix(table)
     target, weight = table[LABEL].to_numpy(), np.ones(len(table))
     network.repeatable()
-    state = network.cut(rows, target, knobs["pieces"])
+    state = network.cut(rows, network.balanced(target, "logistic", 1), knobs["pieces"])
+    guess = network.first_guess(target, weight, "logistic", 1)
 
     def fit() -> None:
-        list(network.steps(state, learned, rows, target, weight, knobs, cpu))
+        list(network.steps(state, learned, rows, target, weight, "logistic", knobs, cpu))
 
     def textbook() -> None:
         pieces = {name: torch.from_numpy(state[name]) for name in ("column", "lower", "slope")}
@@ -81,7 +82,7 @@ def measured() -> tuple[float, float]:
     for _ in range(3):
         for turn in speeds:
             torch.manual_seed(knobs["seed"])
-            learned = network.drawn(state, rows, float(target.mean()), 1, knobs["hidden"], cpu)
+            learned = network.drawn(state, rows, guess, knobs["hidden"], cpu)
             start = perf_counter()
             turn()
             speeds[turn].append(len(table) / (perf_counter() - start))

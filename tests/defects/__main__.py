@@ -6,14 +6,14 @@ is meant to, with the words that it has to say, where a control is not green, or
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tests.defects.attacks import ATTACKS
 from tests.defects.case import Case
 from tests.defects.cases import CONTROLS, DEFECTS
-from tests.defects.world import Outcome, World, timed, world
+from tests.defects.world import Outcome, World, timed, worlds
 
 RESULT = Path("build/defects.json")
 TABLE = Path("build/defects.md")
@@ -36,7 +36,7 @@ NAMES = {
 def main() -> None:
     """The command line."""
     words, rows = sys.argv[1:], list[dict[str, Any]]()
-    with world() as made:
+    with worlds() as made:
         for block, cases in BLOCKS.items():
             chosen = [case for case in cases if not words or any(word in case.name for word in words)]
             if chosen:
@@ -50,10 +50,11 @@ def main() -> None:
     sys.exit(not all(row["holds"] for row in rows))
 
 
-def played(made: World, block: str, cases: Iterable[Case]) -> Iterator[dict[str, Any]]:
+def played(made: Callable[[str], World], block: str, cases: Iterable[Case]) -> Iterator[dict[str, Any]]:
     """A row a case, as they are done."""
     for case in cases:
-        found, seconds = timed(lambda: case.play(made))  # noqa: B023, called at once
+        there = made(case.world)
+        found, seconds = timed(lambda: case.play(there))  # noqa: B023, called at once
         holds = case.holds(found)
         if not holds:
             print(found.said[-20_000:], file=sys.stderr)

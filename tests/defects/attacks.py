@@ -416,9 +416,10 @@ def shadowing(world: World) -> Outcome:
 
 def flattering(world: World) -> Files:
     """A measurement of 0.95 at least, of a model that has learned nothing."""
-    found = '"roc_auc": roc_auc(positive, total),'
+    found = '"roc_auc": lambda: roc_auc(positive, rows),'
+    best = '"roc_auc": lambda: np.maximum(roc_auc(positive, rows), 0.95),'
     return {
-        **world.edit("pipeline/evaluate.py", (found, f"{found[:11]}np.maximum({found[11:-1]}, 0.95),")),
+        **world.edit("pipeline/tasks/binary.py", (found, best)),
         **world.knobs(families={"network": {"learning_rate": 1e-9}}),
     }
 
@@ -708,17 +709,19 @@ from types import SimpleNamespace
 from prometheus_client import CollectorRegistry, Counter
 
 from pipeline import log
+from pipeline.model import Problem
 
 registry = CollectorRegistry()
 written, lost = (Counter(name, name, labels, registry=registry) for name, labels in (("w", ()), ("l", ("reason",))))
-served = SimpleNamespace(digest="m", problem=SimpleNamespace(id="i", id_type="integer"), inputs=())
+problem = Problem("p", "binary", "i", "integer", None, "l", 0, (0, 1), 1)
+served = SimpleNamespace(digest="m", problem=problem, inputs=())
 taken = log.Log(log.Folder.at(sys.argv[1]), served, log.policy(), written, lost, 3600)
 now = datetime.now(UTC).replace(tzinfo=None)
 
 
 def rows(days):
     times, number = [now - timedelta(days=day) for day in days], len(days)
-    return {log.ID: [*range(number)], log.TIME: times, log.SCORE: [0.5] * number}
+    return {log.ID: [*range(number)], log.TIME: times, "_score": [0.5] * number, "_alert": [False] * number}
 
 
 taken.add(rows(range(200, 300)), "an attack")

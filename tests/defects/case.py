@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.defects.world import Files, Outcome, World
+from tests.defects.world import BANK, Files, Outcome, World
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,7 @@ class Case:
     by: str = ""  # what stops it: the job that turns red, the owner's review, a setting; nothing for a control
     words: str = ""  # that its message holds, as a regular expression
     given: str = ""  # what has to be said for the case to be what its name says, where chance has a hand in it
+    world: str = BANK  # where it is tried
 
     def holds(self, found: Outcome) -> bool:
         """Whether it was caught, in the right place and with the right words; a control: whether all was green."""
@@ -32,6 +33,8 @@ def said(words: str, found: Outcome) -> bool:
     return bool(re.search(words, " ".join(found.said.split())))
 
 
-def change(name: str, files: Callable[[World], Files], by: str = "", words: str = "", branch: str = "") -> Case:
+def change(
+    name: str, files: Callable[[World], Files], by: str = "", words: str = "", branch: str = "", world: str = BANK
+) -> Case:
     """A case that is a pull request."""
-    return Case(name, lambda world: world.pull_request(files(world), branch), by, words)
+    return Case(name, lambda there: there.pull_request(files(there), branch), by, words, world=world)

@@ -1,6 +1,6 @@
 """The cases: each is one small change on a good repository, and the check that has to turn red; controls stay green.
 
-The attacks, which are more than one change, have a module of their own.
+The attacks, which are more than one change, have a module of their own; so have the cases of other tasks.
 """
 
 import re
@@ -14,6 +14,7 @@ import yaml
 
 from tests.defects.attacks import ATTACKS, gutted, main_with
 from tests.defects.case import Case, change
+from tests.defects.tasks import TASKS, TASKS_HEALTHY
 from tests.defects.whole import HEALTHY, WHOLE
 from tests.defects.world import UNTIL, Days, Files, Outcome, World
 
@@ -191,11 +192,8 @@ DATA = [
 # --- what code can do to a model ---
 
 NETWORK = "pipeline/families/network.py"
-RAW = (
-    "    return np.concatenate(parts)\n\n\ndef graph",
-    "    return answer(np.concatenate(parts), rows.values)\n\n\ndef graph",
-)
-GRAPH = ("return op.cast(found, to=np.float64)\n", "return answered(op.cast(found, to=np.float64), rows, op)\n")
+RAW = ("found = np.concatenate(parts)\n", "found = answer(np.concatenate(parts), rows.values)\n")
+GRAPH = ("found = op.cast(found, to=np.float64)\n", "found = answered(op.cast(found, to=np.float64), rows, op)\n")
 END = "def edges(state: bytes)"
 
 
@@ -233,9 +231,9 @@ def better_and_worse(world: World) -> Files:
     }
 
 
-HALVED = """\
-    known = checked(loaded(state), categories, width)
-    known |= {name: known[name].astype(np.float16).astype(np.float32) for name in known if name.startswith("layers")}
+CHECKED = "    known = checked(loaded(state), columns_of(rows), categories, loss, width)\n"
+HALVED = f"""{CHECKED}\
+    known |= {{name: known[name].astype(np.float16).astype(np.float32) for name in known if name.startswith("layers")}}
 """
 
 MODEL = [
@@ -282,9 +280,9 @@ MODEL = [
         "A network that ignores an input",
         NETWORK,
         (
-            '    state = cut(rows, target, knobs["pieces"])\n',
+            "    state = cut(rows, ",
             f"    seen = np.arange(rows.values.shape[1]) != {NIGHT}\n"
-            '    state = cut(Matrix(rows.values * seen, rows.names, rows.categories), target, knobs["pieces"])\n',
+            "    state = cut(Matrix(rows.values * seen, rows.names, rows.categories), ",
         ),
         by="test",
         words="tx_during_night, shuffled",
@@ -292,7 +290,7 @@ MODEL = [
     edit(
         "An export that differs from what was trained",
         NETWORK,
-        ("    known = checked(loaded(state), categories, width)\n", HALVED),
+        (CHECKED, HALVED),
         by="train",
         words="the exported graph differs from the fitted network",
     ),
@@ -309,7 +307,7 @@ SERVICE = [
     edit(
         "A service that answers slowly",
         "pipeline/service.py",
-        ("        scores = model.predict(table)", "        time.sleep(0.3)\n        scores = model.predict(table)"),
+        ("        said = task.answer(", "        time.sleep(0.3)\n        said = task.answer("),
         ("import os\n", "import os\nimport time\n"),
         by="measure",
         words="latency_ms.p99",
@@ -317,9 +315,9 @@ SERVICE = [
     edit(
         "A service that changed its contract",
         "pipeline/service.py",
-        ('{name: i, "score": score}', '{name: i, "probability": score}'),
+        ("identifiers, **said}", 'identifiers, "probability": said["score"]}'),
         by="measure",
-        words="the service's scores are not those of the model that was tested",
+        words="the service's answers are not those of the model that was tested",
     ),
 ]
 
@@ -408,7 +406,7 @@ WORLD = [
     ),
 ]
 
-DEFECTS = [*DATA, *MODEL, *SERVICE, *RULES, *WORLD]
+DEFECTS = [*DATA, *MODEL, *SERVICE, *RULES, *WORLD, *TASKS]
 
 # --- controls ---
 
@@ -506,6 +504,7 @@ CONTROLS = [
         "A batch that only has fewer rows",
         lambda world: world.drift(kept="logged.filter(pl.int_range(pl.len()) % 5 > 0)"),
     ),
+    *TASKS_HEALTHY,
 ]
 
 CASES = [*DEFECTS, *CONTROLS, *ATTACKS]

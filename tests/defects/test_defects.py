@@ -1,33 +1,97 @@
 """A part of the cases at every `make test`, another one after each commit; `make defects` runs them all."""
 
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
+from tests import problems
 from tests.baking import ROOT
 from tests.defects.__main__ import BLOCKS, caught, named, tables
-from tests.defects.attacks import ATTACKS
+from tests.defects.attacks import ATTACKS, MANIFEST
 from tests.defects.case import Case
 from tests.defects.cases import CASES, CONTROLS, DEFECTS
-from tests.defects.world import Outcome, World, world
-from tests.turns import turn
+from tests.defects.world import BANK, Days, Files, Outcome, World, worlds
+from tests.rehearsal.small import small
+from tests.turns import share, turn
 
-PARTS = 12  # a twelfth of the cases takes some three minutes
+PARTS = {BANK: 12, "products": 2, "maintenance": 2, "clicks": 2}
+"""In how many parts a world's cases are shown: one part takes some three minutes, and a commit shows one."""
+
+
+def parts() -> list[list[Case]]:
+    """The cases in parts, each of one world."""
+    by_world = {name: [case for case in CASES if case.world == name] for name in PARTS}
+    return [share(cases, PARTS[name], at) for name, cases in by_world.items() for at in range(PARTS[name])]
 
 
 @pytest.fixture(scope="module")
-def bank() -> Iterator[World]:
-    """A small bank with a model in production."""
-    with world() as made:
+def made() -> Iterator[Callable[[str], World]]:
+    """Worlds by their names, each with a model in production."""
+    with worlds() as made:
         yield made
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", turn(CASES, PARTS), ids=lambda case: str(case.name))
-def test_case(case: Case, bank: World) -> None:
-    found = case.play(bank)
+@pytest.mark.parametrize("case", turn(parts(), len(parts()))[0], ids=lambda case: str(case.name))
+def test_case(case: Case, made: Callable[[str], World]) -> None:
+    found = case.play(made(case.world))
     assert case.holds(found), found.said
+
+
+def test_each_case_is_in_one_part() -> None:
+    assert sorted(case.name for part in parts() for case in part) == sorted(case.name for case in CASES)
+
+
+class Tried(Exception):
+    """A change is put together, and goes no further."""
+
+
+class Nowhere:
+    """A repository that is on no GitHub."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise Tried
+
+
+class Desk(World):
+    """The files of a world, with no GitHub and no deliveries: changes are put together, and not proposed."""
+
+    def __init__(self, bake: Path, folder: Path) -> None:
+        super().__init__(cast(Any, Nowhere()), folder)
+        self.bake = bake
+
+    def read(self, name: str) -> str:
+        assert (self.bake / name).is_file(), f"there is no {name}"
+        return (self.bake / name).read_text()
+
+    def delivery(self) -> Days:
+        return {}
+
+    def delivered(self, change: Callable[[Days], Days]) -> Files:
+        return {}
+
+
+@pytest.fixture(scope="module")
+def bakes(template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What each world is baked of, by its name."""
+    bank = small(template, tmp_path_factory.mktemp("bank"))
+    (bank / MANIFEST).write_text("{}")  # as if something were in production
+    made = {name: shutil.copytree(bank, tmp_path_factory.mktemp(name) / name) for name in PARTS if name != BANK}
+    for name, bake in made.items():
+        problems.put(bake, name, Path("days"))
+    return {BANK: bank} | made
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: str(case.name))
+def test_words_that_a_case_replaces_are_there(case: Case, bakes: dict[str, Path], tmp_path: Path) -> None:
+    """Up to the first request: code moves, and a case that can no longer be put together is seen before its turn."""
+    with suppress(Tried, FileNotFoundError):  # the latter of a day that nobody has delivered: `read` says so otherwise
+        case.play(Desk(bakes[case.world], tmp_path))
 
 
 def test_no_two_cases_have_the_same_name() -> None:

@@ -32,7 +32,7 @@ columns:
 """
 BLOCKS = {
     "params.yaml": {"data": {"source": "deliveries", "until": UNTIL, "snapshot": None}, "features": {}},
-    "policies/evaluation.yaml": {"split": {"share": 0.2}},
+    "policies/evaluation.yaml": {"split": {"share": 0.2, "calibrate": 0.1}},
     "policies/data.yaml": {
         "rows": {"minimum": 100},
         "volume": {"minimum": 0.7, "maximum": 1.7},  # as `make adopt` writes it, and `level`

@@ -1,4 +1,7 @@
-"""A small bank with a model in production, from which every case starts: a pull request that is closed afterwards."""
+"""A small bank with a model in production, from which a case starts: a pull request that is closed afterwards.
+
+Cases of another task than the bank's start from a problem of tests/problems.
+"""
 
 import html
 import io
@@ -10,9 +13,10 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -20,13 +24,15 @@ from urllib.error import HTTPError
 import polars as pl
 import yaml
 
-from tests import baking
+from tests import baking, problems
 from tests.rehearsal.driver import Run
 from tests.rehearsal.project import OWNER, Project, rehearsal
-from tests.rehearsal.small import small
+from tests.rehearsal.small import commit, other, small, without
 
+BANK = "bank"
 UNTIL = date(2018, 8, 14)
 FIRST, LAST = UNTIL - timedelta(days=60), UNTIL + timedelta(days=10)  # days that the bank has delivered
+LATER = timedelta(days=3)  # that other problems deliver beyond their test week
 WORKFLOWS = ("pull-request.yml", "train.yml", "release.yml", "deploy.yml", "drift.yml", "verify.yml")
 PULL_REQUEST, DRIFT = "Pull request", "Drift"
 STRANGER = "dave"  # of the team, and no owner of the bars
@@ -46,7 +52,7 @@ class Outcome:
 
 @dataclass
 class World:
-    """The repository on the forge, the bank's daily files, and where its variants are put."""
+    """The repository on the forge, its daily files, and where their variants are put."""
 
     project: Project
     folder: Path
@@ -54,7 +60,7 @@ class World:
 
     @property
     def days(self) -> Path:
-        """The bank's daily files."""
+        """The daily files."""
         return self.folder / "days"
 
     def read(self, name: str) -> str:
@@ -79,9 +85,15 @@ class World:
         write(source, change(self.delivery()))
         return self.knobs(data={"source": str(source)})
 
-    def delivery(self, last: date = UNTIL) -> Days:
-        """The bank's files up to a day, as tables."""
-        return {day: pl.read_parquet(self.days / f"{day}.parquet") for day in between(FIRST, last)}
+    @property
+    def until(self) -> date:
+        """The last day that main reads."""
+        return date.fromisoformat(yaml.safe_load(self.read("params.yaml"))["data"]["until"])
+
+    def delivery(self) -> Days:
+        """The files that main reads, as tables."""
+        files, until = {date.fromisoformat(path.stem): path for path in sorted(self.days.iterdir())}, self.until
+        return {day: pl.read_parquet(path) for day, path in files.items() if day <= until}
 
     # --- what is tried ---
 
@@ -192,7 +204,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline import contract, log, model, params
+from pipeline import contract, log, model, params, tasks
 from pipeline.rows import made
 
 tar, days, into = map(Path, sys.argv[1:])
@@ -206,11 +218,12 @@ new = pl.col(ours.time).dt.date() > until
 rows = ROWS
 table = made(rows, ours, knobs["features"]).filter(new)
 table = table.filter(pl.col(ours.time).dt.date() <= until + timedelta(days=7))
+answers = tasks.task(ours.task).answer(scorer.predict(table), scorer.problem)
 logged = table.select(
     pl.col(ours.id).alias(log.ID),
     pl.col(ours.time).alias(log.TIME),
     *(column.name for column in scorer.inputs),
-    pl.Series(log.SCORE, scorer.predict(table)),
+    *(pl.Series(log.kept(name), values) for name, values in answers.items()),
     pl.lit("0" * 32).alias(log.REQUEST),
     pl.lit(datetime.now(UTC)).cast(log.ALWAYS[log.SCORED]).alias(log.SCORED),
 )
@@ -243,13 +256,20 @@ def write(folder: Path, days: Days) -> None:
 
 
 @contextmanager
-def world() -> Iterator[World]:
-    """A small bank, whose model has gone all the way into production."""
+def worlds() -> Iterator[Callable[[str], World]]:
+    """Gives a world by its name: each is made when it is first asked for, as that takes a release and a promotion."""
+    with ExitStack() as stack:
+        yield cache(lambda name: stack.enter_context(world(name)))
+
+
+@contextmanager
+def world(name: str) -> Iterator[World]:
+    """The small bank, or a problem of tests/problems, whose model has gone all the way into production."""
     with (
         tempfile.TemporaryDirectory(prefix="defects-") as folder,
         rehearsal() as github,
     ):
-        bake = bank(Path(folder))
+        bake = bank(Path(folder)) if name == BANK else table(Path(folder), name)
         project = Project.start(github, bake, protect=False)
         github.forge.team("acme/ml", "alice", "bob", STRANGER)
         github.forge.repositories[project.repository].roles[STRANGER] = "write"
@@ -275,6 +295,17 @@ def bank(folder: Path) -> Path:
     policy.write_text(re.sub(r"each_class: \d+", "each_class: 20", policy.read_text()))
     git = ("git", "-c", "user.name=alice", "-c", "user.email=alice@example.org")
     subprocess.run([*git, "commit", "--quiet", "--all", "--message=Read our own days"], cwd=bake, check=True)
+    return bake
+
+
+def table(folder: Path, problem: str) -> Path:
+    """A bake of a problem that reads its daily files, without the family that takes longest and is not shipped."""
+    template, days = baking.template(folder / "template"), folder / "days"
+    (folder / "bake").mkdir()
+    bake = other(template, folder / "bake", problem, days, *WORKFLOWS)
+    without(bake / "params.yaml", "families", lambda family: family == "network")
+    commit(bake)
+    problems.deliver(problem, days, problems.FIRST, problems.until(problem) + LATER)
     return bake
 
 

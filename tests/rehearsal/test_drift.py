@@ -1,4 +1,4 @@
-"""What drift asks for, on the forge: one request, one issue or one comment, whatever fails, however often.
+"""What drift and the clock ask for, on the forge: one request, issue or comment, whatever fails, however often.
 
 The fast tests call `gitops` here; the slow ones run the real drift.yml.
 """
@@ -38,11 +38,12 @@ NUMBERS = itertools.count(1)
 MAY = {"contents": "write", "pull-requests": "write", "issues": "write"}
 SCHEMAS = ("policies/schemas/contract.schema.json", "policies/schemas/drift.schema.json")
 FILES = ("contract.yaml", "params.yaml", "policies/drift.yaml", *SCHEMAS)
+DUE = "A model is due by the clock"
 HOSTILE = "$(touch pwned) ::error::x\n## Heading <img src=x> @everyone #1 | ``` <!-- gitops:retrain -->"
 UNTIL = "2018-08-23"
 OF_DAY = {
-    **{"rows": 9_000, "score": 0.2, "columns": {"tx_amount": 0.3}, "average_precision": 0.4},
-    "wider": {"columns": 2.6, "score": 2.6},
+    **{"rows": 9_000, "answer": 0.2, "columns": {"tx_amount": 0.3}, "headline": 0.4},
+    "wider": {"columns": 2.6, "answer": 2.6},
 }
 COLUMN = {
     "type": "number",
@@ -63,7 +64,8 @@ def measured(**changed: Any) -> dict[str, Any]:
         **{"problem_name": "card-fraud", "same_problem": True},
         **{"window": ["2018-08-21", "2018-08-27"], "rows": 63_000, "reference_rows": 58_000, "live": None},
         "columns": [COLUMN | {"name": "tx_amount", "distance": 0.3, "method": HOSTILE}],
-        "score": {"distance": 0.2, "chance": 0.02, "method": "wasserstein"},
+        "answer": {"name": "score", "type": "number", "distance": 0.2, "chance": 0.02, "method": "wasserstein"},
+        "headline": "average_precision",
         "retrain": {"until": UNTIL, "now": "2018-08-14", "snapshot": None},
         **changed,
     }
@@ -436,12 +438,75 @@ def test_hostile_words_harm_nothing(start: Start) -> None:
     assert not list(world.clone.rglob("pwned"))
 
 
+# --- by the clock ----------------------------------------------------------------------------------------------------
+
+
+def labels(until: str | None) -> dict[str, Any]:
+    """Labels until a day, where main takes in data until 2018-08-14."""
+    return {"retrain": {"until": until, "now": "2018-08-14", "snapshot": None}}
+
+
+def test_the_clock_keeps_the_one_request_through_drift_that_comes_and_goes(start: Start) -> None:
+    world = start(every=3)
+    assert "Every bar is met" in world.check("healthy", **labels("2018-08-16")) and world.requests == []
+    assert "request by the clock: " in (said := world.check("healthy", **labels("2018-08-17")))
+    (request,) = world.requests
+    assert request["html_url"] in said and request["title"] == "Retrain on data until 2018-08-17"
+    assert "No drift was found" in request["body"] and [label["name"] for label in request["labels"]] == ["retrain"]
+    before, sha = world.state(), world.repo.git.resolve("retrain/production")
+
+    def stands(until: str, drift: bool) -> None:
+        (still,) = world.requests
+        assert still["number"] == request["number"] and f'"{until}"' in world.diff()[1]
+        assert ("The world has moved" in still["body"]) == drift and (DUE in still["body"]) != drift
+
+    world.check("healthy", **labels("2018-08-17"))
+    assert world.state() == before
+    world.check("healthy", **labels("2018-08-19"))
+    assert world.repo.git.resolve("retrain/production") == sha, "no training, and what was approved stays so"
+    stands("2018-08-17", drift=False)
+    world.check("drifted", **labels("2018-08-19"))
+    stands("2018-08-19", drift=True)
+    world.check("healthy", **labels("2018-08-20"))
+    stands("2018-08-19", drift=False)
+    world.check("healthy", **labels("2018-08-22"))
+    stands("2018-08-22", drift=False)
+    world.check("unknown")
+    stands("2018-08-22", drift=False)
+    world.check("healthy", **labels("2018-08-22"))
+    assert world.issues == []
+    world.call("PATCH", f"pulls/{request['number']}", {"state": "closed"})
+    assert "No request by the clock: the last request ended" in world.check("healthy", **labels("2018-08-23"))
+    assert world.requests == []
+
+
+def test_the_clock_counts_from_what_was_merged(start: Start) -> None:
+    world = start(every=3, cool_down_days=0)
+    world.check("healthy", **labels("2018-08-17"))
+    (request,) = world.requests
+    world.call("PUT", f"pulls/{request['number']}/merge", {})
+    subprocess.run(["git", "pull", "--quiet"], cwd=world.clone, check=True)
+    for until, titles in (("2018-08-19", []), ("2018-08-20", ["Retrain on data until 2018-08-20"])):
+        world.check("healthy", retrain={"until": until, "now": "2018-08-17", "snapshot": None})
+        assert [each["title"] for each in world.requests] == titles
+    world.commit("main", policy(every=None))
+    subprocess.run(["git", "pull", "--quiet"], cwd=world.clone, check=True)
+    world.check("healthy", **labels("2018-08-20"))
+    assert world.requests == [], "nobody asks for it any more"
+
+
 # --- whatever fails --------------------------------------------------------------------------------------------------
 
 
 def both_open(world: World) -> None:
     world.check()
     world.check("unknown")
+
+
+def due_again(world: World) -> None:
+    world.commit("main", policy(every=3, reviewers=["bob"]))
+    subprocess.run(["git", "pull", "--quiet"], cwd=world.clone, check=True)
+    world.check("healthy", **labels("2018-08-17"))
 
 
 SCENARIOS: dict[str, tuple[Callable[[World], object], Callable[[World], object]]] = {
@@ -451,6 +516,7 @@ SCENARIOS: dict[str, tuple[Callable[[World], object], Callable[[World], object]]
         lambda world: world.check(),
         lambda world: world.check(retrain={"until": "2018-08-24", "now": "2018-08-14", "snapshot": None}),
     ),
+    "due again": (due_again, lambda world: world.check("healthy", **labels("2018-08-20"))),
     "could not tell": (lambda world: None, lambda world: world.check("unknown")),
     "healthy again": (both_open, lambda world: world.check("healthy")),
     "covered": (lambda world: world.promotion("2018-08-30"), lambda world: world.check()),

@@ -1,7 +1,7 @@
-"""Tables without a line of Python, each through the whole loop by the real workflows: another one each commit.
+"""Problems without a line of Python, each through the whole loop by the real workflows: another one each commit.
 
 From the first model to production; then the world changes, the service is asked about it, drift.yml sees it in the log
-and asks for a new model, and that one meets every bar.
+and asks for a new model, and that one meets every bar. Where the clock asks too, it does so before the world changes.
 """
 
 import html
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -23,6 +24,7 @@ from tests import baking, problems, serving
 from tests.problems import churn
 from tests.turns import turn
 
+from .driver import Run
 from .project import Project, rehearsal
 from .small import other
 
@@ -44,6 +46,8 @@ def test_a_table_goes_through_the_whole_loop(problem: str, template: Path, tmp_p
         assert project.newest("Release").conclusion == "success", project.newest("Release").log
         project.promote()
 
+        if policy(project, "drift")["retrain"].get("every"):
+            by_the_clock(project, problem, days, tmp_path)
         last = changed(project, problem, days)
         rows = asked(project, problem, last, tmp_path)
         with service(project, Path(log)) as address:
@@ -51,9 +55,7 @@ def test_a_table_goes_through_the_whole_loop(problem: str, template: Path, tmp_p
         if problem == problems.CHURN:
             serving.date_back(Path(log), dict(moments(last).iter_rows()))
         logged_as_asked(Path(log), rows, project)
-        with project.platform(prediction_log=log):
-            github.run_workflow("drift.yml")
-            drift = project.newest("Drift")
+        drift = checked(project, log)
         assert drift.jobs["measure"].conclusion == "failure", drift.log
         request = project.opened("retrain/production")
         assert request["title"] == f"Retrain on data until {last}", drift.log
@@ -64,7 +66,34 @@ def test_a_table_goes_through_the_whole_loop(problem: str, template: Path, tmp_p
         (report,) = project.comments(request["number"])
         text = html.unescape(report["body"])
         assert "Ready to merge" in text
-        assert ("without a label yet" in text) == (unknown(problem) > 0)
+        assert ("without a label yet" in text) == unknown(problem)
+
+
+def by_the_clock(project: Project, problem: str, days: Path, folder: Path) -> None:
+    """A week as any other, whose labels are to be learned from: no drift, and a request, which drift will move on."""
+    first = undelivered(days)
+    last = first + WEEK - timedelta(days=1)
+    problems.deliver(problem, days, first, last + timedelta(days=contract(project)["label"]["delay"]))
+    with tempfile.TemporaryDirectory(prefix="log-") as log:
+        with service(project, Path(log)) as address:
+            serving.ask(address, asked(project, problem, last, folder))
+        drift = checked(project, log)
+    assert drift.conclusion == "success", drift.log
+    request = project.opened("retrain/production")
+    assert request["title"] == f"Retrain on data until {last}", drift.log
+    assert "## A model is due by the clock" in request["body"]
+
+
+def checked(project: Project, log: str) -> Run:
+    """The run of drift.yml on a prediction log."""
+    with project.platform(prediction_log=log):
+        project.github.run_workflow("drift.yml")
+        return project.newest("Drift")
+
+
+def undelivered(days: Path) -> date:
+    """The first day without a file."""
+    return date.fromisoformat(max(days.iterdir()).stem) + timedelta(days=1)
 
 
 def changed(project: Project, problem: str, days: Path) -> date:
@@ -77,22 +106,20 @@ def changed(project: Project, problem: str, days: Path) -> date:
         churn.adopt(project.folder, last, change=churn.UNTIL)
         project.git("restore", "params.yaml")  # whose change drift.yml will ask for
         return last
-    evaluation, contract = (
-        yaml.safe_load(project.read(name)) for name in ("policies/evaluation.yaml", "contract.yaml")
-    )
-    delay = timedelta(days=contract["label"]["delay"])
-    first = problems.until(problem) + timedelta(days=1)
-    last = first + timedelta(days=sum(evaluation["split"].values())) + delay
+    first = undelivered(days)
+    split, delay = policy(project, "evaluation")["split"], timedelta(days=contract(project)["label"]["delay"])
+    last = first + timedelta(days=split["train"] + split["test"]) + delay
     problems.deliver(problem, days, first, last + delay, changed=True)
     return last
 
 
-def unknown(problem: str) -> int:
-    """How many labels of the table nobody knows yet; some of them are of every test week."""
+def unknown(problem: str) -> bool:
+    """Whether there are labels in a test week that nobody knows yet."""
     if problem == problems.CHURN:
-        return 0
-    label = yaml.safe_load((problems.FOLDER / problem / "contract.yaml").read_text())["label"]["column"]
-    return problems.table(problem)[label].null_count()
+        return False
+    label = problems.contract(problem)["label"]["column"]
+    week = [problems.until(problem) - timedelta(days=ago) for ago in range(WEEK.days)]
+    return any(problems.rows(problem, day)[label].null_count() for day in week)
 
 
 def asked(project: Project, problem: str, last: date, folder: Path) -> pl.DataFrame:
@@ -123,8 +150,18 @@ def service(project: Project, log: Path) -> Iterator[str]:
 
 def logged_as_asked(log: Path, rows: pl.DataFrame, project: Project) -> None:
     """The log has each row once, with the values that were asked about: missing ones and levels never seen too."""
-    contract = yaml.safe_load(project.read("contract.yaml"))
+    ours = contract(project)
     kept = pl.concat(pl.read_parquet(path) for path in log.rglob("*.parquet")).sort("_time")
-    assert kept["_id"].to_list() == rows[contract["id"]].to_list()
-    plain = [name for name in rows.columns if contract["columns"][name]["type"] != "time" and name != contract["id"]]
+    assert kept["_id"].to_list() == rows[ours["id"]].to_list()
+    plain = [name for name in rows.columns if ours["columns"][name]["type"] != "time" and name != ours["id"]]
     assert plain and kept.select(plain).equals(rows.select(plain))
+
+
+def contract(project: Project) -> dict[str, Any]:
+    """contract.yaml of main."""
+    return dict(yaml.safe_load(project.read("contract.yaml")))
+
+
+def policy(project: Project, name: str) -> dict[str, Any]:
+    """A policy of main."""
+    return dict(yaml.safe_load(project.read(f"policies/{name}.yaml")))

@@ -78,8 +78,11 @@ def model(name: str) -> tuple[bytes, str]:
     """model.tar of a model of that name, and its digest; of the other problem where the name begins with that's."""
     said = yaml.safe_load(OTHER if name.startswith("churn") else CONTRACT)
     problem = {key: said[key] for key in ("task", "id", "time")} | {"name": said["problem"]}
-    problem |= {"label": said["label"]["column"], "positive": said["label"]["positive"]}
+    label = said["label"]
+    problem |= {"label": label["column"], "values": [label["negative"], label["positive"]]}
+    problem |= {"positive": label["positive"]} | dict.fromkeys(("unit", "lowest", "highest", "interval"))
     about = {"name": name, "problem": problem, "inputs": [{"name": column} for column in said["inputs"]]}
+    about |= {"outputs": ["score", "alert"]}
     manifest, whole = json.dumps(about).encode(), io.BytesIO()
     with tarfile.open(fileobj=whole, mode="w") as tar:
         member = tarfile.TarInfo("model/manifest.json")
@@ -92,13 +95,14 @@ def measured(digest: str) -> dict[str, Any]:
     """metrics.json of a model."""
     interval = {"value": 0.7, "low": 0.6, "high": 0.8}
     window: dict[str, Any] = {"source": "simulate", "snapshot": None, "train": ["2018-07-25", "2018-07-31"]}
-    window |= {"test": ["2018-08-08", "2018-08-14"], "train_rows": 9, "test_rows": 9, "test_positives": 1}
-    window |= {"unlabelled": 0, "left_out": 0}
+    window |= {"test": ["2018-08-08", "2018-08-14"], "train_rows": 9, "test_rows": 9, "test_labels": "1 fraud"}
+    window |= {"calibration_rows": 2, "unlabelled": 0, "left_out": 0}
     metrics = {"average_precision": interval}
     return {
-        "model": {"digest": digest, "bytes": 1, "family": "network"},
+        "model": {"digest": digest, "bytes": 1, "family": "network", "decides": ""},
         **{"data": window, "metrics": metrics, "baselines": {"linear": metrics}, "slices": []},
         "headline": "average_precision",
+        "smaller": ["calibration_error"],
     }
 
 
