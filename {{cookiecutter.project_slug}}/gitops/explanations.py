@@ -3,47 +3,43 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gitops.markdown import details, interval, number, table, text, value, word
+from gitops.markdown import details, interval, number, table, text, value, word, words
 from gitops.problem import NEUTRAL, Words
 
-POSITIVE = {1: "yes", 0: "no"}
-KINDS = {"highest": "{} with the highest scores", "wrong": "{} with the most wrong scores"}
+KINDS = {"highest": "{} with the highest {}", "wrong": "{} that are answered most wrongly"}
 
 
 def lines(explanations: Mapping[str, Any] | None, called: Words = NEUTRAL) -> Iterator[str]:
-    """What the model relies on, then the reasons for single scores."""
+    """What the model relies on, then the reasons for single answers."""
     if explanations is None:
         return
     yield from details("What the model relies on", relied(explanations, called))
     for kind, heading in KINDS.items():
         many = word(called["row"][1])
-        yield from details(heading.format(many[:1].upper() + many[1:]), reasons(explanations, kind, called))
+        yield from details(
+            heading.format(many[:1].upper() + many[1:], words(explanations["point"])),
+            reasons(explanations, kind, called),
+        )
 
 
 def relied(explanations: Mapping[str, Any], called: Words) -> Iterator[str]:
     """The importance of each input, largest first."""
-    many = word(called["row"][1])
-    yield f"By how much average precision falls when an input is shuffled among the test {many}. Inputs"
+    many, measure = word(called["row"][1]), words(explanations["headline"])
+    yield f"By how much the {measure} worsens when an input is shuffled among the test {many}. Inputs"
     yield "that say the same stand in for each other.\n"
     falls = explanations["importance"].items()
-    yield from table(["input", "fall of average precision"], ([text(name), interval(fall)] for name, fall in falls))
+    yield from table(["input", f"the {measure} worsens by"], ([text(name), interval(fall)] for name, fall in falls))
 
 
 def reasons(explanations: Mapping[str, Any], kind: str, called: Words) -> Iterator[str]:
-    """A row a line: its score, and what moved it there from an ordinary row's."""
-    one = word(called["row"][0])
-    yield f"An ordinary {one} scores {number(explanations['base'])}; what an input adds to that is its Shapley value.\n"
+    """A row a line: what it is answered with, and what moved that there from an ordinary row's answer."""
+    one, point, found = word(called["row"][0]), words(explanations["point"]), explanations[kind]
+    if not any("about" in row for row in found):  # of several classes, each has a mean of its own
+        yield f"The {point} of an ordinary {one} is {number(explanations['base'])}."
+    yield f"What an input adds to the {point} of an ordinary {one} is its Shapley value.\n"
     yield from table(
-        [one, word(called["positive"][0]), "score", "input, its value: what it adds"],
-        (
-            [
-                who(row),
-                POSITIVE.get(row.get("label"), "–"),
-                number(row["score"]),
-                ", ".join(map(reason, row["reasons"])),
-            ]
-            for row in explanations[kind]
-        ),
+        [one, "label", point, "input, its value: what it adds"],
+        ([who(row), label(row), answer(row), ", ".join(map(reason, row["reasons"]))] for row in found),
     )
 
 
@@ -52,7 +48,22 @@ def who(row: Mapping[str, Any]) -> str:
     return text(row["id"]) if "id" in row else "–"
 
 
+def label(row: Mapping[str, Any]) -> str:
+    """A row's label: a class or a pseudonym, a number, or a dash."""
+    return text(value(row["label"])) if row.get("label") is not None else "–"
+
+
+def answer(row: Mapping[str, Any]) -> str:
+    """A row's point, and the class that it is of where there are several."""
+    return f"{text(row['about'])} {number(row['point'])}" if "about" in row else number(row["point"])
+
+
 def reason(why: Mapping[str, Any]) -> str:
-    """An input, its value or pseudonym where it may be shown, and what it adds to the score."""
+    """An input, its value or pseudonym where it may be shown, and what it adds to the answer."""
     shown = f" {value(why['value'])}" if "value" in why else ""
-    return text(f"{why['column']}{shown}: {why['contribution']:+.3f}")
+    return text(f"{why['column']}{shown}: {added(why['contribution'])}")
+
+
+def added(contribution: float) -> str:
+    """What is added, with its sign."""
+    return f"{'+' if contribution >= 0 else ''}{number(contribution)}"

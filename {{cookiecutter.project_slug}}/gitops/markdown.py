@@ -1,7 +1,7 @@
 """The Markdown that GitHub draws. Whatever is quoted goes through `text`."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 
@@ -18,7 +18,7 @@ def text(value: object) -> str:
 def word(said: object) -> str:
     """What people call a thing, as it stands in a sentence; where it could be more than words, as `text`."""
     whole = " ".join(str(said).split())
-    return whole if whole and len(whole) <= 40 and all(c.isalnum() or c in " -" for c in whole) else text(whole)
+    return whole if whole and len(whole) <= 40 and all(c.isalnum() or c in " ,%-" for c in whole) else text(whole)
 
 
 def part(row: Mapping[str, Any]) -> str:
@@ -60,12 +60,17 @@ def chart(
 ) -> Iterator[str]:
     """A Mermaid chart that GitHub draws."""
     yield f"\n```mermaid\n{BLUE}\nxychart-beta"
-    yield f'    title "{"".join(c if c.isalnum() or c in " -" else " " for c in title)}"'
-    yield f'    x-axis "{x}" [{", ".join(map(plain, xs))}]'
-    yield f'    y-axis "{y}" {plain(span[0])} --> {plain(span[1])}'
+    yield f'    title "{bare(title)}"'
+    yield f'    x-axis "{bare(x)}" [{", ".join(map(plain, xs))}]'
+    yield f'    y-axis "{bare(y)}" {plain(span[0])} --> {plain(span[1])}'
     for line in lines:
         yield f"    line [{', '.join(map(plain, line))}]"
     yield "```"
+
+
+def bare(said: str) -> str:
+    """A text of which Mermaid reads nothing as its own."""
+    return " ".join("".join(c if c.isalnum() or c in " ,-€£¥" else " " for c in said).split())
 
 
 def plain(value: float) -> str:
@@ -82,9 +87,20 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def metric(name: str, smaller: Collection[str] = ()) -> str:
+    """A metric as people say it, and its direction where less is better."""
+    return word(words(name)) + (" (less is better)" if name in smaller else "")
+
+
 def number(value: float | None) -> str:
-    """Three decimals, or a dash where there is no number."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:.3f}"
+    """Three decimals, fewer of what is large, one digit of what is tiny; a dash where there is no number."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    size = abs(value)
+    if 0 < size < 0.0005:
+        return f"{value:.1g}"
+    decimals = next((kept for below, kept in ((10, 3), (100, 2), (1000, 1)) if size < below), 0)
+    return f"{value:,.{decimals}f}"
 
 
 def interval(metric: Mapping[str, Any] | None) -> str:

@@ -1,7 +1,8 @@
 """What a revision predicts, whether a change replaces it, and what people call its rows: by contract.yaml, as data.
 
-Another name and another identity (task, label, positive value, identifier) are another problem. It brings its own bars
-for data, model, behaviour and drift; a new name alone escapes none, and a new identity under the old name is refused.
+Another name and another identity (task, label, positive value or unit, identifier) are another problem. It brings its
+own bars for data, model, behaviour and drift; a new name alone escapes none, and a new identity under the old name is
+refused.
 """
 
 import json
@@ -29,11 +30,16 @@ SPEAKS = {"log": ("personal",), "promotion": ("card", "reviewers", "team_reviewe
 """But for these blocks of them, which speak of the problem."""
 PRECISION = ("resamples", "confidence", "seed")
 """What of evaluation.yaml makes an interval: the base's, however a new problem is measured."""
-NEUTRAL: "Words" = {"row": ("row", "rows"), "entity": ("entity", "entities"), "positive": ("positive", "positives")}
+NEUTRAL: "Words" = {
+    "row": ("row", "rows"),
+    "entity": ("entity", "entities"),
+    "positive": ("positive", "positives"),
+    "group": ("group", "groups"),
+}
 
 Json = Mapping[str, Any]
 Words = Mapping[str, tuple[str, str]]
-"""What people call a row, an entity and a positive: one, and many."""
+"""What people call a row, an entity, a positive and a group: one, and many."""
 
 
 class Change(NamedTuple):
@@ -91,7 +97,7 @@ class Change(NamedTuple):
 
 
 FIRST = "mend it; where the base branch does not know what it says, have the code that does merged first, in a request"
-IDENTITY = ("task", "label.column", "label.positive", "id")
+IDENTITY = ("task", "label.column", "label.positive", "label.unit", "id")
 """The places of Contract.identity."""
 
 
@@ -133,7 +139,7 @@ def words(text: str | None) -> Words:
         return NEUTRAL
     return {
         name: (noun.one, noun.many)
-        for name, noun in zip(NEUTRAL, (read.row, read.entities, read.positives), strict=True)
+        for name, noun in zip(NEUTRAL, (read.row, read.entities, read.positives, read.groups), strict=True)
     }
 
 
@@ -143,26 +149,32 @@ def words(text: str | None) -> Words:
 def of_model(manifest: bytes) -> dict[str, Any]:
     """The block `problem` of a promotion, by the manifest of its model. Raises ValueError, LookupError, TypeError."""
     said = json.loads(manifest)
-    known = {name: said["problem"][name] for name in ("name", "task", "id", "time", "label", "positive")}
-    return {**known, "inputs": [column["name"] for column in said["inputs"]]}
+    known = {name: said["problem"][name] for name in PREDICTED}
+    return {**known, "inputs": [column["name"] for column in said["inputs"]], "outputs": said["outputs"]}
 
 
 def of_contract(ours: Contract) -> dict[str, Any]:
-    """The block as a model of this contract has it."""
-    known: dict[str, Any] = {
-        "name": ours.problem,
-        "task": ours.task,
-        "id": ours.id,
-        "time": ours.time if ours.dated else None,
-    }
-    known |= {"label": ours.label.column, "positive": ours.label.positive}
-    return {**known, "inputs": [column.name for column in ours.inputs]}
+    """The block as a model of this contract has it, but for its outputs, which its task names."""
+    label, column = ours.label, ours.column(ours.label.column)
+    known = (
+        *(ours.problem, ours.task, ours.id, ours.time if ours.dated else None),
+        *(label.column, list(label.values), label.positive, label.unit, column.minimum, column.maximum, label.interval),
+    )
+    inputs = [column.name for column in ours.inputs]
+    return {**dict(zip(PREDICTED, known, strict=True)), "inputs": inputs}
+
+
+PREDICTED = (
+    *("name", "task", "id", "time"),
+    *("label", "values", "positive", "unit", "lowest", "highest", "interval"),
+)
+"""What of a model's problem goes with its promotion, as pipeline.model.Problem has it."""
 
 
 def identity(promoted: Json | None) -> tuple[Any, ...] | None:
     """That of what was promoted, by its manifest, as Contract.identity; None where it does not say."""
     said = (promoted or {}).get("problem")
-    return (said["task"], said["label"], said["positive"], said["id"]) if said else None
+    return (said["task"], said["label"], said["positive"], said.get("unit"), said["id"]) if said else None
 
 
 def other(promoted: Json | None, ours: Contract | None) -> bool:
@@ -230,9 +242,10 @@ def bars(name: str, theirs: Mapping[str, str | None]) -> dict[str, Any]:
 
 
 def judge_constant(metrics: Json) -> Iterator[dict[str, Any]]:
-    """A violation where a new problem's model is not better than the same score for every row, beyond chance.
+    """A violation where a new problem's model is not better than the same answer to every row, beyond chance.
 
-    By what the base's code measured: the headline's difference, each resample drawn for both, has to lie above 0.
+    By what the base's code measured: the difference of the task's headline, each resample drawn for both, has to lie
+    above 0.
     """
     found = metrics.get("above_constant")
     if worse(found, "minimum") > 0:
@@ -240,8 +253,8 @@ def judge_constant(metrics: Json) -> Iterator[dict[str, Any]]:
     yield {
         "rule": "constant",
         "file": "metrics.json",
-        "value": f"a difference of {interval(found)} by {metrics.get('headline')}" if found else "not measured",
-        "bar": "better than the same score for every row, beyond chance",
+        "value": f"a difference of {interval(found)}" if found else "not measured",
+        "bar": "better than the same answer to every row, beyond chance",
         "next": "find inputs that tell the label, or more rows to learn from: as it is, the model knows nothing of it",
     }
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from gitops import kustomization, ledger
 from gitops.content import PRODUCTION
-from gitops.markdown import interval, table, text, words
+from gitops.markdown import interval, metric, table, text
 from gitops.report import champion, data, groups, metrics, reasons, slices
 
 BRANCH = "promote/production"
@@ -72,6 +72,7 @@ def card(manifest: Json, facts: Json, policy: Json) -> Iterator[str]:
     After Mitchell et al., Model Cards for Model Reporting (2019).
     """
     yield f"# Model card\n\nModel {text(manifest['model'])}, released as {text(ledger.tag(manifest))}."
+    yield f"It predicts {predicted(manifest['problem'])}."
     yield f"\n## Intended use\n\n{policy['card']['intended_use'].strip()}"
     yield "\n## How good it is"
     for section in (metrics, champion, slices, groups, reasons):
@@ -140,8 +141,12 @@ def changes(manifest: Json, facts: Json, before: Json | None) -> Iterator[str]:
         for name, path in (("model", ["model"]), ("labels until", ["data", "until"]), ("image", ["image"]))
     ]
     rows += [
-        [words(name), interval(facts["champion"]["metrics"].get(name)) if facts["champion"] else "–", interval(value)]
-        for name, value in facts["metrics"]["metrics"].items()
+        [
+            metric(name, facts["metrics"]["smaller"]),
+            interval(facts["champion"]["metrics"].get(name)) if facts["champion"] else "–",
+            interval(found),
+        ]
+        for name, found in facts["metrics"]["metrics"].items()
     ]
     yield from table(["", "now", "after the merge"], rows)
     yield "\nMetrics are each model's own test days, with 95% intervals."
@@ -155,21 +160,37 @@ def callers(manifest: Json, before: Json | None) -> Iterator[str]:
         return
     moved = [
         (what, sorted(fields(old)[what] - fields(new)[what]), sorted(fields(new)[what] - fields(old)[what]))
-        for what in ("request", "answer")
+        for what in ("request", "answer", "label")
     ]
-    if (new["name"], new["label"]) != (old["name"], old["label"]):
-        yield f"\n⚠️ **Another problem**: {text(old['name'])} becomes {text(new['name'])}, and a score is of"
-        yield f"{text(new['label'])} being {text(new['positive'])}, no longer of {text(old['label'])} being"
-        yield f"{text(old['positive'])}."
+    if any(new.get(name) != old.get(name) for name in ("name", "task", "label", "positive", "unit")):
+        yield f"\n⚠️ **Another problem**: {text(old['name'])} becomes {text(new['name'])}, and what is predicted is"
+        yield f"{predicted(new)}, no longer {predicted(old)}."
     if any(gone or come for _, gone, come in moved):
-        yield "\n⚠️ **Callers break**: whoever calls the service has to send and read other fields from the merge on.\n"
+        yield "\n⚠️ **Callers break**: whoever calls the service has to send other fields, or read other fields or"
+        yield "values, from the merge on.\n"
         yield from table(["", "goes", "comes"], ([what, names(gone), names(come)] for what, gone, come in moved))
 
 
+def predicted(problem: Json) -> str:
+    """What a model predicts, in a few words: one of two, one of several, or a number."""
+    label = text(problem["label"])
+    if problem["positive"] is not None:
+        return f"whether {label} is {text(problem['positive'])}"
+    if problem.get("values"):
+        return f"which of {len(problem['values'])} values {label} has"
+    unit = f" in {text(problem['unit'])}" if problem.get("unit") else ""
+    covered = problem.get("interval")
+    return f"the number {label}{unit}" + (f", and what {100 * covered:.3g}% of labels lie within" if covered else "")
+
+
 def fields(problem: Json) -> dict[str, set[str]]:
-    """The fields of a request's row, and of its answer, that have the problem's own names."""
+    """The fields of a request's row and of its answer, and the values that its label may have."""
     time = {problem["time"]} if problem["time"] else set()
-    return {"request": {problem["id"], *time, *problem["inputs"]}, "answer": {problem["id"]}}
+    return {
+        "request": {problem["id"], *time, *problem["inputs"]},
+        "answer": {problem["id"], *problem.get("outputs", ())},
+        "label": {str(each) for each in problem.get("values", ())},
+    }
 
 
 def names(fields: Sequence[str]) -> str:

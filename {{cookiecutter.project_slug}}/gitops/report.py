@@ -1,11 +1,13 @@
 """The pull request's report: facts in, Markdown out. Pure; `facts.schema.json` says what facts are."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
+from math import isclose, isfinite
 from typing import Any
 
 from gitops import comparison, explanations
 from gitops.content import CONTRACT
-from gitops.markdown import chart, details, interval, minutes, number, part, table, text, word, words
+from gitops.markdown import chart, details, interval, metric, minutes, number, table, text, word, words
 from gitops.problem import NEUTRAL, Words
 
 MARKER = "<!-- gitops:report -->"
@@ -89,7 +91,7 @@ def another(problem: Mapping[str, Any]) -> Iterator[str]:
         yield "this request's contract, on the rows of its own simulator where it has no data, and judges it by this"
         yield "request's bars for data, model, behaviour and drift."
         yield "The base's bars for the service and for contamination stay, and the model has to be better than the same"
-        yield "score for every row. It is compared with the newest model of its own problem that was in production, if"
+        yield "answer to every row. It is compared with the newest model of its own problem that was in production, if"
         yield "any was. Whoever owns the bars decides whether its own are right."
 
 
@@ -103,7 +105,8 @@ def headline(facts: Facts) -> str:
     sentence = f"{words(name).capitalize()} {number(ours and ours['value'])}"
     if facts["champion"] is None:
         return f"{sentence}; there is no model of this problem in production yet to compare with."
-    return f"{sentence}, in production {number(theirs and theirs['value'])}."
+    less = "; less is better" if name in facts["metrics"]["smaller"] else ""
+    return f"{sentence}, in production {number(theirs and theirs['value'])}{less}."
 
 
 # --- what the gates said ---------------------------------------------------------------------------------------------
@@ -182,12 +185,18 @@ def metrics(facts: Facts) -> Iterator[str]:
     yield from table(
         ["", "this model", *map(words, others)],
         (
-            [words(name), f"**{interval(ours)}**", *(interval(other.get(name)) for other in others.values())]
+            [
+                metric(name, measured["smaller"]),
+                f"**{interval(ours)}**",
+                *(interval(other.get(name)) for other in others.values()),
+            ]
             for name, ours in measured["metrics"].items()
         ),
     )
     model = measured["model"]
     yield f"\nModel {text(model['digest'])}, {model['bytes']:,} bytes. Intervals: 95%, bootstrap."
+    if model["decides"]:
+        yield text(model["decides"])
 
 
 def own(facts: Facts) -> Iterator[str]:
@@ -195,73 +204,58 @@ def own(facts: Facts) -> Iterator[str]:
     theirs, measured = facts.get("own"), facts["metrics"]
     if not theirs or measured is None:
         return
-    value = {name: (theirs["metrics"].get(name) or {}).get("value") for name in measured["metrics"]}
-    apart = [name for name, ours in measured["metrics"].items() if not same(ours["value"], value[name])]
-    if apart:
+    ours, value = (
+        {name: (found["metrics"].get(name) or {}).get("value") for name in measured["metrics"]}
+        for found in (measured, theirs)
+    )
+    if apart := [name for name in ours if not same(ours[name], value[name])]:
         yield "\n⚠️ **The change measures otherwise**: its own code finds other values than that of the base branch,"
         yield "which count until the merge.\n"
         yield from table(
             ["", "by the base's code", "by the change's own"],
-            ([words(name), number(measured["metrics"][name]["value"]), number(value[name])] for name in apart),
+            ([words(name), number(ours[name]), number(value[name])] for name in apart),
         )
 
 
 def same(one: float | None, other: float | None) -> bool:
-    """Whether two measurements of one thing agree."""
-    return one == other or (one is not None and other is not None and abs(one - other) < 1e-6)
+    """Whether two measurements of one thing agree, but for their last digits."""
+    return one == other or (one is not None and other is not None and isclose(one, other, rel_tol=1e-6, abs_tol=1e-6))
 
 
 def slices(facts: Facts) -> Iterator[str]:
     """The model on parts of the test rows."""
-    if not facts["metrics"] or not facts["metrics"]["slices"]:
+    measured = facts["metrics"]
+    if not measured or not measured["slices"]:
         return
-    rows = facts["metrics"]["slices"]
-    many, positives = (word(called(facts)[name][1]) for name in ("row", "positive"))
-    names = [name for name in facts["metrics"]["metrics"] if any(name in row for row in rows)]
-    yield from details(
-        "Slices",
-        table(
-            ["slice", many, positives, *map(words, names)],
-            (
-                [
-                    text(part(row)),
-                    f"{row['rows']:,}",
-                    f"{row['positives']:,}",
-                    *(interval(row.get(name)) for name in names),
-                ]
-                for row in rows
-            ),
-        ),
-    )
+    table = comparison.pieces("slice", measured["slices"], called(facts), measured["smaller"])
+    yield from details("Slices", table)
 
 
 def champion(facts: Facts) -> Iterator[str]:
     """The model beside what is in production, on the same rows."""
-    yield from comparison.lines(facts.get("comparison"), called(facts))
+    yield from comparison.lines(facts.get("comparison"), called(facts), (facts["metrics"] or {}).get("smaller", ()))
 
 
 def groups(facts: Facts) -> Iterator[str]:
-    """What alerts do to groups of people."""
+    """What the model does to groups of people."""
     yield from comparison.groups(facts["metrics"], called(facts))
 
 
 def reasons(facts: Facts) -> Iterator[str]:
-    """What the model relies on, and why single rows score as they do."""
+    """What the model relies on, and why single rows are answered as they are."""
     yield from explanations.lines(facts.get("explanations"), called(facts))
 
 
 def called(facts: Facts) -> Words:
-    """What people call a row, an entity and a positive."""
+    """What people call a row, an entity, a positive and a group."""
     return facts.get("words") or NEUTRAL
 
 
 def plots(facts: Facts) -> Iterator[str]:
-    """Precision against recall, and the loss by epoch, as Mermaid: no image host is needed."""
-    curves, training = facts["curves"], facts["training"]
+    """The first of the task's plots, and the loss by epoch, as Mermaid: no image host is needed."""
+    curves, training = (facts["curves"] or {}).get("curves"), facts["training"]
     if curves:
-        recall, precision = resample(curves["precision_recall"]["model"], 21)
-        yield "\n### Plots\n"
-        yield from chart("Precision against recall", "recall", recall, "precision", [precision], (0.0, 1.0))
+        yield from plot(curves[0], called(facts))
     if training and len(epochs := training.get("epochs", ())) > 1:  # of a family that has some
         losses = [epoch["loss"] for epoch in epochs]
         yield from chart(
@@ -269,11 +263,43 @@ def plots(facts: Facts) -> Iterator[str]:
         )
 
 
-def resample(curve: Mapping[str, Sequence[float]], points: int) -> tuple[list[float], list[float]]:
-    """A recall-precision curve at evenly spaced recalls: the highest precision at that recall or beyond."""
-    grid = [index / (points - 1) for index in range(points)]
-    pairs = list(zip(curve["recall"], curve["precision"], strict=True))
-    return grid, [max((p for r, p in pairs if r >= recall - 1e-9), default=0.0) for recall in grid]
+def plot(curve: Mapping[str, Any], called: Words) -> Iterator[str]:
+    """A plot of the model: a matrix as a table, a curve as Mermaid; of other kinds none."""
+    if curve["kind"] == "heat":
+        yield "\n### Plots\n"
+        yield f"{text(curve['title'])}: {text(curve['y'])} down, {text(curve['x'])} across.\n"
+        labels = list(map(text, curve["labels"]))
+        values = ([label, *map(number, row)] for label, row in zip(labels, curve["values"], strict=False))
+        yield from table(["", *labels], values)
+    elif curve["kind"] in ("line", "points") and (points := drawn(curve)):
+        xs, ys = resample(points, POINTS)
+        yield "\n### Plots\n"
+        yield from chart(curve["title"], curve["x"], xs, curve["y"], [ys], (min(0.0, *ys), max(0.0, *ys) * 1.05 or 1.0))
+
+
+POINTS = 21
+
+
+def drawn(curve: Mapping[str, Any]) -> list[tuple[float, float]]:
+    """The points of the model's series, from the left to the right; none where they lie at one place."""
+    series = curve["series"].get("model", {})
+    pairs = zip(series.get("x", ()), series.get("y", ()), strict=False)
+    points = sorted((x, y) for x, y in pairs if isfinite(x) and isfinite(y))
+    return points if points and points[0][0] < points[-1][0] else []
+
+
+def resample(points: Sequence[tuple[float, float]], number: int) -> tuple[list[float], list[float]]:
+    """So many evenly spaced places, and the heights there, on straight lines between the points."""
+    first, last = points[0][0], points[-1][0]
+    places = [first + (last - first) * index / (number - 1) for index in range(number)]
+    return places, [height(points, place) for place in places]
+
+
+def height(points: Sequence[tuple[float, float]], place: float) -> float:
+    """The height at a place between the first and the last point."""
+    at = bisect_left(points, place, hi=len(points) - 1, key=lambda point: point[0])
+    (left, low), (right, high) = points[max(at - 1, 0)], points[at]
+    return high if left == right else low + (high - low) * min(max((place - left) / (right - left), 0), 1)
 
 
 # --- the service, the data, the cost ---------------------------------------------------------------------------------
@@ -299,11 +325,11 @@ def data(facts: Facts) -> Iterator[str]:
     if measured is None:
         return
     window = measured["data"]
-    many, positives = (word(called(facts)[name][1]) for name in ("row", "positive"))
+    many = word(called(facts)["row"][1])
     pin = text(window["snapshot"]) if window["snapshot"] else PINNED_BY[window["source"] == "simulate"]
     waiting = f"; {window['unlabelled']:,} more without a label yet" if window["unlabelled"] else ""
     train, test = (f"{window[part + '_rows']:,} {many}" for part in ("train", "test"))
-    test += f", {window['test_positives']:,} {positives}{waiting}"
+    test += f"{', ' + word(window['test_labels']) if window['test_labels'] else ''}{waiting}"
     yield "\n### Data\n"
     if "share" in window:
         yield (

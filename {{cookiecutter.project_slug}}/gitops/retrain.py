@@ -1,7 +1,7 @@
-"""What is done about drift: one request to retrain, one issue, or nothing. Facts in, decision and Markdown out.
+"""What is done about drift, and by the clock: one request to retrain, one issue, or nothing.
 
-Only `drift`, at the end, speaks to GitHub. The columns' names and the problems come from logs: whatever is quoted goes
-through `markdown.text`, and a chart holds numbers only.
+Facts in, decision and Markdown out. Only `drift`, at the end, speaks to GitHub. The columns' names and the problems
+come from logs: whatever is quoted goes through `markdown.text`, and a chart holds numbers only.
 """
 
 import base64
@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -44,23 +45,27 @@ class Blocked(Exception):
 
 
 class Decision(NamedTuple):
-    """What to do, why where that is to be said, and the new params.yaml of a request."""
+    """What to do, why where that is to be said; of a request what it moves `data` to, and its params.yaml."""
 
     act: Act
     why: str = ""
+    data: Json = {}
     params: str = ""
 
 
 class Seen(NamedTuple):
-    """What stands on GitHub: the branch's requests, newest first, and the day an open promotion has learned up to.
+    """What stands: the branch's requests, newest first, and the day an open promotion has learned up to.
 
-    And the problem that main holds, where production's is another: its days are not production's to move.
+    The problem that main holds, where production's is another: its days are not production's to move. The day that
+    production has learned up to, and what of `data` the open request sets.
     """
 
     requests: Sequence[Json] = ()
     promotion: int | None = None
     learned: str | None = None
     replaced_by: str = ""
+    production: str | None = None
+    held: Json | None = None
 
 
 # --- what was measured -----------------------------------------------------------------------------------------------
@@ -107,22 +112,24 @@ def policy(path: Path = POLICY) -> dict[str, Any]:
 
 
 def decide(told: Facts, seen: Seen, params: str, bars: Json, now: datetime) -> Decision:
-    """What the outcome asks for, given what stands on GitHub already."""
-    match told["outcome"]:
-        case "not_configured":
-            return Decision("nothing")
-        case "healthy":
-            return Decision("close")
-        case "unknown":
-            return Decision("tell")
-    if seen.replaced_by:
-        return Decision("blocked", OTHER.format(name=seen.replaced_by))
-    if seen.learned and seen.learned > began(told):
-        return Decision("covered")
-    if why := resting(seen.requests, bars, now):
-        return Decision("rest", why)
+    """What the outcome asks for, given what stands on GitHub already; where nothing drifted, what the clock does."""
+    drifted = told["outcome"] == "drifted"
     try:
-        return Decision("request", params=moved(params, told["measured"]["retrain"]))
+        match told["outcome"]:
+            case "not_configured":
+                return Decision("nothing")
+            case "unknown":
+                return Decision("tell")
+            case "healthy" if not due(told, seen, params, bars):
+                return Decision("close")
+            case "drifted" if seen.replaced_by:
+                return Decision("blocked", OTHER.format(name=seen.replaced_by))
+            case "drifted" if seen.learned and seen.learned > began(told):
+                return Decision("covered")
+        if why := resting(seen.requests, bars, now):
+            return Decision("rest" if drifted else "close", why)
+        data = newest(told) if drifted else by_clock(told, seen, bars)
+        return Decision("request", data=data, params=moved(params, data))
     except Blocked as blocked:
         return Decision("blocked", str(blocked))
 
@@ -139,6 +146,39 @@ def began(told: Facts) -> str:
     return min(known, default=told["measured"]["window"][0])
 
 
+def due(told: Facts, seen: Seen, params: str, bars: Json) -> bool:
+    """Whether labels are there of `every` more days than main takes in and production has learned from.
+
+    These are days of data: counted by the wall clock, deliveries that stop would ask for the same model again.
+    """
+    every, until = bars.get("every"), newest(told)["until"]
+    if not every or until is None or seen.replaced_by:
+        return False
+    return days(max(data_of(params)["until"], seen.production or ""), until) >= every
+
+
+def by_clock(told: Facts, seen: Seen, bars: Json) -> Json:
+    """What a request by the clock moves `data` to: what an open one does, until labels of `every` more days are there.
+
+    Each move trains a model and takes approvals back. One that drift has opened stays at its day in the same way.
+    """
+    to, held = newest(told), seen.held
+    if held is None or bool(held["snapshot"]) != bool(to["snapshot"]):
+        return to
+    return {**to, **held} if 0 <= days(held["until"], to["until"]) < bars["every"] else to
+
+
+def newest(told: Facts) -> Json:
+    """What `data` would have to say to take in the newest labels, and what `data.until` is now."""
+    retrain: Json = told["measured"]["retrain"]
+    return retrain
+
+
+def days(first: str, last: str) -> int:
+    """The days from one to another."""
+    return (date.fromisoformat(last) - date.fromisoformat(first)).days
+
+
 def resting(requests: Sequence[Json], bars: Json, now: datetime) -> str:
     """Why no new request is opened now, or nothing; an open one is refreshed whatever the policy says."""
     if any(request["state"] == "open" for request in requests):
@@ -149,7 +189,8 @@ def resting(requests: Sequence[Json], bars: Json, now: datetime) -> str:
             f"the last request ended on {ended:%Y-%m-%d}, and the cool-down in {POLICY} is {bars['cool_down_days']} "
             f"days: there is none before {again:%Y-%m-%d %H:%M} UTC"
         )
-    recent = sum(now - datetime.fromisoformat(request["created_at"]) < timedelta(days=7) for request in requests)
+    opened = [datetime.fromisoformat(request["created_at"]).date() for request in requests]
+    recent = sum((now.date() - day).days < 7 for day in opened)  # by the day: no check is at the last one's minute
     if recent >= bars["per_week"]:
         return f"{recent} were opened within seven days, and {POLICY} allows {bars['per_week']}"
     return ""
@@ -160,12 +201,8 @@ def moved(params: str, retrain: Json) -> str:
 
     Raises Blocked where there is nothing newer, or where it cannot be written.
     """
-    try:
-        knobs = yaml.safe_load(params)
-        data = knobs["data"]
-        now, pinned = date.fromisoformat(str(data["until"])).isoformat(), data.get("snapshot")
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError):
-        raise Blocked(f"{PARAMS} has no `data.until` that can be read: restore it from git") from None
+    data = data_of(params)
+    knobs, now, pinned = yaml.safe_load(params), data["until"], data.get("snapshot")
     until, snapshot = retrain["until"], retrain["snapshot"]
     if until is None or until <= now:
         raise Blocked(f"there is no newer labelled data than what `data.until` ({now}) takes in already")
@@ -183,6 +220,15 @@ def moved(params: str, retrain: Json) -> str:
     return params
 
 
+def data_of(params: str) -> dict[str, Any]:
+    """The block `data` of a params.yaml. Raises Blocked where its `until` is no day that can be read."""
+    try:
+        data = yaml.safe_load(params)["data"]
+        return {**data, "until": date.fromisoformat(str(data["until"])).isoformat()}
+    except (yaml.YAMLError, LookupError, TypeError, ValueError, RecursionError):
+        raise Blocked(f"{PARAMS} has no `data.until` that can be read: restore it from git") from None
+
+
 def written(params: str, name: str, value: str) -> str:
     """The text of params.yaml with one value of `data` replaced. Raises Blocked where it does not stand there once."""
     root: Any = yaml.compose(params)
@@ -196,31 +242,61 @@ def written(params: str, name: str, value: str) -> str:
 # --- what is said ----------------------------------------------------------------------------------------------------
 
 
-def title(told: Facts) -> str:
+def title(data: Json) -> str:
     """The request's: what it changes."""
-    return f"Retrain on data until {told['measured']['retrain']['until']}"
+    return f"Retrain on data until {data['until']}"
 
 
-def request(told: Facts, bars: Json, app: bool) -> str:
-    """The request's body: what it changes, what to do, and the evidence."""
-    retrain = told["measured"]["retrain"]
-    snapshot = " and the snapshot of its files" if retrain["snapshot"] else ""
-    newest, late = NEWEST[told.get("dated", True)]
+def request(told: Facts, data: Json, bars: Json, app: bool) -> str:
+    """The request's body: why it is there, what it changes, what to do, and the evidence.
+
+    data: what it moves `data` to, and `now`, from where.
+    """
+    drifted, until = told["outcome"] == "drifted", data["until"]
+    snapshot = " and the snapshot of its files" if data["snapshot"] else ""
+    last, late = NEWEST[told.get("dated", True)]
+    last = f", {last}" if until == newest(told)["until"] else ""
     lines = [
         REQUEST,
-        "## The world has moved since the model in production learned",
-        f"\nThis moves `data.until` from {retrain['now']} to **{retrain['until']}**, {newest}{snapshot}. Its checks "
-        "train and judge the model.",
-        *([f"\n{TOO_EARLY.format(day=began(told), late=late)}"] if retrain["until"] <= began(told) else []),
+        "## The world has moved since the model in production learned" if drifted else "## A model is due by the clock",
+        *([] if drifted else [f"\n{DUE.format(often=often(bars['every']))}"]),
+        f"\nThis moves `data.until` from {data['now']} to **{until}**{last}{snapshot}. Its checks train and judge the "
+        "model.",
+        *([f"\n{TOO_EARLY.format(day=began(told), late=late)}"] if drifted and until <= began(told) else []),
         "\n**What to do next**\n",
         *([] if app else [f"- {START}"]),
         "- Green: merge it. What its checks trained is then released, and proposed for production.",
         "- Red: the report says which bar the new model misses; push to this branch, or close this.",
-        f"- Not wanted: close it. For {count(bars['cool_down_days'], 'day')} you are not asked again.",
-        "\nIt is kept up to date while the drift lasts, and closed when it is gone.",
+        f"- Not wanted: close it. {rested(bars)}{'' if drifted else NO_MORE}",
+        f"\n{kept_up(bars) if drifted else STAYS.format(more=count(bars['every'], 'more day'))}",
         *evidence(told),
     ]
     return report.cut("\n".join(lines) + "\n", told["run"], LIMIT)
+
+
+DUE = (
+    f"No drift was found: {POLICY} asks for a model {{often}} (`retrain.every`), and labels of as many more days are "
+    "there."
+)
+STAYS = "It stays at this day until labels of {more} are there, and then moves on. Drift that comes is told here."
+NO_MORE = f" `every: null` in {POLICY} asks for none by the clock."
+
+
+def often(every: int) -> str:
+    """How often a model is wanted."""
+    return "every day" if every == 1 else f"every {every} days"
+
+
+def rested(bars: Json) -> str:
+    """For how long nothing is asked after a request was closed."""
+    rest = bars["cool_down_days"]
+    return f"For {count(rest, 'day')} you are not asked again." if rest else "The next check may ask again."
+
+
+def kept_up(bars: Json) -> str:
+    """How long a request for drift stands."""
+    unless = ", unless a model is due by the clock" if bars.get("every") else ""
+    return f"It is kept up to date while the drift lasts, and closed when it is gone{unless}."
 
 
 NEWEST = {
@@ -252,16 +328,23 @@ def untold(told: Facts) -> str:
 
 
 def blocked(told: Facts, why: str) -> str:
-    """The issue's body where there is drift and no request can be opened."""
+    """The issue's body where there is drift, or a model is due, and no request can be opened."""
+    asks, _, back = ASKS[told["outcome"]]
     lines = [
-        "## The world has moved, and no retrain request can be opened",
+        f"## {asks}, and no retrain request can be opened",
         f"\nFor {why}.",
         "\n**What to do next**: where nothing above says so, see that labelled days reach `data.source`, or that "
-        "`params.yaml` can be edited, and start *Drift* again by hand. A roll-back is the other way: "
-        "deploy/ROLLBACK.md.",
+        f"`params.yaml` can be edited, and start *Drift* again by hand.{back}",
         *evidence(told),
     ]
     return report.cut("\n".join(lines) + "\n", told["run"], LIMIT)
+
+
+ASKS = {
+    "drifted": ("The world has moved", "Drift", " A roll-back is the other way: deploy/ROLLBACK.md."),
+    "healthy": ("A model is due by the clock", "A model is due", ""),
+}
+"""What asks for a model, in a heading and in a title, and what else helps, by the outcome."""
 
 
 def covered(told: Facts, learned: str | None) -> str:
@@ -328,9 +411,10 @@ def plots(measured: Json) -> Iterator[str]:
     days = measured.get("days", ())
     worst = by_distance(measured.get("columns", ()))[:PLOTTED]
     far = [each["name"] for each in worst if each["distance"] and each["distance"] >= worst[0]["distance"] / 2]
+    answer, headline = (measured.get("answer") or {}).get("name", "answer"), measured.get("headline") or "quality"
     lines = {
-        "Live average precision": [each["average_precision"] for each in days],
-        "Distance of the scores": [each["score"] for each in days],
+        f"Live {markdown.words(headline)}": [each["headline"] for each in days],
+        f"Distance of the {markdown.words(answer)}": [each["answer"] for each in days],
         **{f"Distance of {markdown.words(name)}": [each["columns"].get(name) for each in days] for name in far},
     }
     heading = "\n### Day by day"
@@ -348,9 +432,12 @@ def by_day(name: str, points: Sequence[tuple[str, float]]) -> Iterator[str]:
     """One value a day, over the days since the first."""
     first = date.fromisoformat(points[0][0])
     since = [(date.fromisoformat(day) - first).days for day, _ in points]
-    values = [round(min(value, 999.0), 4) for _, value in points]  # Mermaid reads no exponent
-    top = 1.0 if name.startswith("Live") else max(*values, 0.001) * 1.05
-    return markdown.chart(name, f"days since {first}", since, name.split(" of ")[0].lower(), [values], (0.0, top))
+    values = [min(max(value, -LONGEST), LONGEST) for _, value in points]  # Mermaid reads no exponent
+    ends = min(*values, 0.0), max(*values, 0.001) * 1.05
+    return markdown.chart(name, f"days since {first}", since, name.split(" of ")[0].lower(), [values], ends)
+
+
+LONGEST = 1e12  # with all its digits
 
 
 def columns(measured: Json) -> Iterator[str]:
@@ -406,26 +493,29 @@ def reconcile(here: Any, told: Facts, bars: Json) -> str:
     """Brings requests, issues and comments in line with the decision; what was done, in a sentence."""
     from gitops import pulls
 
-    seen = look(here) if told["outcome"] == "drifted" else Seen()
+    asks = told["outcome"] == "drifted" or told["outcome"] == "healthy" and bars.get("every")
+    seen = look(here) if asks else Seen()
     params = content.text("HEAD", str(PARAMS))  # not the file: a checkout may have other line ends
     decision = decide(told, seen, params, bars, datetime.now(UTC))
     match decision.act:
         case "close":
-            gone = f"The drift check of [this run]({told['run']}) finds no drift."
+            clock = f"No request by the clock: {decision.why}." if decision.why else "No model is due by the clock."
+            gone = f"The drift check of [this run]({told['run']}) finds no drift. {clock}"
             pulls.close(here, BRANCH, gone)
             pulls.close_issue(here, ISSUES, gone)
-            return "Every bar is met. What was open for drift is closed."
+            return f"Every bar is met. What was open for drift is closed. {clock}"
         case "tell":
             return f"It is told in {pulls.issue(here, UNKNOWN, 'Drift: could not tell', untold(told))}"
         case "blocked":
-            issue = pulls.issue(here, BLOCKED, "Drift, and no retrain request", blocked(told, decision.why))
+            name = f"{ASKS[told['outcome']][1]}, and no retrain request"
+            issue = pulls.issue(here, BLOCKED, name, blocked(told, decision.why))
             return f"No retrain request, for {decision.why}: {issue}"
         case "covered":
             assert seen.promotion is not None
             pulls.comment(here, seen.promotion, covered(told, seen.learned), COVERED)
             return f"The open promotion #{seen.promotion} answers it, and has a comment that says so."
         case "request":
-            return propose(here, told, bars, decision.params)
+            return propose(here, told, bars, decision)
     return f"No retrain request: {decision.why}."
 
 
@@ -453,33 +543,58 @@ def look(here: Any) -> Seen:
 
     head = f"{here.owner.login}:{BRANCH}"
     requests = pulls.ask(here, "GET", "pulls", head=head, base=here.default_branch, state="all", per_page=30)
+    seen = Seen(requests, replaced_by=replaced_by(), production=until_of(ledger.manifest()), held=held(here, requests))
     proposed = pulls.newest(here, promotion.BRANCH, "open")
     if proposed is None:
-        return Seen(requests, replaced_by=replaced_by())
+        return seen
     manifest = pulls.found(here, f"contents/{MANIFEST}", ref=proposed["head"]["sha"])
-    return Seen(requests, proposed["number"], learned(manifest), replaced_by())
+    return seen._replace(promotion=proposed["number"], learned=learned(manifest))
+
+
+def held(here: Any, requests: Sequence[Json]) -> Json | None:
+    """What of `data` the open request sets; None where none is open, or people have pushed what cannot be read."""
+    from gitops import pulls
+
+    pull = next((each for each in requests if each["state"] == "open"), None)
+    if pull is None:
+        return None
+    with suppress(Blocked, ValueError):
+        data = data_of(pulls.text_of(here, pull["head"]["sha"], str(PARAMS)) or "")
+        snapshot = data.get("snapshot")
+        if snapshot is None or facts.check(snapshot, "digest") is None:
+            return {"until": data["until"], "snapshot": snapshot}
+    return None
 
 
 def learned(manifest: Json | None) -> str | None:
     """The last day of data that a promotion's model has seen; None where its manifest does not say."""
     try:
-        until = json.loads(base64.b64decode((manifest or {})["content"]))["data"]["until"]
-        return date.fromisoformat(until).isoformat()
+        return until_of(json.loads(base64.b64decode((manifest or {})["content"])))
     except (KeyError, TypeError, ValueError):
         return None
 
 
-def propose(here: Any, told: Facts, bars: Json, params: str) -> str:
+def until_of(manifest: Any) -> str | None:
+    """The last day of data by a promotion's manifest; None where it does not say."""
+    try:
+        return date.fromisoformat(manifest["data"]["until"]).isoformat()
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def propose(here: Any, told: Facts, bars: Json, decision: Decision) -> str:
     """The one retrain request, opened or brought up to date; what was done, in a sentence."""
     from gitops import pulls
 
     app = bool(os.environ.get("GITOPS_BOT"))
+    name, body = title(decision.data), request(told, decision.data, bars, app)
     head = pulls.ref(here, BRANCH)
-    pulls.commit(here, BRANCH, {str(PARAMS): params}, title(told), head, others=True)  # people may push there
+    pulls.commit(here, BRANCH, {str(PARAMS): decision.params}, name, head, others=True)  # people may push there
     names = (bars["labels"], bars["reviewers"], bars["team_reviewers"])
-    number, url = pulls.propose(here, BRANCH, title(told), request(told, bars, app), *names)
+    number, url = pulls.propose(here, BRANCH, name, body, *names)
     pulls.close_issue(here, ISSUES, f"The drift check can tell again, and there is a retrain request: {url}")
     if number is None:
         return f"The branch is pushed; the link that opens the request is in {url}"
     refused = pulls.auto_merge(here, number) if bars["auto_merge"] else None
-    return f"Retrain request: {url}" + (f". GitHub will not merge it by itself: {text(refused)}" if refused else "")
+    asked = "Retrain request by the clock" if told["outcome"] == "healthy" else "Retrain request"
+    return f"{asked}: {url}" + (f". GitHub will not merge it by itself: {text(refused)}" if refused else "")

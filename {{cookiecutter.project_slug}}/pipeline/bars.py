@@ -5,40 +5,41 @@ construction, as it was measured on this very model and these very days. Bars ar
 only where that is asked for (LOOSEN=1), and what would be loosened is said.
 
 How far a bar is from what was measured:
-- a metric: as far below the worse end of its interval as that is below the value. The worse end of another week
+- a metric: as far beyond the worse end of its interval as that is from the value. The worse end of another week
   scatters by half of that, so a model that is as good misses the bar in about one week of forty;
 - a slice: its worse end, as the gate looks at the better one;
-- days: a quarter beyond the worst that was seen, or that chance makes of so few rows;
+- the label: half the odds of a class, or twice; half a deviation of a number less, or more;
+- days: a quarter beyond the worst that was seen, of a number's mean a quarter of its deviation, or what chance makes of
+  so few rows;
 - drift: half as far again as any week of the training days came from all of them. What chance alone does to so few rows
   as a service has is allowed anyway, on the day, so that no bar has to make room for it.
 """
 
 import argparse
-import json
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, floor, log10, sqrt
+from math import ceil, floor, inf, isfinite, log10, sqrt
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 import polars as pl
-import yaml
 
-from pipeline import contract, evaluate, model, monitor, params, personal, policy, reference
+from pipeline import behaviour, contract, evaluate, model, monitor, params, personal, policy, reference, tasks
 from pipeline.behaviour import as_tried, changed, like
-from pipeline.contract import Contract
+from pipeline.contract import Contract, leveled
 from pipeline.distance import apart, chances
-from pipeline.edits import Bar, Item, Proposal, diff
-from pipeline.model import Model
+from pipeline.edits import Bar, Item, Place, Proposal, diff, flow
+from pipeline.model import Model, Problem
 from pipeline.params import BadInput, run_stage
 from pipeline.places import replacing
-from pipeline.policy.bars import BEYOND, OTHER, POLICIES, worse
+from pipeline.policy.bars import BEYOND, OTHER, POLICIES, point, worse
 from pipeline.policy.data import ratios
 from pipeline.policy.slices import few, where
 from pipeline.reading import count
+from pipeline.rows import LABEL
+from pipeline.tasks import Metric, Task
 
 DIFF = Path("build/bars.diff")
 MEASURED = {
@@ -46,19 +47,15 @@ MEASURED = {
     "model": Path("metrics.json"),
     "explanations": Path("reports/explanations.json"),
 }
-ALWAYS = ("average_precision", "roc_auc", "calibration_error")  # bars that every binary model should have
-CHANCE = {"roc_auc": 0.5}  # what no model misses; of others nothing
-WORST = {"calibration_error": "maximum"}  # of other metrics more is better
 ROOM = 0.75  # beyond the worst day
-ODDS = 2  # by which the share of positives may move
+ODDS = 2  # by which the share of a class may move
 RARE = 4  # standard errors: what chance does to one day of thousands
 LEAST = 0.1  # Evidently's default for a distance: what is nearer is no drift
 SLICED_INPUTS, LEVELS = 3, 5  # inputs that are sliced, and levels of each, at most
-CONSISTENT, STRONG = 0.98, 0.1  # a direction: the share of rows, and the move in deviations of the scores
-TOLERANCE = 0.01
+CONSISTENT, STRONG = 0.98, 0.1  # a direction: the share of rows, and the move in deviations of the answers
+TOLERANCE = 0.01  # of the span of an answer, or of its deviation where it has none
 DIRECTIONS = 5
 
-NOTHING = dict.fromkeys(("value", "low", "high"))
 NAMES = ("data", "model", "evaluation", "behaviour", "drift")
 
 Measured = Mapping[str, Any]
@@ -103,6 +100,15 @@ class Known:
     scorer: Model
     table: pl.DataFrame  # the judged rows
 
+    @property
+    def task(self) -> Task:
+        return tasks.task(self.ours.task)
+
+    @property
+    def always(self) -> list[str]:
+        """The metrics that every model of this task should have a bar on."""
+        return [name for name, metric in self.task.METRICS.items() if metric.always]
+
     @classmethod
     def here(cls) -> "Known":
         """Raises BadInput where something was not measured, or of another model."""
@@ -117,21 +123,22 @@ class Known:
 def proposals(loosen: bool) -> dict[str, Proposal]:
     """What is proposed for each policy, by its name. Raises BadInput."""
     known = Known.here()
-    data, model, evaluation, behaviour, drift = made = [
+    data, model, evaluation, behave, drift = made = [
         Proposal.of(POLICIES / f"{name}.yaml", policy.load(name), loosen) for name in NAMES
     ]
     pieces = list(new_slices(known, evaluation.policy, model.policy))
     served = [piece for piece in pieces if not missed(piece, model.policy)]
+    shown = next(name for name in (*model.policy["slices"]["metrics"], *known.task.SLICED) if name in known.task.SLICED)
     evaluation.said += [
-        f"{where(piece)}: {ranked(piece)}: misses slices.metrics of model.yaml"
+        f"{where(piece)}: {told(piece, shown)}: misses slices.metrics of model.yaml"
         for piece in pieces
         if piece not in served
     ]
-    evaluation.add(("evaluate", "slices"), [Item(flow(named(piece)), ranked(piece)) for piece in served])
+    evaluation.add(("evaluate", "slices"), [Item(flow(named(piece)), told(piece, shown)) for piece in served])
     data.bars(of_data(known, data.policy))
     model.bars(of_model(known, model.policy, served))
     drift.bars(of_drift(known, drift.policy))
-    behaviour.comment(("direction",), directions(known), HEAD)
+    behave.comment(("direction",), directions(known), HEAD)
     return dict(zip(NAMES, made, strict=True))
 
 
@@ -159,17 +166,47 @@ def of_data(known: Known, bars: Measured) -> Iterator[Bar]:
     """Bars of policies/data.yaml."""
     found = known.found["data"]
     yield Bar(("rows", "minimum"), whole(ROOM * found["rows"], "minimum"), count(found["rows"], "row"))
-    if (label := found["label"]) and 0 < (label["share"] or 0) < 1:
-        yield from of_shares(label["share"], count(found["rows"], "row"))
+    if found["label"]:
+        yield from of_label(known, bars)
     if found["days"] and known.ours.dated:
         yield from of_days(found, bars)
 
 
-def of_shares(share: float, among: str) -> Iterator[Bar]:
-    """The share of positives: half its odds, and twice."""
-    for end, times in (("minimum", 1 / ODDS), ("maximum", ODDS)):
-        odds = times * share / (1 - share)
-        yield Bar(("label", end), rounded(odds / (1 + odds), end), f"{share:.3g} of {among}")
+def of_label(known: Known, bars: Measured) -> Iterator[Bar]:
+    """Bars of the label, over all days and on each; of several classes, each has its own."""
+    label, column = known.found["data"]["label"], known.ours.column(known.ours.label.column)
+    share = label["kind"] == "share"
+    lowest, highest = (0 if share or leveled(column, known.ours) else -inf), (1 if share else inf)
+    for name, part in label["parts"].items():
+        if part["value"] is None or not lowest < part["value"] < highest:
+            continue
+        own = ("label", "parts", name) if len(label["parts"]) > 1 else ("label",)
+        for place, ends, said in of_part(known, part, share, bars["label"]["day"]["rows"]):
+            for end, bar in zip(("minimum", "maximum"), ends, strict=True):
+                if lowest < bar < highest:
+                    value = rounded(bar, end, 2 if share else 3)  # far from 0, two digits say little
+                    yield Bar((*own, *place, end), value, said, instead=("label", *place, end))
+
+
+def of_part(known: Known, part: Measured, share: bool, least: int) -> Iterator[tuple[Place, Sequence[float], str]]:
+    """Where bars of a part of the labels stand, their ends, and what was measured; a day has so many rows at least."""
+    found, value = known.found["data"], part["value"]
+    yield (), over_all(part, share), f"{value:.3g} {'of' if share else 'over'} {count(found['rows'], 'row')}"
+    rows = (found["days"] or {}).get("rows", {})
+    if days := [each for day, each in part["days"].items() if each is not None and rows.get(day, 0) >= least]:
+        room, error = (1 - ROOM) * part["deviation"], RARE * part["deviation"] / sqrt(max(least, 1))
+        low, high = (ROOM * min(days), max(days) / ROOM) if share else (min(days) - room, max(days) + room)
+        seen = f"{min(days):.3g} to {max(days):.3g} on {count(len(days), 'day')}"
+        yield ("day",), (min(low, value - error), max(high, value + error)), seen
+
+
+def over_all(part: Measured, share: bool) -> Sequence[float]:
+    """Half the odds of a share, and twice; a mean less half a deviation, and more."""
+    value, half = part["value"], part["deviation"] / 2
+    if not share:
+        return value - half, value + half
+    odds = [times * value / (1 - value) for times in (1 / ODDS, ODDS)]
+    return [each / (1 + each) for each in odds]
 
 
 def of_days(found: Measured, bars: Measured) -> Iterator[Bar]:
@@ -180,17 +217,6 @@ def of_days(found: Measured, bars: Measured) -> Iterator[Bar]:
     yield from of_worst("volume", [number / usual for number in rows.values()], chance, "the median day")
     if levels := list(ratios(found, bars["level"]["rows"])):
         yield from of_worst("level", levels, 0, "the median day")
-    asked = bars["label"]["day"]["rows"]
-    shares = [share for day, share in found["label"]["days"].items() if share is not None and rows.get(day, 0) >= asked]
-    if shares:
-        share = found["label"]["share"]
-        error = RARE * sqrt(share * (1 - share) / asked)
-        seen = f"{min(shares):.3g} to {max(shares):.3g} on {count(len(shares), 'day')}"
-        lowest, highest = min(ROOM * min(shares), share - error), max(max(shares) / ROOM, share + error)
-        if lowest > 0:
-            yield Bar(("label", "day", "minimum"), rounded(lowest, "minimum"), seen)
-        if highest < 1:
-            yield Bar(("label", "day", "maximum"), rounded(highest, "maximum"), seen)
 
 
 def of_worst(block: str, shares: Sequence[float], chance: float, than: str) -> Iterator[Bar]:
@@ -208,30 +234,57 @@ def of_worst(block: str, shares: Sequence[float], chance: float, than: str) -> I
 def of_model(known: Known, bars: Measured, pieces: Sequence[Measured]) -> Iterator[Bar]:
     """Bars of policies/model.yaml; `pieces` are slices that are proposed."""
     found = known.found["model"]
-    for name in dict.fromkeys((*bars["metrics"], *ALWAYS)):
-        if (metric := found["metrics"].get(name)) and (bar := of_metric(("metrics", name), metric)):
-            yield bar
+    for name in dict.fromkeys((*bars["metrics"], *known.always)):
+        yield from of_metric(("metrics", name), known)
     size = found["model"]["bytes"]
     yield Bar(("bytes",), whole(2 * size, "maximum"), f"{size:,}", "maximum")
     judged = [piece for piece in (*found["slices"], *pieces) if not few(piece, bars["slices"])]
     for name in bars["slices"]["metrics"]:
-        overall = of_metric(("metrics", name), found["metrics"].get(name, NOTHING))
-        lows = [(piece[name]["low"], piece) for piece in judged if piece.get(name)]
-        low, piece = min(lows, key=lambda each: each[0], default=(0, {}))
-        if overall and low > CHANCE.get(name, 0):
-            said = f"{piece[name]['value']:.3g} ({low:.3g} to {piece[name]['high']:.3g}) where {where(piece)}"
-            yield Bar(("slices", "metrics", name, "minimum"), min(rounded(low, "minimum"), overall.value), said)
+        yield from of_slices(name, judged, known)
 
 
-def of_metric(place: tuple[str, ...], metric: Measured) -> Bar | None:
-    """The bar on a metric; None where no model could miss it."""
-    end = WORST.get(place[-1], "minimum")
-    value, worse = metric["value"], metric["low" if end == "minimum" else "high"]
-    if value is None or worse is None:
-        return None
-    bar = rounded(2 * worse - value, end)
-    said = f"{value:.3g} ({metric['low']:.3g} to {metric['high']:.3g})"
-    return Bar((*place, end), bar, said) if bar > CHANCE.get(place[-1], 0) else None
+def of_metric(place: Place, known: Known) -> Iterator[Bar]:
+    """The bars on a metric that was measured; none that no model could miss."""
+    if not (metric := known.found["model"]["metrics"].get(place[-1])):
+        return
+    about = known.task.METRICS[place[-1]]
+    for end in ends_of(about):
+        if isfinite(edge := worse(metric, end)):
+            bar = rounded(2 * edge - point(metric), end)
+            if missable(bar, end, about):
+                yield Bar((*place, end), bar, interval(metric))
+
+
+def ends_of(about: Metric) -> Sequence[str]:
+    """The ends that a metric has a bar at: on the side that is worse, or on both."""
+    if about.ends:
+        return "minimum", "maximum"
+    return ("minimum",) if about.larger else ("maximum",)
+
+
+def missable(bar: float, end: str, about: Metric) -> bool:
+    """Whether there are models that miss a bar."""
+    lowest, highest = about.ends or (about.chance or 0, inf)
+    return bar < highest if end == "maximum" else bar > lowest
+
+
+def of_slices(name: str, judged: Sequence[Measured], known: Known) -> Iterator[Bar]:
+    """The bar on a metric of slices: what the worst of them has, and no tighter than that over all."""
+    over_all = next(of_metric(("slices", "metrics", name), known), None)
+    pieces = [piece for piece in judged if piece.get(name)]
+    if over_all is None or not pieces:
+        return
+    end, about = over_all.place[-1], known.task.METRICS[name]
+    wider = min if end == "minimum" else max
+    piece = wider(pieces, key=lambda piece: worse(piece[name], end))
+    if missable(edge := worse(piece[name], end), end, about):
+        bar = wider(rounded(edge, end), over_all.value)
+        yield Bar(over_all.place, bar, f"{interval(piece[name])} where {where(piece)}")
+
+
+def interval(metric: Measured) -> str:
+    """A metric's value and interval in words."""
+    return "{value:.3g} ({low:.3g} to {high:.3g})".format(**metric)
 
 
 def new_slices(known: Known, evaluation: Measured, bars: Measured) -> Iterator[Measured]:
@@ -240,19 +293,16 @@ def new_slices(known: Known, evaluation: Measured, bars: Measured) -> Iterator[M
     importance = {
         name: of["value"] for name, of in known.found["explanations"]["importance"].items() if of["value"] > 0
     }
-    test, score, knobs = (
-        evaluate.as_test(known.table, known.ours),
-        known.scorer.predict(known.table),
-        known.knobs["evaluate"],
-    )
+    knobs, out = known.knobs["evaluate"], known.scorer.predict(known.table)
+    test = evaluate.as_test(known.table, known.ours, knobs)
     weights = evaluate.resamples(test.units, knobs["resamples"], knobs["seed"])
     for name in sorted(importance, key=lambda name: -importance[name])[:SLICED_INPUTS]:
         if name in sliced or name in known.hidden:
             continue
         for part, inside in evaluate.slices(known.table, list(pieces_of(name, known))):
-            piece = part | evaluate.size(test, inside)
+            piece = part | evaluate.size(test, inside, known.ours)
             if not few(piece, bars["slices"]):
-                values = evaluate.slice_values(test, score, inside, weights)
+                values = evaluate.slice_values(known.task, test, out, inside, weights)
                 yield piece | evaluate.known(values, knobs["confidence"])
 
 
@@ -262,11 +312,10 @@ def named(piece: Measured) -> dict[str, Any]:
     return {"column": piece["column"], **({"value": piece["value"]} if "value" in piece else ends)}
 
 
-def ranked(piece: Measured) -> str:
-    """How large a slice is, and how well it is ranked."""
-    low, value, high = (piece["roc_auc"][end] for end in ("low", "value", "high"))
-    size = f"{count(piece['rows'], 'row')}, {piece['positives']:,} positive"
-    return f"{size}, roc_auc {value:.3g} ({low:.3g} to {high:.3g})"
+def told(piece: Measured, name: str) -> str:
+    """How large a slice is, and how well it is served."""
+    size = [count(piece["rows"], "row"), *filter(None, [piece["labels"]])]
+    return f"{', '.join(size)}, {name} {interval(piece[name]) if piece[name] else 'not measured'}"
 
 
 def missed(piece: Measured, bars: Measured) -> bool:
@@ -313,16 +362,14 @@ def of_drift(known: Known, bars: Measured) -> Iterator[Bar]:
         yield Bar(("window", "rows"), half, said, "minimum")
         if bars["live"]["rows"] > a_window:
             yield Bar(("live", "rows"), half, said, "maximum")
-    for name in dict.fromkeys((*bars["live"]["metrics"], *ALWAYS[:2])):
-        if (metric := known.found["model"]["metrics"].get(name)) and (
-            bar := of_metric(("live", "metrics", name), metric)
-        ):
-            yield bar
+    always = [name for name in known.always if name in known.task.SLICED]
+    for name in dict.fromkeys((*bars["live"]["metrics"], *always)):
+        yield from of_metric(("live", "metrics", name), known)
     kept = pl.read_parquet(reference.REFERENCE)
     inputs = tuple(column for column in scorer.inputs if column.name in kept.columns)
     production = monitor.Production(scorer.digest, scorer.problem, inputs, kept)
     for block, (far, name) in astray(production, days).items():
-        called = "the score" if name == monitor.SCORE else name
+        called = f"the {known.task.WATCHED}" if name == production.watched else name
         seen = f"{called} lies {far:.2g} away" if far else "none lies further away than chance takes it"
         said = f"{seen} in any {days} training days"
         yield Bar((block, "maximum"), rounded(max(LEAST, far / ROOM), "maximum"), said)
@@ -351,10 +398,10 @@ def astray(production: monitor.Production, days: int) -> dict[str, tuple[float, 
 
 
 def blocks(production: monitor.Production) -> Iterator[tuple[str, str]]:
-    """The block of drift.yaml that each input is judged by, and the score."""
+    """The block of drift.yaml that each input is judged by, and what is watched of the answers."""
     for column in production.inputs:
         yield "categories" if column.text else "columns", column.name
-    yield "score", monitor.SCORE
+    yield "answer", production.watched
 
 
 # --- behaviour.yaml ---
@@ -365,10 +412,15 @@ that signs it."""
 
 
 def directions(known: Known) -> list[Item]:
-    """What moving an input does to the score, where it is strong and consistent; the strongest first."""
-    scorer = known.scorer
+    """What moving an input does to the answer, where it is strong and consistent; the strongest first."""
+    scorer, about = known.scorer, asked_of(known)
     made = known.table.select(as_tried(column) for column in scorer.inputs)
-    usual = float(np.std(scorer.predict(like(made, {}))))
+
+    def answers(table: pl.DataFrame) -> tasks.Array:
+        return behaviour.point(scorer.predict(table), {"case": "", **about}, known.ours)
+
+    usual = float(np.std(answers(like(made, {}))))
+    tolerance = TOLERANCE * known.task.SPAN if known.task.SPAN else rounded(TOLERANCE * usual, "maximum")
     found = []
     for column in scorer.inputs:
         if column.text or column.name in known.hidden:
@@ -377,13 +429,21 @@ def directions(known: Known) -> list[Item]:
             rows = like(made, case["where"])
             if len(rows) < 30:
                 continue
-            moved = scorer.predict(changed(rows, case["change"])) - scorer.predict(rows)
+            moved = answers(changed(rows, case["change"])) - answers(rows)
             mean = float(moved.mean())
             sign = 1 if mean > 0 else -1
-            share = float((sign * moved >= -TOLERANCE).mean())
+            share = float((sign * moved >= -tolerance).mean())
             if abs(mean) >= STRONG * usual and share >= CONSISTENT and usual > 0:
-                found.append((abs(mean), told(column.name, column.type, case, mean, share, len(rows), known.ours)))
+                asked = {**about, **case, "answer": "rises" if mean > 0 else "falls", "tolerance": tolerance}
+                found.append((abs(mean), direction(column, asked, mean, share, len(rows), known)))
     return [item for _, item in sorted(found, key=lambda each: -each[0])[:DIRECTIONS]]
+
+
+def asked_of(known: Known) -> dict[str, Any]:
+    """The class that answers are looked at for, where there are several: the most frequent one."""
+    if known.task.about(known.scorer.predict(known.table.head(1))) is None:
+        return {}
+    return {"of": known.ours.label.values[int(known.table[LABEL].mode().sort()[0])]}
 
 
 def moves(column: model.Input, table: pl.DataFrame) -> Iterator[dict[str, Any]]:
@@ -404,39 +464,13 @@ def moves(column: model.Input, table: pl.DataFrame) -> Iterator[dict[str, Any]]:
         yield {"where": {name: {"to": top}}, "change": {name: {"plus": step}}}
 
 
-def told(name: str, kind: str, case: Measured, mean: float, share: float, rows: int, ours: Contract) -> Item:
+def direction(column: model.Input, asked: Measured, mean: float, share: float, rows: int, known: Known) -> Item:
     """A direction as a case, in the problem's words."""
-    many = ours.positives.many
-    more = "more" if mean > 0 else "fewer"
-    said = f"With {name}, {more} {many}" if kind == "boolean" else f"More {name}, {more} {many}"
-    made = {
-        "case": said,
-        **case,
-        "score": "rises" if mean > 0 else "falls",
-        "tolerance": TOLERANCE,
-        "by": rounded(abs(mean) / 2, "minimum"),
-        "share": round(share - 0.05, 2),
-    }
-    return Item(
-        flow(made), f"the mean score moves by {mean:.2g}, this way on {share:.1%} of {count(rows, ours.row.one)}"
-    )
-
-
-def flow(value: Any) -> str:
-    """A value as YAML in one line, `to: 50` and not `to: 50.0`, and quotes where they are needed."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{flow(name)}: {flow(each)}" for name, each in value.items()) + "}"
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    bare = isinstance(value, str) and BARE.fullmatch(value) and yaml.safe_load(value) == value
-    if bare:
-        return str(value)
-    quoted = json.dumps(value, ensure_ascii=False)
-    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)  # YAML breaks lines at some of them
-
-
-BARE = re.compile(r"[^\W\d](\w|[ .-](?=\w))*")
-"""Text that is a name to every reader of YAML."""
+    rises, falls = known.task.directions(Problem.of(known.ours), known.ours, asked.get("of"))
+    said = f"{'With' if column.type == 'boolean' else 'More'} {column.name}, {rises if mean > 0 else falls}"
+    made = {"case": said, **asked, "by": rounded(abs(mean) / 2, "minimum"), "share": round(share - 0.05, 2)}
+    moved = f"the mean {known.task.POINT} moves by {mean:.2g}"
+    return Item(flow(made), f"{moved}, this way on {share:.1%} of {count(rows, known.ours.row.one)}")
 
 
 if __name__ == "__main__":

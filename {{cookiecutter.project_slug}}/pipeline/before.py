@@ -6,15 +6,17 @@ is reckoned with as many rows as there are entities.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from math import exp, isfinite
 from typing import Any
 
 import polars as pl
 
-from pipeline import personal
+from pipeline import personal, tasks
 from pipeline.contract import Column, Contract, leveled
-from pipeline.daily import collect, digest, divergence, ends
+from pipeline.daily import collect, digest, divergence, ends, numbers
+from pipeline.model import Problem
 
 KEPT = 2  # levels of each side that are shown
 SEVERAL = 10  # rows, whose mean tells nobody's value
@@ -50,11 +52,18 @@ def beside(
         "lacks": [column.name for column in columns if column not in both],
         "without": None if entity else ours.entity,
         "again": again(pair, both, ours),
-        "levels": dict(levels(now, then, seen)),
-        "constant": dict(constant(pair, now, then, known, entity)),
+        "levels": dict(levels(now, then, [*seen, *label])),
+        "constant": dict(constant(pair, now, then, [*known, *numbers(label, ours)] if known else [], entity)),
         "lost": dict(lost(now, then, [*known, *label] if known else [])),
-        "categories": dict(categories(pair, known, entity)),
+        "categories": dict(categories(pair, [*known, *classes(label, ours)] if known else [], entity)),
     }
+
+
+def classes(label: Sequence[Column], ours: Contract) -> list[Column]:
+    """The label as a closed list, where it has several parts; of one alone, its share says as much, or its level."""
+    if len(tasks.task(ours.task).parts(Problem.of(ours))) < 2:
+        return []
+    return [replace(column, type="category", categories=tuple(map(str, ours.label.values))) for column in label]
 
 
 def sums(content: Sequence[Column], ours: Contract) -> Iterator[pl.Expr]:

@@ -6,21 +6,22 @@ invariance, direction; and reliance, the importance of an input without its labe
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from pipeline import contract, model, params, rows
+from pipeline import contract, model, params, rows, tasks
 from pipeline.contract import Contract
 from pipeline.evaluate import MODEL
-from pipeline.model import Input, Model
+from pipeline.model import Input, Model, Outputs
 from pipeline.params import BadInput, run_stage
 from pipeline.personal import shown
 from pipeline.policy import load
 from pipeline.reading import nearest
+from pipeline.tasks import Array
 
 BEHAVIOUR = Path("reports/behaviour.json")
 POLICY = "policies/behaviour.yaml"
@@ -30,26 +31,39 @@ EXAMPLES = 3
 ID, BY_HAND = "_id", "by hand"
 
 Case = Mapping[str, Any]
-Scores = tuple[np.ndarray, np.ndarray]  # float64 [rows] each: as the rows are, and changed
+Points = tuple[Array, Array]  # float64 [rows] each: as the rows are, and changed
 Behaviour = dict[str, Any]
 
 
 def behave(scorer: Model, table: pl.DataFrame, ours: Contract, policy: Mapping[str, Any]) -> Iterator[Behaviour]:
     """Each case, on how many rows it was tried, and the share of them on which the model does as asked.
 
-    Raises BadInput for a case that names a column which is no input of the model, or a value that it cannot have.
+    An invariance may change a column of the contract that is no input: then it moves nothing, and it has to stay so.
+    Raises BadInput for a case that names another column which is no input of the model, or a value that it cannot have.
     """
     inputs = {column.name: column for column in scorer.inputs}
     table = table.select(pl.col(ours.id).alias(ID), *(as_tried(column) for column in scorer.inputs))
     for kind, judge in KINDS.items():
         for case in policy[kind]:
-            check(case, inputs)
+            case_of_inputs = without(unseen(inputs, ours), case) if kind == "invariance" else case
+            check(case_of_inputs, inputs)
             chosen = written(table, case["row"]) if "row" in case else like(table, case.get("where", {}))
-            after = changed(chosen, case.get("change", {}))
-            scores = scorer.predict(chosen), scorer.predict(after)
-            right = judge(scores, case) if len(chosen) else np.array([], dtype=bool)
-            yield {"kind": kind, "asked": case, "rows": len(chosen)} | found(chosen, scores, right, ours)
+            after = changed(chosen, case_of_inputs.get("change", {}))
+            points = point(scorer.predict(chosen), case, ours), point(scorer.predict(after), case, ours)
+            right = judge(points, case) if len(chosen) else np.array([], dtype=bool)
+            yield {"kind": kind, "asked": case, "rows": len(chosen)} | found(chosen, points, right, ours)
     yield from relied(scorer, like(table, {}), list(inputs))
+
+
+def point(out: Outputs, case: Case, ours: Contract) -> Array:
+    """The number that a case is about, of each row. Raises BadInput where it is of a class, and names none."""
+    task, classes = tasks.task(ours.task), ours.label.values
+    if task.about(out) is None:
+        return task.point(out)
+    if case.get("of") not in classes:
+        known = nearest(str(case["of"]), [str(each) for each in classes]) if "of" in case else f"of: {classes[0]}"
+        raise BadInput(f'{POLICY}: the case "{case["case"]}" has to say of which class, as `of`; {known}')
+    return task.point(out, classes.index(case["of"]))
 
 
 def as_tried(column: Input) -> pl.Expr:
@@ -59,6 +73,16 @@ def as_tried(column: Input) -> pl.Expr:
 
 
 # --- what a case may say ---
+
+
+def unseen(inputs: Mapping[str, Input], ours: Contract) -> set[str]:
+    """The columns of the contract that the model does not see."""
+    return {column.name for column in ours.columns} - inputs.keys()
+
+
+def without(names: Collection[str], case: Case) -> Case:
+    """A case that changes none of these columns."""
+    return {**case, "change": {name: how for name, how in case["change"].items() if name not in names}}
 
 
 def check(case: Case, inputs: Mapping[str, Input]) -> None:
@@ -144,34 +168,34 @@ def changed(table: pl.DataFrame, change: Mapping[str, Any]) -> pl.DataFrame:
 # --- the kinds: on which rows the model does as asked, bool [rows] ---
 
 
-def functionality(scores: Scores, case: Case) -> np.ndarray:
-    """The score is above, or below, what is asked."""
-    return scores[1] > case["above"] if "above" in case else scores[1] < case["below"]
+def functionality(points: Points, case: Case) -> Array:
+    """The answer is above, or below, what is asked."""
+    return points[1] > case["above"] if "above" in case else points[1] < case["below"]
 
 
-def invariance(scores: Scores, case: Case) -> np.ndarray:
-    """The score stays within what is asked."""
-    return np.abs(scores[1] - scores[0]) <= case["within"]
+def invariance(points: Points, case: Case) -> Array:
+    """The answer stays within what is asked."""
+    return np.abs(points[1] - points[0]) <= case["within"]
 
 
-def direction(scores: Scores, case: Case) -> np.ndarray:
-    """The score does not move against the direction by more than the tolerance."""
-    sign = 1 if case["score"] == "rises" else -1
-    return sign * (scores[1] - scores[0]) >= -case["tolerance"]
+def direction(points: Points, case: Case) -> Array:
+    """The answer does not move against the direction by more than the tolerance."""
+    sign = 1 if case["answer"] == "rises" else -1
+    return sign * (points[1] - points[0]) >= -case["tolerance"]
 
 
-KINDS: dict[str, Callable[[Scores, Case], np.ndarray]] = {
+KINDS: dict[str, Callable[[Points, Case], Array]] = {
     "functionality": functionality,
     "invariance": invariance,
     "direction": direction,
 }
 
 
-def found(table: pl.DataFrame, scores: Scores, right: np.ndarray, ours: Contract) -> Behaviour:
-    """The share of rows on which the model does as asked, by how much the mean score moved, and rows that it fails."""
+def found(table: pl.DataFrame, points: Points, right: np.ndarray, ours: Contract) -> Behaviour:
+    """The share of rows on which the model does as asked, by how much the mean answer moved, and rows that it fails."""
     if not len(right):
         return {"share": None, "moved": None, "examples": []}
-    before, after = scores
+    before, after = points
     return {
         "share": float(right.mean()),
         "moved": float((after - before).mean()),
@@ -189,16 +213,16 @@ def who(identifier: Any, ours: Contract) -> dict[str, Any]:
 
 
 def relied(scorer: Model, table: pl.DataFrame, inputs: list[str]) -> Iterator[Behaviour]:
-    """By how much scores move, on average, when an input is shuffled among the rows: 0 for one that is ignored.
+    """By how much answers move, on average, when an input is shuffled among the rows: 0 for one that is ignored.
 
     `values` is how many it has, a missing one included: what is the same in all rows cannot be shuffled.
     """
-    draw, before = np.random.default_rng(0), scorer.predict(table)
+    draw, before, task = np.random.default_rng(0), scorer.predict(table), tasks.task(scorer.problem.task)
     for name in inputs:
         after = scorer.predict(table.with_columns(table[name].gather(draw.permutation(len(table)))))
         yield {
             **{"kind": "reliance", "column": name, "rows": len(table), "values": table[name].n_unique()},
-            "moved": float(np.abs(after - before).mean()),
+            "moved": float(task.moved(before, after).mean()),
         }
 
 

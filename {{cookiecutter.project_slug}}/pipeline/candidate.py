@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from pipeline import contract, families, params, rows
+from pipeline import contract, families, params, rows, tasks
 from pipeline.bento import BENTO
 from pipeline.contract import CONTRACT, Contract
 from pipeline.evaluate import BASELINES, MODEL
@@ -136,6 +136,7 @@ def learned(theirs: Path) -> None:
                 "tested here; leave at least as many, or have an administrator merge fewer"
             )
         ours["split"]["share"] = share  # by its hash, a row that is tested here is tested there too
+        ours["split"]["calibrate"] = params.calibrated(said)
         EVALUATION.write_text(yaml.safe_dump(ours, sort_keys=False))
         return
     asked, tested = params.count(ours, "test"), params.count(said, "test")
@@ -144,7 +145,7 @@ def learned(theirs: Path) -> None:
             f"{EVALUATION}: the candidate leaves {count(tested, 'day')} to its test, and {asked} are tested here; "
             "leave at least as many, or have an administrator merge fewer"
         )
-    ours["split"]["train"] = params.count(said, "train")
+    ours["split"] |= {part: params.count(said, part) for part in ("train", "calibrate")}
     EVALUATION.write_text(yaml.safe_dump(ours, sort_keys=False))
 
 
@@ -200,7 +201,7 @@ def join() -> None:
     theirs = known(features, source, inputs, ours)
     table = joined(features, theirs, (days.train[0], days.test[1]), ours)
     tested = table.filter(pl.col(ours.time).dt.date().is_between(*days.test)).drop_nulls(rows.LABEL)
-    check_baselines(read(BASELINES), tested.select(pl.col(ours.id).alias(rows.ID)), ours.id)
+    check_baselines(read(BASELINES), tested.select(pl.col(ours.id).alias(rows.ID)), ours)
     with replacing(FEATURES) as temporary:
         table.write_parquet(temporary)
     rows.remember(table, days.train, ours)
@@ -244,24 +245,29 @@ def joined(features: pl.DataFrame, source: pl.DataFrame, span: tuple[date, date]
     return asked.join(said, on=name, how="left", maintain_order="left")
 
 
-def check_baselines(scores: pl.DataFrame, tested: pl.DataFrame, name: str) -> None:
-    """Raises BadInput where baselines have no score of a test row, several, or a name that is no family's.
+def check_baselines(said: pl.DataFrame, tested: pl.DataFrame, ours: Contract) -> None:
+    """Raises BadInput where baselines say nothing of a test row, two things, or what no model of the task may say.
 
-    `tested` holds the rows' identifiers as `_id`; in messages they are called by their `name`.
+    `tested` holds the rows' identifiers as `_id`; in messages they are called by their name.
     """
-    if scores.schema.get(rows.ID) != tested.schema[rows.ID] or scores[rows.ID].is_duplicated().any():
-        raise BadInput(f"{BASELINES}: each {name} has to be there once, as {rows.ID}, with a score by each baseline")
-    for column, dtype in scores.schema.items():
-        if column != rows.ID and not (column in families.NAMES and dtype.is_float()):
-            raise BadInput(
-                f"{BASELINES}: {column!r} is no column of a baseline's scores, which are {', '.join(families.NAMES)}; "
-                "make it with `make model`"
-            )
-    lost = tested.join(scores.drop_nulls().drop_nans(), on=rows.ID, how="anti")
+    name, task, problem = ours.id, tasks.task(ours.task), Problem.of(ours)
+    if said.schema.get(rows.ID) != tested.schema[rows.ID] or said[rows.ID].is_duplicated().any():
+        raise BadInput(f"{BASELINES}: each {name} has to be there once, as {rows.ID}, with what each baseline says")
+    if other := [column for column in said.columns if column not in (rows.ID, *families.NAMES)]:
+        raise BadInput(
+            f"{BASELINES}: {other[0]!r} is no column of a baseline's, which are {', '.join(families.NAMES)}; "
+            "make it with `make model`"
+        )
+    lost = tested.join(said, on=rows.ID, how="anti")
     if len(lost):
         raise BadInput(
-            f"{BASELINES}: {len(lost):,} test rows have no score, the first with {named(name, lost[rows.ID][0])}"
+            f"{BASELINES}: nothing is said of {len(lost):,} test rows, the first with {named(name, lost[rows.ID][0])}"
         )
+    for column in said.columns:
+        if column != rows.ID and not tasks.sound(said[column], task, problem):
+            raise BadInput(
+                f"{BASELINES}: {column} says what no model of the task {ours.task} may say; make it with `make model`"
+            )
 
 
 def read(path: Path) -> pl.DataFrame:

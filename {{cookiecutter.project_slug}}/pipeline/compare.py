@@ -5,7 +5,7 @@ Not a stage, as what is in production is no input of the model: `make gates` run
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
@@ -15,38 +15,40 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipeline import contract, evaluate, model, params, rows
+from pipeline import contract, evaluate, model, params, rows, tasks
 from pipeline.contract import Contract
-from pipeline.evaluate import MODEL, Judged
-from pipeline.model import BadModel, Model, Problem
+from pipeline.evaluate import MODEL
+from pipeline.model import BadModel, Model, Outputs, Problem
 from pipeline.params import BadInput, run_stage
 from pipeline.personal import shown
+from pipeline.tasks import Judged, Values
 
 PRODUCTION = Path("build/production")
 COMPARISON = Path("reports/comparison.json")
 EXAMPLES = 3
 NOTHING = "nothing of this problem is in production yet"
+COMMON = 0.8  # of the rows have labels that both know, or it is another problem
 
-Values = dict[str, np.ndarray]  # by the metric's name, float64 [1 + resamples]
 
-
-def compare(test: Judged, table: pl.DataFrame, scores: dict[str, np.ndarray], knobs: dict[str, Any]) -> dict[str, Any]:
-    """The blocks `metrics` and `slices`: `scores` holds "model" and "champion", float64 [rows] each.
+def compare(
+    test: Judged, table: pl.DataFrame, outs: Mapping[str, Outputs], ours: Contract, knobs: dict[str, Any]
+) -> dict[str, Any]:
+    """The blocks `metrics` and `slices`: `outs` holds what "model" and "champion" say of the rows.
 
     A paired bootstrap: each resample is drawn once and measured for both, so what is hard about it falls out of the
     difference (Efron and Tibshirani, An Introduction to the Bootstrap, 1993).
     """
-    weights = evaluate.resamples(test.units, knobs["resamples"], knobs["seed"])
+    weights, task = evaluate.resamples(test.units, knobs["resamples"], knobs["seed"]), tasks.task(ours.task)
 
-    def differ(measure: Callable[[np.ndarray], Values]) -> dict[str, dict[str, Any] | None]:
-        return paired(measure(scores["model"]), measure(scores["champion"]), knobs["confidence"])
+    def differ(measure: Callable[[Outputs], Values]) -> dict[str, dict[str, Any] | None]:
+        return paired(measure(outs["model"]), measure(outs["champion"]), knobs["confidence"])
 
     return {
-        "metrics": differ(lambda score: evaluate.measure(test, score, weights)),
+        "metrics": differ(lambda out: task.measure(test, out, weights)),
         "slices": [
             part
-            | evaluate.size(test, inside)
-            | differ(lambda score: evaluate.slice_values(test, score, inside, weights))  # noqa: B023, called at once
+            | evaluate.size(test, inside, ours)
+            | differ(lambda out: evaluate.slice_values(task, test, out, inside, weights))  # noqa: B023, called at once
             for part, inside in evaluate.slices(table, knobs["slices"])
         ],
     }
@@ -106,12 +108,12 @@ def another(theirs: Problem, ours: Contract) -> bool:
     return theirs.name != ours.problem and theirs.identity != ours.identity
 
 
-def scored(theirs: Model, table: pl.DataFrame) -> np.ndarray:
-    """What the champion says of the rows; float64 [rows]. Raises BadModel where it asks for other columns or types."""
+def scored(theirs: Model, table: pl.DataFrame, ours: Problem) -> Outputs:
+    """What the champion says of the rows, in our classes. Raises BadModel where it asks for other columns or types."""
     for column in theirs.inputs:
         if column.name in table.columns and column.text != (table[column.name].dtype == pl.String):
             raise BadModel(f"it takes {column.name} for a {column.type}, and here it is {table[column.name].dtype}")
-    return theirs.predict(table)
+    return tasks.task(ours.task).translated(theirs.predict(table), theirs.problem, ours)
 
 
 def asks_more(theirs: Model, ours: Model) -> bool:
@@ -140,7 +142,7 @@ def told(found: np.ndarray, table: pl.DataFrame, ours: Contract) -> dict[str, An
 
 def sides(table: pl.DataFrame, ours: Contract, share: float) -> dict[str, Any]:
     """The rows that a model was trained on which left another share of a delivery to its test."""
-    who = table[rows.ENTITY if ours.entity else ours.id]
+    who = table[rows.ENTITY if ours.entity else rows.GROUP if ours.group else ours.id]
     return told(np.array([rows.fraction(each) >= share for each in who], bool), table, ours)
 
 
@@ -182,13 +184,15 @@ def measured(
 
     Raises BadInput where the champion cannot score them, though it asks for nothing that the model does not ask for.
     """
-    test = evaluate.as_test(table, ours, knobs["alerts"])
+    test = evaluate.as_test(table, ours, knobs)
     said: dict[str, Any] = {
         "model": scorer.digest,
         "champion": None,
         "problem": None,
-        **evaluate.size(test, np.full(len(table), True)),
+        **evaluate.size(test, np.full(len(table), True), ours),
         "seen": {"model": seen(table, ours, hashes(rows.TRAINED)) if ours.dated else twins(table, trained, ours)},
+        "compared": 0,
+        "excepted": "",  # why not all
         "metrics": {},
         "slices": [],
     }
@@ -201,8 +205,12 @@ def measured(
     said["seen"]["champion"] = seen_by(found, table, ours)
     if found.model is None:
         return said | {"problem": found.problem}
+    problem = Problem.of(ours)
+    both, why = tasks.task(ours.task).common(found.model.problem, problem, test.label)
+    if both.mean() < COMMON:
+        return said | {"problem": f"{why}: {both.mean():.0%} of the rows can be compared, and {COMMON:.0%} are needed"}
     try:
-        scores = {"model": scorer.predict(table), "champion": scored(found.model, table)}
+        outs = {"model": scorer.predict(table), "champion": scored(found.model, table, problem)}
     except BadModel as error:
         if not asks_more(found.model, scorer):
             raise BadInput(
@@ -210,7 +218,9 @@ def measured(
                 "write the inputs in the types that contract.yaml says"
             ) from None
         return said | {"problem": f"the champion cannot score these rows: {error}"}
-    return said | compare(test, evaluate.with_columns(table, knobs, ours), scores, knobs)
+    sliced, outs = table.filter(both), {name: tasks.picked(out, both) for name, out in outs.items()}
+    compared = compare(test.some(both), evaluate.with_columns(sliced, knobs, ours), outs, ours, knobs)
+    return said | compared | {"compared": int(both.sum()), "excepted": why}
 
 
 def seen_by(found: Champion, table: pl.DataFrame, ours: Contract) -> dict[str, Any]:

@@ -55,9 +55,18 @@ class Label:
     """What is predicted."""
 
     column: str
-    positive: Value
-    negative: Value
     delay: int  # days until it is known
+    values: tuple[Value, ...] = ()  # that it may have, in the order of their codes; none where it is a number
+    positive: Value | None = None  # the one of them that is looked for, where there is such a one
+    unit: str | None = None  # of a number
+    interval: float | None = None  # the share of labels that the interval of a number has to cover
+
+    @classmethod
+    def said(cls, said: Mapping[str, Any]) -> "Label":
+        """The label of a block of contract.yaml."""
+        ends = (said["negative"], said["positive"]) if "positive" in said else ()
+        named = {name: said.get(name) for name in ("positive", "unit", "interval")}
+        return cls(said["column"], said["delay"], tuple(said.get("classes", ends)), **named)
 
 
 @dataclass(frozen=True)
@@ -69,9 +78,11 @@ class Contract:
     row: Noun
     entities: Noun
     positives: Noun
+    groups: Noun
     id: str
     time: str  # UNDATED where the table has none
     entity: str | None
+    group: str | None  # whose rows are ranked among each other
     weight: str | None
     label: Label
     columns: tuple[Column, ...]  # of the source
@@ -80,7 +91,7 @@ class Contract:
     @cached_property
     def inputs(self) -> tuple[Column, ...]:
         """The model's inputs, in order: what is computed, else the columns that say not who, when or what."""
-        roles = {self.id, self.time, self.entity, self.weight, self.label.column}
+        roles = {self.id, self.time, self.entity, self.group, self.weight, self.label.column}
         asked = (c for c in self.columns if c.name not in roles and c.input and c.type != "text")
         return self.computed if self.computed is not None else tuple(asked)
 
@@ -100,13 +111,14 @@ class Contract:
     @property
     def identity(self) -> tuple[Any, ...]:
         """What makes a problem this one: with another identity it has to have another name."""
-        return self.task, self.label.column, self.label.positive, self.id
+        return self.task, self.label.column, self.label.positive, self.label.unit, self.id
 
 
 def leveled(column: Column, ours: Contract) -> bool:
     """Whether another unit of it would show: its values have a zero to measure from, and are nobody's number."""
-    known = {ours.id, ours.entity, ours.label.column}
-    kinds = ("number", "integer") if column.input and column.name not in known else ("number",)
+    known = {ours.id, ours.entity, ours.group, *([ours.label.column] if ours.label.values else [])}
+    counts = column.name not in known and (column.input or column.name == ours.label.column)
+    kinds = ("number", "integer") if counts else ("number",)
     return column.type in kinds and column.minimum is not None and column.minimum >= 0
 
 
@@ -171,8 +183,9 @@ MEANT = {
 
 
 ADVICE = {
-    "task is ": "other tasks are not built yet",
+    "task is ": "write binary for one of two, multiclass for one of several, regression for a number",
     "time is ": "name the column that says when a row happened, or write null where a delivery replaces the last",
+    "group is empty": "leave the line out where no rows are ranked among each other",
     "entity is empty": "leave the line out where rows belong to nobody",
     "weight is empty": "leave the line out where rows count the same",
     "label.delay is ": "write the days until a label is known, 0 for none",
@@ -188,11 +201,13 @@ def of(said: Mapping[str, Any]) -> Contract:
         row=Noun(*words["row"]),
         entities=Noun(*words.get("entity", ("entity", "entities"))),
         positives=Noun(*words.get("positive", ("positive", "positives"))),
+        groups=Noun(*words.get("group", ("group", "groups"))),
         id=said["id"],
         time=said["time"] or UNDATED,
         entity=said.get("entity"),
+        group=said.get("group"),
         weight=said.get("weight"),
-        label=Label(**said["label"]),
+        label=Label.said(said["label"]),
         columns=columns(said["columns"]),
         computed=columns(said["inputs"]) if "inputs" in said else None,
     )
@@ -226,7 +241,7 @@ def contradictions(said: Mapping[str, Any]) -> Iterator[str]:
     known, label = said["columns"], said["label"]
     roles = {"id": said["id"], "time": said["time"], "label.column": label["column"]}
     roles = {role: name for role, name in roles.items() if name is not None}  # there may be no time
-    roles |= {role: said[role] for role in ("entity", "weight") if role in said}
+    roles |= {role: said[role] for role in ("entity", "group", "weight") if role in said}
     for role, name in roles.items():
         if name not in known:
             yield f"{role} is {name!r}, which is no column; {nearest(name, known)}"
@@ -235,10 +250,10 @@ def contradictions(said: Mapping[str, Any]) -> Iterator[str]:
             yield f"{first} and {second} are both {roles[first]!r}; name another column in one of them"
     if any(name not in known for name in roles.values()):
         return
-    for role, types in TYPES.items():
+    for role, types in {**TYPES, "label.column": CODED if coded(label) else NUMBERS}.items():
         if role in roles and (kind := known[roles[role]]["type"]) not in types:
             yield f"{role} is {roles[role]!r}, of type {kind}; it has to be of type {' or '.join(types)}"
-    for role in ("id", "time", "entity", "weight"):
+    for role in ("id", "time", "entity", "group", "weight"):
         if role in roles and known[roles[role]].get("missing"):
             yield (
                 f"columns.{roles[role]}.missing is true, but a row has to have its {role}; drop rows without, "
@@ -254,30 +269,37 @@ def contradictions(said: Mapping[str, Any]) -> Iterator[str]:
         yield "there is nothing that a model could learn from; add columns, or take `input: false` from one"
 
 
+CODED, NUMBERS = ("integer", "boolean", "category"), ("number", "integer")
 TYPES = {
     "id": ("integer", "text"),
     "time": ("time",),
     "entity": ("integer", "text", "category"),
-    "weight": ("number", "integer"),
-    "label.column": ("integer", "boolean", "category"),
+    "group": ("integer", "text", "category"),
+    "weight": NUMBERS,
 }
+
+
+def coded(label: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that a label may have, by their place in its block; none where it is a number."""
+    classes = {f"label.classes.{at}": value for at, value in enumerate(label.get("classes", ()))}
+    return classes | {f"label.{end}": label[end] for end in ("positive", "negative") if end in label}
 
 
 def of_label(label: Mapping[str, Any], about: Mapping[str, Any]) -> Iterator[str]:
     """Values of the label that its column cannot hold."""
-    kind, closed = about["type"], about.get("categories")
+    kind, closed, values = about["type"], about.get("categories"), coded(label)
     python = {"integer": int, "boolean": bool, "category": str}.get(kind)
-    for end in ("positive", "negative"):
-        value = label[end]
+    for place, value in values.items():
         if python is not None and type(value) is not python:
             yield (
-                f"label.{end} is {shown(value)}, and {label['column']} is of type {kind}; write {LIKE[kind]}, "
+                f"{place} is {shown(value)}, and {label['column']} is of type {kind}; write {LIKE[kind]}, "
                 "as the column holds it"
             )
         elif isinstance(closed, list) and value not in closed:
-            yield f"label.{end} is {value!r}, no category of its column; {nearest(value, closed)}"
-    if label["positive"] == label["negative"]:
-        yield f"label.positive and label.negative are both {shown(label['positive'])}; one of them is another"
+            yield f"{place} is {value!r}, no category of its column; {nearest(value, closed)}"
+    for (first, value), (second, other) in combinations(values.items(), 2):
+        if value == other:
+            yield f"{first} and {second} are both {shown(value)}; one of them is another"
 
 
 LIKE = {"integer": "a whole number such as 1", "boolean": "true or false", "category": 'quoted text such as "Yes"'}

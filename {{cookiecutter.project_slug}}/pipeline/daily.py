@@ -35,25 +35,31 @@ def daily(table: pl.LazyFrame, columns: Sequence[Column], ours: Contract, window
     inside = table.filter((time >= begin) & (time < end)).with_columns(time.alias(TIME), time.dt.date().alias(DAY))
     roles = {ours.id, ours.time, ours.weight, ours.label.column}
     content = [column for column in columns if column.name not in roles]
+    moving = [*content, *numbers(columns, ours)]
     entity = next((column.name for column in columns if column.name == ours.entity), None)  # if it is of its type
-    days = collect(inside.group_by(DAY).agg(*sums(content)).sort(DAY))
+    days = collect(inside.group_by(DAY).agg(*sums(content, moving)).sort(DAY))
     return {
-        "columns": len(content),
+        "columns": len(moving),
         "clock": dict(clock(inside)),
         "untimed": untimed(inside),
         "repeated": repeated(inside, days, content),
-        "constant": dict(constant(inside, days, content)),
+        "constant": dict(constant(inside, days, moving)),
         "categories": categories(inside, days, content, window.train[1], entity),
         "lost": dict(lost(days, content)),
     }
 
 
-def sums(content: Sequence[Column]) -> Iterator[pl.Expr]:
+def numbers(columns: Sequence[Column], ours: Contract) -> list[Column]:
+    """The label, where it is a number: it stands still like any other."""
+    return [column for column in columns if column.name == ours.label.column and not ours.label.values]
+
+
+def sums(content: Sequence[Column], moving: Sequence[Column]) -> Iterator[pl.Expr]:
     """Of each day the rows and their digest; of each column the rows without a value, and the ends of its values."""
     yield pl.len().alias("_rows")
     if content:
         yield digest([column.name for column in content]).sum().alias(DIGEST)  # the order does not count; it wraps
-    for at, column in enumerate(content):
+    for at, column in enumerate(moving):
         yield from ends(column, at)
 
 

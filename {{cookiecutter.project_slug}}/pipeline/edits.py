@@ -1,5 +1,7 @@
 """Edits of a YAML file that people wrote: single values, further lines; its comments and its order stay."""
 
+import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import unified_diff
@@ -24,6 +26,7 @@ class Bar:
     value: float
     measured: str
     end: str = ""  # minimum or maximum: which way it is tighter; "" for that of the place's name
+    instead: Place = ()  # where the bar stands that holds as long as there is none at `place`, if there is such a one
 
     @property
     def name(self) -> str:
@@ -59,11 +62,11 @@ class Proposal:
     def bars(self, bars: Iterable[Bar]) -> None:
         """Add bars that are not there, tighten those that are."""
         for bar in bars:
-            old = at(parsed(self.text), bar.place)
-            if old is None:
-                self.text = with_key(self.text, bar)
-            elif TIGHTER[bar.end or bar.place[-1]](bar.value, old) or (self.loosen and bar.value != old):
-                self.text = with_value(self.text, bar)
+            said = parsed(self.text)
+            there = at(said, bar.place) is not None
+            old = at(said, bar.place if there or not bar.instead else bar.instead)
+            if old is None or TIGHTER[bar.end or bar.place[-1]](bar.value, old) or (self.loosen and bar.value != old):
+                self.text = (with_value if there else with_key)(self.text, bar)
             elif bar.value != old:
                 self.said.append(
                     f"{bar.name} is {old:g}, and would be loosened to {bar.value:g}; measured: {bar.measured}"
@@ -142,24 +145,22 @@ def with_value(text: str, bar: Bar) -> str:
 
 
 def with_key(text: str, bar: Bar) -> str:
-    """With a further line, or a further name in braces."""
-    *above, name = bar.place
-    if at(parsed(text), tuple(above)) is None:  # a block of its own, in braces
-        whole = "{" + f"{name}: {plain(bar.value)}" + "}"
-        return inserted(text, tuple(above[:-1]), f"{above[-1]}: {whole}", bar)
-    return inserted(text, tuple(above), f"{name}: {plain(bar.value)}", bar)
-
-
-def inserted(text: str, place: Place, written: str, bar: Bar) -> str:
-    """With a name and its value at the end of a block."""
-    block = node(text, place)
+    """With a further line, or a further name in braces; in blocks of its own, where they are not there."""
+    above, blocks = list(bar.place[:-1]), list[str]()
+    while at(parsed(text), tuple(above)) is None:
+        blocks.insert(0, flow(above.pop()))
+    block, written = node(text, tuple(above)), f"{flow(bar.place[-1])}: {plain(bar.value)}"
     if block.flow_style or not block.value:
+        made = "".join(f"{each}: {{" for each in blocks) + written + "}" * len(blocks)
         end = block.end_mark.index - 1
-        comma = ", " * bool(block.value)
-        return noted(text[:end] + comma + written + text[end:], end, bar)
-    indent = block.value[0][0].start_mark.column
+        return noted(text[:end] + ", " * bool(block.value) + made + text[end:], end, bar)
+    if blocks:
+        written = f"{blocks.pop()}: {{{written}}}"
+    indent, made = " " * block.value[0][0].start_mark.column, ""
+    for each in blocks:
+        made, indent = f"{made}{newline(text)}{indent}{each}:", indent + "  "
     end = line_of(text, end_of(block) - 1)[1]
-    made = f"{newline(text)}{' ' * indent}{written}"
+    made += f"{newline(text)}{indent}{written}"
     return noted(text[:end] + made + text[end:], end + len(made), bar)
 
 
@@ -224,11 +225,13 @@ def noted(text: str, index: int, bar: Bar) -> str:
 
 def called(notes: Sequence[str], bar: Bar) -> list[str]:
     """The notes of a line with another one, which has the bar's name, or its block's where both ends say the same."""
-    block, name = ".".join(bar.place[-2:-1]), ".".join(bar.place[-2:])
-    alike = [note for note in notes if note.startswith(f"{block}.") and note.endswith(f" {bar.measured}")]
+    block, name = (in_one_line(".".join(names)) for names in (bar.place[-2:-1], bar.place[-2:]))
+    measured = in_one_line(bar.measured)
+    other = [note for note in notes if note.startswith(f"{block}.") and note.endswith(f" {measured}")]
+    alike = [note for note in notes if note == measured] + other  # without a name as long as it stood alone
     gone = {f"{name} ", f"{block} "}
     kept = [note for note in notes if note not in alike and not any(note.startswith(each) for each in gone)]
-    return [*kept, f"{block if alike else name} {in_one_line(bar.measured)}"]
+    return [*kept, f"{block if alike else name} {measured}"]
 
 
 def in_one_line(text: str) -> str:
@@ -244,6 +247,23 @@ def comment_of(line: str) -> str:
         return ""
     rest = line[max(ends, default=0) :].lstrip()
     return rest if rest.startswith("#") else ""
+
+
+def flow(value: Any) -> str:
+    """A value as YAML in one line, `to: 50` and not `to: 50.0`, and quotes where they are needed."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{flow(name)}: {flow(each)}" for name, each in value.items()) + "}"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    bare = isinstance(value, str) and BARE.fullmatch(value) and yaml.safe_load(value) == value
+    if bare:
+        return str(value)
+    quoted = json.dumps(value, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)  # YAML breaks lines at some of them
+
+
+BARE = re.compile(r"[^\W\d](\w|[ .-](?=\w))*")
+"""Text that is a name to every reader of YAML."""
 
 
 def plain(value: float) -> str:

@@ -36,7 +36,7 @@ Derive = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 def main() -> None:
     """Write the inputs with the levels of their categories, and the names of what is derived from them."""
     ours, knobs = contract.load(), params.load()
-    table = rows.between(*ours.days(knobs).train, ours)
+    table = rows.between(*ours.days(knobs).fit, ours)
     inputs = tuple(learned(column, table[column.name]) for column in ours.inputs)
     derive = derivation(ours, knobs.get("features") or {})
     said = {"inputs": [asdict(column) for column in inputs], "derived": derived_names(derive, ours)}

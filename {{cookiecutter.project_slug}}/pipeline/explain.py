@@ -1,4 +1,4 @@
-"""Why the model says what it says: which inputs it relies on, and the reasons for single scores. On the exported graph.
+"""Why the model says what it says: which inputs it relies on, and the reasons for single answers; on the graph.
 
 Reports and model cards show this, what policies/log.yaml calls personal hashed or left out; nothing is judged by it. An
 explanation is of the model, not of the world.
@@ -13,39 +13,47 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipeline import contract, evaluate, model, params
+from pipeline import contract, evaluate, model, params, tasks
 from pipeline.contract import Contract
-from pipeline.evaluate import MODEL, Judged
+from pipeline.evaluate import MODEL
 from pipeline.model import Model
 from pipeline.params import run_stage
 from pipeline.personal import columns, policy, shown
 from pipeline.rows import LABEL
+from pipeline.tasks import Array, Judged, Task
 
 EXPLANATIONS = Path("reports/explanations.json")
 
 Table = dict[str, np.ndarray]  # the model's inputs [rows], as its graph takes them: float64, or objects of a category
 
 
-def importance(scorer: Model, table: Table, test: Judged, repeats: int, rng: np.random.Generator) -> dict[str, Any]:
-    """By how much average precision falls when an input is shuffled among the rows, mean and spread of the repeats.
+def importance(
+    scorer: Model, task: Task, table: Table, test: Judged, name: str, repeats: int, rng: np.random.Generator
+) -> dict[str, Any]:
+    """By how much the metric `name` worsens when an input is shuffled among the rows, mean and spread of the repeats.
 
     Permutation importance: Breiman, Random Forests (2001), section 10; Fisher et al., All Models are Wrong, but Many
     are Useful (2019). Inputs that say the same stand in for each other, and each then looks less important.
     """
     everyone = np.ones((1, test.units))
+    sign = 1 if task.METRICS[name].larger else -1
 
-    def precise(changed: Table) -> float:
-        return float(evaluate.average_precision(*evaluate.counts(test, scorer.predict(changed), everyone))[0])
+    def good(changed: Table) -> float:
+        return sign * float(task.measure(test, scorer.predict(changed), everyone, (name,))[name][0])
 
-    whole, found = precise(table), {}
-    for name, values in table.items():
-        falls = [whole - precise(table | {name: rng.permutation(values)}) for _ in range(repeats)]
-        found[name] = {"value": float(np.mean(falls)), "low": min(falls), "high": max(falls)}
+    whole, found = good(table), {}
+    for column, values in table.items():
+        falls = [whole - good(table | {column: rng.permutation(values)}) for _ in range(repeats)]
+        found[column] = {"value": float(np.mean(falls)), "low": min(falls), "high": max(falls)}
     return dict(sorted(found.items(), key=lambda item: -item[1]["value"]))
 
 
-def contributions(scorer: Model, table: Table, background: Table, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """What each input adds to each row's score, from that of ordinary rows on; float64 [rows, inputs].
+def contributions(
+    scorer: Model, task: Task, table: Table, background: Table, draws: int, rng: np.random.Generator
+) -> Array:
+    """What each input adds to each row's point, from that of ordinary rows on; float64 [rows, inputs].
+
+    Where there are several classes, it is the point of the class that the row is answered with.
 
     Shapley values by sampling (Štrumbelj and Kononenko, Explaining prediction models and individual predictions with
     feature contributions, 2014): from a random background row to the row itself, one input after the other in a
@@ -53,7 +61,8 @@ def contributions(scorer: Model, table: Table, background: Table, draws: int, rn
     """
     names, size = list(table), len(next(iter(table.values())))
     steps, total = np.arange(len(names) + 1)[:, None], np.zeros((size, len(names)))
-    ordinary = len(background[names[0]])
+    ordinary, about = len(background[names[0]]), task.about(scorer.predict(table))
+    every = None if about is None else np.tile(about, len(names) + 1)
     for _ in range(draws):
         order = rng.permutation(len(names))
         begin = rng.integers(ordinary, size=size)
@@ -62,47 +71,64 @@ def contributions(scorer: Model, table: Table, background: Table, draws: int, rn
             name: np.where(steps >= turn[at], table[name], background[name][begin]).ravel()  # [steps, rows]
             for at, name in enumerate(names)
         }
-        scores = scorer.predict(mixed).reshape(len(names) + 1, size)
-        total[:, order] += np.diff(scores, axis=0).T
+        points = task.point(scorer.predict(mixed), every).reshape(len(names) + 1, size)
+        total[:, order] += np.diff(points, axis=0).T
     return total / draws
 
 
-def explain(scorer: Model, table: pl.DataFrame, ours: Contract, knobs: dict[str, Any]) -> dict[str, Any]:
-    """reports/explanations.json, of the judged rows: those with the highest scores, those furthest from the label."""
-    rng = np.random.default_rng(knobs["seed"])
+def explain(
+    scorer: Model, table: pl.DataFrame, ours: Contract, knobs: Mapping[str, Any], evaluated: Mapping[str, Any]
+) -> dict[str, Any]:
+    """reports/explanations.json, of the judged rows: those with the highest points, those furthest from the label.
+
+    `evaluated` are the knobs that the test is measured by.
+    """
+    rng, task = np.random.default_rng(knobs["seed"]), tasks.task(ours.task)
     inputs = {column.name: model.fed(column, table[column.name]) for column in scorer.inputs}
-    score, label = scorer.predict(inputs), table[LABEL].to_numpy()
+    out, label, test = scorer.predict(inputs), table[LABEL].to_numpy(), evaluate.as_test(table, ours, evaluated)
+    headline = evaluate.headline(ours, evaluated)
     said: dict[str, Any] = {
         "model": scorer.digest,
-        "base": float(score.mean()),
-        "importance": importance(scorer, inputs, evaluate.as_test(table, ours), knobs["repeats"], rng),
+        "base": float(task.point(out).mean()),
+        "headline": headline,
+        "point": task.POINT,
+        "importance": importance(scorer, task, inputs, test, headline, knobs["repeats"], rng),
     }
-    for name, order in (("highest", -score), ("wrong", -np.abs(label - score))):
+    for name, order in (("highest", -task.point(out)), ("wrong", -task.error(label, out))):
         chosen = np.argsort(order, kind="stable")[: knobs["rows"]]
         picked = {column: values[chosen] for column, values in inputs.items()}
-        added = contributions(scorer, picked, inputs, knobs["draws"], rng)
-        said[name] = reasons(table[chosen], score[chosen], added, list(inputs), ours, knobs["reasons"])
+        added = contributions(scorer, task, picked, inputs, knobs["draws"], rng)
+        said[name] = reasons(table[chosen], tasks.picked(out, chosen), added, list(inputs), ours, knobs["reasons"])
     return said
 
 
 def reasons(
-    table: pl.DataFrame, score: np.ndarray, added: np.ndarray, names: Sequence[str], ours: Contract, most: int
+    table: pl.DataFrame, out: model.Outputs, added: Array, names: Sequence[str], ours: Contract, most: int
 ) -> list[dict[str, Any]]:
-    """A row's score and label, and the `most` inputs that moved its score furthest, with their values."""
+    """A row's point, of which class, its label, and the `most` inputs that moved its point furthest, with values."""
     found, times = [], {column.name for column in ours.inputs if column.type == "time"}
+    task = tasks.task(ours.task)
+    point, about = task.point(out), task.about(out)
     for at, row in enumerate(table.iter_rows(named=True)):
         known = shown({name: row[name] for name in names})
-        who = shown({ours.id: row[ours.id], ours.label.column: int(row[LABEL])})
+        who = shown({ours.id: row[ours.id], ours.label.column: value(row[LABEL], ours)})
         furthest = np.argsort(-np.abs(added[at]), kind="stable")[:most]
         found.append(
             {key: who[name] for key, name in (("id", ours.id), ("label", ours.label.column)) if name in who}
-            | {"score": float(score[at]), "reasons": [reason(known, names[i], added[at, i], times) for i in furthest]}
+            | {"point": float(point[at])}
+            | ({} if about is None else {"about": value(about[at], ours)})
+            | {"reasons": [reason(known, names[i], added[at, i], times) for i in furthest]}
         )
     return found
 
 
+def value(label: float, ours: Contract) -> str | float:
+    """A label as people read it: a class as text, or a number."""
+    return str(ours.label.values[int(label)]) if ours.label.values else float(label)
+
+
 def reason(known: Mapping[str, Any], name: str, contribution: float, times: Container[str]) -> dict[str, Any]:
-    """What an input adds to a score; and its value where that may be written: a number, a text, a boolean, None.
+    """What an input adds to a point; and its value where that may be written: a number, a text, a boolean, None.
 
     A time is a text with its unit, which nobody who reads it could know.
     """
@@ -125,11 +151,11 @@ def main() -> None:
     table = evaluate.tested(ours, knobs)
     scorer = model.load(MODEL, threads=0)
     policy(columns(ours))  # a name that is none of theirs would hide nothing
-    said = explain(scorer, table, ours, knobs["explain"])
+    said = explain(scorer, table, ours, knobs["explain"], knobs["evaluate"])
     EXPLANATIONS.parent.mkdir(exist_ok=True)
     EXPLANATIONS.write_text(json.dumps(said, indent=2) + "\n")
     first = ", ".join(f"{name} {fall['value']:.3f}" for name, fall in list(said["importance"].items())[:3])
-    print(f"{EXPLANATIONS}: average precision falls most without {first}")
+    print(f"{EXPLANATIONS}: {said['headline'].replace('_', ' ')} worsens most without {first}")
 
 
 if __name__ == "__main__":

@@ -18,12 +18,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
+from pipeline import contract, tasks
 from pipeline.candidate import clear, plain_files
+from pipeline.contract import Contract
 from pipeline.evaluate import ID, METRICS, PREDICTIONS
 from pipeline.families import NAMES as FAMILIES
+from pipeline.model import Problem
 from pipeline.params import PARAMS, BadInput, blocks, run_stage
 from pipeline.places import first_line, replacing
 
@@ -42,7 +44,7 @@ def hand_over(folder: Path) -> None:
     try:
         shutil.copyfile(place(), folder / MODEL)
         shutil.copyfile(METRICS, folder / METRICS.name)
-        pl.DataFrame({"score": our_scores()}).write_parquet(folder / SCORES)
+        pl.DataFrame(said()).write_parquet(folder / SCORES)
     except FileNotFoundError as error:
         raise BadInput(f"{error.filename} is not there to be handed over; make it with `make model`") from None
     print(f"{folder}: {', '.join(sorted(NAMES))}")
@@ -56,9 +58,9 @@ def place() -> Path:
     return BUILT / f"{name}.safetensors"
 
 
-def our_scores() -> np.ndarray:
-    """The model's scores of the judged rows, by their identifier; float64 [rows]."""
-    return pl.read_parquet(PREDICTIONS).sort(ID)["model"].cast(pl.Float64).to_numpy()
+def said() -> pl.Series:
+    """What the model says of the judged rows, in the order of their identifiers."""
+    return pl.read_parquet(PREDICTIONS).sort(ID)["model"]
 
 
 def take(folder: Path) -> None:
@@ -83,14 +85,14 @@ def check(folder: Path) -> None:
 
     Of latency nothing is said: it is the machine's.
     """
-    ours, scores = json.loads(METRICS.read_text())["metrics"], our_scores()
+    ours, here = json.loads(METRICS.read_text())["metrics"], said()
     try:
-        said = disagreement(ours, json.loads((folder / METRICS.name).read_text())["metrics"])
-        said = said or differing(scores, folder / SCORES)
+        wrong = disagreement(ours, json.loads((folder / METRICS.name).read_text())["metrics"])
+        wrong = wrong or differing(here, folder / SCORES, contract.load())
     except (Exception, pl.exceptions.PanicException) as error:  # a hostile file fails in its own way
-        said = f"what was reported cannot be read ({type(error).__name__}: {first_line(error)[:200]})"
-    if said:
-        raise BadInput(f"{folder} disagrees with what was measured here: {said}")
+        wrong = f"what was reported cannot be read ({type(error).__name__}: {first_line(error)[:200]})"
+    if wrong:
+        raise BadInput(f"{folder} disagrees with what was measured here: {wrong}")
 
 
 def disagreement(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
@@ -103,23 +105,28 @@ def disagreement(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
     if more := theirs.keys() - ours.keys():
         return f"{len(more)} metrics were reported that are not measured here"
     for name, metric in ours.items():
+        if metric is None:
+            continue
         low, high = min(metric["low"], metric["value"]), max(metric["high"], metric["value"])
-        value = float(theirs[name]["value"])
-        if not low - TOLERANCE <= value <= high + TOLERANCE:  # NaN too
+        value, room = float(theirs[name]["value"]), TOLERANCE * max(1, abs(metric["value"]))
+        if not low - room <= value <= high + room:  # NaN too
             return f"{name} was reported as {value:.4g}, and is {metric['value']:.4g} ({low:.4g} to {high:.4g})"
     return ""
 
 
-def differing(ours: np.ndarray, path: Path) -> str:
-    """By how much the scores of a file differ from ours; '' where they agree."""
+def differing(here: pl.Series, path: Path, ours: Contract) -> str:
+    """By how much what a file says of the rows differs from what is said here; '' where they agree."""
     columns, rows = dict(pl.read_parquet_schema(path)), pl.scan_parquet(path).select(pl.len()).collect().item()
-    if columns != {"score": pl.Float64()}:
-        return f"{SCORES} holds more or other than one column `score` of floats"
-    if rows != len(ours):
-        return f"{rows:,} rows were scored, and {len(ours):,} are here"
-    gap = np.abs(pl.read_parquet(path)["score"].to_numpy() - ours)
+    if columns != {here.name: here.dtype}:
+        return f"{SCORES} holds more or other than one column `{here.name}` of what a model of this task says"
+    if rows != len(here):
+        return f"{rows:,} rows were scored, and {len(here):,} are here"
+    task, theirs = tasks.task(ours.task), pl.read_parquet(path)[here.name]
+    if not tasks.sound(theirs, task, Problem.of(ours)):
+        return f"{SCORES} says what no model of this task may say"
+    gap = task.gap(tasks.taken(theirs), tasks.taken(here))
     if not gap.max() <= TOLERANCE:  # NaN too
-        return f"a score differs by {gap.max():.2g}, and at most {TOLERANCE:g} is allowed"
+        return f"what is said of a row differs by {gap.max():.2g}, and at most {TOLERANCE:g} is allowed"
     return ""
 
 

@@ -29,20 +29,20 @@ import polars as pl
 from fsspec.implementations.local import LocalFileSystem
 from prometheus_client import Counter
 
-from pipeline.model import Model
+from pipeline import tasks
+from pipeline.model import Model, Problem
 from pipeline.params import BadInput, run_stage
 from pipeline.personal import HASH, REQUEST, Policy, Rules, policy, pseudonym
 from pipeline.places import day_of, opened
 from pipeline.reading import count
 
-ID, TIME, SCORE, MODEL, SCORED = "_id", "_time", "_score", "_model", "_scored_at"
+ID, TIME, MODEL, SCORED = "_id", "_time", "_model", "_scored_at"
 ALWAYS: dict[str, pl.DataType] = {
     TIME: pl.Datetime("us"),
-    SCORE: pl.Float64(),
     MODEL: pl.String(),
     SCORED: pl.Datetime("us", "UTC"),
 }
-"""What each part has, whatever the policy leaves out."""
+"""What each part has, whatever the policy leaves out, and whatever the problem is."""
 TYPES: dict[str, pl.DataType] = {
     "integer": pl.Int64(),
     "number": pl.Float64(),
@@ -52,6 +52,13 @@ TYPES: dict[str, pl.DataType] = {
     "text": pl.String(),
 }
 """What inputs and identifiers are written as. A time is the days that it lies before the row's own, as in training."""
+KINDS: dict[str, pl.DataType] = {
+    "number": pl.Float64(),
+    "boolean": pl.Boolean(),
+    "label": pl.String(),
+    "shares": pl.List(pl.Float64()),
+}
+"""What the parts of an answer are written as; shares are in the order of the manifest's classes."""
 
 ROOT = Path(__file__).absolute().parent.parent
 
@@ -60,6 +67,7 @@ PART = 20_000  # rows: so many are written at once, however early
 MOST = 100_000  # rows in memory, some 70 MB: further ones are lost until storage answers
 DAYS = 100  # in one write, a file each, besides today and its neighbours: rows of further days are lost
 OPENED = 31  # of them, by one request
+DAY = timedelta(days=1)
 PATIENCE = 120.0  # seconds of failing storage, after which rows are given up
 GOODBYE = 10.0  # seconds that a shutdown waits for storage
 
@@ -149,7 +157,7 @@ def days(address: str | None = None) -> list[date]:
 
 
 def read(address: str | None, first: date, last: date, model: str | None = None) -> pl.DataFrame:
-    """The rows of `first` to `last`, inclusive: ID, TIME, the model's inputs, SCORE, MODEL, REQUEST and SCORED.
+    """The rows of `first` to `last`, inclusive: ID, TIME, the model's inputs, its answers, MODEL, REQUEST and SCORED.
 
     A column that only some parts have is null in the others; what was hashed has a column of its own (`hashed`). With a
     `model`, its digest, rows that others answered have what parts ALWAYS have, and no more: they may be of another
@@ -191,10 +199,11 @@ class Log:
             ID: TYPES[served.problem.id_type],
             TIME: ALWAYS[TIME],
             **{column.name: TYPES[column.type] for column in served.inputs},
-            SCORE: ALWAYS[SCORE],
+            **answers(served.problem),
             REQUEST: pl.String(),
             SCORED: ALWAYS[SCORED],
         }
+        self.labels = [name for name, kind in answers(served.problem).items() if kind == KINDS["label"]]
         self.lock, self.wake, self.closing = Lock(), Event(), Event()
         self.held = 0  # rows in memory, those that are being written too
         self.rows, self.days = self.nothing()
@@ -214,13 +223,16 @@ class Log:
             if reason := self.refusal(len(days)):
                 self.lost.labels(reason).inc(len(days))
                 return
-            room = self.room(set(days), now.date())
-            kept = [at for at, day in enumerate(days) if day in room]
-            self.lost.labels("days").inc(len(days) - len(kept))
-            for name, values in {**rows, REQUEST: [request] * len(days), SCORED: [now] * len(days)}.items():
-                self.rows[name].extend(values if len(kept) == len(days) else [values[at] for at in kept])
-            self.held += len(kept)
-        if len(self.rows[SCORE]) >= PART:
+            rows = {**rows, REQUEST: [request] * len(days), SCORED: [now] * len(days)}
+            asked = set(days)
+            if (room := self.room(asked, now.date())) != asked:
+                kept = [at for at, day in enumerate(days) if day in room]
+                rows = {name: [values[at] for at in kept] for name, values in rows.items()}
+                self.lost.labels("days").inc(len(days) - len(kept))
+            for name, values in rows.items():
+                self.rows[name].extend(values)
+            self.held += len(rows[TIME])
+        if len(self.rows[TIME]) >= PART:
             self.wake.set()
 
     def refusal(self, number: int) -> str | None:
@@ -234,7 +246,7 @@ class Log:
 
         A caller chooses the days of its rows, so that without this one request could lose everybody's.
         """
-        near = {today + timedelta(days=offset) for offset in (-1, 0, 1)}  # times have no zone
+        near = {today - DAY, today, today + DAY}  # times have no zone
         further = sorted(days - near - self.days, reverse=True)[: min(OPENED, DAYS - len(self.days))]
         self.days |= set(further)
         return days & (near | self.days)
@@ -260,6 +272,7 @@ class Log:
         """Write the rows that were taken, a part a day."""
         with self.lock:
             rows, (self.rows, self.days) = self.rows, self.nothing()
+        rows |= {name: [str(value) for value in rows[name]] for name in self.labels}
         give_up = monotonic() + self.patience
         for name, table in parts(pl.DataFrame(rows, schema=self.schema), self.model, self.rules):
             stored = self.store(name, encoded(table), give_up)
@@ -290,6 +303,17 @@ def period() -> float:
     if not re.fullmatch(r"\d{1,6}(\.\d+)?", said) or not float(said):
         raise BadInput(f"PREDICTION_LOG_SECONDS is {said!r}; write a number of seconds above 0")
     return float(said)
+
+
+def kept(name: str) -> str:
+    """The column of a part of an answer."""
+    return f"_{name}"
+
+
+def answers(problem: Problem) -> dict[str, pl.DataType]:
+    """The columns of the parts of an answer, and their types."""
+    parts = tasks.task(problem.task).answers(problem)
+    return {kept(name): KINDS[part.kind] for name, part in parts.items()}
 
 
 def personal(rules: Policy, identifier: str) -> Rules:

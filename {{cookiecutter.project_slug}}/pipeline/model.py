@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -24,15 +24,20 @@ import numpy as np
 
 MANIFEST = "manifest.json"
 LARGEST_MANIFEST = 64 * 2**20  # bytes: hundreds of categories of thousands of levels
-FORMAT = 2
+FORMAT = 3
 NUMBERS, TEXTS = "_numbers", "_texts"  # of the graph: its inputs, as one a column would cost more than the model
-OUTPUT = "_score"  # of the graph: the probability of the positive label
 MISSING = "\0"  # what stands for a missing text in the graph: onnxruntime takes None for the text "None"
 ROWS = 10_000  # scored at once: what a graph needs on its way grows with them
 
-Scorer = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+Outputs = Mapping[str, np.ndarray]
+"""What a model says of rows, by the graph's outputs, which its task names: [rows], or [rows, classes]."""
+Scorer = Callable[[Mapping[str, np.ndarray]], Outputs]
 """Takes NUMBERS float64 [columns, rows] and TEXTS objects [columns, rows], each where there are such inputs, in their
-order; returns float scores [rows]."""
+order."""
+
+
+Value = str | int | bool
+"""One that a label may have."""
 
 
 class BadModel(ValueError):
@@ -68,9 +73,13 @@ class Problem:
     id_type: str  # integer or text
     time: str | None  # None where a row has none of its own
     label: str  # its column
-    positive: str | int | float | bool
-    negative: str | int | float | bool
     delay: int  # days until a label is known
+    values: tuple[Value, ...] = ()  # that the label may have, in the order of their codes; none where it is a number
+    positive: Value | None = None  # the one of them that is looked for, where there is such a one
+    unit: str | None = None  # of a number
+    lowest: float | None = None  # a number's range, inclusive
+    highest: float | None = None
+    interval: float | None = None  # the share of labels that an interval has to cover
 
     @classmethod
     def of(cls, ours: Any) -> "Problem":
@@ -83,15 +92,24 @@ class Problem:
             id_type=ours.column(ours.id).type,
             time=ours.time if ours.dated else None,
             label=label.column,
-            positive=label.positive,
-            negative=label.negative,
             delay=label.delay,
+            values=label.values,
+            positive=label.positive,
+            unit=label.unit,
+            lowest=ours.column(label.column).minimum,
+            highest=ours.column(label.column).maximum,
+            interval=label.interval,
         )
+
+    @classmethod
+    def said(cls, manifest: Mapping[str, Any]) -> "Problem":
+        """That of a manifest. Raises TypeError and KeyError where it is none."""
+        return cls(**{**manifest, "values": tuple(manifest["values"])})
 
     @property
     def identity(self) -> tuple[Any, ...]:
         """What makes the problem this one, as `Contract.identity`."""
-        return self.task, self.label, self.positive, self.id
+        return self.task, self.label, self.positive, self.unit, self.id
 
 
 @dataclass(frozen=True)
@@ -103,12 +121,12 @@ class Model:
     inputs: tuple[Input, ...]
     digest: str  # "sha256:..."
     scorer: Scorer
+    settled: Mapping[str, Any] = field(default_factory=dict)  # what it decides by, in numbers, for people
 
-    def predict(self, table: Any) -> np.ndarray:
-        """Scores of the rows of `table`, a mapping of column name to values: a polars or pandas frame, or a dict.
+    def predict(self, table: Any) -> Outputs:
+        """What it says of the rows of `table`, a mapping of column name to values: a polars or pandas frame, or a dict.
 
-        Returns float64 [rows], between 0 and 1; further columns are ignored. Raises BadModel for a missing column, and
-        for values of another type.
+        Further columns are ignored. Raises BadModel for a missing column, and for values of another type.
         """
         missing = [column.name for column in self.inputs if column.name not in table]
         if missing:
@@ -116,12 +134,9 @@ class Model:
         columns = [table[name] for name in self.names]
         rows = height(self.ordered, columns)
         if rows <= ROWS:
-            return self.scores(columns)
-        return np.concatenate([self.scores(cut(columns, at)) for at in range(0, rows, ROWS)])
-
-    def scores(self, columns: Sequence[Any]) -> np.ndarray:
-        """Scores of columns in the graph's order; float64 [rows]."""
-        return self.scorer(packed(self.ordered, columns)).astype(np.float64)
+            return self.scorer(packed(self.ordered, columns))
+        parts = [self.scorer(packed(self.ordered, cut(columns, at))) for at in range(0, rows, ROWS)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     @cached_property
     def ordered(self) -> tuple[Input, ...]:
@@ -239,12 +254,15 @@ def write(
     family: str,
     processor: str,
     inputs: Sequence[Input],
+    outputs: Sequence[str],
+    settled: Mapping[str, Any],
     files: Mapping[str, bytes],
     runtime: str = "onnx",
 ) -> str:
     """Write a model directory in the place of what was there, and return its digest.
 
     `processor` is the family of processors that it was fitted on: others fit other last digits to the same rows.
+    `settled` says people what the graph decides by: numbers, and lists of them, by name.
     The new directory is made beside the old one and renamed: nobody sees half of it. Raises BadModel where the inputs
     say more than anybody takes.
     """
@@ -256,7 +274,8 @@ def write(
         "processor": processor,
         "problem": asdict(problem),
         "inputs": [asdict(column) for column in inputs],
-        "output": OUTPUT,
+        "outputs": list(outputs),
+        "settled": dict(settled),
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
     text = (json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
@@ -296,12 +315,12 @@ def load(directory: Path | str, threads: int = 1) -> Model:
         )
     try:
         hashes, family = manifest["files"].items(), str(manifest["family"])
-        problem = Problem(**manifest["problem"])
-        inputs = tuple(input_of(column) for column in manifest["inputs"])
+        problem, outputs = Problem.said(manifest["problem"]), tuple(map(str, manifest["outputs"]))
+        inputs, settled = tuple(input_of(column) for column in manifest["inputs"]), dict(manifest["settled"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadModel(f"{directory / MANIFEST} is no manifest of a model ({error!r}); run the export stage") from None
     files = {name: _checked(directory, name, expected) for name, expected in hashes}
-    return Model(problem, family, inputs, _digest(text), RUNTIMES[runtime](files, threads))
+    return Model(problem, family, inputs, _digest(text), RUNTIMES[runtime](files, outputs, threads), settled)
 
 
 def input_of(said: Mapping[str, Any]) -> Input:
@@ -310,8 +329,8 @@ def input_of(said: Mapping[str, Any]) -> Input:
     return Input(**{**said, **lists, "levels": lists["levels"] or ()})
 
 
-def onnx(files: Mapping[str, bytes], threads: int) -> Scorer:
-    """A graph that takes what a Scorer does, double and string, with the output OUTPUT [rows], run by onnxruntime."""
+def onnx(files: Mapping[str, bytes], outputs: Sequence[str], threads: int) -> Scorer:
+    """A graph that takes what a Scorer does, double and string, and gives these outputs, run by onnxruntime."""
     import onnxruntime
 
     if "model.onnx" not in files:
@@ -326,10 +345,12 @@ def onnx(files: Mapping[str, bytes], threads: int) -> Scorer:
         raise BadModel(f"model.onnx cannot be loaded: {error!r}") from None
     if other := {value.name for value in session.get_inputs()} - {NUMBERS, TEXTS}:
         raise BadModel(f"model.onnx takes {min(other)}, not {NUMBERS} and {TEXTS}; run the export stage")
-    return lambda given: session.run([OUTPUT], given)[0]
+    if lost := set(outputs) - {value.name for value in session.get_outputs()}:
+        raise BadModel(f"model.onnx gives no {min(lost)}, which its manifest names; run the export stage")
+    return lambda given: dict(zip(outputs, session.run(outputs, given), strict=True))
 
 
-RUNTIMES: dict[str, Callable[[Mapping[str, bytes], int], Scorer]] = {"onnx": onnx}
+RUNTIMES: dict[str, Callable[[Mapping[str, bytes], Sequence[str], int], Scorer]] = {"onnx": onnx}
 
 
 def _checked(directory: Path, name: str, expected: str) -> bytes:

@@ -6,7 +6,7 @@ told ends as `problem`, a sentence: the log was written by whoever could reach t
 it would be silent about drift.
 
 What the columns are is said by the model's manifest, as production may hold another problem than this checkout: its
-inputs and scores are watched all the same, its quality is not, and nothing is retrained for it.
+inputs and answers are watched all the same, its quality is not, and nothing is retrained for it.
 """
 
 import json
@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from math import ceil, isfinite, sqrt
+from math import ceil, isfinite, nan, sqrt
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -24,17 +24,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipeline import contract, evaluate, ingest, log, model, params, policy, source
+from pipeline import contract, evaluate, ingest, log, model, params, policy, source, tasks
 from pipeline.contract import Contract
 from pipeline.distance import ALARMS, JENSEN_SHANNON, WASSERSTEIN, Sample, apart, chances, spread
-from pipeline.log import ID, MODEL, SCORE, SCORED, TIME
-from pipeline.model import Input, Problem
+from pipeline.log import ID, MODEL, SCORED, TIME
+from pipeline.model import Input, Outputs, Problem
 from pipeline.params import BadInput, run_stage
 from pipeline.places import replacing
-from pipeline.policy.drift import CATEGORY, misnamed, of_columns, of_score
+from pipeline.policy.drift import CATEGORY, misnamed, of_answer, of_columns
 from pipeline.reading import count
 from pipeline.reference import DAY, PART, TEST, TRAIN
-from pipeline.rows import LABEL, both, identified
+from pipeline.rows import LABEL, identified, labels
 
 PRODUCTION = Path("build/production")  # `python -m gitops fetch-production build/production` fills it
 MANIFEST = "deploy/production/manifest.json"
@@ -42,6 +42,7 @@ DRIFT = Path("reports/drift.json")
 PAGE = Path("reports/drift.html")
 
 LIKE = "_like"  # how often a row of the reference counts
+OUT = "_out"  # what the model said of a row: a column of its outputs
 LEVELS = 100  # of a category, the most frequent, are told apart; the rarer ones that were learned count as one
 ENOUGH = 100  # rows of a day, for it to say something by itself; where there are fewer, days are put together
 WHOLE = 0.9  # of a day's rows, for it to be a day of one model: on the day of a promotion the morning is another's
@@ -63,16 +64,21 @@ class Production:
     inputs: tuple[Input, ...]  # those that log and reference keep as they are
     reference: pl.DataFrame  # as reference.py wrote it
 
+    @property
+    def watched(self) -> str:
+        """The column of the answers, numbers or codes of classes, whose drift is watched."""
+        return log.kept(tasks.task(self.problem.task).WATCHED)
+
     def sides(self, days: Sequence[date]) -> tuple[Sample, Sample]:
-        """What rows of such days are compared with: their inputs with TRAIN's, their scores with TEST's."""
+        """What rows of such days are compared with: their inputs with TRAIN's, their answers with TEST's."""
         train, test = (self.sample(self.like(part, days)) for part in (TRAIN, TEST))
         inputs = {column.name: train.columns[column.name] for column in self.inputs}
-        return Sample(inputs, train.weight), Sample({SCORE: test.columns[SCORE]}, test.weight)
+        return Sample(inputs, train.weight), Sample({self.watched: test.columns[self.watched]}, test.weight)
 
     def sample(self, rows: pl.DataFrame) -> Sample:
         """Rows as distances are measured; by their LIKE, where they have one."""
         columns = {column.name: rows.select(measurable(column)).to_series().to_numpy() for column in self.inputs}
-        columns[SCORE] = rows[SCORE].cast(pl.Float64).to_numpy()
+        columns[self.watched] = rows[self.watched].to_numpy()
         return Sample(columns, rows[LIKE].to_numpy() if LIKE in rows.columns else np.ones(len(rows)))
 
     def like(self, part: str, days: Sequence[date]) -> pl.DataFrame:
@@ -127,8 +133,9 @@ def nothing(knobs: Mapping[str, Any]) -> Facts:
         "rows": 0,
         "reference_rows": 0,
         "columns": [],
-        "score": None,
+        "answer": None,
         "live": None,
+        "headline": None,
         "days": [],
         "retrain": {"until": None, "now": str(knobs["data"].get("until")), "snapshot": None},
     }
@@ -207,6 +214,8 @@ def measure(
     window = span(known[-1], bars["days"])
     facts["window"] = list(window)
     matured = newest_labels(knobs, ours, window[1]) if facts["same_problem"] else window[1]
+    if facts["same_problem"]:  # also while it is early: by the clock, a model may be asked for all the same
+        facts["retrain"] |= retrain(knobs, ours, matured)
     labelled = span(min(matured, window[1]), bars["days"])
 
     read = rows_of(min(span(window[1], HISTORY)[0], labelled[0]), window[1], production.digest)
@@ -231,14 +240,13 @@ def measure(
     chance = chances(sides, len(rows))
     facts["reference_rows"] = len(sides[0].weight)
     facts["columns"] = [column_facts(column, sides[0], rows, here, chance[0]) for column in production.inputs]
-    score = {"distance": apart(sides[1], here, SCORE), "chance": chance[1][SCORE]}
-    facts["score"] = {**score, "method": WASSERSTEIN}
+    facts["answer"] = answer_facts(production, sides[1], here, chance[1])
     wide = [spread(len(rows), side.size) for side in sides]
     for part in parts(days, window[0], len(rows), policy["evidence_days"]):
         facts["days"].append(part_facts(part, production, answered.filter(pl.col(DAY).is_in(part)), wide))
     if facts["same_problem"]:
-        facts["live"] = live(answered, labelled, ours, knobs, facts["days"])
-        facts["retrain"] |= retrain(knobs, ours, matured)
+        facts["headline"] = evaluate.headline(ours, knobs["evaluate"])
+        facts["live"] = live(in_our_classes(answered, production, ours), labelled, ours, knobs, facts["days"])
     return rows
 
 
@@ -273,9 +281,35 @@ def of_production(rows: pl.DataFrame, production: Production) -> pl.DataFrame:
             f"the log's {', '.join(odd[:3])} hold something else than the model takes: the service does not log what "
             "it is asked"
         )
-    if not ours[SCORE].is_between(0, 1).fill_null(False).all():
-        raise BadInput("the log holds scores that are no probabilities: something else than the service writes to it")
-    return ours
+    return answered(ours, production.problem) if len(ours) else ours
+
+
+def answered(rows: pl.DataFrame, problem: Problem) -> pl.DataFrame:
+    """Rows of the log with what their answers say as OUT, and of it what is watched as the reference has it.
+
+    Raises BadInput where they hold what no model of the task says.
+    """
+    task = tasks.task(problem.task)
+    out = said(rows, problem)
+    if out is None or not task.sound(out, problem).all():
+        raise BadInput(
+            f"the log holds answers that no model of the task {problem.task} gives: something else than the service "
+            "writes to it"
+        )
+    return rows.with_columns(tasks.kept(OUT, out), pl.Series(log.kept(task.WATCHED), out[task.WATCHED]))
+
+
+def said(rows: pl.DataFrame, problem: Problem) -> Outputs | None:
+    """What the answers of the log's rows say; None where a part of one is not there, or of another type."""
+    for name, kind in log.answers(problem).items():
+        if rows.schema.get(name) != kind or rows[name].null_count():
+            return None
+    task = tasks.task(problem.task)
+    parts = {name: rows[log.kept(name)] for name in task.answers(problem)}
+    try:
+        return task.logged({name: tasks.array(part) for name, part in parts.items()}, problem)
+    except (ValueError, KeyError):  # shares of another number of classes, another class
+        return None
 
 
 def identifiers(rows: pl.DataFrame) -> list[str]:
@@ -315,6 +349,19 @@ def column_facts(
         "out_of_range": rows.select((there & outside).mean().fill_null(0.0)).item(),
         # levels that were not learned
         "unseen": rows.select((there & ~learned).mean()).item() if column.text else None,
+    }
+
+
+def answer_facts(production: Production, reference: Sample, here: Sample, chance: Mapping[str, float]) -> Facts:
+    """The distance of what is watched of the answers, and how far chance goes."""
+    name = production.watched
+    of_classes = here.columns[name].dtype.kind == "i"
+    return {
+        "name": tasks.task(production.problem.task).WATCHED,
+        "type": CATEGORY if of_classes else "number",
+        "distance": apart(reference, here, name),
+        "chance": chance[name],
+        "method": JENSEN_SHANNON if of_classes else WASSERSTEIN,
     }
 
 
@@ -367,15 +414,15 @@ def part_facts(part: Sequence[date], production: Production, rows: pl.DataFrame,
     `wider`: so many times as far as in the window, where its spread is `wide`, chance alone goes here.
     """
     sides, here = production.sides(part), production.sample(rows)
-    inputs, score = (spread(len(rows), side.size) / than for side, than in zip(sides, wide, strict=True))
+    inputs, answer = (spread(len(rows), side.size) / than for side, than in zip(sides, wide, strict=True))
     return {
         "day": part[0],
         "until": part[-1],
         "rows": len(rows),
-        "score": apart(sides[1], here, SCORE),
+        "answer": apart(sides[1], here, production.watched),
         "columns": {column.name: apart(sides[0], here, column.name) for column in production.inputs},
-        "wider": {"columns": inputs, "score": score},
-        "average_precision": None,
+        "wider": {"columns": inputs, "answer": answer},
+        "headline": None,
     }
 
 
@@ -434,6 +481,14 @@ def retrain(knobs: dict[str, Any], ours: Contract, matured: date) -> Facts:
     return {"until": until, "snapshot": source.snapshot(source.every(source.listed, files))}
 
 
+def in_our_classes(rows: pl.DataFrame, production: Production, ours: Contract) -> pl.DataFrame:
+    """Rows whose OUT is by the codes of this checkout, whose classes may be other ones than production's."""
+    if production.problem.values == ours.label.values:
+        return rows
+    out = tasks.task(ours.task).translated(tasks.taken(rows[OUT]), production.problem, Problem.of(ours))
+    return rows.with_columns(tasks.kept(OUT, out))
+
+
 def live(
     rows: pl.DataFrame, matured: Span, ours: Contract, knobs: dict[str, Any], days: Sequence[Facts]
 ) -> Facts | None:
@@ -445,31 +500,30 @@ def live(
     rows = rows.filter(pl.col(DAY).is_between(*matured))
     if rows.is_empty() or not identifiers(rows):
         return None
-    known = knobs["evaluate"]["known"] if ours.dated else None
+    known = knobs["evaluate"].get("known") if ours.dated else None
     scored, lost = (labelled if ours.dated else delivered_later)(rows, matured, ours, knobs)
-    judged = evaluate.judged(scored.drop_nulls(LABEL), matured, ours, known).drop_nulls(SCORE)
+    judged = evaluate.judged(scored.drop_nulls(LABEL), matured, ours, known).drop_nulls(OUT)
     moment = pl.col(ours.time).dt.date()
     for day in days:
-        of_day = judged.filter(moment.is_between(day["day"], day["until"]))
-        day["average_precision"] = average_precision(of_day, ours)
+        day["headline"] = by_day(judged.filter(moment.is_between(day["day"], day["until"])), ours, knobs)
     return {
         "days": list(matured),
         "rows": len(judged),
         "unlabelled": lost,
-        "unknown": len(scored.filter(moment.is_between(*matured) & pl.col(LABEL).is_null()).drop_nulls(SCORE)),
-        "metrics": metrics(judged, ours, knobs["evaluate"]),
+        "unknown": len(scored.filter(moment.is_between(*matured) & pl.col(LABEL).is_null()).drop_nulls(OUT)),
+        **metrics(judged, ours, knobs["evaluate"]),
     }
 
 
 def labelled(rows: pl.DataFrame, matured: Span, ours: Contract, knobs: dict[str, Any]) -> tuple[pl.DataFrame, int]:
-    """What the source says of the matured days' rows, and the log's score, where it has one; how many rows it lacks.
+    """What the source says of the matured days' rows, and OUT of the log's, where it has one; how many rows it lacks.
 
-    Days before them are there too, where a positive on them makes an entity known.
+    Days before them are there too, where a label on them makes an entity known.
     """
-    known = knobs["evaluate"]["known"]
+    known = knobs["evaluate"].get("known")
     before = 0 if known is None or ours.entity is None else ours.label.delay + known
     told = identified(ingest.between(knobs, matured[0] - timedelta(days=before), matured[1], ours), ours)
-    keys, asked = keyed(told, ours.id, rows), rows.select(key(rows), SCORE)
+    keys, asked = keyed(told, ours.id, rows), rows.select(key(rows), OUT)
     scored = told.with_columns(keys.alias(KEY)).join(asked, on=KEY, how="left", maintain_order="left")
     return scored, len(rows) - int(asked[KEY].is_in(keys.implode()).sum())
 
@@ -483,7 +537,7 @@ def delivered_later(
     Besides, the number of rows that are in none.
     """
     late, parts = timedelta(days=ours.label.delay), []
-    waiting = rows.select(key(rows), SCORE, pl.col(TIME).alias(ours.time), pl.col(DAY) + late).with_row_index(AT)
+    waiting = rows.select(key(rows), OUT, pl.col(TIME).alias(ours.time), pl.col(DAY) + late).with_row_index(AT)
     for delivery in delivered(knobs):
         due = waiting.filter(pl.col(DAY) <= delivery)
         if due.is_empty():
@@ -521,22 +575,35 @@ def keyed(told: pl.DataFrame, name: str, rows: pl.DataFrame) -> pl.Series:
 
 
 def metrics(judged: pl.DataFrame, ours: Contract, knobs: Mapping[str, Any]) -> Facts:
-    """Each metric with its interval, None for what has no value: all of them, where the rows have one label only."""
-    if not both(judged):
-        return {"average_precision": dict.fromkeys(("value", "low", "high"))}
-    test = evaluate.as_test(judged, ours, knobs["alerts"])
+    """Each metric with its interval, or None; those that such rows have not, with the reason; of which less is better.
+
+    All of them are None where nothing can be measured, as where the task needs two labels and finds one.
+    """
+    task = tasks.task(ours.task)
+    smaller = [name for name, metric in task.METRICS.items() if not metric.larger]
+    if not measured(judged, ours):
+        return {"metrics": dict.fromkeys(task.METRICS), "unmeasured": {}, "smaller": smaller}
+    test = evaluate.as_test(judged, ours, knobs)
     weights = evaluate.resamples(test.units, knobs["resamples"], knobs["seed"])
-    found = evaluate.intervals(evaluate.measure(test, judged[SCORE].to_numpy(), weights), knobs["confidence"])
-    return {name: {end: value if isfinite(value) else None for end, value in of.items()} for name, of in found.items()}
+    values = task.measure(test, tasks.taken(judged[OUT]), weights)
+    found = evaluate.known(values, knobs["confidence"], evaluate.raised(task))
+    finite = {name: of if of and all(map(isfinite, of.values())) else None for name, of in found.items()}
+    return {"metrics": finite, "unmeasured": task.unmeasured(test), "smaller": smaller}
 
 
-def average_precision(judged: pl.DataFrame, ours: Contract) -> float | None:
-    """The average precision; None where the rows are too few, or have one label only."""
-    if len(judged) < ENOUGH or not both(judged):
+def by_day(judged: pl.DataFrame, ours: Contract, knobs: Mapping[str, Any]) -> float | None:
+    """The headline's value on such rows; None where they are too few, or have none."""
+    if len(judged) < ENOUGH or not measured(judged, ours):
         return None
-    test = evaluate.as_test(judged, ours)
-    counts = evaluate.counts(test, judged[SCORE].to_numpy(), np.ones((1, test.units)))
-    return float(evaluate.average_precision(*counts)[0])
+    name, test = evaluate.headline(ours, knobs["evaluate"]), evaluate.as_test(judged, ours, knobs["evaluate"])
+    found = tasks.task(ours.task).measure(test, tasks.taken(judged[OUT]), np.ones((1, test.units)), (name,))
+    value = float(found[name][0]) if name in found else nan
+    return value if isfinite(value) else None
+
+
+def measured(judged: pl.DataFrame, ours: Contract) -> bool:
+    """Whether anything can be measured on such rows."""
+    return len(judged) > 0 and not tasks.task(ours.task).unmeasurable(labels(judged), Problem.of(ours))
 
 
 # --- speaking ---
@@ -545,7 +612,8 @@ def average_precision(judged: pl.DataFrame, ours: Contract) -> float | None:
 def show(production: Production, rows: pl.DataFrame, facts: Facts, policy: Mapping[str, Any]) -> None:
     """Write the page, or say why there is none: it is for people, and no verdict hangs on it."""
     try:
-        bars = {far.column or SCORE: far.most for far in (*of_columns(facts, policy), of_score(facts, policy))}
+        far = (*of_columns(facts, policy), of_answer(facts, policy))
+        bars = {each.column or production.watched: each.most for each in far}
         page(production, rows, bars)
     except Exception as error:  # Evidently's own, over values that it did not expect
         print(f"{PAGE}: not written: {sentence(error)}")
@@ -560,13 +628,17 @@ def page(production: Production, rows: pl.DataFrame, bars: Mapping[str, float]) 
     days = rows[DAY].unique().to_list()
     shown = [column for column in production.inputs if rows.select(valued(column).any()).item()]
     numbers, texts = [[c.name for c in shown if c.text is text] for text in (False, True)]
-    numbers.append(SCORE)
-    # The scores stand beside inputs of other rows: Evidently looks at one column at a time.
-    inputs, scores = (drawn(production.like(part, days), PAGE_ROWS) for part in (TRAIN, TEST))
-    reference = inputs.with_columns(scores[SCORE])
+    of_classes = rows[production.watched].dtype.is_integer()
+    (texts if of_classes else numbers).append(production.watched)
+    # The answers stand beside inputs of other rows: Evidently looks at one column at a time.
+    inputs, answers = (drawn(production.like(part, days), PAGE_ROWS) for part in (TRAIN, TEST))
+    reference = inputs.with_columns(answers[production.watched])
     current = rows.sample(min(PAGE_ROWS, len(rows)), seed=0)
     definition = DataDefinition(numerical_columns=numbers, categorical_columns=texts)
     kinds = [spoken(column) for column in shown if column.text]
+    if of_classes:
+        classes = dict(enumerate(map(str, production.problem.values)))
+        kinds.append(pl.col(production.watched).replace_strict(classes, return_dtype=pl.String))
     sides = [
         Dataset.from_pandas(
             table.select(pl.col(numbers).cast(pl.Float64), *kinds).to_pandas(), data_definition=definition
@@ -608,11 +680,11 @@ def summary(facts: Facts) -> Iterator[str]:
     else:
         first, last = facts["window"]
         if not facts["same_problem"]:
-            yield f"{DRIFT}: production still predicts {facts['problem_name']!r}: its inputs and scores are watched"
+            yield f"{DRIFT}: production still predicts {facts['problem_name']!r}: its inputs and answers are watched"
         yield f"{DRIFT}: {facts['rows']:,} rows, {first} to {last}, against {facts['reference_rows']:,} of training"
         far = sorted(facts["columns"], key=lambda column: -(column["distance"] or 0))
         yield "furthest: " + ", ".join(f"{c['name']} {c['distance'] or 0:.3f}" for c in far[:3])
-        yield f"scores: {facts['score']['distance']:.3f}"
+        yield f"{facts['answer']['name']}: {facts['answer']['distance'] or 0:.3f}"
         if facts["live"]:
             yield (
                 "live, {days[0]} to {days[1]}: {rows:,} labelled rows, {unknown:,} whose label is not known yet, "
@@ -621,7 +693,7 @@ def summary(facts: Facts) -> Iterator[str]:
             yield from (
                 "{0} {value:.3f} ({low:.3f} to {high:.3f})".format(name, **metric)
                 for name, metric in facts["live"]["metrics"].items()
-                if metric["value"] is not None
+                if metric
             )
 
 

@@ -5,9 +5,10 @@ template with square brackets ([[ value ]]), which escapes every value.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from io import StringIO
-from math import isfinite, nan
+from math import ceil, floor, isfinite, log10, nan
 from pathlib import Path
 from re import sub
 from typing import Any
@@ -18,11 +19,13 @@ from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-from pipeline import contract, policy
+from pipeline import contract, families, policy, tasks
 from pipeline.contract import Contract
 from pipeline.params import BadInput, run_stage
 from pipeline.places import replacing
+from pipeline.tasks import Task
 
 PAGE = Path("reports/index.html")
 PARTS = {
@@ -36,22 +39,17 @@ PARTS = {
 }
 Part = Mapping[str, Any]
 
-LABELS = {  # of the metrics, in their order
-    "average_precision": "Average precision",
-    "roc_auc": "ROC AUC",
-    "entity_precision_100": "Precision of each day's first 100",
-    "recall_at_precision_90": "Recall at 90% precision",
-    "accuracy": "Accuracy",
-    "calibration_error": "Calibration error",
-}
-LESS_IS_BETTER = {"calibration_error"}
+PIECE = ("column", "from", "to", "value", "rows", "labels", "rarest")
+"""What of a slice, or of a group, says which it is; the rest was measured."""
 LEVELS = 5  # of a category, that the page names
+PARTS_SHOWN = 6  # of what a day's labels are
+NUMBERED = 20  # classes of a matrix: of more, its cells hold no numbers
 
 # The plots' colours stand for those of the page, so that they follow its light and dark.
 INK, LINE, QUIET = "#000001", "#000002", "#000003"
-SERIES = ("#000011", "#000012", "#000013", "#000014", "#000015")
+SERIES = ("#000011", "#000012", "#000013", "#000014", "#000015", "#000016")
 COLOURS = {INK: "ink", LINE: "line", QUIET: "quiet"} | dict(
-    zip(SERIES, ("model", "first", "second", "third", "fourth"), strict=True)
+    zip(SERIES, ("model", "first", "second", "third", "fourth", "fifth"), strict=True)
 )
 STYLE = {
     "svg.fonttype": "none",  # text stays text
@@ -98,22 +96,23 @@ def read(path: Path) -> Part:
 
 def render(parts: Mapping[str, Part], ours: Contract) -> str:
     """The page of these parts, any of which may be missing, in the words of the contract."""
-    metrics = parts.get("metrics", {})
+    metrics, task = parts.get("metrics", {}), tasks.task(ours.task)
     content: dict[str, Any] = {
         "title": f"{ours.problem}: model report",
         "metrics": metrics,
         "gates": [gate(name) for name in ("model", "behaviour", "data") if policy.JUDGES[name].measured.exists()],
-        "label": label,
-        "meanings": meanings(ours),
+        "title_of": partial(heading, task),
+        "meanings": {name: filled(metric.meaning, ours) for name, metric in task.METRICS.items()},
         "words": ours,
-        **(compared(metrics) if metrics else {}),
-        **against_production(parts.get("comparison", {})),
+        "point": task.POINT,
+        **(compared(metrics, task) if metrics else {}),
+        **against_production(parts.get("comparison", {}), task),
         **fairness(metrics.get("fairness", {})),
         **explained(parts.get("explanations", {})),
         **training(parts.get("training", {})),
         **validated(parts.get("validation", {}), metrics.get("data", {})),
         **described(parts.get("manifest", {}), metrics),
-        "plots": plots(parts),
+        **plots(parts, ours, task),
     }
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -150,35 +149,44 @@ def gate(name: str) -> dict[str, Any]:
     }
 
 
-def compared(metrics: Part) -> dict[str, Any]:
+def compared(metrics: Part, task: Task) -> dict[str, Any]:
     """The headline, the tiles, the table of the families, and that of the slices."""
     ours, baselines = metrics["metrics"], metrics["baselines"]
-    names = ordered(ours)
+    names, slice_names = ordered(ours, task), names_in(metrics, task)
     models = {"model": ours, **baselines}
-    best = {name: better(name, models) for name in names}
-    slice_names = names_in(metrics)
+    best = {name: better(name, models, task) for name in names}
     return {
         "names": names,
-        "headline": headline(metrics),
+        "headline": headline(metrics, task),
         "family": metrics["model"]["family"],
         "tested": tested(metrics["data"]),
-        "tiles": [{"label": label(name), **cell(ours[name]), "best": rival(name, baselines)} for name in names],
+        "tiles": [
+            {"title": heading(task, name), **cell(ours[name]), "best": rival(name, baselines, task)} for name in names
+        ],
         "comparison": [
             {
-                "label": label(name_of(model, metrics)),
+                "label": spoken(name_of(model, metrics)),
                 "cells": [cell(values.get(name)) | {"best": best[name] == model} for name in names],
             }
             for model, values in models.items()
         ],
-        "slice_names": slice_names,
-        "slices": [
+        "slice_titles": [heading(task, name) for name in slice_names],
+        "slices": pieces(metrics["slices"], slice_names),
+    }
+
+
+def pieces(found: Sequence[Part], names: Sequence[str]) -> dict[str, Any]:
+    """Slices or groups of people: a row each, and whether it is said of any what its labels are."""
+    return {
+        "labelled": any(piece["labels"] for piece in found),
+        "rows": [
             {
                 "label": policy.where(piece),
                 "rows": f"{piece['rows']:,}",
-                "positives": f"{piece['positives']:,}",
-                "cells": [cell(piece.get(name)) for name in slice_names],
+                "labels": piece["labels"],
+                "cells": [cell(piece.get(name)) for name in names],
             }
-            for piece in metrics["slices"]
+            for piece in found
         ],
     }
 
@@ -189,51 +197,43 @@ def tested(data: Part) -> str:
     return "those of the test days" if share is None else f"{share:.0%} of the delivery, chosen by a hash"
 
 
-def against_production(part: Part) -> dict[str, Any]:
+def against_production(part: Part, task: Task) -> dict[str, Any]:
     """The table of the champion's metrics and the model's, with their differences; or why there is none."""
     said = "Nothing of this problem is in production yet." if part.get("champion") is None else part["problem"] or ""
-    compared = part.get("metrics", {})
+    compared = {name: found for name, found in part.get("metrics", {}).items() if found}
+    excepted = "{compared:,} of {rows:,} are compared: {excepted}.".format(**part) if part.get("excepted") else ""
     return {
         "champion": (part.get("champion") or {}).get("digest"),
         "champion_said": said if part else "",
+        "excepted": excepted,
         "differences": [
             {
-                "label": label(name),
+                "title": heading(task, name),
                 "model": number(compared[name]["model"]),
                 "champion": number(compared[name]["champion"]),
                 **cell(compared[name]["difference"]),
             }
-            for name in ordered(compared)
+            for name in ordered(compared, task)
         ],
     }
 
 
 def fairness(part: Part) -> dict[str, Any]:
     """The rates of each group of people."""
-    rates = ("false_positive_rate", "recall")
-    return {
-        "rates": rates,
-        "people": [
-            {
-                "label": policy.where(group),
-                "rows": f"{group['rows']:,}",
-                "positives": f"{group['positives']:,}",
-                "cells": [cell(group[rate]) for rate in rates],
-            }
-            for found in part.values()
-            for group in found["groups"]
-        ],
-    }
+    groups = [group for found in part.values() for group in found["groups"]]
+    rates = list(dict.fromkeys(name for group in groups for name in group if name not in PIECE))
+    return {"rates": list(map(spoken, rates)), "people": pieces(groups, rates)}
 
 
 def explained(part: Part) -> dict[str, Any]:
-    """The reasons for single scores, in words."""
+    """The reasons for single answers, in words."""
     return {
         kind: [
             {
                 "id": row.get("id", "–"),
-                "positive": {1: "yes", 0: "no"}.get(row.get("label"), "–"),
-                "score": number(row["score"]),
+                "label": label(row.get("label")),
+                "point": number(row["point"]),
+                "about": row.get("about", ""),
                 "reasons": [reason(why) for why in row["reasons"]],
             }
             for row in part.get(kind, ())
@@ -242,10 +242,17 @@ def explained(part: Part) -> dict[str, Any]:
     }
 
 
+def label(found: str | float | None) -> str:
+    """A row's label: a class or a pseudonym, a number, or a dash."""
+    if found is None:
+        return "–"
+    return found if isinstance(found, str) else shown(found)
+
+
 def reason(why: Part) -> str:
-    """An input, its value or pseudonym where it may be shown, and what it adds to a score."""
-    value = f" {shown(why['value'])}" if "value" in why else ""
-    return f"{why['column']}{value}: {why['contribution']:+.3f}"
+    """An input, its value or pseudonym where it may be shown, and what it adds to an answer."""
+    value, added = f" {shown(why['value'])}" if "value" in why else "", why["contribution"]
+    return f"{why['column']}{value}: {'+' if added >= 0 else ''}{number(added)}"
 
 
 def shown(value: str | float | bool | None) -> str:
@@ -258,47 +265,54 @@ def name_of(model: str, metrics: Part) -> str:
     return str(metrics["model"]["family"]) if model == "model" else model
 
 
-def ordered(names: Iterable[str]) -> list[str]:
-    """The known metrics first, in the order of LABELS."""
+def ordered(names: Iterable[str], task: Task) -> list[str]:
+    """The task's metrics first, in its order."""
     names = list(names)
-    return [*(name for name in LABELS if name in names), *(name for name in names if name not in LABELS)]
+    known = [name for name in task.METRICS if name in names]
+    return [*known, *(name for name in names if name not in known)]
 
 
-def names_in(metrics: Part) -> list[str]:
+def names_in(metrics: Part, task: Task) -> list[str]:
     """The metrics that slices have."""
-    return [name for name in ordered(metrics["metrics"]) if any(name in piece for piece in metrics["slices"])]
+    return [name for name in ordered(metrics["metrics"], task) if any(name in piece for piece in metrics["slices"])]
 
 
-def headline(metrics: Part) -> str:
+def headline(metrics: Part, task: Task) -> str:
     """The model against the best of the other families, in a sentence."""
     ours, name = metrics["metrics"], metrics["headline"]
-    rivals = {family: values for family, values in metrics["baselines"].items() if name in values}
-    if name not in ours or not rivals:
+    rivals = {family: values for family, values in metrics["baselines"].items() if isfinite(value(values.get(name)))}
+    if not rivals or not isfinite(value(ours.get(name))):
         return ""
-    best = better(name, rivals)
+    best = better(name, rivals, task)
     ahead = value(ours[name]) - value(rivals[best][name])
-    beside = f"{abs(ahead):.3f} {'above' if ahead >= 0 else 'below'} the best other family, {label(best).lower()}"
-    return f"{label(name)} {value(ours[name]):.3f}, {beside}."
+    beside = f"{number(abs(ahead))} {'above' if ahead >= 0 else 'below'} the best other family, {spoken(best).lower()}"
+    less = "" if larger(name, task) else "; less is better"
+    return f"{title(task, name)} {number(value(ours[name]))}, {beside}{less}."
 
 
-def better(name: str, models: Mapping[str, Part]) -> str:
+def better(name: str, models: Mapping[str, Part], task: Task) -> str:
     """The model with the best value of a metric."""
-    sign = -1 if name in LESS_IS_BETTER else 1
+    sign = 1 if larger(name, task) else -1
     found = {model: sign * value(values.get(name)) for model, values in models.items()}
     return max(found, key=lambda model: found[model] if isfinite(found[model]) else -np.inf)
 
 
-def rival(name: str, baselines: Mapping[str, Part]) -> str:
+def larger(name: str, task: Task) -> bool:
+    """Whether more of a metric is better."""
+    return name not in task.METRICS or task.METRICS[name].larger
+
+
+def rival(name: str, baselines: Mapping[str, Part], task: Task) -> str:
     """The best other family's value of a metric, in words."""
     if not any(name in values for values in baselines.values()):
         return ""
-    best = better(name, baselines)
-    return f"best other {number(value(baselines[best].get(name)))}, {label(best).lower()}"
+    best = better(name, baselines, task)
+    return f"best other {number(value(baselines[best].get(name)))}, {spoken(best).lower()}"
 
 
 def training(part: Part) -> dict[str, Any]:
     """A sentence on the training, where there was one."""
-    said = [label(part["family"])] if "family" in part else []
+    said = [spoken(part["family"])] if "family" in part else []
     said += [f"{part['rows']:,} rows"] if "rows" in part else []
     said += [f"{len(part['epochs'])} epochs"] if "epochs" in part else []
     said += [f"{part[name]:,} {name}" for name in ("parameters", "trees", "leaves") if name in part]
@@ -314,10 +328,11 @@ def validated(part: Part, data: Part) -> dict[str, Any]:
         "Snapshot": data.get("snapshot") or ("follows from params.yaml" if part.get("pinned") else "not pinned"),
         "Training days": "{} to {}".format(*data["train"]) if "train" in data and by_day else None,
         "Training rows": count(data, "train_rows"),
+        "Calibration rows among them": count(data, "calibration_rows"),
         "Test days": "{} to {}".format(*data["test"]) if "test" in data and by_day else None,
         "Delivery": f"{data['test'][1]}, {data['share']:.0%} of it to test, by a hash" if not by_day else None,
         "Test rows": count(data, "test_rows"),
-        "Positives among them": count(data, "test_positives"),
+        "Their labels": data.get("test_labels") or None,
         "Rows whose label is not known yet": count(data, "unlabelled") if data.get("unlabelled") else None,
         "Rows left out, as their entity was known": count(data, "left_out") if data.get("left_out") else None,
         "Compared with the delivery of": "{day}, {rows:,} rows".format(**before) if before else None,
@@ -348,27 +363,45 @@ def described(manifest: Part, metrics: Part) -> dict[str, Any]:
         "Family": manifest.get("family"),
         "Bytes": count(about, "bytes"),
         "Runtime": manifest.get("runtime"),
+        "Settled on calibration rows": settled(manifest.get("settled", {})),
     }
     inputs = [column | {"range": span(column)} for column in manifest.get("inputs", ())]
     return {"model_facts": [(name, fact) for name, fact in facts.items() if fact is not None], "inputs": inputs}
 
 
-def label(name: str) -> str:
-    """A metric's or a family's name for people."""
-    return LABELS.get(name) or name.replace("_", " ").capitalize()
+def settled(found: Part) -> str | None:
+    """What the model decides by, in words; None for nothing."""
+    said = (f"{name} {', '.join(map(number, np.ravel(values)))}" for name, values in found.items())
+    return "; ".join(said) or None
 
 
-def meanings(ours: Contract) -> dict[str, str]:
-    """What each metric says, in the words of the contract."""
-    positives, entities = ours.positives.many, ours.entities.many
-    return {
-        "average_precision": "Precision, averaged over the recall: the area under that curve",
-        "roc_auc": f"Probability that a {ours.positives.one} scores higher than another {ours.row.one}",
-        "entity_precision_100": f"Share of {entities} with a {ours.positives.one} among a day's 100 highest",
-        "recall_at_precision_90": f"Share of the {positives} found when 9 in 10 alarms are right",
-        "accuracy": f"Share of {ours.row.many} that an alert, or none, gets right; the highest scores raise one",
-        "calibration_error": "Mean distance of scores from probabilities; less is better",
+def title(task: Task, name: str) -> str:
+    """A metric's name for people."""
+    return task.METRICS[name].title if name in task.METRICS else spoken(name)
+
+
+def heading(task: Task, name: str) -> str:
+    """The same above a column, with an arrow where less is better."""
+    return title(task, name) + ("" if larger(name, task) else " ↓")
+
+
+def spoken(name: str) -> str:
+    """A name of the code for people, such as a family's."""
+    words = name.replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+def filled(text: str, ours: Contract) -> str:
+    """A text of a task, with the words of the contract in it."""
+    sure = ours.label.interval
+    words = {
+        **dict(zip(("row", "rows"), ours.row, strict=True)),
+        **dict(zip(("positive", "positives"), ours.positives, strict=True)),
+        "entities": ours.entities.many,
+        "unit": ours.label.unit or "",
+        "interval": f"{100 * sure:.3g}%" if sure else "",
     }
+    return sub(r"\{(\w+)\}", lambda found: words.get(found[1], found[0]), text)
 
 
 def value(metric: Part | None) -> float:
@@ -397,8 +430,14 @@ def cell(metric: Part | None) -> dict[str, str]:
 
 
 def number(found: float) -> str:
-    """Three decimals, four for what is small; a dash for what was not measured."""
-    return f"{found:.{3 if abs(found) >= 0.01 or found == 0 else 4}f}" if isfinite(found) else "–"
+    """Three decimals, fewer of what is large and more of what is small; a dash for what was not measured."""
+    if not isfinite(found):
+        return "–"
+    size = abs(found)
+    if 0 < size < 0.00005:
+        return f"{found:.1g}"
+    decimals = next((kept for below, kept in ((10, 3), (100, 2), (1000, 1)) if size < below), 0)
+    return f"{found:,.{4 if 0 < size < 0.00995 else decimals}f}"
 
 
 def count(part: Part, name: str) -> str | None:
@@ -422,46 +461,47 @@ def span(column: Part) -> str:
 # What the page shows
 
 
-def plots(parts: Mapping[str, Part]) -> dict[str, Markup]:
-    """Every plot that the parts are enough for, as SVG."""
-    metrics, curves = parts.get("metrics", {}), parts.get("curves", {})
+def plots(parts: Mapping[str, Part], ours: Contract, task: Task) -> dict[str, Any]:
+    """Every plot that the parts are enough for, as SVG: `plots` by name, and the task's own as `curves`."""
+    metrics, found = parts.get("metrics", {}), parts.get("explanations", {})
     made: dict[str, Markup] = {}
     with rc_context(STYLE):
         if metrics:
-            made["comparison"] = comparison_plot(metrics)
+            made["comparison"] = comparison_plot(metrics, task)
         if metrics.get("slices"):
-            made["slices"] = slices_plot(metrics)
-        if parts.get("explanations"):
-            made["importance"] = importance_plot(parts["explanations"]["importance"])
-        if "precision_recall" in curves:
-            made["precision_recall"] = curve_plot(curves["precision_recall"], "recall", "precision")
-        if "roc" in curves:
-            made["roc"] = curve_plot(curves["roc"], "false_positive_rate", "true_positive_rate", diagonal=True)
-        if "calibration" in curves:
-            made["calibration"] = calibration_plot(curves["calibration"])
-        if "histogram" in curves:
-            made["scores"] = scores_plot(curves["histogram"])
+            made["slices"] = slices_plot(metrics, task)
+        if found:
+            made["importance"] = importance_plot(found["importance"], title(task, found["headline"]))
         if parts.get("training", {}).get("epochs"):
             made["training"] = training_plot(parts["training"]["epochs"])
         if (parts.get("validation", {}).get("days") or {}).get("rows"):
             made["days"] = days_plot(parts["validation"], metrics.get("data", {}))
-    return made
+        curves = [
+            {
+                "plot": curve_plot(curve),
+                "said": filled(f"{curve['title']}. {curve['about']}.", ours),
+                "wide": wide(curve),
+            }
+            for curve in parts.get("curves", {}).get("curves", ())
+        ]
+    return {"plots": made, "curves": curves}
 
 
-def comparison_plot(metrics: Part) -> Markup:
+def comparison_plot(metrics: Part, task: Task) -> Markup:
     """A panel a metric, a line a model: value and interval."""
     models = {"model": metrics["metrics"], **metrics["baselines"]}
-    figure, panels = panels_of(ordered(metrics["metrics"]), [label(name_of(model, metrics)) for model in models])
+    called = [spoken(name_of(model, metrics)) for model in models]
+    figure, panels = panels_of(ordered(metrics["metrics"], task), called, task)
     for name, axes in panels.items():
         for place, values in enumerate(models.values()):
             interval(axes, values.get(name), place, SERIES[place % len(SERIES)])
     return svg(figure, "The families, each metric with its interval")
 
 
-def slices_plot(metrics: Part) -> Markup:
+def slices_plot(metrics: Part, task: Task) -> Markup:
     """A panel a metric, a line a slice: value and interval, all test rows dashed."""
     pieces = metrics["slices"]
-    figure, panels = panels_of(names_in(metrics), [policy.where(piece) for piece in pieces])
+    figure, panels = panels_of(names_in(metrics, task), [policy.where(piece) for piece in pieces], task)
     for name, axes in panels.items():
         for place, piece in enumerate(pieces):
             interval(axes, piece.get(name), place, SERIES[0])
@@ -469,7 +509,7 @@ def slices_plot(metrics: Part) -> Markup:
     return svg(figure, "Each slice's metrics with their intervals")
 
 
-def importance_plot(found: Part) -> Markup:
+def importance_plot(found: Part, measure: str) -> Markup:
     """A bar an input, with the spread of its shuffles."""
     figure = Figure(figsize=(9, 0.6 + 0.3 * len(found)))
     axes = figure.subplots()
@@ -480,18 +520,18 @@ def importance_plot(found: Part) -> Markup:
     axes.set_ylim(len(found) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", labelcolor=INK, length=0)
-    axes.set(xlabel="fall of the average precision when the input is shuffled")
-    return svg(figure, "How much average precision falls without each input")
+    axes.set(xlabel=f"{measure}: by how much it worsens when the input is shuffled")
+    return svg(figure, f"How much {measure} worsens without each input")
 
 
-def panels_of(names: Sequence[str], lines: Sequence[str]) -> tuple[Figure, dict[str, Axes]]:
+def panels_of(names: Sequence[str], lines: Sequence[str], task: Task) -> tuple[Figure, dict[str, Axes]]:
     """A figure with a panel for each metric, three in a row, and a line for each of `lines`."""
     across = min(3, len(names))
     down = -(-len(names) // across)
     figure = Figure(figsize=(9, down * (0.6 + 0.3 * len(lines))))
     grid = figure.subplots(down, across, sharey=True, squeeze=False).flatten()
     for axes, name in zip(grid, names, strict=False):
-        axes.set_title(label(name))
+        axes.set_title(heading(task, name))
         axes.grid(axis="y", visible=False)
         axes.locator_params(axis="x", nbins=5)
     for axes in grid[len(names) :]:
@@ -510,57 +550,149 @@ def interval(axes: Axes, metric: Part | None, place: int, colour: str) -> None:
     axes.plot([value(metric)], [place], "o", color=colour, markersize=6)
 
 
-def curve_plot(curves: Mapping[str, Part], across: str, up: str, diagonal: bool = False) -> Markup:
-    """A curve a model."""
-    figure = Figure(figsize=(4.6, 3.6))
-    axes = figure.subplots()
-    if diagonal:
-        axes.plot([0, 1], [0, 1], color=QUIET, linestyle="--", linewidth=1)
-    for place, (name, curve) in reversed(list(enumerate(curves.items()))):  # the model's on top
-        colour = SERIES[place % len(SERIES)]
-        axes.plot(curve[across], curve[up], color=colour, linewidth=1.2 + (place == 0), label=label(name))
-    axes.set(xlabel=label(across), ylabel=label(up), xlim=(0, 1), ylim=(0, 1.02))
-    handles, labels = axes.get_legend_handles_labels()
-    axes.legend(handles[::-1], labels[::-1], loc="best", fontsize=9)
-    return svg(figure, f"{label(up)} against {label(across).lower()}")
+# The task's plots, see Task.curves
 
 
-def calibration_plot(curves: Mapping[str, Part]) -> Markup:
-    """The share of positives against the score, both on a logarithmic scale, as most scores are small."""
-    figure = Figure(figsize=(4.6, 3.6))
+def curve_plot(curve: Part) -> Markup:
+    """A plot of reports/curves.json, by its kind."""
+    tall = max(3.6, 1.5 + 0.35 * len(curve.get("labels", ()))) if curve["kind"] == "heat" else 3.6
+    figure = Figure(figsize=(9 if wide(curve) else 4.6, tall))
     axes = figure.subplots()
-    shown = [x for curve in curves.values() for key in ("score", "share") for x in curve[key] if x > 0]
-    least = min([*shown, 0.1])  # from there to 1 two powers of ten at least are named
-    axes.plot([least, 1], [least, 1], color=QUIET, linestyle="--", linewidth=1)
-    for place, (name, curve) in reversed(list(enumerate(curves.items()))):
-        colour = SERIES[place % len(SERIES)]
-        points = positive(curve["score"]), positive(curve["share"])
-        axes.plot(*points, "o-", color=colour, markersize=3, linewidth=1.2 + (place == 0), label=label(name))
-    axes.set(xlabel="Mean score", ylabel="Share of positives", xscale="log", yscale="log")
+    axes.set(xlabel=curve["x"], ylabel=curve["y"])
+    KINDS[curve["kind"]](axes, curve)
+    if "target" in curve:
+        axes.axhline(curve["target"], color=QUIET, linestyle="--", linewidth=1)
+    if len(curve["series"]) > 1:
+        axes.legend(loc="best", fontsize=9)
+    return svg(figure, f"{curve['title']}: {curve['y']} against {curve['x']}")
+
+
+def wide(curve: Part) -> bool:
+    """Whether it takes a whole line of the page, as it has many labels."""
+    return len(curve.get("labels", ())) > 5
+
+
+def lines(axes: Axes, curve: Part) -> None:
+    """A line a series, the first on top; with its points in a plot of some."""
+    for place, (name, series) in enumerate(curve["series"].items()):
+        axes.plot(
+            series["x"],
+            series["y"],
+            color=SERIES[place % len(SERIES)],
+            linestyle=DASHES[place // len(SERIES) % len(DASHES)],
+            linewidth=1.2 + (place == 0),
+            marker="o" if curve["kind"] == "points" else "",
+            markersize=3,
+            label=named(name),
+            zorder=3 - place / len(curve["series"]),
+        )
+    across, up = (finite(curve, way) for way in ("x", "y"))
+    if curve.get("scale") == "log":
+        logarithmic(axes)
+        least, most = powers([*across, *up])
+    else:
+        least, most = min([*across, *up], default=0), max([*across, *up], default=1)
+        if share(across):
+            axes.set_xlim(0, 1)
+        if share(up):
+            axes.set_ylim(0, 1.02)
+        if share([least, most]):
+            least, most = 0, 1
+    if curve.get("diagonal"):
+        axes.plot([least, most], [least, most], color=QUIET, linestyle="--", linewidth=1, zorder=1)
+
+
+DASHES = ("-", "--", ":", "-.")
+
+
+def finite(curve: Part, way: str) -> list[float]:
+    """The numbers of all series, those across (`x`) or up (`y`)."""
+    return [number for series in curve["series"].values() for number in series[way] if isfinite(number)]
+
+
+def share(numbers: Sequence[float]) -> bool:
+    """Whether all could be shares, which are shown on the whole way from 0 to 1."""
+    return all(0 <= number <= 1 for number in numbers)
+
+
+def logarithmic(axes: Axes) -> None:
+    """Both scales logarithmic; what is not above 0 is left out."""
+    axes.set_xscale("log", nonpositive="mask")
+    axes.set_yscale("log", nonpositive="mask")
     for axis in (axes.xaxis, axes.yaxis):  # in numbers, as matplotlib's own names of powers are mathematics
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter("")
-    handles, labels = axes.get_legend_handles_labels()
-    axes.legend(handles[::-1], labels[::-1], loc="best", fontsize=9)
-    return svg(figure, "Share of positives against the mean score")
 
 
-def positive(values: Sequence[float]) -> list[float]:
-    """The values that a logarithmic scale can show, NaN for the others."""
-    return [x if x > 0 else nan for x in values]
+def powers(numbers: Sequence[float]) -> tuple[float, float]:
+    """The powers of ten around those above 0: so at least two are named along the axis."""
+    exponents = [log10(number) for number in numbers if number > 0] or [0]
+    return 10.0 ** floor(min(exponents)), 10.0 ** ceil(max(exponents))
 
 
-def scores_plot(histogram: Part) -> Markup:
-    """How many negatives and positives got which score."""
-    figure = Figure(figsize=(4.6, 3.6))
-    axes = figure.subplots()
-    for name, colour in (("negative", SERIES[4]), ("positive", SERIES[1])):
-        axes.stairs(histogram[name], histogram["edges"], color=colour, fill=True, alpha=0.25)
-        axes.stairs(histogram[name], histogram["edges"], color=colour, linewidth=1.5, label=label(name))
-    axes.set(xlabel="Score", ylabel="Rows", yscale="symlog", xlim=(0, 1), ylim=(0, None))
+def histogram(axes: Axes, curve: Part) -> None:
+    """How many there are between one edge and the next, of each series."""
+    for place, (name, series) in enumerate(curve["series"].items()):
+        colour = SERIES[place % len(SERIES)]
+        axes.stairs(series["y"], curve["edges"], color=colour, fill=True, alpha=0.25)
+        axes.stairs(series["y"], curve["edges"], color=colour, linewidth=1.5, label=named(name))
+    axes.set(yscale="symlog" if curve.get("scale") == "log" else "linear", ylim=(0, None))
+    axes.set_xlim(curve["edges"][0], curve["edges"][-1])
     axes.yaxis.set_major_formatter("{x:,.0f}")
-    axes.legend(loc="upper right", fontsize=9)
-    return svg(figure, "Histogram of the scores by label")
+
+
+def bars(axes: Axes, curve: Part) -> None:
+    """Of each label a bar a series."""
+    labels, width = list(map(cropped, curve["labels"])), 0.8 / len(curve["series"])
+    places = np.arange(len(labels)) - 0.4 + width / 2
+    for place, (name, series) in enumerate(curve["series"].items()):
+        axes.bar(places + place * width, series["y"], width, color=SERIES[place % len(SERIES)], label=named(name))
+    axes.grid(axis="x", visible=False)
+    ticks(axes, labels)
+
+
+def heat(axes: Axes, curve: Part) -> None:
+    """A matrix: the more of its row a cell has, the more colour; and its number, where there is room."""
+    values = np.array(curve["values"], float)
+    whole = np.maximum(np.abs(values).sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    form = ".2f" if (values <= 1).all() else ",.0f"
+    for (row, column), of_row in np.ndenumerate(np.abs(values) / whole):
+        # So light that the page's ink is read on it, on white and on black.
+        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=SERIES[0], alpha=0.55 * of_row))
+        if len(values) <= NUMBERED:
+            axes.text(column, row, f"{values[row, column]:{form}}", ha="center", va="center", fontsize=9)
+    labels = list(map(cropped, curve["labels"]))
+    axes.set(xlim=(-0.5, len(labels) - 0.5), ylim=(len(labels) - 0.5, -0.5))
+    axes.set_yticks(range(len(labels)), labels)
+    axes.grid(visible=False)
+    ticks(axes, labels)
+
+
+def ticks(axes: Axes, labels: Sequence[str]) -> None:
+    """The labels along the lower edge, slanted where they are long."""
+    slanted = max(map(len, labels)) * len(labels) > (90 if wide({"labels": labels}) else 40)
+    axes.set_xticks(range(len(labels)), labels, **({"rotation": 45, "ha": "right"} if slanted else {}))
+
+
+def cropped(label: str, most: int = 20) -> str:
+    """A label as a plot has room for it: so many characters."""
+    return label if len(label) <= most else f"{label[: most - 1]}…"
+
+
+KINDS: Mapping[str, Callable[[Axes, Part], None]] = {
+    "line": lines,
+    "points": lines,
+    "histogram": histogram,
+    "bars": bars,
+    "heat": heat,
+}
+
+
+def named(series: str) -> str:
+    """What a series is called: a family in words, all else as it is; matplotlib hides what begins with a `_`."""
+    if series in ("model", *families.NAMES):
+        return spoken(series)
+    return cropped(f" {series}" if series.startswith("_") else series, 40)
 
 
 def training_plot(epochs: Sequence[Part]) -> Markup:
@@ -572,7 +704,7 @@ def training_plot(epochs: Sequence[Part]) -> Markup:
     for axes, group in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, strict=True):
         for place, key in enumerate(group):
             steps, values = [epoch["epoch"] for epoch in epochs], [epoch.get(key, nan) for epoch in epochs]
-            axes.plot(steps, values, color=SERIES[place % len(SERIES)], marker="o", markersize=3, label=label(key))
+            axes.plot(steps, values, color=SERIES[place % len(SERIES)], marker="o", markersize=3, label=spoken(key))
         axes.set_xlabel("Epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend(loc="best", fontsize=9)
@@ -580,20 +712,30 @@ def training_plot(epochs: Sequence[Part]) -> Markup:
 
 
 def days_plot(validation: Part, data: Part) -> Markup:
-    """Rows and share of positives by day; the training and test days shaded."""
-    rows, shares = validation["days"]["rows"], (validation.get("label") or {}).get("days", {})
+    """Rows by day and what their labels are; the training and test days shaded."""
+    rows, label = validation["days"]["rows"], validation.get("label") or {"parts": {}, "kind": "share"}
     figure = Figure(figsize=(9, 3.4))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     days = np.array(list(rows), dtype="datetime64[D]")
     upper.bar(days, list(rows.values()), width=0.9, color=SERIES[4])
     upper.set_ylabel("Rows")
     upper.yaxis.set_major_formatter("{x:,.0f}")
-    lower.plot(days, [100 * number_of(shares.get(day)) for day in rows], color=SERIES[1], linewidth=1.5)
-    lower.set(ylabel="Positives, %", ylim=(0, None))
+    times, unit = (100, "%") if label["kind"] == "share" else (1, label.get("unit") or "")
+    parts = sorted(label["parts"].items(), key=lambda part: -number_of(part[1]["value"]))[:PARTS_SHOWN]
+    for place, (name, part) in enumerate(parts):
+        values = [times * number_of(part["days"].get(day)) for day in rows]
+        lower.plot(days, values, color=SERIES[place if len(parts) > 1 else 1], linewidth=1.5, label=named(name))
+    said = "Mean label"
+    if label["kind"] == "share":
+        said = named(parts[0][0]).capitalize() if len(parts) == 1 else "Share"
+        lower.set_ylim(0, None)
+    lower.set_ylabel(", ".join(filter(None, (said, unit))))
+    if len(parts) > 1:
+        lower.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
     for name, colour in (("train", SERIES[0]), ("test", SERIES[2])):
         if name in data:
             shade([upper, lower], data[name], colour, "training" if name == "train" else name)
-    return svg(figure, "Rows and share of positives by day")
+    return svg(figure, "Rows by day, and what their labels are")
 
 
 def shade(panels: Iterable[Axes], days: Sequence[str], colour: str, name: str) -> None:

@@ -78,6 +78,17 @@ class Days:
     since: date  # the first day read: the longest window of the first training row is full
     train: tuple[date, date]
     test: tuple[date, date]  # ends on `data.until`; the label delay lies between train and test
+    calibrated: int = 1  # the last of the training days, so many: what a model decides by is settled on them
+
+    @property
+    def fit(self) -> tuple[date, date]:
+        """The training days that a family is fitted to."""
+        return self.train[0], self.train[1] - timedelta(days=self.calibrated)
+
+    @property
+    def calibration(self) -> tuple[date, date]:
+        """Those that it is not."""
+        return self.train[1] - timedelta(days=self.calibrated - 1), self.train[1]
 
 
 EVALUATION = Path("policies/evaluation.yaml")
@@ -169,7 +180,12 @@ def blocks(path: Path, *needed: str) -> dict[str, Any]:
 def days(params: Mapping[str, Any], delay: int) -> Days:
     """The protocol's days: train, then the label's delay (days), then test, the last on `data.until`."""
     until = day(params["data"]["until"], "data.until")
-    test, train = count(params, "test"), count(params, "train")
+    test, train, calibrate = (count(params, part) for part in ("test", "train", "calibrate"))
+    if calibrate >= train:
+        raise BadInput(
+            f"{EVALUATION}: split.calibrate is {calibrate} of {train} training days, and nothing is left to fit to; "
+            "lower it, or raise split.train"
+        )
     history = max(windows(params.get("features") or {}), default=0)
     try:
         test_first = until - timedelta(days=test - 1)
@@ -181,17 +197,18 @@ def days(params: Mapping[str, Any], delay: int) -> Days:
             f"params.yaml: of data.until, {until}, the days before it begin before the year 1; mend it, or split in "
             f"{EVALUATION}, label.delay in contract.yaml or features.windows"
         ) from None
-    return Days(since, (train_first, train_last), (test_first, until))
+    return Days(since, (train_first, train_last), (test_first, until), calibrate)
 
 
 def delivery(params: Mapping[str, Any], delay: int) -> Days:
     """The days of a table without a time, whose delivery of `data.until` is all that is read.
 
-    Its test rows get the delivery's own day, the others the one before the label's delay (`pipeline/ingest.py`).
+    Its test rows get the delivery's own day, the others the two days before the label's delay: the first those that are
+    fitted to, the second those that calibrate (`rows.placed`).
     Raises BadInput where the knobs ask for days that such a table does not have.
     """
     until = day(params["data"]["until"], "data.until")
-    share(params)
+    share(params), calibrated(params)
     if windows(params.get("features") or {}):
         raise BadInput(
             "params.yaml: features.windows are days, and contract.yaml says `time: null`; take them out, or name the "
@@ -199,18 +216,35 @@ def delivery(params: Mapping[str, Any], delay: int) -> Days:
         )
     try:
         before = until - timedelta(days=delay + 1)
+        first = before - timedelta(days=1)
     except OverflowError:
         raise BadInput(f"params.yaml: data.until is {until}, and no day lies before it; mend it") from None
-    return Days(until, (before, before), (until, until))
+    return Days(until, (first, before), (until, until), 1)
 
 
 def share(params: Mapping[str, Any]) -> float:
     """The share of a delivery's rows that are tested. Raises BadInput."""
-    value = params["split"].get("share")
+    return part_of(params, "share", "test")
+
+
+def calibrated(params: Mapping[str, Any]) -> float:
+    """The share of a delivery's rows that calibrate. Raises BadInput where that, and the test, leave none."""
+    value, tested = part_of(params, "calibrate", "settle on what a model decides by"), share(params)
+    if value + tested >= 1:
+        raise BadInput(
+            f"{EVALUATION}: split.share and split.calibrate are {tested:g} and {value:g} of the rows, and nothing is "
+            "left to fit to; lower one of them"
+        )
+    return value
+
+
+def part_of(params: Mapping[str, Any], part: str, what: str) -> float:
+    """A share of a delivery's rows. Raises BadInput."""
+    value = params["split"].get(part)
     if type(value) is not float or not 0 < value < 1:
         raise BadInput(
-            f"{EVALUATION}: split.share is {value!r}; contract.yaml says `time: null`: write the share of rows to "
-            "test, such as split: {share: 0.2}"
+            f"{EVALUATION}: split.{part} is {value!r}; contract.yaml says `time: null`: write the share of rows to "
+            f"{what}, such as split: {{share: 0.2, calibrate: 0.1}}"
         )
     return value
 

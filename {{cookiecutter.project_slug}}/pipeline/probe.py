@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipeline import contract, model, params, rows
+from pipeline import contract, model, params, rows, tasks
 from pipeline.bento import BENTO
 from pipeline.params import BadInput, run_stage
 from pipeline.personal import rules
@@ -43,7 +43,7 @@ LOCK = Path("requirements-service.txt")
 PINS = Path("env/python/requirements.txt")  # in the Bento
 LARGEST = 2 * 2**30  # bytes that a Bento may unpack to
 REBUILD = "build it again with `make service`"
-ROWS = 64  # of the test week, scored by the service and by the model
+ROWS = 64  # of the test week, answered by the service and by the model
 CONNECTIONS = 4
 SECONDS = 3.0  # of load
 READY = 60.0  # seconds until a service that does not come up is given up
@@ -59,12 +59,12 @@ def main() -> None:
         raise BadInput(str(error)) from None
     ours = contract.load()
     table = rows.between(*ours.days(params.load()).test, ours).head(ROWS)
-    sample, scores = asked(served, table), served.predict(table)
+    sample, right = asked(served, table), answered(served, table)
     shutil.rmtree(WORK, ignore_errors=True)
     folder = unpacked(BENTO, WORK / "bento")
     digest = sha256(BENTO.read_bytes()).hexdigest()  # before its code runs
     with serving(folder, interpreter(folder)) as (port, ready_seconds):
-        broken = [said for check in CHECKS for said in check(port, served, sample, scores)]
+        broken = [said for check in CHECKS for said in check(port, served, sample, right)]
         measured = {
             "model": served.digest,
             "bento": digest,  # so that no other is released for it
@@ -88,8 +88,16 @@ def asked(served: model.Model, table: pl.DataFrame) -> list[Row]:
     return sample
 
 
+def answered(served: model.Model, table: pl.DataFrame) -> list[Row]:
+    """What the service has to answer, as JSON decodes it."""
+    task = tasks.task(served.problem.task)
+    parts = task.answer(served.predict(table), served.problem)
+    made = tasks.rowwise(parts, served.problem, tasks.shares(task.answers(served.problem)))
+    return [dict(row) for row in json.loads(json.dumps(made))]
+
+
 def ask_for_one(port: str) -> None:
-    """Print a command that asks the service for a score. Raises BadInput where there is no model."""
+    """Print a command that asks the service for an answer. Raises BadInput where there is no model."""
     try:
         served = model.load(os.environ.get("MODEL") or "model")
     except model.BadModel as error:
@@ -244,19 +252,28 @@ def ready(port: int) -> bool:
 # --- the contract: each check yields a sentence for what is broken ---
 
 
-def answers(port: int, served: model.Model, sample: Sequence[Row], scores: np.ndarray) -> Iterator[str]:
-    """Good rows get the scores of the model that was tested, with its digest."""
+def answers(port: int, served: model.Model, sample: Sequence[Row], right: Sequence[Row]) -> Iterator[str]:
+    """Good rows get the answers of the model that was tested, with its digest."""
     status, answer = ask(port, "POST", "/predict", {"rows": sample})
     if status != 200 or set(answer) != {"predictions", "model"}:
         yield f"{len(sample)} good rows got {status}: {quoted(answer)}"
         return
-    got, name = [prediction.get("score") for prediction in answer["predictions"]], served.problem.id
-    if [prediction.get(name) for prediction in answer["predictions"]] != [row[name] for row in sample]:
+    got, name = answer["predictions"], served.problem.id
+    if [found.get(name) for found in got] != [row[name] for row in sample]:
         yield f"the answers do not carry the rows' {name}, in their order"
-    elif None in got or not np.allclose(got, scores, atol=1e-6):
-        yield "the service's scores are not those of the model that was tested"
+    elif not all(same(without(found, name), row) for found, row in zip(got, right, strict=True)):
+        yield "the service's answers are not those of the model that was tested"
     if answer["model"] != served.digest:
         yield f"the service answers for {answer['model']}, tested was {served.digest}"
+
+
+def same(found: Any, right: Any) -> bool:
+    """Whether a decoded answer, or a part of it, is the right one: numbers up to what another machine rounds."""
+    if isinstance(right, dict):
+        return isinstance(found, dict) and found.keys() == right.keys() and all(same(found[k], right[k]) for k in right)
+    if isinstance(right, float):
+        return type(found) in (int, float) and bool(np.isclose(found, right, atol=1e-6))
+    return type(found) is type(right) and found == right
 
 
 def quoted(answer: object) -> str:
@@ -264,7 +281,7 @@ def quoted(answer: object) -> str:
     return "an answer that is not shown, as policies/log.yaml has personal columns" if rules() else str(answer)[:200]
 
 
-def takes(port: int, served: model.Model, sample: Sequence[Row], scores: np.ndarray) -> Iterator[str]:
+def takes(port: int, served: model.Model, sample: Sequence[Row], right: Sequence[Row]) -> Iterator[str]:
     """What may be missing may be null or left out, and a category that is no closed list may be any text."""
     for name, word, row in unusual(served, sample[0]):
         status, answer = ask(port, "POST", "/predict", {"rows": [row]})
@@ -282,7 +299,7 @@ def unusual(served: model.Model, row: Row) -> Iterator[tuple[str, str, Row]]:
             yield column.name, "with a level that nobody has seen", {**row, column.name: UNSEEN}
 
 
-def refuses(port: int, served: model.Model, sample: Sequence[Row], scores: np.ndarray) -> Iterator[str]:
+def refuses(port: int, served: model.Model, sample: Sequence[Row], right: Sequence[Row]) -> Iterator[str]:
     """Bad rows get 400 or 422, and the field's name."""
     status, answer = ask(port, "POST", "/predict", {"rows": []})
     if status not in (400, 422):
@@ -344,7 +361,7 @@ def says(answer: Any, name: str) -> bool:
     return any(says(value, name) for value in answer) if isinstance(answer, list) else bool(answer == name)
 
 
-def operates(port: int, served: model.Model, sample: Sequence[Row], scores: np.ndarray) -> Iterator[str]:
+def operates(port: int, served: model.Model, sample: Sequence[Row], right: Sequence[Row]) -> Iterator[str]:
     """What Kubernetes and Prometheus ask for is there."""
     for path in ("/livez", "/metrics"):
         status, _ = ask(port, "GET", path)
@@ -353,7 +370,7 @@ def operates(port: int, served: model.Model, sample: Sequence[Row], scores: np.n
 
 
 CHECKS = (answers, takes, refuses, operates)
-OTHERS = 6  # checks that belong to no column: the scores, their identifiers, the digest, no rows, and two paths
+OTHERS = 6  # checks that belong to no column: the answers, their identifiers, the digest, no rows, and two paths
 
 
 # --- the load ---

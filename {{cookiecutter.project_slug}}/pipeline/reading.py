@@ -224,6 +224,8 @@ def problems_of(error: "ValidationError", unknown: str) -> Iterator[str]:
     elif rule == "required":
         for key in (key for key in bar if key not in value):
             yield f"{inside(place, key)} is missing{meant(schema.get('properties', {}).get(key))}"
+    elif rule == "not":
+        yield f"{place} {schema.get('description', 'does not go with the rest')}; take it out"
     elif rule in ("anyOf", "oneOf") and error.context:
         yield from branch(error, unknown, place)
     elif "propertyNames" in error.absolute_schema_path:

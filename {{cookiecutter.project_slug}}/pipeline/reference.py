@@ -3,13 +3,14 @@
 Two parts, which the column `_part` tells apart:
 - `train`, of the training days: what the inputs were like that the model learned from. Feature drift is measured
   against it, over several whole weeks.
-- `test`, of the test days: what the model answers on rows that it has not seen. Score drift is measured against it,
-  since on the rows that it learned from a model is surer than it is in production.
+- `test`, of the test days: what the model answers on rows that it has not seen. Drift of the answers is measured
+  against it, since on the rows that it learned from a model is surer than it is in production.
 Every row of a computed input has full windows behind it. `_day` is kept because weekends are not like weekdays:
 the monitor compares days of the week with the same days of the week.
 
-The sample travels with the model, so it has no identifier and no column but the model's inputs and its `_score`; inputs
-that policies/log.yaml calls personal are left out, as they are in the log.
+The sample travels with the model, so it has no identifier and no column but the model's inputs and the output that is
+watched, such as `_score`, of a class its code; inputs that policies/log.yaml calls personal are left out, as they are
+in the log.
 """
 
 from collections.abc import Collection
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from pipeline import contract, log, model, params, personal, rows
+from pipeline import contract, log, model, params, personal, rows, tasks
 from pipeline.params import BadInput, run_stage
 
 MODEL = Path("model")
@@ -37,12 +38,12 @@ def sample(table: pl.DataFrame, number: int) -> pl.DataFrame:
 
 def part(name: str, table: pl.DataFrame, scorer: model.Model, hidden: Collection[str] = ()) -> pl.DataFrame:
     """The reference's rows of one part, from data/features.parquet; without the columns that are `hidden`."""
-    drawn = sample(table, ROWS)
+    drawn, task = sample(table, ROWS), tasks.task(scorer.problem.task)
     return drawn.select(
         pl.lit(name).alias(PART),
         pl.col(scorer.problem.time or contract.UNDATED).dt.date().alias(DAY),
         *(column.name for column in scorer.inputs if column.name not in hidden),
-        pl.Series(log.SCORE, scorer.predict(drawn)),
+        pl.Series(log.kept(task.WATCHED), scorer.predict(drawn)[task.WATCHED]),
     )
 
 

@@ -1,8 +1,8 @@
 """The stage `rows`: what a model learns from and is tested on, data/features.parquet; and who its rows are.
 
 One row a row of the source, in time order: its identifier and its moment under the contract's names; the model's
-inputs; `_label`, 1 for a positive, 0 for a negative, null where it is not known yet; `_entity` and `_weight`, where the
-contract names them. Names of our own begin with `_`, and a contract's may not.
+inputs; `_label`, a number or the code of a class, null where it is not known yet; `_entity`, `_group` and `_weight`,
+where the contract names them. Names of our own begin with `_`, and a contract's may not.
 Inputs are columns of the source; where the contract has a block `inputs`, pipeline/features.py makes them.
 """
 
@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipeline import contract, params
+from pipeline import contract, params, tasks
 from pipeline.contract import Column, Contract
+from pipeline.model import Problem
 from pipeline.params import EVALUATION, BadInput, deletable, run_stage
 from pipeline.places import replacing
 
@@ -27,7 +28,14 @@ TRAINED = Path("reports/trained.parquet")
 """The hashes of the rows of the training days, so that no model is judged by what it has seen."""
 HASHED = "hashed"  # where that file's metadata say of which columns its hashes are
 
-ID, ENTITY, LABEL, WEIGHT = "_id", "_entity", "_label", "_weight"  # ID: where scores stand beside it, by family
+ID, ENTITY, GROUP, LABEL, WEIGHT = (
+    "_id",
+    "_entity",
+    "_group",
+    "_label",
+    "_weight",
+)
+"""ID: where what is said of rows stands beside it, by family."""
 OURS, FILE = "pipeline.features", Path("pipeline/features.py")  # whoever computes no inputs deletes it
 TYPES: Mapping[str, pl.DataType] = {
     "integer": pl.Int64(),
@@ -82,16 +90,18 @@ def made(source: pl.DataFrame, ours: Contract, knobs: Mapping[str, Any]) -> pl.D
 
 
 def placed(source: pl.DataFrame, ours: Contract, knobs: Mapping[str, Any]) -> pl.DataFrame:
-    """The rows of a whole delivery on the days of the protocol: a share on the test day, the others on the day before.
+    """The rows of a whole delivery on the protocol's days: a share to test, one to calibrate, the others to fit to.
 
-    Which, follows from a hash of the entity or the identifier alone: they are on the same side in every delivery. Rows
-    that have a time stay as they are.
+    Which, follows from a hash of the entity, else the group, else the identifier: they are on the same side in every
+    delivery, and a group is ranked whole. Rows that have a time stay as they are.
     """
     if ours.dated:
         return source
     days, tested = ours.days(knobs), params.share(knobs)
-    side = pl.Series([fraction(who) < tested for who in source[ours.entity or ours.id]], dtype=pl.Boolean)
-    day = pl.when(side).then(pl.lit(days.test[0])).otherwise(pl.lit(days.train[0]))
+    place = pl.Series([fraction(who) for who in source[ours.entity or ours.group or ours.id]], dtype=pl.Float64)
+    fitted = pl.lit(days.fit[0])
+    day = pl.when(place < tested + params.calibrated(knobs)).then(pl.lit(days.calibration[0])).otherwise(fitted)
+    day = pl.when(place < tested).then(pl.lit(days.test[0])).otherwise(day)
     return source.with_columns(day.cast(TYPES["time"]).alias(ours.time))
 
 
@@ -109,24 +119,35 @@ def ordered(source: pl.DataFrame, ours: Contract) -> bool:
 
 def identified(source: pl.DataFrame, ours: Contract) -> pl.DataFrame:
     """Who and when each row is, its label and its weight: the columns that no features.py makes."""
-    for name in filter(None, (ours.id, ours.time, ours.entity)):
+    for name in filter(None, (ours.id, ours.time, ours.entity, ours.group)):
         if source[name].null_count():
             wrong = source.filter(pl.col(name).is_null())
             shown = "" if name == ours.id else such_as(wrong, ours.id)
             raise BadInput(f"{SOURCE}: {name} is missing in {count(wrong)}{shown}; mend the source, or drop such rows")
-    entity = [pl.col(ours.entity).alias(ENTITY)] if ours.entity else []
+    roles = {ENTITY: ours.entity, GROUP: ours.group}
+    named = [pl.col(name).alias(role) for role, name in roles.items() if name]
     weight = [pl.col(ours.weight).cast(pl.Float64).alias(WEIGHT)] if ours.weight else []
-    table = source.select(ours.id, ours.time, *entity, label(ours).alias(LABEL), *weight)
+    table = source.select(ours.id, ours.time, *named, label(ours).alias(LABEL), *weight)
     strange = source.filter(label(ours).is_null() & pl.col(ours.label.column).is_not_null())
     if len(strange):
         from pipeline.personal import quoted
 
         said = quoted(ours.label.column, strange[ours.label.column][0], otherwise="another value")
+        known = f"contract.yaml knows {' and '.join(map(repr, ours.label.values))}" if ours.label.values else ""
         raise BadInput(
             f"{SOURCE}: {ours.label.column} is {said} in {count(strange)}"
-            f"{such_as(strange, ours.id)}; contract.yaml knows {ours.label.positive!r} and {ours.label.negative!r}, "
+            f"{such_as(strange, ours.id)}; {known or 'it has to be a number'}, "
             "and a missing one for a label that is not known yet"
         )
+    if ours.group and ours.entity:
+        of_many = table.group_by(GROUP, maintain_order=True).agg(pl.col(ENTITY).n_unique()).filter(pl.col(ENTITY) > 1)
+        if len(of_many):
+            wrong = source.filter(pl.col(ours.group).is_in(of_many[GROUP].implode()))
+            raise BadInput(
+                f"{SOURCE}: {len(of_many):,} {ours.groups.many} have rows of several {ours.entities.many}"
+                f"{such_as(wrong, ours.id)}; a `group` of contract.yaml belongs to one `entity`: mend the source, "
+                "or take one of both out"
+            )
     if ours.weight:
         wrong = table.filter(~(pl.col(WEIGHT).is_finite() & (pl.col(WEIGHT) >= 0)).fill_null(False))
         if len(wrong):
@@ -138,9 +159,8 @@ def identified(source: pl.DataFrame, ours: Contract) -> pl.DataFrame:
 
 
 def label(ours: Contract) -> pl.Expr:
-    """1 for a positive, 0 for a negative, null for what is neither: float64."""
-    value = pl.col(ours.label.column)
-    return pl.when(value == ours.label.positive).then(1.0).when(value == ours.label.negative).then(0.0)
+    """The label as float64: a number, or the code of a class; null for what is none."""
+    return tasks.task(ours.task).target(Problem.of(ours))
 
 
 def read(column: Column, ours: Contract) -> pl.Expr:
@@ -259,11 +279,14 @@ def faults(column: Column) -> Iterator[tuple[str, pl.Expr]]:
 
 
 def weighed(table: pl.DataFrame, days: params.Days, ours: Contract) -> None:
-    """Raises BadInput where all rows of the training or the test days, or all of a label, have the weight 0."""
+    """Raises BadInput where all rows of the training or the test days, or all of a label's value, have the weight 0."""
     day = pl.col(ours.time).dt.date()
     for part, span in (("training", days.train), ("test", days.test)):
         known = table.filter(day.is_between(*span)).drop_nulls(LABEL)
-        labelled = {"positive row": known.filter(pl.col(LABEL) == 1), "negative row": known.filter(pl.col(LABEL) == 0)}
+        labelled = {
+            f"row whose {ours.label.column} is {value!r}": known.filter(pl.col(LABEL) == code)
+            for code, value in enumerate(ours.label.values)
+        }
         for what, some in {"row": known, **labelled}.items():
             if len(some) and not weights(some).any():
                 raise BadInput(
@@ -308,10 +331,10 @@ def weights(table: pl.DataFrame) -> np.ndarray:
     return table[WEIGHT].to_numpy() if WEIGHT in table.columns else np.ones(len(table))
 
 
-def both(table: pl.DataFrame) -> bool:
-    """Whether positives and negatives are there, each with some weight."""
-    weight, label = weights(table), table[LABEL].to_numpy()
-    return bool(weight[label == 1].any() and weight[label == 0].any())
+def labels(table: pl.DataFrame) -> np.ndarray:
+    """The labels of the rows that count: float64, of those that have some weight."""
+    known: np.ndarray = table[LABEL].to_numpy()
+    return known[weights(table) > 0]
 
 
 # --- who they are ---

@@ -1,4 +1,4 @@
-"""The service: rows in, scores out. `make serve` builds a Bento of it and serves what was built.
+"""The service: rows in, answers out. `make serve` builds a Bento of it and serves what was built.
 
 The request's type is made of what the model's manifest says of a row, so importing this
 module loads the model: model/ beside pipeline/, or the directory that MODEL names.
@@ -8,6 +8,7 @@ import gc
 import logging
 import os
 import re
+from collections import Counter as Occurrences
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
@@ -33,17 +34,17 @@ from starlette.datastructures import Headers
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import JSONResponse
 
-from pipeline import log
-from pipeline.model import MISSING, BadModel, Input, Model, Problem, load
+from pipeline import log, tasks
+from pipeline.model import MISSING, BadModel, Input, Model, Problem, Value, load
 from pipeline.params import BadInput
 from pipeline.reading import nearest
+from pipeline.tasks import Answered
 
 MAX_ROWS = 1_000  # of a request: a few milliseconds, in which nobody else is answered
 MAX_BYTES = 4 * 2**20  # of a request: several times what MAX_ROWS rows need
 LARGEST = 2**63 - 1  # for a column that names no range: an int64, and far from where sums become infinite
 LONGEST = 1_000  # characters of a text, unless the model has learned a longer one
 TOLD, TOLD_NAME = 20, 100  # mistakes, and characters of a name: what compares more keeps others waiting
-BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)  # most scores are near 0
 METERED = {"/predict", "/livez", "/readyz", "/healthz", "/metrics", "/docs.json", "/"}
 
 SINCE = datetime(2000, 1, 1, tzinfo=UTC)  # an event before it has a clock that is wrong
@@ -69,10 +70,10 @@ def request_model(problem: Problem, inputs: Sequence[Input]) -> type[BaseModel]:
     """The request: {"rows": [{<id>: 1, <inputs>}]}, of 1 to MAX_ROWS rows, each value of its type and in its range.
 
     A row may say when its event happened, under the time's name, where the problem has one; it is now, where it does
-    not. The first bad row ends the check, so that refusing a request costs no more than scoring it. Whatever a column
+    not. The first bad row ends the check, so that refusing a request costs no more than answering it. Whatever a column
     is called is its alias: a field's name has to be Python's.
     """
-    identifier = Input(problem.id, problem.id_type, about="Identifies the row: it comes back with the score")
+    identifier = Input(problem.id, problem.id_type, about="Identifies the row: it comes back with the answer")
     fields: dict[str, Any] = {
         "identifier": field(identifier),
         **{name: field(column) for name, column in zip(names(inputs), inputs, strict=True)},
@@ -166,18 +167,28 @@ def moment(said: object) -> datetime:
 
 
 def answer_model(problem: Problem) -> type[BaseModel]:
-    """The answer: {"predictions": [{<id>: 1, "score": 0.98}], "model": "sha256:..."}.
+    """The answer: {"predictions": [{<id>: 1, <part>: ..., ...}], "model": "sha256:..."}, whose parts the task names.
 
-    Raises BadInput where the identifier has the score's name.
+    Raises BadInput where the identifier is called as a part of it.
     """
-    if problem.id == "score":
-        raise BadInput("contract.yaml: id is `score`, which is what an answer calls its score; rename that column")
+    parts = tasks.task(problem.task).answers(problem)
+    if problem.id in parts:
+        raise BadInput(
+            f"contract.yaml: id is `{problem.id}`, which is what an answer calls its {problem.id}; rename that column"
+        )
     kind = int if problem.id_type == "integer" else str
-    score = Field(ge=0, le=1, description=f"Probability that {problem.label} is {problem.positive}")
-    fields: dict[str, Any] = {"identifier": (kind, Field(alias=problem.id, title=problem.id)), "score": (float, score)}
-    prediction = create_model("Prediction", **fields)
+    fields: dict[str, Any] = {"identifier": (kind, Field(alias=problem.id, title=problem.id))}
+    for at, (name, part) in enumerate(parts.items()):
+        fields[f"p{at}"] = (said_as(part, problem), Field(alias=name, title=name, description=part.about))
+    answered = create_model("Prediction", **fields)
     digest = Field(description="Digest of the model that answered")
-    return create_model("Answer", predictions=(list[prediction], ...), model=(str, digest))  # type: ignore[valid-type]
+    return create_model("Answer", predictions=(list[answered], ...), model=(str, digest))  # type: ignore[valid-type]
+
+
+def said_as(part: Answered, problem: Problem) -> Any:
+    """The type of a part of an answer."""
+    kinds = {"number": float, "boolean": bool, "shares": dict[str, float]}
+    return Literal[problem.values] if part.kind == "label" else kinds[part.kind]
 
 
 # What stands before BentoML's own answers
@@ -250,6 +261,32 @@ def before(field: str, rows: Sequence[Any], moments: Sequence[datetime]) -> list
     return [None if value is None else (at - value) / DAY for at, value in zip(moments, values, strict=True)]
 
 
+# What is counted
+
+
+def meter(served: Model) -> Callable[[Sequence[Any]], None]:
+    """Counts what is WATCHED of the answers: numbers in a histogram, classes each by itself."""
+    task, problem = tasks.task(served.problem.task), served.problem
+    name = f"scorer_{task.WATCHED}"
+    if buckets := task.buckets(problem, served.settled):
+        observe = Histogram(name, "What was answered", buckets=buckets).observe
+
+        def spread(values: Sequence[float]) -> None:
+            for value in values:
+                observe(value)
+
+        return spread
+    counter = Counter(name, "Rows, by what was answered", [task.WATCHED])
+    for value in problem.values:
+        counter.labels(value)  # shown from the start: a counter that appears at 1 has no increase
+
+    def count(values: Sequence[Value]) -> None:
+        for value, number in Occurrences(values).items():
+            counter.labels(value).inc(number)
+
+    return count
+
+
 # The service
 
 
@@ -266,6 +303,8 @@ model = load_model()
 columns = [
     (name, column.name, column.type == "time") for name, column in zip(names(model.inputs), model.inputs, strict=True)
 ]
+task = tasks.task(model.problem.task)
+shares = tasks.shares(task.answers(model.problem))
 rules, period = log.policy(), log.period()
 log.Folder.at()  # what is wrong with the log ends the start, as what is wrong with the model does
 
@@ -277,12 +316,12 @@ log.Folder.at()  # what is wrong with the log ends the start, as what is wrong w
     tracing={"excluded_urls": ".*"},  # half of a request's time, even where nothing is traced
 )
 class Scorer:
-    """Scores rows with the model that this Bento carries."""
+    """Answers requests with the model that this Bento carries."""
 
     def __init__(self) -> None:
         logging.getLogger("bentoml._internal.server.http_app").addFilter(ours)
-        self.rows = Counter("scorer_rows", "Rows that were scored")
-        self.scores = Histogram("scorer_score", "Scores that were given", buckets=BUCKETS)
+        self.rows = Counter("scorer_rows", "Rows that were answered")
+        self.meter = meter(model)
         logged = Counter("scorer_log_rows", "Rows that the prediction log has written")
         lost = Counter("scorer_log_lost_rows", "Rows that the prediction log has lost", ["reason"])
         self.log = log.Log(log.Folder.at(), model, rules, logged, lost, period)
@@ -294,20 +333,21 @@ class Scorer:
 
     @bentoml.api(input_spec=request_model(model.problem, model.inputs), output_spec=answer_model(model.problem))
     async def predict(self, rows: list[Any]) -> JSONResponse:
-        """Score rows: each has the model's inputs, and an identifier that comes back with its score."""
-        now = in_utc(datetime.now(UTC))
+        """Predict: each row has the model's inputs, and an identifier that comes back with its answer."""
+        now = datetime.now(UTC).replace(tzinfo=None)
         moments = [row.moment or now for row in rows] if model.problem.time else [now] * len(rows)
+        sent = [vars(row) for row in rows]
         table = {
-            name: before(field, rows, moments) if timed else [getattr(row, field) for row in rows]
+            name: before(field, rows, moments) if timed else [row[field] for row in sent]
             for field, name, timed in columns
         }
-        scores = model.predict(table).tolist()
+        said = task.answer(model.predict(table), model.problem)
         self.rows.inc(len(rows))
-        for score in scores:
-            self.scores.observe(score)
-        identifiers, name = [row.identifier for row in rows], model.problem.id
-        self.log.add({log.ID: identifiers, log.TIME: moments, **table, log.SCORE: scores}, request_id.get())
-        predictions = [{name: i, "score": score} for i, score in zip(identifiers, scores, strict=True)]
+        self.meter(said[task.WATCHED])
+        identifiers = [row.identifier for row in rows]
+        answers = {log.kept(name): values for name, values in said.items()}
+        self.log.add({log.ID: identifiers, log.TIME: moments, **table, **answers}, request_id.get())
+        predictions = tasks.rowwise({model.problem.id: identifiers, **said}, model.problem, shares)
         return JSONResponse({"predictions": predictions, "model": model.digest})
 
     @bentoml.on_shutdown

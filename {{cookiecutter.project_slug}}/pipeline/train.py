@@ -1,7 +1,8 @@
 """The stage `train@FAMILY`: fits a family, and has it score the rows that its graph will be held against.
 
 All of it is one file, so that nothing else needs what the family is fitted with: the fitted state; what it says of the
-test rows, which is what a baseline is measured by; what it says of crafted rows; and how it was fitted.
+calibration rows, by which its task settles what it decides by; of the test rows, which is what a baseline is measured
+by; of crafted rows; and how it was fitted.
 """
 
 import argparse
@@ -17,18 +18,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipeline import contract, encode, families, params, rows
+from pipeline import contract, encode, families, params, rows, tasks
+from pipeline.contract import Contract
 from pipeline.encode import Encoding
-from pipeline.families import Array, Loss
-from pipeline.model import MISSING
+from pipeline.families import Array
+from pipeline.model import MISSING, Outputs, Problem
 from pipeline.params import BadInput, run_stage
 from pipeline.places import replacing
 
 FITTED = Path("build/fitted")
 TRAINING = "training"  # in the file's metadata: how it was fitted, as JSON
 EPOCHS = 1000  # of which a report says something, at most
-LOSS: Loss = "logistic"
-WIDTH = 1  # of what a family says of a row
+SAID = ("calibration", "test", "parity")  # rows that a family has scored
 WORDS = ("device", "processor")
 CRAFTED = 100  # split points of a column, and levels of a category, at most
 
@@ -38,7 +39,8 @@ class Trained:
     """What the stage has made of a family."""
 
     state: bytes
-    test: Array  # float64 [test rows, width]: what it says of the test rows, in their order
+    calibration: Array  # float64 [calibration rows, width]: what it says of these, in their order
+    test: Array  # float64 [test rows, width]: of the test rows
     parity: Array  # float64 [crafted rows, width]: and of the crafted ones
     about: Mapping[str, Any]  # how it was fitted
 
@@ -49,22 +51,21 @@ def main(name: str) -> None:
     family, days = families.family(name), ours.days(knobs)
     if name not in knobs["families"]:
         raise BadInput(f"params.yaml: families names no {name}; add it there, or take another")
-    encoding = encode.load()
-    table, test = rows.between(*days.train, ours), rows.between(*days.test, ours)
+    encoding, task, problem = encode.load(), tasks.task(ours.task), Problem.of(ours)
+    spans = tasks.fitted_to(task, days), days.calibration, days.test
+    table, calibration, test = (rows.between(*span, ours) for span in spans)
+    if said := task.lacks(rows.labels(table), problem):
+        raise BadInput(f"the training days hold {said}; move data.until or lengthen split.train")
+    matrix, width = encoding.matrix(table), task.width(problem)
     target, weight = table[rows.LABEL].to_numpy(), rows.weights(table)
-    if not rows.both(table):
-        raise BadInput(
-            f"the training days hold one value of {ours.label.column} only; move data.until or lengthen split.train"
-        )
-    matrix = encoding.matrix(table)
-    fitted = family.fit(matrix, target, weight, LOSS, WIDTH, knobs["families"][name] or {})
+    fitted = family.fit(matrix, target, weight, task.LOSS, width, knobs["families"][name] or {})
 
     def raw(scored: pl.DataFrame) -> Array:
-        return family.raw(fitted.state, encoding.matrix(scored), LOSS, WIDTH)
+        return family.raw(fitted.state, encoding.matrix(scored), task.LOSS, width)
 
     about = {"rows": len(table), "device": "cpu", "processor": processor(), **fitted.about}
     strange = crafted(encoding, test, family.edges(fitted.state))
-    write(name, Trained(fitted.state, raw(test), raw(strange), about))
+    write(name, Trained(fitted.state, raw(calibration), raw(test), raw(strange), about))
     print(f"{place(name)}: fitted to {len(table):,} rows")
 
 
@@ -128,7 +129,7 @@ def write(name: str, trained: Trained) -> None:
     state = np.frombuffer(trained.state, dtype=np.uint8)
     about = json.dumps(trained.about, allow_nan=False)
     # One key of metadata: several come in a random order.
-    content = save({"state": state, "test": trained.test, "parity": trained.parity}, {TRAINING: about})
+    content = save({"state": state, **{part: getattr(trained, part) for part in SAID}}, {TRAINING: about})
     with replacing(place(name)) as temporary:
         temporary.write_bytes(content)
 
@@ -140,21 +141,21 @@ def read(name: str) -> Trained:
     path = place(name)
     try:
         with safe_open(path, "np") as file:
-            found = {part: file.get_tensor(part) for part in ("state", "test", "parity")}
+            found = {part: file.get_tensor(part) for part in ("state", *SAID)}
             about = json.loads((file.metadata() or {})[TRAINING])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         said = " ".join(str(error).split())[:200]
         raise BadInput(f"{path} is nothing of the stage `train` ({said}); run `make model`") from None
     kinds = {part: (value.dtype, value.ndim) for part, value in found.items()}
     raw = (np.dtype(np.float64), 2)
-    if kinds != {"state": (np.dtype(np.uint8), 1), "test": raw, "parity": raw}:
+    if kinds != {"state": (np.dtype(np.uint8), 1)} | dict.fromkeys(SAID, raw):
         raise BadInput(f"{path} holds other tensors than the stage `train` writes; run `make model`")
     if not is_training(about):
         raise BadInput(
             f"{path}: what its metadata says of the training is not as the stage `train` writes it: finite numbers, "
             f"and of epochs at most {EPOCHS} with their number and loss; run `make model`"
         )
-    return Trained(found["state"].tobytes(), found["test"], found["parity"], about)
+    return Trained(found.pop("state").tobytes(), **found, about=about)
 
 
 def is_training(about: Any) -> bool:
@@ -181,9 +182,27 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
-def probability(raw: Array) -> Array:
-    """What the head makes of `raw` [rows, 1]: float64 [rows]."""
-    return 1 / (1 + np.exp(-np.clip(raw[:, 0], -700, 700)))  # beyond, exp overflows
+# --- what a task makes of it ---
+
+
+def settled(trained: Trained, ours: Contract, knobs: Mapping[str, Any]) -> tasks.Constants:
+    """What a family decides by, settled on the calibration rows. Raises BadInput where it scored others."""
+    table = rows.between(*ours.days(knobs).calibration, ours)
+    matching(trained.calibration, len(table), "calibration rows", ours)
+    target, weight = table[rows.LABEL].to_numpy(), rows.weights(table)
+    return tasks.task(ours.task).settle(trained.calibration, target, weight, Problem.of(ours), knobs["evaluate"])
+
+
+def said(trained: Trained, constants: tasks.Constants, number: int, ours: Contract) -> Outputs:
+    """What it says of the test rows, so many. Raises BadInput where it scored others."""
+    matching(trained.test, number, "test rows", ours)
+    return tasks.task(ours.task).outputs(trained.test, constants, Problem.of(ours))
+
+
+def matching(raw: Array, number: int, what: str, ours: Contract) -> None:
+    """Raises BadInput where other rows were scored than there are, or by another number of scores."""
+    if raw.shape != (number, tasks.task(ours.task).width(Problem.of(ours))):
+        raise BadInput(f"{FITTED} is of other {what} than {rows.FEATURES} holds; run `make model`")
 
 
 if __name__ == "__main__":

@@ -12,11 +12,12 @@ from typing import Any
 
 import polars as pl
 
-from pipeline import contract, personal
+from pipeline import contract, personal, tasks
 from pipeline.before import beside
 from pipeline.contract import Column, Contract, leveled
 from pipeline.daily import daily
 from pipeline.ingest import BEFORE, DELIVERED, ROWS
+from pipeline.model import Problem
 from pipeline.params import BadInput, Days, load, run_stage
 from pipeline.places import first_line, replacing
 from pipeline.rows import TYPES, label
@@ -104,7 +105,7 @@ def faults(table: pl.LazyFrame, columns: Sequence[Column], ours: Contract) -> di
     counts = collect(table.select(pl.len(), *(faulty.sum().alias(str(at)) for at, (_, _, faulty) in enumerate(todo))))
     rows, *found = counts.row(0)
     measured: dict[str, dict[str, Any]] = {column.name: {} for column in columns}
-    roles = {ours.id: "id", ours.time: "time", ours.entity: "entity", ours.weight: "weight"}
+    roles = {getattr(ours, role): role for role in ("id", "time", "entity", "group", "weight")}
     for (column, fault, faulty), count in zip(todo, found, strict=True):
         measured[column.name][fault] = {
             "rows": count,
@@ -132,7 +133,7 @@ def kinds(column: Column, ours: Contract) -> Iterator[tuple[str, pl.Expr]]:
         yield "nan", value.is_nan()
         yield "infinite", value.is_infinite()
         finite = value.is_finite()  # in polars NaN is larger than every number
-    if column.name == ours.label.column:
+    if column.name == ours.label.column and ours.label.values:
         yield "unknown", value.is_not_null() & label(ours).is_null()
         return
     if column.categories is not None:
@@ -149,7 +150,7 @@ def kinds(column: Column, ours: Contract) -> Iterator[tuple[str, pl.Expr]]:
 def allowed(column: Column, ours: Contract) -> list[Any]:
     """The values that a closed list lets pass, or that a label has."""
     if column.name == ours.label.column:
-        return [ours.label.positive, ours.label.negative]
+        return list(ours.label.values)
     return list(column.categories or ())
 
 
@@ -222,18 +223,35 @@ def usual(values: pl.Expr) -> pl.Expr:
 
 
 def labels(table: pl.LazyFrame, ours: Contract) -> dict[str, Any]:
-    """The share of positives among the labels that are known, overall and by day, null where there are none.
+    """Of the labels that are known, the share of each class, or the mean of a number: the task's `parts`.
 
-    `known` is how many are known, by day; `unknown` is how many rows have no label yet.
+    Of each part its value overall and by day, null where no label is known, and the labels' deviation from it. `rest`
+    is what labels are called that are of no part. `known` is how many are known, by day; `unknown` is how many rows
+    have no label yet.
     """
-    share, known = label(ours).mean().alias("_share"), label(ours).count().alias("_known")
+    task, problem = tasks.task(ours.task), Problem.of(ours)
+    parts = task.parts(problem)
+    values = [of.mean().alias(f"_value{at}") for at, of in enumerate(parts.values())]
+    deviations = [of.cast(pl.Float64).std(ddof=0).alias(f"_deviation{at}") for at, of in enumerate(parts.values())]
     unknown = pl.col(ours.label.column).null_count().alias("_unknown")
-    overall, unlabelled = collect(table.select(share, unknown)).row(0)
-    found = {"share": overall, "days": {}, "known": {}, "unknown": unlabelled}
+    overall = collect(table.select(*values, *deviations, unknown)).row(0, named=True)
+    found: dict[str, Any] = {
+        "kind": "share" if problem.values else "mean",
+        "unit": problem.unit,
+        "rest": task.REST,
+        "parts": {
+            name: {"value": overall[f"_value{at}"], "deviation": overall[f"_deviation{at}"], "days": {}}
+            for at, name in enumerate(parts)
+        },
+        "known": {},
+        "unknown": overall["_unknown"],
+    }
     if ours.dated:
-        days = collect(per_day(table, ours.time, pl.struct(share, known))).unnest("_value")
-        for day, value, number in days.iter_rows():
-            found["days"][str(day)], found["known"][str(day)] = value, number
+        days = collect(per_day(table, ours.time, pl.struct(*values, label(ours).count().alias("_known"))))
+        for day, *by_part, known in days.unnest("_value").iter_rows():
+            found["known"][str(day)] = known
+            for part, value in zip(found["parts"].values(), by_part, strict=True):
+                part["days"][str(day)] = value
     return found
 
 

@@ -39,7 +39,7 @@ KNOBS: dict[str, Any] = {
         },
     },
     "explain": {"seed": 0, "repeats": 1, "rows": 2, "draws": 5, "reasons": 2},
-    "split": {"train": 10, "test": 3},
+    "split": {"train": 10, "calibrate": 2, "test": 3},
     "evaluate": {
         **{"known": 7, "resamples": 20, "confidence": 0.95, "seed": 0, "alerts": 0.05, "groups": {}},
         "slices": [{"column": "amount", "from": 50}],
@@ -147,24 +147,33 @@ def write_model(directory: Path, columns: tuple[Input, ...] | None = None, large
         helper.make_node("Gather", [model.NUMBERS, "amount"], ["value"]),
         helper.make_node("Sub", ["value", "at"], ["over"]),
         helper.make_node("Div", ["over", "by"], ["steps"]),
-        helper.make_node("Sigmoid", ["steps"], [model.OUTPUT]),
+        helper.make_node("Sigmoid", ["steps"], ["score"]),
+        helper.make_node("GreaterOrEqual", ["steps", "half"], ["alert"]),
     ]
-    output = helper.make_tensor_value_info(model.OUTPUT, TensorProto.DOUBLE, ["rows"])
-    graph = helper.make_graph(nodes, "large", asked, [output], constants)
+    constants.append(helper.make_tensor("half", TensorProto.DOUBLE, [], [0]))
+    kept = {"score": TensorProto.DOUBLE, "alert": TensorProto.BOOL}
+    outputs = [helper.make_tensor_value_info(name, kind, ["rows"]) for name, kind in kept.items()]
+    graph = helper.make_graph(nodes, "large", asked, outputs, constants)
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=onnx.IR_VERSION_2023_5_5)
     files = {"model.onnx": made.SerializeToString()}
-    model.write(directory, problem=problem(), family="linear", processor="any", inputs=columns, files=files)
+    about: dict[str, Any] = {"problem": problem(), "family": "linear", "processor": "any", "inputs": columns}
+    model.write(directory, **about, outputs=list(kept), settled={"threshold": 0.5}, files=files)
     return model.load(directory)
 
 
 def by_name(score: Callable[[Any], np.ndarray], columns: tuple[Input, ...] | None = None) -> model.Scorer:
-    """A scorer that sees arrays [rows] by the columns' names."""
+    """A scorer that sees arrays [rows] by the columns' names, and says what a score and an alert are."""
     names = [column.name for column in model.ordered(inputs() if columns is None else columns)]
 
-    def scorer(given: Mapping[str, np.ndarray]) -> np.ndarray:
-        return score(dict(zip(names, (row for whole in given.values() for row in whole), strict=True)))
+    def scorer(given: Mapping[str, np.ndarray]) -> model.Outputs:
+        return said(score(dict(zip(names, (row for whole in given.values() for row in whole), strict=True))))
 
     return scorer
+
+
+def said(score: np.ndarray) -> model.Outputs:
+    """What a model of this problem says: the score, and an alert from a half on."""
+    return {"score": score.astype(float), "alert": score >= 0.5}
 
 
 def workspace(folder: Path, **changes: dict[str, Any]) -> Path:

@@ -12,8 +12,9 @@ import polars as pl
 import pytest
 
 from pipeline import ingest, personal, policy, source, validate
+from pipeline.contract import Label
 from pipeline.policy.before import unjudged_before
-from tests.tables import write_knobs
+from tests.tables import SIZES, write_knobs
 from tests.test_policy import BARS
 from tests.test_undated import ALONE, KNOBS, delivery, undated
 
@@ -130,6 +131,33 @@ def test_labels_that_are_left_blank_are_lost_values() -> None:
     ours = replace(OURS, columns=tuple(replace(c, missing=True) if c.name == "returned" else c for c in OURS.columns))
     blank = NEXT.with_columns(returned=pl.when(pl.int_range(pl.len()) < 80).then("returned"))
     assert [violation.rule for violation in found(blank, ours=ours)] == ["daily.lost"]
+
+
+NUMBERS = replace(OURS, task="regression", label=Label("amount", 2, unit="euros"))
+CLASSES = replace(OURS, task="multiclass", label=Label("größe €", 2, SIZES))
+EVERY = DATA | {"label": {"minimum": 0, "maximum": 1e6, "day": {"rows": 1, "minimum": 0, "maximum": 1e6}}}
+
+
+@pytest.mark.parametrize(
+    ("fault", "ours", "rule"),
+    [
+        ("cents", NUMBERS, "level.maximum"),
+        ("thousands", NUMBERS, "level.minimum"),
+        ("cents of whole numbers", replace(NUMBERS, label=Label("items", 2)), "level.maximum"),
+        ("standing still", replace(NUMBERS, label=Label("items", 2)), "daily.constant"),
+        ("a level gone", CLASSES, "daily.categories"),
+    ],
+)
+def test_a_fault_of_the_label_is_found(fault: str, ours: Any, rule: str) -> None:
+    assert not found(NEXT, ours=ours, bars=EVERY)
+    (violation,) = found(FAULTS[fault][0](NEXT), ours=ours, bars=EVERY)
+    assert violation.rule == rule and violation.value.startswith(ours.label.column)
+    assert f"columns: {{{ours.label.column}: " in violation.next
+
+
+def test_a_new_class_is_one_that_the_contract_has_accepted() -> None:
+    then = FIRST.with_columns(pl.col("größe €").replace("groß", None))
+    assert not found(NEXT, then, CLASSES, EVERY)
 
 
 def test_what_the_model_does_not_see_may_change() -> None:

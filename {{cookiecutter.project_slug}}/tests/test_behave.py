@@ -19,7 +19,7 @@ from tests.test_evaluate import ID
 EXPRESS: dict[str, Any] = {"case": "Express is nothing", "change": {"express": True}, "within": 0.01, "share": 1}
 LARGE: dict[str, Any] = {"case": "Large is bad", "where": {"amount": {"to": 100}}, "change": {"amount": 900}}
 LARGE |= {"above": 0.8, "share": 0.9}
-MORE: dict[str, Any] = {"case": "More is worse", "change": {"amount": {"times": 2}}, "score": "rises"}
+MORE: dict[str, Any] = {"case": "More is worse", "change": {"amount": {"times": 2}}, "answer": "rises"}
 MORE |= {"tolerance": 0.01, "by": 0.01, "share": 0.95}
 
 
@@ -64,11 +64,11 @@ def test_a_model_that_does_as_asked_meets_every_bar() -> None:
 @pytest.mark.parametrize(
     ("kind", "case", "model", "words"),
     [
-        ("functionality", LARGE, scorer(amount=5e-4), "a score above 0.8"),
+        ("functionality", LARGE, scorer(amount=5e-4), "an answer above 0.8"),
         ("invariance", EXPRESS, scorer(express=0.2), "moves by 0.01 at most"),
-        ("direction", MORE, scorer(amount=-1e-3, items=1), "the score rises"),
+        ("direction", MORE, scorer(amount=-1e-3, items=1), "the answer rises"),
         ("direction", MORE, scorer(amount=1e-6), "it rises by at least 0.01"),
-        ("direction", MORE | {"score": "falls"}, GOOD, "the score falls"),
+        ("direction", MORE | {"answer": "falls"}, GOOD, "the answer falls"),
     ],
 )
 def test_a_case_that_fails_is_named_with_its_bar_and_rows(
@@ -153,7 +153,7 @@ def test_columns_are_set_multiplied_or_added_to(name: str, how: Any, after: Any)
 
 
 def test_a_missing_value_may_become_a_level() -> None:
-    case = {"case": "To know more", "where": {"größe €": None}, "change": {"größe €": "groß"}, "score": "rises"}
+    case = {"case": "To know more", "where": {"größe €": None}, "change": {"größe €": "groß"}, "answer": "rises"}
     assert judged(scorer(**{"größe €": 0.1}), direction=[case | {"tolerance": 0, "by": 0.3, "share": 1}]) == []
     assert judged(scorer(amount=1e-3), direction=[case | {"tolerance": 0, "by": 0.3, "share": 1}])
 
@@ -228,6 +228,16 @@ def test_a_column_that_the_model_lacks_is_a_sentence(part: str) -> None:
     case = {"case": "Typo", part: {"amonut": 1}, "above": 0, "share": 0}
     with pytest.raises(BadInput, match=f'"Typo" names amonut under {part}.*did you mean `amount`.*has to go first'):
         tried(GOOD, rules(functionality=[case]))
+
+
+def test_a_column_that_is_no_input_moves_nothing_until_somebody_makes_it_one() -> None:
+    less = tuple(column for column in inputs() if column.name != "express")
+    blind = Model(problem(), "linear", less, "sha256:0", by_name(lambda columns: columns["amount"] / 1000, less))
+    (found, *_) = tried(blind, rules(invariance=[EXPRESS]))["cases"]
+    assert (found["rows"], found["share"], found["moved"]) == (behaviour.ROWS, 1, 0)
+    assert judged(blind, invariance=[EXPRESS]) == [] and judged(scorer(express=0.2), invariance=[EXPRESS])
+    with pytest.raises(BadInput, match="names express under change, no input of the model"):
+        tried(blind, rules(direction=[MORE | {"change": {"express": True}}]))
 
 
 @pytest.mark.parametrize(

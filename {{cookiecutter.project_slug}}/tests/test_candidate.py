@@ -1,6 +1,7 @@
 """What another checkout has made is data: known files alone are taken, and of rows the source has the last word."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -9,15 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import yaml
 
-from pipeline import behaviour, candidate, compare, evaluate, ingest, model, params, rows, validate
+from pipeline import behaviour, candidate, compare, evaluate, ingest, model, params, rows, tasks, validate
 from pipeline import source as listing
+from pipeline.contract import Column
 from pipeline.model import Input
 from pipeline.params import BadInput
 from pipeline.rows import ENTITY, LABEL
+from tests import tables
 from tests.tables import ROOT, UNTIL, feature_rows, inputs, ours, source, workspace, write_model
 
 FURTHER = Input("age in days", "integer", minimum=0)  # that only the candidate knows
@@ -37,7 +41,8 @@ def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_model(Path("model"), (*inputs(), FURTHER))
         Path("build").mkdir()
         scored = table.filter(pl.col(TIME).dt.date().is_between(*params.days(params.load(), 2).test))
-        scored.select(pl.col(ID).alias(rows.ID), trees=pl.col("amount") / 1e5).write_parquet(candidate.BASELINES)
+        trees = tasks.kept("trees", tables.said(scored["amount"].to_numpy() / 1e5))
+        scored.select(pl.col(ID).alias(rows.ID)).with_columns(trees).write_parquet(candidate.BASELINES)
         candidate.BENTO.write_bytes(b"the service")
         candidate.hand_over(folder / "candidate")
     here = workspace(folder / "here", train={"family": "constant"})
@@ -110,10 +115,10 @@ def test_the_files_arrive_as_they_are_and_the_knobs_are_theirs(handed: Path) -> 
 def test_how_long_it_learned_is_the_candidates_to_say_and_how_it_is_tested_is_not(handed: Path) -> None:
     theirs, before = yaml.safe_load((handed / params.EVALUATION).read_text()), params.load()
     asked = before["split"]["test"]
-    theirs |= {"split": {"train": 3, "test": asked + 2}, "evaluate": {"slices": []}}
+    theirs |= {"split": {"train": 3, "calibrate": 1, "test": asked + 2}, "evaluate": {"slices": []}}
     (handed / params.EVALUATION).write_text(yaml.safe_dump(theirs))
     candidate.take(handed)
-    assert params.load()["split"] == {"train": 3, "test": asked}
+    assert params.load()["split"] == {"train": 3, "calibrate": 1, "test": asked}
     assert params.load()["evaluate"] == before["evaluate"]
     theirs["split"]["test"] = asked - 1
     (handed / params.EVALUATION).write_text(yaml.safe_dump(theirs))
@@ -297,6 +302,14 @@ def test_no_row_is_left_out_of_its_own_exam(how: Callable[[pl.DataFrame], pl.Dat
     assert not rows.TRAINED.exists()
 
 
+NOBODY = "trees says what no model of the task binary may say"
+
+
+def said(table: pl.DataFrame, score: float) -> pl.Series:
+    """What trees say that say the same of every row."""
+    return tasks.kept("trees", tables.said(np.full(len(table), score)))
+
+
 @pytest.mark.usefixtures("taken")
 @pytest.mark.parametrize(
     ("how", "sentence"),
@@ -307,9 +320,14 @@ def test_no_row_is_left_out_of_its_own_exam(how: Callable[[pl.DataFrame], pl.Dat
             "'approved by acme' is no column",
         ),
         (lambda table: table.with_columns(_label=pl.col("trees")), "'_label' is no column of a baseline's"),
-        (lambda table: table.with_columns(trees=pl.lit("0.5")), "'trees' is no column of a baseline's"),
-        (lambda table: table[:-2], "2 test rows have no score"),
-        (lambda table: table.with_columns(trees=pl.lit(float("nan"))), "test rows have no score"),
+        (lambda table: table.with_columns(trees=pl.lit("0.5")), NOBODY),
+        (lambda table: table[:-2], "nothing is said of 2 test rows"),
+        (
+            lambda table: table.with_columns(said(table, math.nan)),
+            NOBODY,
+        ),
+        (lambda table: table.with_columns(said(table, 1.1)), NOBODY),
+        (lambda table: table.with_columns(trees=None), NOBODY),
         (lambda table: pl.concat([table, table[:1]]), "has to be there once"),
     ],
 )
@@ -322,10 +340,12 @@ def test_baselines_score_each_row_and_stand_in_for_nothing(
 
 
 def test_an_identifier_may_be_called_as_a_family_is() -> None:
-    scores, tested = pl.DataFrame({rows.ID: ["a"], "trees": [0.5]}), pl.DataFrame({rows.ID: ["a"]})
-    candidate.check_baselines(scores, tested, "trees")
+    tested = pl.DataFrame({rows.ID: ["a"]})
+    columns = (*ours().columns, Column("trees", "text"))
+    scores, named = tested.with_columns(said(tested, 0.5)), ours(id="trees", columns=columns)
+    candidate.check_baselines(scores, tested, named)
     with pytest.raises(BadInput, match="each trees has to be there once, as _id"):
-        candidate.check_baselines(scores.rename({rows.ID: "order"}), tested, "trees")
+        candidate.check_baselines(scores.rename({rows.ID: "order"}), tested, named)
 
 
 @pytest.mark.usefixtures("taken")

@@ -1,7 +1,7 @@
 """The champion and the model meet on the same rows and draws; rows that either has seen are found."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from pipeline.model import Input, Problem
 from pipeline.params import BadInput
 from pipeline.rows import LABEL
 from tests.tables import feature_rows, ours, problem
-from tests.test_evaluate import ID, KNOBS, TEST, TIME, judged
+from tests.test_evaluate import ID, KNOBS, TEST, TIME, judged, said
 
 INPUTS = (Input("amount", "number"), Input("größe €", "category", missing=True, levels=("groß",)))
 DATA = {"train": ["2020-01-01", "2020-01-05"], "until": "2020-01-15"}
@@ -24,11 +24,11 @@ DATA = {"train": ["2020-01-01", "2020-01-05"], "until": "2020-01-15"}
 class Stub:
     """A model that scores by one number, in the place of the built-in runtime."""
 
-    def __init__(self, files: Any, threads: int) -> None:
+    def __init__(self, files: Any, outputs: Sequence[str], threads: int) -> None:
         self.at = int(files["at"])
 
-    def __call__(self, given: Mapping[str, np.ndarray]) -> np.ndarray:
-        return given[model.NUMBERS][self.at] / 1e4
+    def __call__(self, given: Mapping[str, np.ndarray]) -> model.Outputs:
+        return said(given[model.NUMBERS][self.at] / 1e4)
 
 
 @pytest.fixture
@@ -50,8 +50,9 @@ def remember(trained: pl.DataFrame, path: Path) -> None:
 def write(directory: Path, column: str, asked: tuple[Input, ...] = INPUTS, of: Problem | None = None) -> None:
     inputs = asked if column in [each.name for each in asked] else (*asked, Input(column, "number"))
     at = [each.name for each in inputs if not each.text].index(column)
-    files, about = {"at": str(at).encode()}, {"family": "linear", "processor": "any", "runtime": "stub"}
-    model.write(directory, problem=of or problem(), inputs=inputs, files=files, **about)
+    about: dict[str, Any] = {"family": "linear", "processor": "any", "runtime": "stub"}
+    about |= {"outputs": ["score", "alert"], "settled": {}, "files": {"at": str(at).encode()}}
+    model.write(directory, problem=of or problem(), inputs=inputs, **about)
 
 
 def promote(column: str, asked: tuple[Input, ...] = INPUTS, of: Problem | None = None, **data: Any) -> None:
@@ -95,11 +96,11 @@ def test_the_differences_are_those_of_the_two_models(table: pl.DataFrame) -> Non
 
 
 def test_drawing_for_both_at_once_is_sharper_than_for_each_alone(table: pl.DataFrame) -> None:
-    test, draw = evaluate.as_test(table, ours()), np.random.default_rng(0)
+    test, draw = evaluate.as_test(table, ours(), {}), np.random.default_rng(0)
     score = table["amount"].to_numpy() / 1e4
-    scores = {"model": score, "champion": score + 1e-4 * draw.random(len(score))}
+    outs = {"model": said(score), "champion": said(score + 1e-4 * draw.random(len(score)))}
     knobs = KNOBS | {"resamples": 100}
-    pair = compare.compare(test, table, scores, knobs)["metrics"]["average_precision"]["difference"]
+    pair = compare.compare(test, table, outs, ours(), knobs)["metrics"]["average_precision"]["difference"]
     alone = judged(table, score, resamples=100)["metrics"]["average_precision"]
     assert pair["high"] - pair["low"] < (alone["high"] - alone["low"]) / 3
 
@@ -137,7 +138,7 @@ def test_a_champion_of_another_format_is_a_sentence_and_is_known_by_its_days(tab
     path = compare.PRODUCTION / "model" / "manifest.json"
     path.write_text(json.dumps({"format": 1, "runtime": "onnx", "features": [], "files": {}}))
     found = measured(table)
-    assert found["problem"] == "the champion is of format 1, and this code runs format 2 alone"
+    assert found["problem"] == "the champion is of format 1, and this code runs format 3 alone"
     assert found["metrics"] == {} and found["champion"]["digest"].startswith("sha256:")
     assert found["seen"]["champion"]["rows"] > 2 and found["seen"]["champion"]["hashed"]
 

@@ -29,7 +29,7 @@ def changed(old: str, new: str) -> str:
 
 def test_it_says_what_a_row_is() -> None:
     found = ours()
-    assert found.identity == ("binary", "returned", "Yes", "order_id")
+    assert found.identity == ("binary", "returned", "Yes", None, "order_id")
     assert (found.row.many, found.entities.one, found.positives.many) == ("orders", "customer", "returns")
     assert [column.name for column in found.inputs] == [
         *("amount", "items", "express", "größe €", "model_config", "a.b", "born")
@@ -90,7 +90,23 @@ def test_the_repositorys_own_is_as_its_schema_says(owned: None) -> None:
         ("{type: boolean}", "{type: boolean, range: [0, 1]}", "express: has a range, which only type integer or"),
         ("{type: boolean}", "{type: boolean, categories: 5}", "express: has categories, which only type category"),
         ("{type: boolean}", '{type: boolean, format: "%d.%m.%Y"}', "express: has a format, which only type time"),
-        ("task: binary", "task: multiclass", "task is 'multiclass'; it has to be binary; other tasks"),
+        (
+            "task: binary",
+            "task: ranking",
+            "task is 'ranking'; it has to be one of binary, multiclass, regression",
+        ),
+        ("task: binary", "task: multiclass", "label.positive is for task: binary; take it out"),
+        (
+            "task: binary",
+            "task: multiclass",
+            "label.classes is missing; write three or more, such as",
+        ),
+        ("task: binary", "task: regression", "label.interval is missing; write the share of labels"),
+        ("task: binary", "task: regression", "label.negative is for task: binary; take it out"),
+        ("delay: 2}", "delay: 2, unit: €}", "label.unit is for task: regression; take it out"),
+        ("delay: 2}", "delay: 2, classes: [a, b, c]}", "label.classes is for task: multiclass; take it out"),
+        ("entity: customer\n", "entity: customer\ngroup: page\n", "group is 'page', which is no column"),
+        ("entity: customer\n", "entity: customer\ngroup: customer\n", "entity and group are both 'customer'"),
         ("time: ordered_at", "time: 7", "time is 7"),
         ("time: ordered_at\n", "", "time is missing"),
         ("time: ordered_at", "time: amount", "time is 'amount', of type number; it has to be of type time"),
@@ -202,3 +218,48 @@ def test_a_stage_that_reads_a_broken_one_says_what_is_wrong(tmp_path: Path, monk
 )
 def test_a_name_is_suggested_only_where_it_is_near(word: str, known: list[str], said: str) -> None:
     assert reading.nearest(word, known).endswith(said)
+
+
+# --- other tasks ---
+
+SEVERAL = "task: multiclass", 'label: {column: returned, classes: ["Yes", "No", later], delay: 2}'
+NUMBER = "task: regression", "label: {column: amount, unit: €, interval: 0.9, delay: 2}"
+
+
+def of(task: str, label: str, more: str = "") -> str:
+    """The unit tests' contract with another task."""
+    return TEXT.replace("task: binary", task).replace(LABEL, label + more)
+
+
+def test_several_classes_are_in_the_order_of_their_codes() -> None:
+    label = contract.parse(of(*SEVERAL), schema=ROOT / contract.SCHEMA).label
+    assert (label.values, label.positive, label.unit) == (("Yes", "No", "later"), None, None)
+
+
+def test_a_number_has_a_unit_and_an_interval() -> None:
+    found = contract.parse(of(*NUMBER), schema=ROOT / contract.SCHEMA)
+    assert (found.label.values, found.label.unit, found.label.interval) == ((), "€", 0.9)
+    assert found.identity == ("regression", "amount", None, "€", "order_id")
+    assert "amount" not in [column.name for column in found.inputs]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            of(*SEVERAL).replace('"Yes", "No", later', "a, b"),
+            "label.classes is ['a', 'b']; it has to hold 3 values at least; write three or more",
+        ),
+        (of(*SEVERAL).replace('"Yes", "No", later', "a, b, a"), "it may hold each value once"),
+        (
+            of(*SEVERAL).replace('"Yes", "No", later', "a, b, 7"),
+            "classes.2 is 7, and returned is of type category",
+        ),
+        (of(*SEVERAL, more="\ngroup: items"), "group is for task: binary or regression; take it out"),
+        (of(*NUMBER).replace("column: amount", "column: returned"), "label.column is 'returned', of type category"),
+        (of(*NUMBER).replace("interval: 0.9", "interval: 90"), "label.interval is 90"),
+        (of(*NUMBER).replace(", unit: €", ""), "label.unit is missing"),
+    ],
+)
+def test_a_mistake_in_another_task_is_named(text: str, words: str) -> None:
+    assert words in refusal(text)

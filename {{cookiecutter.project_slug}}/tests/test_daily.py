@@ -10,19 +10,22 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 
 from pipeline import personal, policy, validate
-from pipeline.contract import UNDATED, Contract
+from pipeline.contract import UNDATED, Contract, Label
 from pipeline.params import Days
-from tests.tables import ours, source
+from tests.tables import SIZES, ours, source
 from tests.test_policy import BARS
+from tests.test_validate import CLASSES, NUMBERS
 
 SINCE, UNTIL = date(2020, 1, 1), date(2020, 2, 11)  # six weeks
 TRAINED = date(2020, 1, 31)
-WINDOW = Days(SINCE, (SINCE, TRAINED), (date(2020, 2, 5), UNTIL))
+WINDOW = Days(SINCE, (SINCE, TRAINED), (date(2020, 2, 5), UNTIL), 7)
 A_DAY = 200
 DATA = {**BARS["data"], "rows": {"minimum": 1}, "label": {**BARS["data"]["label"], "maximum": 1}}
 DATA["label"]["day"] = {"rows": 5_000, "minimum": 0, "maximum": 1}
+ANY = {"minimum": 0, "maximum": 1e6, "day": {"rows": 1, "minimum": 0, "maximum": 1e6}}  # of the label
 Spoil = Callable[[pl.DataFrame], pl.DataFrame]
 day = pl.col("ordered_at").dt.date()
 
@@ -160,6 +163,73 @@ def test_a_renamed_level_is_one_that_came_and_one_that_went() -> None:
 )
 def test_what_is_like_it_and_sound_passes(spoil: Spoil) -> None:
     assert found(spoil) == []
+
+
+def sized(old: str, new: str) -> pl.Expr:
+    """Labels of a class are taken for another's."""
+    return pl.col("größe €").replace(old, new)
+
+
+def test_a_class_that_stops_is_found_and_may_be_excepted() -> None:
+    stopped = on(3, 0, sized("groß", "klein"))
+    (violation,) = found(stopped, CLASSES)
+    assert violation.rule == "daily.labels" and violation.value.startswith("no groß label in ")
+    assert "of 2020-02-08 to 2020-02-11; of the others " in violation.value
+    said = yaml.safe_load(violation.next.partition("say ")[2].removesuffix(" in policies/data.yaml"))
+    assert found(stopped, CLASSES, label=DATA["label"] | said["label"]) == []
+    (own,) = found(stopped, CLASSES, label=DATA["label"] | {"parts": {"groß": {"labels": 0.4}, "NA": {"labels": 0}}})
+    assert own.rule == "label.parts.groß.labels" and "lower label.parts.groß.labels" in own.next
+
+
+def test_of_as_many_classes_as_there_are_none_stops_by_chance() -> None:
+    codes = tuple(range(1, 9))
+    many = replace(CLASSES, label=Label("items", 2, codes))
+    assert found(lambda table: table, many) == found(few(lambda table: table), many) == []
+    (violation,) = found(on(2, 0, pl.col("items").replace(8, 7)), many)
+    assert violation.value.startswith("no 8 label in ")
+
+
+def test_a_handful_of_labels_of_a_rare_class_may_lie_together_by_chance() -> None:
+    """Four rows of two customers, on two days of the last week."""
+    at = pl.int_range(pl.len())
+    last = pl.when(at.is_in([len(SOUND) - 800, len(SOUND) - 799, len(SOUND) - 20, len(SOUND) - 19])).then(
+        pl.lit("groß")
+    )
+    rare = last.otherwise(pl.lit("klein")).alias("größe €")
+    contract = replace(CLASSES, label=Label("größe €", 2, SIZES[:2]))
+    assert found(lambda table: table.with_columns(rare), contract, label=ANY) == []
+
+
+def test_classes_that_are_swapped_from_a_day_on_are_found_by_the_bars_of_a_day() -> None:
+    swap = pl.col("größe €").replace({"groß": "klein", "klein": "groß"})
+    measured = {"file": "f", "source": "s", "pinned": True}
+    measured |= json.loads(json.dumps(validate.measure(on(3, 0, swap)(SOUND).lazy(), CLASSES, WINDOW), default=str))
+    day = {"rows": A_DAY, "minimum": 0, "maximum": 1}
+    parts = {"groß": {"day": {"maximum": 0.3}}, "klein": {"day": {"minimum": 0.4}}}
+    said = policy.judge_data(measured, DATA | {"label": DATA["label"] | {"day": day, "parts": parts}})
+    assert [violation.rule for violation in said] == ["label.parts.groß.day.maximum", "label.parts.klein.day.minimum"]
+    assert {len(violation.examples) for violation in said} == {3} and "on 4 days" in said[0].value
+
+
+@pytest.mark.parametrize(
+    ("spoil", "rule", "example"),
+    [
+        (on(3, 2, (pl.col("amount") * 24).alias("amount")), "level.maximum", "2020-02-08: "),
+        (on(3, 0, (pl.col("amount") / 1000).alias("amount")), "level.minimum", "2020-02-08: "),
+        (on(5, 5, pl.lit(90.5).alias("amount")), "daily.constant", "2020-02-06: 90.5"),
+        (few(on(13, 0, (pl.col("amount") * 24).alias("amount"))), "level.maximum", " to "),
+    ],
+)
+def test_a_number_in_another_unit_or_that_stands_still_is_found(spoil: Spoil, rule: str, example: str) -> None:
+    (violation,) = found(spoil, NUMBERS, label=ANY)
+    assert violation.rule == rule and example in violation.examples[0] and violation.value.startswith("amount st")
+
+
+def test_whole_numbers_in_another_unit_are_found_too() -> None:
+    whole = replace(NUMBERS, label=Label("items", 2))
+    assert found(lambda table: table, NUMBERS, label=ANY) == found(lambda table: table, whole, label=ANY) == []
+    (violation,) = found(on(3, 2, (pl.col("items") * 24).alias("items")), whole, label=ANY)
+    assert violation.rule == "level.maximum" and "items strays on 2 of 42 days" in violation.value
 
 
 def test_small_days_count_together() -> None:

@@ -12,20 +12,20 @@ import pytest
 from fairlearn.metrics import MetricFrame, false_positive_rate, true_positive_rate
 from sklearn.metrics import accuracy_score, average_precision_score, precision_recall_curve, roc_auc_score
 
-from pipeline import contract, evaluate, rows
-from pipeline.evaluate import Judged
+from pipeline import contract, evaluate, rows, tasks
+from pipeline.model import Outputs
 from pipeline.params import BadInput
-from pipeline.policy.bars import ENTITY_PRECISION, METRICS
 from pipeline.rows import ENTITY, LABEL, WEIGHT
-from tests.tables import FIRST, UNTIL, feature_rows, knobs, ours, source, workspace, write_knobs, write_model
+from pipeline.tasks import Array, Judged, binary
+from tests.tables import FIRST, UNTIL, feature_rows, knobs, ours, problem, source, workspace, write_knobs, write_model
 
 DAYS = 3
 TEST = (UNTIL - timedelta(days=DAYS - 1), UNTIL)
-KNOBS: dict[str, Any] = {"resamples": 5, "seed": 0, "confidence": 0.9, "alerts": 0.1, "slices": [], "groups": {}}
+KNOBS: dict[str, Any] = {"resamples": 5, "seed": 0, "confidence": 0.9, "slices": [], "groups": {}}
 ID, TIME = ours().id, ours().time
 
 
-def sample(ties: bool = False, weighted: bool = False) -> tuple[Judged, np.ndarray]:
+def sample(ties: bool = False, weighted: bool = False) -> tuple[Judged, Array]:
     """600 rows of 90 entities on three days, and scores that know something."""
     draw = np.random.default_rng(1)
     label = (draw.random(600) < 0.15).astype(float)
@@ -39,14 +39,24 @@ def sample(ties: bool = False, weighted: bool = False) -> tuple[Judged, np.ndarr
 def judged(table: pl.DataFrame, score: np.ndarray | None = None, **asked: Any) -> dict[str, Any]:
     """The blocks of metrics.json of a table's rows; the score is the amount."""
     knobs = KNOBS | asked
-    test = evaluate.as_test(table, ours(), knobs["alerts"])
-    return evaluate.evaluate(
-        test, table, {"model": table["amount"].to_numpy() / 1e4 if score is None else score}, knobs
-    )
+    test, alike = evaluate.as_test(table, ours(), knobs), said(np.zeros(len(table)))
+    out = said(table["amount"].to_numpy() / 1e4 if score is None else score)
+    return evaluate.evaluate(test, table, {"model": out}, alike, ours(), knobs)
 
 
-def measured(test: Judged, score: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    return evaluate.measure(test, score, weights)
+def said(score: Array, alerts: float = 0.1) -> Outputs:
+    """What a model says that gives such scores, whose threshold is settled on these very rows."""
+    raw = np.log(score.clip(1e-9, 1 - 1e-9) / (1 - score.clip(1e-9, 1 - 1e-9)))[:, None]
+    return {"score": score, "alert": binary.outputs(raw, settled(raw, alerts), problem())["alert"]}
+
+
+def settled(raw: Array, alerts: float, weight: Array | None = None) -> tasks.Constants:
+    weight = np.ones(len(raw)) if weight is None else weight
+    return binary.settle(raw, np.zeros(len(raw)), weight, problem(), {"alerts": alerts})
+
+
+def measured(test: Judged, score: Array, weights: Array) -> tasks.Values:
+    return binary.measure(test, said(score), weights)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -63,7 +73,7 @@ def test_agrees_with_scikit_learn_on_every_resample(ties: bool, weighted: bool) 
         assert found["roc_auc"][number] == pytest.approx(roc_auc_score(test.label, score, **on), rel=1e-9)
         precision, recall, _ = precision_recall_curve(test.label, score, **on)
         assert found["recall_at_precision_90"][number] == pytest.approx(recall[precision >= 0.9].max(), rel=1e-9)
-        alert = evaluate.raised(test, score)
+        alert = said(score)["alert"]
         assert found["accuracy"][number] == pytest.approx(accuracy_score(test.label, alert, **on), rel=1e-9)
 
 
@@ -81,10 +91,11 @@ def test_knowledge_beyond_a_constant_is_of_rows_that_count_alike() -> None:
     test, score = sample(weighted=True)
     weights = evaluate.resamples(test.units, 5, seed=0)
     right = np.where((score > 0.5) == (test.label > 0.5), 1.0, 1e-12)
-    alike = evaluate.above_constant(test, score, weights)
-    assert (evaluate.above_constant(replace(test, weight=right), score, weights) == alike).all()
+    sides = said(score), said(np.zeros(600)), weights
+    above = evaluate.above_constant(binary, test, *sides)["above"]
+    assert (evaluate.above_constant(binary, replace(test, weight=right), *sides)["above"] == above).all()
     expected = average_precision_score(test.label, score) - test.label.mean()
-    assert alike[0] == pytest.approx(expected, rel=1e-6)
+    assert above[0] == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_row_without_weight_is_not_there() -> None:
@@ -93,7 +104,9 @@ def test_a_row_without_weight_is_not_there() -> None:
     without = Judged(test.label[there], test.unit[there], test.day[there], weight=test.weights[there])
     assert without.units == test.units
     weights = evaluate.resamples(test.units, 3, seed=0)
-    whole, part = measured(test, score, weights), measured(without, score[there], weights)
+    out = said(score)
+    whole = binary.measure(test, out, weights)
+    part = binary.measure(without, tasks.picked(out, there), weights)
     for name in whole.keys() - {"entity_precision_100"}:  # of which each entity has a place
         np.testing.assert_allclose(whole[name], part[name], rtol=1e-9, err_msg=name)
 
@@ -103,11 +116,12 @@ def test_a_slice_and_a_group_count_weights_too() -> None:
     inside = np.random.default_rng(2).random(600) < 0.5
     on = {"sample_weight": test.weights[inside]}
     everyone = np.ones((1, test.units))
-    found = evaluate.slice_values(test, score, inside, everyone)
+    out = said(score)
+    found = evaluate.slice_values(binary, test, out, inside, everyone)
     assert found["roc_auc"][0] == pytest.approx(roc_auc_score(test.label[inside], score[inside], **on), rel=1e-9)
-    (group,) = evaluate.fairness(test, score, [({}, inside)], evaluate.resamples(test.units, 5, 0), 0.9)["groups"]
-    alert = evaluate.raised(test, score)[inside]
-    expected = true_positive_rate(test.label[inside], alert, sample_weight=on["sample_weight"])
+    resamples = evaluate.resamples(test.units, 5, 0)
+    (group,) = evaluate.fairness(test, out, ours(), [({}, inside)], resamples, 0.9)["groups"]
+    expected = true_positive_rate(test.label[inside], out["alert"][inside], sample_weight=on["sample_weight"])
     assert group["recall"]["value"] == pytest.approx(expected, rel=1e-9)
 
 
@@ -142,23 +156,23 @@ def book_precision(test: Judged, score: np.ndarray, top: int) -> float:
 @pytest.mark.parametrize("top", [5, 20, 100])
 def test_entity_precision_is_the_published_one(top: int) -> None:
     test, score = sample()
-    found = evaluate.entity_precision(test, score, np.ones((1, test.units)), top)
+    found = binary.entity_precision(test, score, np.ones((1, test.units)), top)
     assert found[0] == pytest.approx(book_precision(test, score, top))
 
 
 def test_an_entity_drawn_twice_takes_two_places() -> None:
     test = Judged(np.array([1.0, 0, 1]), np.arange(3), np.zeros(3, dtype=np.int64))
     weights, score = np.array([[1.0, 1, 1], [2, 1, 0]]), np.array([0.9, 0.8, 0.7])
-    assert evaluate.entity_precision(test, score, weights, top=2).tolist() == [0.5, 1]
+    assert binary.entity_precision(test, score, weights, top=2).tolist() == [0.5, 1]
     heavy = replace(test, weight=np.array([3.0, 1, 1]))
-    assert evaluate.entity_precision(heavy, score, weights, top=2).tolist() == [0.75, 1]
+    assert binary.entity_precision(heavy, score, weights, top=2).tolist() == [0.75, 1]
 
 
 def test_calibration_error_of_scores_that_are_the_shares_is_small() -> None:
     draw = np.random.default_rng(0)
     score = draw.random(20_000)
     test = Judged((draw.random(20_000) < score).astype(float), np.arange(20_000), np.zeros(20_000, dtype=np.int64))
-    exact, halved = (evaluate.calibration_error(test, s, np.ones((1, 20_000)))[0] for s in (score, score / 2))
+    exact, halved = (binary.calibration_error(test, s, np.ones((1, 20_000)))[0] for s in (score, score / 2))
     assert exact < 0.02 and halved == pytest.approx(0.25, abs=0.02)
 
 
@@ -173,21 +187,23 @@ def test_an_interval_holds_the_value_and_narrows_with_confidence() -> None:
 @pytest.mark.parametrize("alerts", [0.05, 0.5])
 def test_alerts_are_the_highest_scores_and_accuracy_is_theirs(alerts: float) -> None:
     test, score = sample()
-    test = replace(test, alerts=alerts)
-    raised = evaluate.raised(test, score)
+    out = said(score, alerts)
+    raised = out["alert"]
     assert raised.sum() == alerts * len(score) and score[raised].min() > score[~raised].max()
     weights = evaluate.resamples(test.units, 3, seed=0)
-    for found, weight in zip(measured(test, score, weights)["accuracy"], weights, strict=True):
+    for found, weight in zip(binary.measure(test, out, weights)["accuracy"], weights, strict=True):
         assert found == pytest.approx(accuracy_score(test.label, raised, sample_weight=weight[test.unit]))
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_equal_scores_raise_equal_alerts_and_the_lowest_none(weighted: bool) -> None:
-    test, _ = sample(weighted=weighted)
-    assert not evaluate.raised(test, np.ones(600)).any()
-    score = np.repeat([0.9, 0.5, 0.1], [4, 296, 300])
-    for alerts, many in ((0.001, 4), (0.1, 300), (0.9, 300)):
-        assert evaluate.raised(replace(test, alerts=alerts), score).sum() == many
+    weight = sample(weighted=weighted)[0].weights + 0.1
+    score = np.repeat([2.0, 0, -2.0], [4, 296, 300])[:, None]
+    for alerts, many in ((0.001, 4), (0.2, 300), (0.999, 300)):
+        found = binary.outputs(score, settled(score, alerts, weight), problem())
+        assert found["alert"].sum() == many
+    same = np.ones((600, 1))
+    assert not binary.outputs(same, settled(same, 0.1, weight), problem())["alert"].any()
 
 
 def test_the_interval_of_a_calibration_error_holds_it_and_its_high_end_is_the_resamples() -> None:
@@ -195,22 +211,25 @@ def test_the_interval_of_a_calibration_error_holds_it_and_its_high_end_is_the_re
     score = draw.random(600)
     test = Judged((draw.random(600) < score).astype(float), np.arange(600), np.zeros(600, dtype=np.int64))
     values = measured(test, score, evaluate.resamples(test.units, 200, seed=0))
-    found, drawn = evaluate.intervals(values, 0.5)["calibration_error"], values["calibration_error"][1:]
+    found, drawn = (
+        evaluate.intervals(values, 0.5, evaluate.raised(binary))["calibration_error"],
+        values["calibration_error"][1:],
+    )
     assert np.quantile(drawn, 0.25) > found["value"], "resampling raises it"
     assert 0 <= found["low"] < found["value"] < found["high"] == pytest.approx(np.quantile(drawn, 0.75))
 
 
 def test_rates_of_groups_are_fairlearns() -> None:
     test, score = sample()
-    test = replace(test, alerts=0.2)
+    out = said(score, 0.2)
     group = np.random.default_rng(5).integers(0, 3, 600)
     parts = [({"column": "region", "value": value}, group == value) for value in range(3)]
     weights = evaluate.resamples(test.units, 50, seed=0)
-    found = evaluate.fairness(test, score, parts, weights, 0.9)
+    found = evaluate.fairness(test, out, ours(), parts, weights, 0.9)
     frame = MetricFrame(
         metrics={"false_positive_rate": false_positive_rate, "recall": true_positive_rate},
         y_true=test.label,
-        y_pred=evaluate.raised(test, score),
+        y_pred=out["alert"],
         sensitive_features=group,
     )
     for name in ("false_positive_rate", "recall"):
@@ -224,7 +243,7 @@ def test_rates_of_groups_are_fairlearns() -> None:
 def test_a_group_without_positives_has_no_recall() -> None:
     test, score = sample()
     parts = [({"column": "region", "value": value}, test.label == value) for value in (0, 1)]
-    found = evaluate.fairness(test, score, parts, evaluate.resamples(test.units, 5, seed=0), 0.9)
+    found = evaluate.fairness(test, said(score), ours(), parts, evaluate.resamples(test.units, 5, seed=0), 0.9)
     assert [part["recall"] is None for part in found["groups"]] == [True, False]
     assert found["differences"][0]["recall"] is None
 
@@ -252,25 +271,26 @@ def test_slices_and_groups_may_be_of_a_column_that_the_model_does_not_see(
 
 
 def test_one_label_only_is_a_sentence() -> None:
-    with pytest.raises(BadInput, match="5 judged rows, 0 of them positive"):
-        Judged(np.zeros(5), np.arange(5), np.zeros(5, dtype=np.int64))
+    table = feature_rows(500).filter(pl.col(LABEL) == 0)
+    with pytest.raises(BadInput, match=r"the \d+ judged rows of the test hold one value of returned only: nothing"):
+        evaluate.as_test(table, ours(), {})
 
 
 @pytest.mark.parametrize("label", [0, 1, None])
 def test_weights_that_leave_nothing_to_count_are_a_sentence(label: int | None) -> None:
     nought = pl.lit(True) if label is None else pl.col(LABEL) == label
     table = feature_rows(500).with_columns(pl.when(nought).then(0.0).otherwise(2.0).alias(WEIGHT))
-    with pytest.raises(BadInput, match="items is 0 in all judged rows of the test days, or in all of one label"):
-        evaluate.as_test(table, ours(weight="items"))
+    with pytest.raises(BadInput, match="those whose items is not 0 hold one value of returned only, and a row"):
+        evaluate.as_test(table, ours(weight="items"), {})
 
 
 @pytest.mark.parametrize(("entities", "measured"), [(300, True), (299, False)])
 def test_the_first_100_of_few_entities_are_not_measured(entities: int, measured: bool) -> None:
     unit = np.tile(np.arange(entities), 4)
     test = Judged((unit % 7 == 0).astype(float), unit, np.repeat([5, 9], 2 * entities))
-    assert test.units_a_day == entities
-    found = evaluate.measure(test, unit / entities, np.ones((1, test.units)))
-    assert ("entity_precision_100" in found) is measured
+    assert binary.units_a_day(test) == entities
+    found = binary.measure(test, said(unit / entities), np.ones((1, test.units)))
+    assert ("entity_precision_100" in found) is measured is ("entity_precision_100" not in binary.unmeasured(test))
 
 
 def book_test_set(table: pl.DataFrame, start: date, train: int, delay: int, test: int) -> list[str]:
@@ -308,19 +328,20 @@ def test_every_row_is_judged_without_an_entity_or_where_none_is_known() -> None:
     nobody = ours(entity=None)
     tested = evaluate.judged(table.drop(ENTITY), TEST, nobody, 7)
     assert tested.equals(whole.drop(ENTITY))
-    test = evaluate.as_test(tested, nobody)
+    test = evaluate.as_test(tested, nobody, {})
     assert test.units == len(tested)
-    found = evaluate.measure(test, tested["amount"].to_numpy(), np.ones((1, test.units)))
-    assert {*found, ENTITY_PRECISION} == set(METRICS) and ENTITY_PRECISION not in found
+    found = binary.measure(test, said(tested["amount"].to_numpy() / 1e4), np.ones((1, test.units)))
+    assert {*found, *binary.unmeasured(test)} == set(binary.METRICS)
+    assert binary.unmeasured(test).keys() == {"entity_precision_100", "ndcg", "precision_at_k"}
 
 
 def test_entities_and_weights_are_the_contracts() -> None:
     table = feature_rows(500).with_columns(pl.lit(2.0).alias(WEIGHT))
-    assert evaluate.as_test(table, ours()).weight is None
-    test = evaluate.as_test(table, ours(weight="items"))
+    assert evaluate.as_test(table, ours(), {}).weight is None
+    test = evaluate.as_test(table, ours(weight="items"), {})
     assert test.weights.tolist() == [2.0] * 500 and test.units == table[ENTITY].n_unique()
     named = table.with_columns(pl.format("customer {}", ENTITY).alias(ENTITY))  # a text
-    assert evaluate.as_test(named, ours()).units == test.units
+    assert evaluate.as_test(named, ours(), {}).units == test.units
 
 
 @pytest.mark.parametrize(
@@ -341,14 +362,16 @@ def test_a_slice_is_of_a_column_of_any_type(part: dict[str, Any], inside: pl.Exp
     table = feature_rows()
     chosen = table.filter(inside)
     (found,) = judged(table, slices=[part])["slices"]
-    assert (found["rows"], found["positives"]) == (len(chosen), chosen[LABEL].sum()) and 0 < len(chosen) < len(table)
+    returns = int(chosen[LABEL].sum())
+    assert (found["rows"], found["rarest"]) == (len(chosen), min(returns, len(chosen) - returns))
+    assert found["labels"] == f"{returns:,} returns" and 0 < len(chosen) < len(table)
     assert found.items() >= part.items()
     assert found["roc_auc"]["value"] == pytest.approx(roc_auc_score(chosen[LABEL], chosen["amount"]))
 
 
 def test_a_slice_of_one_label_has_no_metrics() -> None:
     (large,) = judged(feature_rows(), slices=[{"column": "amount", "from": 220.01}])["slices"]
-    assert large["rows"] == large["positives"] > 0 and large["roc_auc"] is None
+    assert large["rows"] > 0 and large["rarest"] == 0 and large["roc_auc"] is None
 
 
 @pytest.mark.parametrize(
@@ -376,8 +399,8 @@ def test_the_stage_names_a_typo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         evaluate.main()
 
 
-SHARE = 226 / 1960
-"""Of positives, among the training days of `measured_folder`."""
+SHARE = 176 / 1568
+"""Of positives, among the days of `measured_folder` that are fitted to."""
 
 
 def test_a_text_that_no_row_has_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -406,35 +429,36 @@ def measured_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pl.DataF
     write_model(Path("model"))
     Path("build").mkdir()
     scored = table.filter(pl.col(TIME).dt.date().is_between(*TEST))
-    scored.select(pl.col(ID).alias(rows.ID), constant=pl.lit(SHARE), trees=pl.col("amount") / 1e3).write_parquet(
-        evaluate.BASELINES
-    )
+    columns = {"constant": np.full(len(scored), SHARE), "trees": scored["amount"].to_numpy() / 1e3}
+    kept = (tasks.kept(name, said(score)) for name, score in columns.items())
+    scored.select(pl.col(ID).alias(rows.ID)).with_columns(kept).write_parquet(evaluate.BASELINES)
     return table
 
 
 def test_what_a_constant_says_is_known(measured_folder: pl.DataFrame) -> None:
     scores = pl.read_parquet(evaluate.BASELINES)
-    scores.with_columns(constant=pl.lit(0.0)).write_parquet(evaluate.BASELINES)
+    scores.with_columns(tasks.kept("constant", said(np.zeros(len(scores))))).write_parquet(evaluate.BASELINES)
     with pytest.raises(BadInput, match=f"^build/baselines.parquet: constant says something else than {SHARE:.6g}"):
         evaluate.main()
 
 
 def test_what_is_written(measured_folder: pl.DataFrame) -> None:
     evaluate.main()
-    said = json.loads(evaluate.METRICS.read_text())
-    assert said["model"]["family"] == "linear" and said["headline"] in said["metrics"]
-    assert list(said["baselines"]) == ["constant", "trees"]
-    assert said["baselines"]["constant"]["roc_auc"]["value"] == 0.5
+    told = json.loads(evaluate.METRICS.read_text())
+    assert told["model"]["family"] == "linear" and told["headline"] in told["metrics"]
+    assert list(told["baselines"]) == ["constant", "trees"]
+    assert told["baselines"]["constant"]["roc_auc"]["value"] == 0.5
     tested = measured_folder.filter(pl.col(TIME).dt.date().is_between(*TEST))
-    assert said["data"]["unlabelled"] == tested[LABEL].null_count() == 12
-    assert said["data"]["test_rows"] + said["data"]["left_out"] + said["data"]["unlabelled"] == len(tested)
+    assert told["data"]["unlabelled"] == tested[LABEL].null_count() == 12
+    assert told["data"]["test_rows"] + told["data"]["left_out"] + told["data"]["unlabelled"] == len(tested)
     span = (FIRST + timedelta(days=5), FIRST + timedelta(days=14))
     trained = measured_folder.filter(pl.col(TIME).dt.date().is_between(*span)).drop_nulls(LABEL)
-    assert said["data"]["train_rows"] == len(trained) and said["data"]["train"] == [str(day) for day in span]
-    assert said["fairness"]["shoes"]["groups"][0]["rows"] > 0
+    assert told["data"]["train_rows"] == len(trained) and told["data"]["train"] == [str(day) for day in span]
+    assert told["fairness"]["shoes"]["groups"][0]["rows"] > 0
     predictions = pl.read_parquet(evaluate.PREDICTIONS)
     assert predictions.columns == ["_id", "_label", "model", "constant", "trees"]
-    assert len(predictions) == said["data"]["test_rows"] and predictions["_label"].null_count() == 0
+    assert predictions["model"].struct.fields == ["score", "alert"]
+    assert len(predictions) == told["data"]["test_rows"] and predictions["_label"].null_count() == 0
 
 
 def test_the_stage_names_a_value_that_is_misspelt(measured_folder: pl.DataFrame) -> None:
@@ -446,9 +470,9 @@ def test_the_stage_names_a_value_that_is_misspelt(measured_folder: pl.DataFrame)
 
 def test_curves_begin_and_end_where_they_should() -> None:
     test, score = sample()
-    found = evaluate.curves(test, {"model": score})
-    roc = found["roc"]["model"]
-    assert [roc[axis][0] for axis in roc] == [0, 0] and [roc[axis][-1] for axis in roc] == [1, 1]
-    assert found["precision_recall"]["model"]["precision"][-1] == pytest.approx(test.label.mean())
-    assert sum(found["histogram"]["positive"]) == test.label.sum()
-    assert len(found["calibration"]["model"]["score"]) == evaluate.BINS
+    precise, roc, calibrated, scores = binary.curves(test, {"model": said(score)}, problem())
+    assert [roc["series"]["model"][axis][0] for axis in "xy"] == [0, 0]
+    assert [roc["series"]["model"][axis][-1] for axis in "xy"] == [1, 1]
+    assert precise["series"]["model"]["y"][-1] == pytest.approx(test.label.mean())
+    assert sum(scores["series"]["positive"]["y"]) == test.label.sum()
+    assert len(calibrated["series"]["model"]["x"]) == tasks.BINS

@@ -11,6 +11,8 @@ from gitops import facts
 from pipeline import evaluate, explain
 from pipeline.model import MISSING, Input, Model
 from pipeline.rows import LABEL
+from pipeline.tasks import binary
+from tests import tables
 from tests.tables import by_name, feature_rows, inputs, ours, problem
 from tests.test_evaluate import ID, TEST
 
@@ -33,7 +35,7 @@ def table() -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def said(table: pl.DataFrame) -> dict[str, Any]:
-    return explain.explain(SCORER, table, ours(), KNOBS)
+    return explain.explain(SCORER, table, ours(), KNOBS, {})
 
 
 def test_importance_is_what_average_precision_loses(said: dict[str, Any]) -> None:
@@ -44,12 +46,21 @@ def test_importance_is_what_average_precision_loses(said: dict[str, Any]) -> Non
     assert falls["amount"]["low"] <= falls["amount"]["value"] <= falls["amount"]["high"]
 
 
+def test_importance_is_of_the_headline_that_is_named(said: dict[str, Any], table: pl.DataFrame) -> None:
+    """The same rows are shuffled, and another metric worsens."""
+    named = explain.explain(SCORER, table, ours(), KNOBS | {"rows": 1, "draws": 1}, {"headline": "roc_auc"})
+    assert (said["headline"], named["headline"]) == ("average_precision", "roc_auc")
+    falls, others = (each["importance"]["amount"] for each in (said, named))
+    assert others["value"] > 0.1 and others != falls
+
+
 def test_the_highest_and_the_most_wrong_rows_are_explained(said: dict[str, Any], table: pl.DataFrame) -> None:
-    scores = SCORER.predict(table)
-    assert [row["score"] for row in said["highest"]] == sorted(scores, reverse=True)[:10]
+    scores = SCORER.predict(table)["score"]
+    assert [row["point"] for row in said["highest"]] == sorted(scores, reverse=True)[:10]
     wrong = np.abs(table[LABEL].to_numpy() - scores)
-    assert [abs(row["label"] - row["score"]) for row in said["wrong"]] == sorted(wrong, reverse=True)[:10]
-    assert {row["label"] for row in said["highest"]} <= {0, 1}
+    found = [abs((row["label"] == "Yes") - row["point"]) for row in said["wrong"]]
+    assert found == sorted(wrong, reverse=True)[:10]
+    assert {row["label"] for row in said["highest"]} <= {"Yes", "No"} and "about" not in said["highest"][0]
 
 
 def test_values_are_the_rows_as_json_has_them(said: dict[str, Any], table: pl.DataFrame) -> None:
@@ -69,7 +80,7 @@ def test_a_missing_value_a_category_a_boolean_and_a_time_are_reasons() -> None:
     for at, name in enumerate(("a.b", "größe €", "express", "amount", "born")):
         added[0, names.index(name)] = 5 - at
     row = row.with_columns(born=pl.lit(1234.5))
-    (found,) = explain.reasons(row, np.array([0.5]), added, names, ours(), 5)
+    (found,) = explain.reasons(row, tables.said(np.array([0.5])), added, names, ours(), 5)
     amount, express = row["amount"][0], row["express"][0]
     assert [why["value"] for why in found["reasons"]] == [None, "groß", express, amount, "1,234.5 days before"]
     assert type(express) is bool
@@ -79,7 +90,8 @@ def test_a_missing_value_a_category_a_boolean_and_a_time_are_reasons() -> None:
 def test_a_long_text_is_shown_as_the_report_takes_it() -> None:
     row = feature_rows(1).with_columns(pl.lit("x" * 1_000).alias("größe €"), pl.lit("i" * 1_000).alias(ID))
     added = np.array([[float(column.name == "größe €") for column in inputs()]])
-    (found,) = explain.reasons(row, np.array([0.5]), added, [column.name for column in inputs()], ours(), 1)
+    names = [column.name for column in inputs()]
+    (found,) = explain.reasons(row, tables.said(np.array([0.5])), added, names, ours(), 1)
     assert found["reasons"][0]["value"] == "x" * 199 + "…" and found["id"] == "i" * 199 + "…"
     assert facts.check([found], "reasons") is None
 
@@ -92,7 +104,7 @@ def test_reasons_are_shapley_values() -> None:
         part["a.b"] = np.zeros(1)
     asked = tuple(column for column in inputs() if column.name in row)
     scorer = Model(problem(), "linear", asked, "sha256:0", by_name(score, asked))
-    (added,) = explain.contributions(scorer, row, origin, 400, np.random.default_rng(0))
+    (added,) = explain.contributions(scorer, binary, row, origin, 400, np.random.default_rng(0))
     both = 0.3 * 0.8  # what amount and size do together, shared equally
     assert added == pytest.approx([0.6 * 0.8 + both / 2, 0.2 + both / 2, 0], abs=0.02)
     assert added.sum() == pytest.approx(score(row)[0])
@@ -109,16 +121,16 @@ def test_what_is_shuffled_is_fed_as_it_is() -> None:
 
     table = feature_rows(300)
     watched = Model(problem(), "linear", inputs(), "sha256:0", by_name(watch))
-    explain.explain(watched, table, ours(), KNOBS | {"draws": 5})
+    explain.explain(watched, table, ours(), KNOBS | {"draws": 5}, {})
     assert seen["größe €"] == {*table["größe €"].drop_nulls(), MISSING} and seen["amount"] == set(table["amount"])
 
 
 def test_the_same_model_is_explained_the_same(said: dict[str, Any], table: pl.DataFrame) -> None:
-    assert explain.explain(SCORER, table, ours(), KNOBS) == said
+    assert explain.explain(SCORER, table, ours(), KNOBS, {}) == said
 
 
 def test_a_model_of_one_input_is_explained() -> None:
     asked = (Input("amount", "number"),)
     scorer = Model(problem(), "constant", asked, "sha256:0", by_name(lambda row: row["amount"] / 1e4, asked))
-    found = explain.explain(scorer, feature_rows(300), ours(), KNOBS)
+    found = explain.explain(scorer, feature_rows(300), ours(), KNOBS, {})
     assert all(len(row["reasons"]) == 1 for row in found["highest"])

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,22 @@ COMPARISON: dict[str, Any] = {
     "champion": {"digest": "sha256:" + "cd" * 32, "train": ["2018-07-01", "2018-07-07"], "until": "2018-07-21"},
     "problem": None,
     "rows": 4000,
-    "positives": 40,
+    "labels": "40 returns",
+    "rarest": 40,
+    "compared": 4000,
+    "excepted": "",
     "seen": {"model": {"rows": 0, "examples": []}},
     "metrics": {"average_precision": COMPARED},
     "slices": [
-        {"column": "amount", "from": 50, "to": None, "rows": 90, "positives": 90, "roc_auc": None},
-        {"column": "amount", "from": None, "to": 50, "rows": 3000, "positives": 9, "roc_auc": COMPARED},
+        {"column": "amount", "from": 50, "to": None, "rows": 90, "labels": "90 returns", "roc_auc": None},
+        {"column": "amount", "from": None, "to": 50, "rows": 3000, "labels": "9 returns", "roc_auc": COMPARED},
     ],
 }
-ROW = {"id": 7, "label": 1, "score": 0.98}
+ROW = {"id": 7, "label": "Yes", "point": 0.98}
 EXPLANATIONS: dict[str, Any] = {
     "base": 0.01,
+    "headline": "average_precision",
+    "point": "score",
     "importance": {"amount": INTERVAL | {"value": 0.4}},
     "highest": [
         ROW
@@ -43,7 +47,7 @@ EXPLANATIONS: dict[str, Any] = {
     ],
     "wrong": [],
 }
-GROUP = {"column": "region", "value": "north", "rows": 3000, "positives": 20, "recall": None}
+GROUP = {"column": "region", "value": "north", "rows": 3000, "labels": "20 returns", "recall": None}
 METRICS = {"fairness": {"region": {"groups": [GROUP | {"false_positive_rate": INTERVAL}], "differences": []}}}
 
 
@@ -55,7 +59,16 @@ def test_the_champion_stands_beside_the_model_with_the_difference() -> None:
     text = said(comparison.lines(COMPARISON))
     assert "| average precision | 0.710 | 0.700 | **0.010 (-0.020 to 0.030)** |" in text
     assert "cd" * 32 in text and "4,000 test rows" in text
-    assert "amount up to 50" in text and "amount from 50" not in text
+    assert "<code>amount up to 50</code> | 3,000 | 9 returns | roc auc | 0.710" in text and "amount from 50" not in text
+
+
+def test_what_is_not_compared_is_counted_and_less_may_be_better() -> None:
+    told = COMPARISON | {"metrics": {"log_loss": COMPARED, "roc_auc": None}, "labels": "", "slices": []}
+    text = said(comparison.lines(told | {"compared": 3900, "excepted": "it does not know NA"}, smaller=["log_loss"]))
+    assert "3,900 of 4,000 test rows (<code>it does not know NA</code>)" in text
+    assert "| log loss (less is better) | 0.710 |" in text and "roc auc" not in text
+    long = said(comparison.lines(told | {"compared": 0, "excepted": "x, " * 9999}))
+    assert "0 of 4,000 test rows" in long and len(long) < 5000
 
 
 def test_without_a_champion_nothing_is_said_and_a_problem_is() -> None:
@@ -68,19 +81,44 @@ def test_groups_and_reasons_are_tables() -> None:
     assert "region north" in said(comparison.groups(METRICS)) and said(comparison.groups({})) == ""
     text = said(explanations.lines(EXPLANATIONS))
     assert all(reason in text for reason in ("size missing: +0.100", "express true: -0.100", ">hidden: +0.200"))
-    assert "<code>7</code> | yes | 0.980" in text
+    assert "<code>7</code> | <code>Yes</code> | 0.980" in text and "average precision worsens" in text
+    assert "Rows with the highest score" in text and "The score of an ordinary row is 0.010." in text
     assert "amount 556.75: +0.800" in text and "0.400 (-0.020 to 0.030)" in text
     assert said(explanations.lines(None)) == ""
 
 
+def explained(called: str, **row: Any) -> dict[str, Any]:
+    """reports/explanations.json of one row."""
+    return EXPLANATIONS | {"point": called, "highest": [], "wrong": [ROW | {"reasons": []} | row]}
+
+
+def test_a_class_and_a_number_are_explained() -> None:
+    text = said(explanations.lines(explained("probability", about="NA", label="groß")))
+    assert "| label | probability |" in text and "<code>7</code> | <code>groß</code> | <code>NA</code> 0.980" in text
+    assert "is 0.010" not in text.partition("answered most wrongly")[2], "each class has a mean of its own"
+    text = said(explanations.lines(explained("prediction", label=1234.5, point=12_345.678)))
+    assert "<code>7</code> | <code>1&#44;234.5</code> | 12,346 |" in text and "with the highest prediction" in text
+
+
 def test_values_are_inert() -> None:
-    evil = deepcopy(EXPLANATIONS)
-    evil["highest"][0] |= {"id": "</table>@team | [x](http://x)"}
-    lines = list(explanations.lines(evil))
-    assert not any("</table>" in line or "@team" in line or "](http" in line for line in lines)
+    evil = "</table>@team | [x](http://x)"
+    for lines in (
+        explanations.lines(explained("probability", id=evil, label=evil, about=evil)),
+        comparison.lines(COMPARISON | {"compared": 1, "excepted": evil}),
+        comparison.lines(COMPARISON | {"slices": [COMPARISON["slices"][1] | {"labels": evil}]}),
+        comparison.groups({"fairness": {"x": {"groups": [GROUP | {"labels": evil, evil: INTERVAL}]}}}),
+    ):
+        assert not any("</table>" in line or "@team" in line or "](http" in line for line in lines)
 
 
-@pytest.mark.parametrize(("form", "facts"), [("comparison", COMPARISON), ("explanations", EXPLANATIONS)])
+@pytest.mark.parametrize(
+    ("form", "facts"),
+    [
+        *(("comparison", COMPARISON), ("explanations", EXPLANATIONS)),
+        ("explanations", explained("probability", about="NA", label="groß")),
+        ("explanations", explained("prediction", label=1234.5)),
+    ],
+)
 def test_facts_are_checked_by_their_schema(tmp_path: Path, form: str, facts: dict[str, Any]) -> None:
     path, problems = tmp_path / f"{form}.json", list[str]()
     path.write_text(json.dumps(facts))

@@ -10,15 +10,21 @@ import polars as pl
 import pytest
 from safetensors.numpy import save_file
 
-from pipeline import baselines, encode, export, families, model, rows, train
+from pipeline import baselines, encode, export, families, model, rows, tasks, train
 from pipeline.encode import Encoding
 from pipeline.params import BadInput
+from pipeline.tasks import binary
 from pipeline.train import Trained
 from tests.tables import feature_rows, inputs, ours, problem, workspace
 
 ENCODING = Encoding(inputs(), lambda _: {})
 NAMES = [column.name for column in ours().inputs]
 LINEAR = families.family("linear")
+SETTLED = {"threshold": np.array(0.5)}
+ABOUT: dict[str, Any] = {
+    **{"problem": problem(), "family": "linear", "processor": "any"},
+    **{"outputs": list(binary.OUTPUTS), "settled": {"threshold": 0.5}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -32,19 +38,18 @@ def trained(test: pl.DataFrame) -> Trained:
     matrix, target = ENCODING.matrix(table), table[rows.LABEL].to_numpy()
     state = LINEAR.fit(matrix, target, np.ones(len(target)), "logistic", 1, {"penalty": 1.0}).state
     crafted = train.crafted(ENCODING, test, LINEAR.edges(state))
-    raw = [LINEAR.raw(state, ENCODING.matrix(part), "logistic", 1) for part in (test, crafted)]
-    return Trained(state, raw[0], raw[1], {"rows": 4000, "device": "cpu", "processor": "any"})
+    raw = [LINEAR.raw(state, ENCODING.matrix(part), "logistic", 1) for part in (test[:50], test, crafted)]
+    return Trained(state, raw[0], raw[1], raw[2], {"rows": 4000, "device": "cpu", "processor": "any"})
 
 
 @pytest.fixture(scope="module")
 def graph(trained: Trained) -> bytes:
-    return export.joined(ENCODING, LINEAR, trained.state)
+    return export.joined(ENCODING, LINEAR, trained.state, SETTLED, problem())
 
 
 @pytest.fixture
 def scorer(graph: bytes, tmp_path: Path) -> model.Model:
-    about: dict[str, Any] = {"problem": problem(), "family": "linear", "processor": "any", "inputs": ENCODING.inputs}
-    model.write(tmp_path / "model", files={"model.onnx": graph}, **about)
+    model.write(tmp_path / "model", files={"model.onnx": graph}, inputs=ENCODING.inputs, **ABOUT)
     return model.load(tmp_path / "model")
 
 
@@ -54,9 +59,9 @@ def scorer(graph: bytes, tmp_path: Path) -> model.Model:
 def test_takes_numbers_and_texts(graph: bytes) -> None:
     made = onnx.load_from_string(graph).graph
     types = {value.name: value.type.tensor_type for value in (*made.input, *made.output)}
-    text, double = onnx.TensorProto.STRING, onnx.TensorProto.DOUBLE
+    text, double, truth = onnx.TensorProto.STRING, onnx.TensorProto.DOUBLE, onnx.TensorProto.BOOL
     kinds = {name: kind.elem_type for name, kind in types.items()}
-    assert kinds == {model.NUMBERS: double, model.TEXTS: text, model.OUTPUT: double}
+    assert kinds == {model.NUMBERS: double, model.TEXTS: text, "score": double, "alert": truth}
     assert [types[name].shape.dim[0].dim_value for name in (model.NUMBERS, model.TEXTS)] == [5, 2]
 
 
@@ -66,45 +71,51 @@ def test_takes_no_more_than_there_is(text: bool, given: str) -> None:
     constant = families.family("constant")
     matrix = Encoding(columns, lambda _: {}).matrix(feature_rows(50))
     state = constant.fit(matrix, np.arange(50) % 2.0, np.ones(50), "logistic", 1, {}).state
-    made = onnx.load_from_string(export.joined(Encoding(columns, lambda _: {}), constant, state)).graph
+    graph = export.joined(Encoding(columns, lambda _: {}), constant, state, SETTLED, problem())
+    made = onnx.load_from_string(graph).graph
     assert [value.name for value in made.input] == [given]
 
 
 def test_says_nothing_of_the_folder_it_was_made_in(graph: bytes, trained: Trained) -> None:
     assert str(Path(train.__file__).parent).encode() not in graph and b".py" not in graph
-    assert export.joined(ENCODING, LINEAR, trained.state) == graph
+    assert export.joined(ENCODING, LINEAR, trained.state, SETTLED, problem()) == graph
 
 
 def test_answers_as_the_fitted_family_does(scorer: model.Model, trained: Trained, test: pl.DataFrame) -> None:
-    export.check(scorer, ENCODING, LINEAR, trained, test, 1e-9)
-    assert scorer.predict(test[:0]).shape == (0,)
+    crafted = train.crafted(ENCODING, test, LINEAR.edges(trained.state))
+    for table, raw in ((test, trained.test), (crafted, trained.parity)):
+        export.check(scorer, table, raw, SETTLED, 1e-9)
+    assert [values.shape for values in scorer.predict(test[:0]).values()] == [(0,), (0,)]
 
 
 def test_an_input_may_have_any_name(trained: Trained, test: pl.DataFrame, tmp_path: Path) -> None:
     renamed = dict(zip(NAMES, ("score", "Concat_0_concat_result", "batch", "c0", "ß\n", " ", "a/b:0"), strict=True))
     columns = tuple(model.Input(**{**vars(column), "name": renamed[column.name]}) for column in ENCODING.inputs)
-    graph = export.joined(Encoding(columns, lambda _: {}), LINEAR, trained.state)
-    about: dict[str, Any] = {"problem": problem(), "family": "linear", "processor": "any", "inputs": columns}
-    model.write(tmp_path / "model", files={"model.onnx": graph}, **about)
-    scores = model.load(tmp_path / "model").predict(test.rename(renamed))
-    np.testing.assert_allclose(scores, train.probability(trained.test), atol=1e-9)
+    graph = export.joined(Encoding(columns, lambda _: {}), LINEAR, trained.state, SETTLED, problem())
+    model.write(tmp_path / "model", files={"model.onnx": graph}, inputs=columns, **ABOUT)
+    scores = model.load(tmp_path / "model").predict(test.rename(renamed))["score"]
+    np.testing.assert_allclose(scores, binary.probability(trained.test), atol=1e-9)
 
 
-@pytest.mark.parametrize("part", ["test", "parity"])
-def test_refuses_a_graph_that_answers_otherwise(
-    part: str, scorer: model.Model, trained: Trained, test: pl.DataFrame
-) -> None:
-    raw = getattr(trained, part).copy()
+def test_refuses_a_graph_that_answers_otherwise(scorer: model.Model, trained: Trained, test: pl.DataFrame) -> None:
+    raw = trained.test.copy()
     raw[len(raw) // 2] += 1e-6
     with pytest.raises(BadInput, match=r"the exported graph differs from the fitted linear by .* most on \{'amount': "):
-        export.check(scorer, ENCODING, LINEAR, Trained(**{**vars(trained), part: raw}), test, 1e-9)
-    with pytest.raises(BadInput, match="the exported graph differs"):
-        export.check(scorer, ENCODING, LINEAR, Trained(**{**vars(trained), part: raw * np.nan}), test, 1e-9)
+        export.check(scorer, test, raw, SETTLED, 1e-9)
+    for odd in (raw * np.nan, np.where(np.arange(len(raw))[:, None] == 7, np.nan, trained.test)):
+        with pytest.raises(BadInput, match="the exported graph differs"):
+            export.check(scorer, test, odd, SETTLED, 1e-9)
+
+
+def test_refuses_a_graph_that_decides_otherwise(scorer: model.Model, trained: Trained, test: pl.DataFrame) -> None:
+    """The scores are the same, and an alert is of another threshold."""
+    with pytest.raises(BadInput, match="the exported graph differs from the fitted linear by inf"):
+        export.check(scorer, test, trained.test, {"threshold": np.array(0.25)}, 1e-9)
 
 
 def test_refuses_the_scores_of_other_rows(scorer: model.Model, trained: Trained, test: pl.DataFrame) -> None:
     with pytest.raises(BadInput, match="holds scores of 600 rows, where 500 are compared"):
-        export.check(scorer, ENCODING, LINEAR, trained, test[:500], 1e-9)
+        export.check(scorer, test[:500], trained.test, SETTLED, 1e-9)
 
 
 # --- crafted rows ---
@@ -135,7 +146,7 @@ def test_many_split_points_are_thinned_out(test: pl.DataFrame) -> None:
 # --- the file of a family ---
 
 TOLD = {"device": "cpu", "processor": "x86_64 SkylakeX", "rows": 7, "epochs": [{"epoch": 1, "loss": 0.5}]}
-PARTS = {"state": np.zeros(3, dtype=np.uint8), "test": np.zeros((2, 1)), "parity": np.zeros((1, 1))}
+PARTS = {"state": np.zeros(3, dtype=np.uint8), **{name: np.zeros((2, 1)) for name in train.SAID}}
 
 
 @pytest.fixture
@@ -192,7 +203,7 @@ def test_what_is_written_is_what_is_read(file: Path, trained: Trained) -> None:
     train.write("linear", trained)
     first, found = file.read_bytes(), train.read("linear")
     assert found.state == trained.state and found.about == trained.about
-    assert (found.test == trained.test).all() and (found.parity == trained.parity).all()
+    assert all((getattr(found, part) == getattr(trained, part)).all() for part in train.SAID)
     train.write("linear", found)
     assert file.read_bytes() == first
 
@@ -224,12 +235,15 @@ def test_the_stages_from_rows_to_scores(shipped: str, tmp_path: Path, monkeypatc
     loaded, table = model.load("model"), pl.read_parquet(baselines.TARGET)
     test = pl.read_parquet(rows.FEATURES).filter(pl.col(ours().time).dt.day() >= 18)
     assert table.columns == [rows.ID, *others] and table[rows.ID].to_list() == test["order_id"].to_list()
-    assert table.select(others).to_numpy().min() > 0 and table.select(others).to_numpy().max() < 1
+    assert all(tasks.sound(table[name], binary, problem()) for name in others)
     assert loaded.family == shipped and loaded.problem == problem()
     assert [column.name for column in loaded.inputs] == NAMES
-    assert loaded.predict(test).mean() == pytest.approx(test[rows.LABEL].mean(), rel=0.5)
+    said = loaded.predict(test)
+    assert said["score"].mean() == pytest.approx(test[rows.LABEL].mean(), rel=0.5)
+    manifest = json.loads((Path("model") / model.MANIFEST).read_text())
+    assert (said["alert"] == (said["score"] >= manifest["settled"]["threshold"])).all()
     told = json.loads(export.REPORT.read_text())
-    assert told["family"] == shipped and told["rows"] == 2000 and told["device"] == "cpu"
+    assert told["family"] == shipped and told["rows"] == 1600 and told["device"] == "cpu"
 
 
 TREES = "{trees: 10, leaves: 7, learning_rate: 0.1, rows_in_leaf: 20, seed: 0}"

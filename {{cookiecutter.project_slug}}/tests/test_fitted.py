@@ -1,6 +1,7 @@
 """The fitted model of another run is taken where all that was reported of it is what is measured here."""
 
 import json
+import shutil
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -10,8 +11,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline import fitted
+from pipeline import fitted, tasks
 from pipeline.params import BadInput
+from tests import tables
 
 TREES = Path("build/fitted/trees.safetensors")
 METRICS = {
@@ -20,17 +22,23 @@ METRICS = {
 }
 
 
+def said(name: str, scores: list[float]) -> pl.Series:
+    """What a model says, as a column."""
+    return tasks.kept(name, tables.said(np.array(scores)))
+
+
 @pytest.fixture
 def handed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What a run handed over, in a folder; the working directory is where the same was measured."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text("train: {family: trees}")
+    shutil.copyfile(tables.OURS, "contract.yaml")
     for path in (TREES, fitted.PREDICTIONS):
         path.parent.mkdir(parents=True)
     TREES.write_bytes(b"the weights")
     fitted.METRICS.write_text(json.dumps({"metrics": METRICS, "model": {"digest": "sha256:0"}}))
-    scores = pl.DataFrame({"_id": ["c", "a", "b"], "_label": [0, 1, 0], "model": [0.3, 0.1, 0.2], "linear": [0.0] * 3})
-    scores.write_parquet(fitted.PREDICTIONS)
+    rows = pl.DataFrame({"_id": ["c", "a", "b"], "_label": [0, 1, 0]})
+    rows.with_columns(said("model", [0.3, 0.1, 0.2]), said("linear", [0.0] * 3)).write_parquet(fitted.PREDICTIONS)
     fitted.hand_over(Path("fitted"))
     TREES.unlink()
     return Path("fitted")
@@ -46,7 +54,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *command: str) -> dict[str, Any]:
 def test_scores_travel_without_identifiers_by_their_order(handed: Path) -> None:
     assert sorted(path.name for path in handed.iterdir()) == sorted(fitted.NAMES)
     table = pl.read_parquet(handed / "scores.parquet")
-    assert table.to_dict(as_series=False) == {"score": [0.1, 0.2, 0.3]} and table.schema == {"score": pl.Float64()}
+    assert table.equals(said("model", [0.1, 0.2, 0.3]).to_frame())
 
 
 def test_what_agrees_is_taken(handed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,18 +152,19 @@ def test_other_metrics_disagree(handed: Path, text: str, sentence: str) -> None:
 @pytest.mark.parametrize(
     ("table", "sentence"),
     [
-        ({"score": [0.1, 0.2, 0.3 + 9e-6]}, ""),
-        ({"score": [0.1, 0.2, 0.3 + 2e-5]}, "a score differs by 2e-05, and at most 1e-05 is allowed"),
-        ({"score": [0.3, 0.2, 0.1]}, "a score differs by 0.2"),
-        ({"score": [0.1, 0.2, np.nan]}, "a score differs by nan"),
-        ({"score": [0.1, 0.2, None]}, "a score differs by nan"),
-        ({"score": [0.1, 0.2]}, "2 rows were scored, and 3 are here"),
-        ({"score": []}, "holds more or other|0 rows were scored"),
-        ({"score": ["0.1", "0.2", "0.3"]}, "holds more or other than one column `score`"),
-        ({"score": [0.1, 0.2, 0.3], "_id": [1, 2, 3]}, "holds more or other than one column `score`"),
+        ([said("model", [0.1, 0.2, 0.3 + 9e-6])], ""),
+        ([said("model", [0.1, 0.2, 0.3 + 2e-5])], "what is said of a row differs by 2e-05, and at most 1e-05 is"),
+        ([said("model", [0.3, 0.2, 0.1])], "what is said of a row differs by 0.2"),
+        ([tasks.kept("model", {"score": np.array([0.1, 0.2, 0.3]), "alert": np.ones(3, bool)})], "differs by inf"),
+        ([said("model", [0.1, 0.2, np.nan])], "says what no model of this task may say"),
+        ([said("model", [0.1, 0.2, 1.3])], "says what no model of this task may say"),
+        ([said("model", [0.1, 0.2])], "2 rows were scored, and 3 are here"),
+        ([said("model", [])], "holds more or other|0 rows were scored"),
+        ([pl.Series("model", [0.1, 0.2, 0.3])], "holds more or other than one column `model`"),
+        ([said("model", [0.1, 0.2, 0.3]), pl.Series("_id", [1, 2, 3])], "holds more or other than one column `model`"),
     ],
 )
-def test_other_scores_disagree(handed: Path, table: dict[str, list[Any]], sentence: str) -> None:
+def test_other_scores_disagree(handed: Path, table: list[pl.Series], sentence: str) -> None:
     pl.DataFrame(table).write_parquet(handed / "scores.parquet")
     if not sentence:
         return fitted.check(handed)

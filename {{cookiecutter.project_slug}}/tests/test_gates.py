@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.policy import before, behaviour, data, drift, model
 from pipeline.policy.bars import Violation
-from tests.test_policy import BARS, against, fault, metric, sound_data, sound_metrics
+from tests.test_policy import BARS, against, fault, metric, positive, sound_data, sound_metrics
 
 Facts = dict[str, Any]
 Change = Callable[[Facts], object]
@@ -31,7 +31,7 @@ DRIFT: Facts = {
     "evidence_days": 2,
     "columns": {"maximum": 0.1, "exceptions": {}},
     "categories": {"maximum": 0.1, "exceptions": {}},
-    "score": {"maximum": 0.1},
+    "answer": {"maximum": 0.1},
     "quality": {"missing": 0.01, "out_of_range": 0.01},
     "live": {"rows": 5_000, "unlabelled": 0.05, "metrics": {"average_precision": {"minimum": 0.45}}},
 }
@@ -45,7 +45,7 @@ def column(name: str, kind: str) -> Facts:
     return {"name": name, "type": kind, "distance": 0.02, "chance": 0.01, "method": "normed", **shares}
 
 
-FAR = {"columns": {"amount": 1, "größe €": 1}, "score": 1}
+FAR = {"columns": {"amount": 1, "größe €": 1}, "answer": 1}
 
 
 def sound_drift() -> Facts:
@@ -57,11 +57,14 @@ def sound_drift() -> Facts:
         "window": [DAYS[0], DAYS[-1]],
         "rows": 20_000,
         "columns": [column("amount", "number"), column("größe €", "category")],
-        "score": {"distance": 0.02, "chance": 0.01, "method": "normed"},
-        "live": {"days": DAYS[:2], "rows": 9_000, "unlabelled": 0, "metrics": {"average_precision": metric(0.7)}},
+        "answer": {"name": "score", "type": "number", "distance": 0.02, "chance": 0.01, "method": "normed"},
+        "headline": "average_precision",
+        "live": {
+            **{"days": DAYS[:2], "rows": 9_000, "unlabelled": 0, "metrics": {"average_precision": metric(0.7)}},
+            **{"unmeasured": {}, "smaller": ["calibration_error"]},
+        },
         "days": [
-            {**{"day": day, "until": day, "wider": {"columns": 2, "score": 2}, "average_precision": 0.1}, **FAR}
-            for day in DAYS
+            {**{"day": day, "until": day, "wider": {"columns": 2, "answer": 2}, "headline": 0.1}, **FAR} for day in DAYS
         ],
     }
 
@@ -108,9 +111,17 @@ LOST = {"day": "2018-08-05", "rows": 10_000, "missing": 5_000, "chance": 0.0}
 
 
 def stop(rows: dict[str, int], label: Facts) -> None:
-    """Days too small to be judged by themselves, and the last of them without a positive."""
+    """Days too small to be judged by themselves, and the last of them without a label of the first class."""
     rows.update(dict.fromkeys(rows, 2_000)), label["known"].update(rows)
-    label["days"].update(dict.fromkeys([*rows][-2:], 0.0))
+    first, *_ = label["parts"].values()
+    first["days"].update(dict.fromkeys([*rows][-2:], 0.0))
+
+
+def stop_a_class(measured: Facts) -> None:
+    """Labels of two classes, one of which stops."""
+    label, car = measured["label"], {"value": 0.02, "days": dict.fromkeys(measured["label"]["known"], 0.02)}
+    label.update(rest=None, parts={"boat": positive(measured), "car": car})
+    stop(measured["days"]["rows"], label)
 
 
 DEFECTS: dict[str, dict[str, Change]] = {
@@ -132,7 +143,7 @@ DEFECTS: dict[str, dict[str, Change]] = {
     },
     "data.judge_levels": {"cents for euros": lambda m: m["levels"]["amount"].update({"2018-08-05": 5_000.0})},
     "data.judge_volume": {"a batch that lost its rows": lambda m: m["days"]["rows"].update({"2018-08-05": 500})},
-    "data.judge_labels": {"labels that have not arrived": lambda m: m["label"].update(share=0.0)},
+    "data.judge_labels": {"labels that have not arrived": lambda m: positive(m).update(value=0.0)},
     "data.judge_clock": {
         "a clock of another zone": lambda m: m["daily"]["clock"]["2018-08-05"].update(hour=14.2),
     },
@@ -141,6 +152,7 @@ DEFECTS: dict[str, dict[str, Change]] = {
     "data.judge_constant": {"a column that stands still": lambda m: m["daily"]["constant"].update(amount=CONSTANT)},
     "data.judge_stopped": {
         "labels that stopped coming": lambda m: stop(m["days"]["rows"], m["label"]),
+        "a class that stopped coming": stop_a_class,
     },
     "data.judge_categories": {"a renamed level": lambda m: m["daily"]["categories"].update(RENAMED)},
     "data.judge_lost": {
@@ -201,7 +213,7 @@ DEFECTS: dict[str, dict[str, Change]] = {
         "a drifted batch": lambda m: m["columns"][0].update(distance=0.5),
         "levels that nobody knew": lambda m: m["columns"][1].update(distance=0.5),
     },
-    "drift.judge_score": {"scores that drifted": lambda m: m["score"].update(distance=0.5)},
+    "drift.judge_answer": {"answers that drifted": lambda m: m["answer"].update(distance=0.5)},
     "drift.judge_quality": {"nulls in the log": lambda m: m["columns"][0].update(missing=0.6, rise=0.5)},
     "drift.judge_labels": {"a log that the source does not know": lambda m: m["live"].update(unlabelled=9_000)},
     "drift.judge_live": {"a model that got worse": lambda m: m["live"].update(metrics=WORSE)},
@@ -245,11 +257,12 @@ def test_every_gate_has_a_defect_that_it_is_for() -> None:
     assert gates - own == set(DEFECTS)
 
 
-def test_the_first_100_of_few_live_entities_are_said_not_to_be_judged() -> None:
+def test_a_metric_that_live_rows_have_not_is_said_not_to_be_judged() -> None:
     bars, measured = deepcopy(DRIFT), sound_drift() | {"same_problem": True}
     bars["live"]["metrics"] = {"entity_precision_100": {"minimum": 0.2}}
+    measured["live"]["unmeasured"] = {"entity_precision_100": "few entities say little"}
     assert drift.judge_drift(measured, bars) == []
-    (sentence,) = drift.unjudged_live(measured, bars)
-    assert sentence.startswith("live.metrics.entity_precision_100: the live days have too few entities")
+    assert list(drift.unjudged_live(measured, bars)) == ["live.metrics.entity_precision_100: few entities say little"]
+    measured["live"]["unmeasured"] = {}
     measured["live"]["metrics"]["entity_precision_100"] = metric(0.1)
     assert len(drift.judge_drift(measured, bars)) == 1 and not list(drift.unjudged_live(measured, bars))

@@ -11,7 +11,6 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 import yaml
@@ -19,7 +18,7 @@ from jsonschema import Draft202012Validator
 from prometheus_client import CollectorRegistry, Counter
 
 from pipeline import log, personal
-from pipeline.log import HASH, ID, SCORE, TIME, Folder, Log, Policy
+from pipeline.log import HASH, ID, TIME, Folder, Log, Policy
 from pipeline.model import Model
 from pipeline.params import BadInput
 from pipeline.personal import OMIT, REQUEST
@@ -28,8 +27,9 @@ from tests import tables
 from tests.tables import ROOT
 
 INPUTS = tables.inputs()
-SERVED = Model(tables.problem(), "linear", INPUTS, "sha256:ab", lambda columns: np.zeros(0))
+SERVED = Model(tables.problem(), "linear", INPUTS, "sha256:ab", lambda columns: {})
 VALUES: dict[str, Any] = {"integer": 1, "number": 0.5, "boolean": True, "category": "klein", "time": 7.25}
+SAID = {"_score": 0.25, "_alert": True}
 KEEP_ALL = Policy({}, 90)
 DAY = date(2018, 8, 14)
 HEX = 32 * "0"
@@ -40,8 +40,8 @@ def rows(number: int, first: int = 0, day: date = DAY) -> dict[str, list[Any]]:
     """Rows of a day, as the service hands them over."""
     moment = datetime(day.year, day.month, day.day, 12)
     inputs = {column.name: [VALUES[column.type]] * number for column in INPUTS}
-    identifiers = [str(at) for at in range(first, first + number)]
-    return {ID: identifiers, TIME: [moment] * number, **inputs, SCORE: [0.25] * number}
+    said = {name: [value] * number for name, value in SAID.items()}
+    return {ID: [str(at) for at in range(first, first + number)], TIME: [moment] * number, **inputs, **said}
 
 
 def numbers(table: pl.DataFrame) -> list[int]:
@@ -126,15 +126,45 @@ def test_rows_come_back_as_they_went_in(tmp_path: Path, start: Callable[..., Run
     inputs = {column.name: FEATURE_TYPES[column.type] for column in INPUTS}
     assert table[ID].to_list() == ["0", "1", "7"]
     assert table[REQUEST].to_list() == ["first", "first", "second"]
-    assert dict(table.schema) == {ID: pl.String(), **inputs, **log.ALWAYS, REQUEST: pl.String()}
+    answers = {"_score": pl.Float64(), "_alert": pl.Boolean()}
+    assert dict(table.schema) == {ID: pl.String(), **inputs, **answers, **log.ALWAYS, REQUEST: pl.String()}
     assert table.drop(ID, REQUEST, log.SCORED).unique().row(0, named=True) == {
         TIME: datetime(2018, 8, 14, 12),
         **{column.name: VALUES[column.type] for column in INPUTS},
-        SCORE: 0.25,
+        **SAID,
         log.MODEL: "sha256:ab",
     }
     assert table[log.SCORED].is_between(before, datetime.now(UTC)).all()
     assert (running.written(), running.lost()) == (3, {})
+
+
+@pytest.mark.parametrize(
+    ("task", "said", "kept"),
+    [
+        (
+            {"task": "multiclass", "values": (3, 1, 2), "positive": None},
+            {"_class": [1], "_probabilities": [[0.25, 0.5, 0.25]]},
+            {"_class": "1", "_probabilities": [0.25, 0.5, 0.25]},
+        ),
+        (
+            {"task": "regression", "values": (), "positive": None},
+            {"_prediction": [2.5], "_low": [1], "_high": [3.5]},
+            {"_prediction": 2.5, "_low": 1.0, "_high": 3.5},
+        ),
+    ],
+)
+def test_the_parts_of_another_task_s_answer_come_back(
+    tmp_path: Path, start: Callable[..., Running], task: dict[str, Any], said: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    problem = replace(SERVED.problem, **task)
+    running = start(served=replace(SERVED, problem=problem))
+    asked = {name: values for name, values in rows(1).items() if name not in SAID}
+    running.log.add(asked | said, "a")
+    running.log.close()
+    table = log.read(str(tmp_path), DAY, DAY)
+    assert not {*SAID} & {*table.columns}
+    assert table.select(*kept).row(0, named=True) == kept
+    assert {name: table.schema[name] for name in kept} == log.answers(problem)
 
 
 def test_what_may_be_missing_is_null_and_what_was_learned_is_what_is_written(
@@ -376,7 +406,7 @@ def test_a_part_that_cannot_be_read_is_named(
     running.log.add(rows(1), "a")
     running.log.close()
     bad = tmp_path / str(DAY) / "bad.parquet"
-    bad.write_bytes(log.encoded(pl.DataFrame({SCORE: ["a"]})) if content is None else content)
+    bad.write_bytes(log.encoded(pl.DataFrame({log.MODEL: ["a"]})) if content is None else content)
     with pytest.raises(BadInput, match=re.escape(str(bad))):
         log.read(str(tmp_path), DAY, DAY)
 

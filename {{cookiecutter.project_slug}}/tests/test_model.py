@@ -19,17 +19,18 @@ from tests.tables import feature_rows, problem, write_model
 INPUTS = (Input("a", "number", about="left"), Input("b", "integer", 0, 1, missing=True, about="right"))
 TABLE = {"a": [0.5, -1.0, 2.0], "b": [0, 1, 1]}
 ABOUT: dict[str, Any] = {"problem": problem(), "family": "linear", "processor": "any"}
+ABOUT |= {"outputs": ["score"], "settled": {"threshold": 0.5}}
 
 
 def graph() -> bytes:
-    """_score = sigmoid(a + b)"""
+    """score = sigmoid(a + b)"""
     given, output = (
         helper.make_tensor_value_info(name, TensorProto.DOUBLE, shape)
-        for name, shape in ((model.NUMBERS, [2, "rows"]), (model.OUTPUT, ["rows"]))
+        for name, shape in ((model.NUMBERS, [2, "rows"]), ("score", ["rows"]))
     )
     nodes = [
         helper.make_node("ReduceSum", [model.NUMBERS, "columns"], ["sum"], keepdims=0),
-        helper.make_node("Sigmoid", ["sum"], [model.OUTPUT]),
+        helper.make_node("Sigmoid", ["sum"], ["score"]),
     ]
     columns = helper.make_tensor("columns", TensorProto.INT64, [1], [0])
     made = helper.make_graph(nodes, "g", [given], [output], [columns])
@@ -50,23 +51,23 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("kind", [dict, pl.DataFrame, pd.DataFrame])
 def test_scores_any_table(directory: Path, kind: Any) -> None:
-    scores = model.load(directory).predict(kind(TABLE | {"further": [1, 2, 3]}))
+    scores = model.load(directory).predict(kind(TABLE | {"further": [1, 2, 3]}))["score"]
     assert scores.dtype == np.float64
     np.testing.assert_allclose(scores, 1 / (1 + np.exp(-np.array([0.5, 0, 3]))), rtol=1e-15)
 
 
 def test_scores_no_rows(directory: Path) -> None:
-    assert model.load(directory).predict({"a": [], "b": []}).shape == (0,)
+    assert model.load(directory).predict({"a": [], "b": []})["score"].shape == (0,)
 
 
 @pytest.mark.parametrize("kind", [dict, pl.DataFrame, pd.DataFrame])
 def test_scores_many_rows_a_part_at_a_time(directory: Path, kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     table = {"a": [0.5, -1.0, 2.0, None, 7.0], "b": [0, 1, 1, 0, 1]}
     loaded = model.load(directory)
-    expected = loaded.predict(table)
+    expected = loaded.predict(table)["score"]
     for rows in (1, 2, 4, 5):
         monkeypatch.setattr(model, "ROWS", rows)
-        np.testing.assert_array_equal(loaded.predict(kind(table)), expected)
+        np.testing.assert_array_equal(loaded.predict(kind(table))["score"], expected)
 
 
 def test_columns_are_of_the_same_length(directory: Path) -> None:
@@ -177,11 +178,12 @@ def test_columns_are_packed_as_each_alone() -> None:
 
 def test_scores_rows_of_every_type(tmp_path: Path) -> None:
     scorer, table = write_model(tmp_path / "model"), feature_rows(50)
-    scores = scorer.predict(table)
-    assert (scores > 0.5).tolist() == (table["amount"] > 220).to_list()
+    said = scorer.predict(table)
+    scores = said["score"]
+    assert said["alert"].tolist() == (scores >= 0.5).tolist() == (table["amount"] >= 220).to_list()
     one = {name: [value] for name, value in table.row(0, named=True).items()}
-    assert scorer.predict(one).tolist() == scores[:1].tolist()
-    assert scorer.predict(table.to_pandas()).tolist() == scores.tolist()
+    assert scorer.predict(one)["score"].tolist() == scores[:1].tolist()
+    assert scorer.predict(table.to_pandas())["score"].tolist() == scores.tolist()
 
 
 # --- the directory ---
@@ -245,7 +247,7 @@ def test_refuses_a_graph_that_takes_something_else(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"runtime": "pickle"}, "asks for format 2, runtime 'pickle'"),
+        ({"runtime": "pickle"}, "asks for format 3, runtime 'pickle'"),
         ({"format": 1}, "asks for format 1"),
         ({"files": {"../model.onnx": "0"}}, "files lie beside its manifest"),
         ({"files": {}}, "lacks model.onnx"),

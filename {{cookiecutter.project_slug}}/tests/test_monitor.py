@@ -17,10 +17,10 @@ import pytest
 import yaml
 
 from gitops import facts
-from pipeline import distance, log, model, monitor, params, policy, reference, rows, source
-from pipeline.model import Input
+from pipeline import distance, log, model, monitor, params, policy, reference, rows, source, tasks
+from pipeline.model import Input, Model, Outputs
 from pipeline.policy.drift import misnamed
-from tests import tables
+from tests import by_task, tables
 from tests.tables import knobs, ours, write_knobs, write_model, write_policies
 
 OURS = ours()
@@ -80,11 +80,12 @@ def features(made: pl.DataFrame) -> pl.DataFrame:
 
 def write_log(made: pl.DataFrame, scorer: Any, digest: str | None = None, ago: float = 0) -> None:
     """Log feature rows as the service does, scored so many days ago."""
+    said = tasks.task(scorer.problem.task).answer(scorer.predict(made), scorer.problem)
     logged = made.select(
         pl.col(ID).alias(log.ID),
         pl.col(TIME).cast(pl.Datetime("us")).alias(log.TIME),
         *NAMES,
-        pl.Series(log.SCORE, scorer.predict(made)),
+        *(pl.Series(log.kept(name), values) for name, values in said.items()),
         pl.lit("0" * 32).alias(log.REQUEST),
         pl.lit(datetime.now(UTC) - timedelta(days=ago)).cast(log.ALWAYS[log.SCORED]).alias(log.SCORED),
     )
@@ -92,26 +93,22 @@ def write_log(made: pl.DataFrame, scorer: Any, digest: str | None = None, ago: f
         log.Folder.at("predictions").put(name, log.encoded(part))
 
 
-class SameScores:
+class SameAnswers:
     """Answers as the model did before a test spoiled its inputs."""
 
-    def __init__(self, digest: str, scores: np.ndarray) -> None:
-        self.digest, self.scores = digest, scores
+    def __init__(self, scorer: Model, rows: pl.DataFrame, digest: str | None = None) -> None:
+        self.digest, self.problem, self.out = digest or scorer.digest, scorer.problem, scorer.predict(rows)
 
-    def predict(self, rows: pl.DataFrame) -> np.ndarray:
-        return self.scores
+    def predict(self, rows: pl.DataFrame) -> Outputs:
+        return self.out
 
 
 @pytest.fixture(scope="module")
 def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with a model in production, a source of daily files, and no log."""
     folder = tmp_path_factory.mktemp("healthy")
-    made, days = features(world()), params.days(knobs(), DELAY)
     scorer = write_model(folder / "build/production/model", INPUTS)
-    parts = {reference.TRAIN: days.train, reference.TEST: days.test}
-    pl.concat(
-        reference.part(name, made.filter(DAY.is_between(*span)), scorer) for name, span in parts.items()
-    ).write_parquet(folder / "build/production/reference.parquet")
+    refer(folder, scorer)
     (folder / "build/production/manifest.json").write_text("{}")
     for command in (["init", "-q"], ["commit", "-qm", "Start", "--allow-empty"]):
         subprocess.run([*GIT, *command], cwd=folder, check=True)
@@ -120,9 +117,7 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         as_source(table).write_parquet(folder / "source" / f"{day}.parquet")
     write_policies(folder)
     write_knobs(folder, knobs(data={"until": str(UNTIL), "source": "source"}))
-    (folder / "deploy/production").mkdir(parents=True)
-    at_promotion = {"model": {"digest": scorer.digest}, "metrics": {"average_precision": {"value": 0.4, "low": 0.36}}}
-    (folder / "deploy/production/metrics.json").write_text(json.dumps(at_promotion))
+    promise(folder, scorer.digest, {"average_precision": {"value": 0.4, "low": 0.36, "high": 0.44}})
     return folder
 
 
@@ -155,6 +150,22 @@ class Here:
         assert not problems
         assert (gate["outcome"], failed) == (outcome, outcome in ("drifted", "unknown")), (gate, measured["problem"])
         return measured, gate
+
+
+def refer(folder: Path, scorer: Model) -> None:
+    """The model's reference, as a promotion has it."""
+    made, days = features(world()), params.days(knobs(), DELAY)
+    parts = {reference.TRAIN: days.train, reference.TEST: days.test}
+    pl.concat(
+        reference.part(name, made.filter(DAY.is_between(*span)), scorer) for name, span in parts.items()
+    ).write_parquet(folder / "build/production/reference.parquet")
+
+
+def promise(folder: Path, digest: str, metrics: Any) -> None:
+    """What the model in production had when it was promoted."""
+    (folder / "deploy/production").mkdir(parents=True, exist_ok=True)
+    told = {"model": {"digest": digest}, "metrics": metrics}
+    (folder / "deploy/production/metrics.json").write_text(json.dumps(told))
 
 
 @pytest.fixture
@@ -243,7 +254,7 @@ NEW = pl.when(NUMBER % 3 == 0).then(pl.lit("<b>nobody</b>")).otherwise("größe 
 @pytest.mark.parametrize(
     ("name", "value", "rules"),
     [
-        ("amount", pl.col("amount") * 1.5, {"columns.maximum", "score.maximum"}),
+        ("amount", pl.col("amount") * 1.5, {"columns.maximum", "answer.maximum"}),
         ("express", pl.lit(True), {"columns.maximum"}),
         ("born", pl.col("born") * 1.3, {"columns.maximum"}),
         ("größe €", MORE, {"categories.maximum"}),
@@ -255,7 +266,7 @@ def test_a_changed_column_is_named_and_dated(here: Here, name: str, value: pl.Ex
     here.fill(from_day(name, value))
     measured, gate = here.check("drifted")
     assert found(gate) == {(rule, str(CHANGED)) for rule in rules}
-    said = [violation["value"] for violation in gate["violations"] if not violation["rule"].startswith("score")]
+    said = [violation["value"] for violation in gate["violations"] if not violation["rule"].startswith("answer")]
     assert len(said) == 1 and said[0].startswith(f"{name} is ") and said[0].endswith(f"since {CHANGED}")
     assert ("deviations" in said[0]) is (rules != {"categories.maximum"})
     assert "nobody" not in Path("reports/drift.json").read_text()
@@ -314,7 +325,7 @@ def test_bars_may_name_the_inputs_of_either_problem() -> None:
 @pytest.mark.parametrize("nothing", [None, float("nan"), float("inf")])
 def test_missing_values_are_counted(here: Here, nothing: float | None) -> None:
     half = pl.when(NUMBER % 2 == 0).then(pl.lit(nothing, pl.Float64)).otherwise(pl.col("amount"))
-    here.scorer = SameScores(here.scorer.digest, here.scorer.predict(here.rows))
+    here.scorer = SameAnswers(here.scorer, here.rows)
     here.fill(from_day("amount", half, LAST - timedelta(days=6)))
     measured, gate = here.check("drifted")
     assert column(measured, "amount")["missing"] == pytest.approx(0.5, abs=0.05)
@@ -339,7 +350,7 @@ def test_what_may_be_missing_is_a_fault_where_it_is_missing_more_often(here: Her
 
 @pytest.mark.parametrize("name", ["express", "model_config"])
 def test_an_empty_column_is_a_fault_of_quality(here: Here, name: str) -> None:
-    here.scorer = SameScores(here.scorer.digest, here.scorer.predict(here.rows))
+    here.scorer = SameAnswers(here.scorer, here.rows)
     here.fill(lambda rows: rows.with_columns(pl.lit(None, rows.schema[name]).alias(name)))
     measured, gate = here.check("drifted")
     assert column(measured, name)["missing"] == 1
@@ -411,7 +422,7 @@ def test_production_of_another_problem_is_still_watched(here: Here, capsys: pyte
     another("something-else")
     measured, gate = here.check("drifted")
     assert (measured["problem_name"], measured["same_problem"]) == ("returned-orders", False)
-    assert {rule for rule, _ in found(gate)} == {"columns.maximum", "score.maximum"}
+    assert {rule for rule, _ in found(gate)} == {"columns.maximum", "answer.maximum"}
     assert measured["live"] is None and measured["retrain"]["until"] is None
     assert any("production predicts 'returned-orders'" in said for said in gate["not_judged"])
     assert "production still predicts 'returned-orders'" in capsys.readouterr().out
@@ -422,7 +433,7 @@ def test_rows_that_the_last_problem_s_service_answered_spoil_nothing(here: Here)
     theirs = here.rows.filter(BEGAN + timedelta(days=9) > DAY).with_columns(
         pl.lit("a text").alias("amount"), pl.lit(1).alias("größe €"), pl.int_range(pl.len()).alias(ID)
     )
-    write_log(theirs, SameScores("sha256:" + "1" * 64, np.full(len(theirs), 0.5)))
+    write_log(theirs, SameAnswers(here.scorer, here.rows.head(len(theirs)), "sha256:" + "1" * 64))
     measured, _ = here.check("healthy")
     assert measured["same_problem"] is True and measured["live"]["unlabelled"] == 0
 
@@ -529,6 +540,148 @@ def test_what_was_lost_since_the_promotion_needs_that_promotion(here: Here) -> N
     assert "deploy/production/metrics.json" in gate["not_judged"][0]
 
 
+# --- other tasks ---
+
+
+AMOUNT = pl.col("amount")
+CLASS = pl.when(AMOUNT > 220).then(pl.lit("Yes")).when(AMOUNT > 100).then(pl.lit("Late")).otherwise(pl.lit("No"))
+TOLD: dict[str, tuple[str, pl.Expr]] = {
+    "multiclass": (LABEL, pl.when(NUMBER % 20 > 0).then(CLASS).otherwise(pl.lit("No"))),
+    "regression": ("shoe size", (35 + AMOUNT / 50 + (NUMBER % 5 - 2) / 4).round().cast(pl.Int64)),
+}
+"""The column that a task predicts, and what it is: as the model says, up to noise."""
+HEADLINES = {"multiclass": ("balanced_accuracy", {"drop": 0.1}), "regression": ("rmse", {"drop": 0.3})}
+
+
+def label(task: str, change: pl.Expr, since: date = BEGAN) -> None:
+    """Has the source's labels of a task be something, from a day on."""
+    name, _ = TOLD[task]
+    for (day,), table in world().group_by(DAY.alias("day")):
+        if day >= since:
+            as_source(table.with_columns(change.alias(name))).write_parquet(f"source/{day}.parquet")
+
+
+@pytest.fixture
+def other(here: Here, request: pytest.FixtureRequest) -> Here:
+    """The repository with another task: its contract, its labels, its model in production."""
+    task = request.param
+    Path("contract.yaml").write_text(by_task.text(task))
+    here.scorer = by_task.write_model(Path("build/production/model"), task, INPUTS)
+    refer(Path(), here.scorer)
+    label(task, TOLD[task][1])
+    name, bars = HEADLINES[task]
+    here.change("live", metrics={name: bars})
+    promised = {"balanced_accuracy": {"value": 0.9, "low": 0.85, "high": 0.95}}
+    promised |= {"rmse": {"value": 0.4, "low": 0.35, "high": 0.5}}
+    promise(Path(), here.scorer.digest, promised)
+    return here
+
+
+TASKS = pytest.mark.parametrize("other", TOLD, indirect=True)
+
+
+@TASKS
+def test_answers_and_quality_of_another_task_are_watched(other: Here) -> None:
+    task = other.scorer.problem.task
+    other.fill()
+    measured, gate = other.check("healthy")
+    assert gate["not_judged"] == []
+    kind, method = ("category", "Jensen") if task == "multiclass" else ("number", "Wasserstein")
+    assert measured["answer"]["name"] == tasks.task(task).WATCHED and measured["answer"]["type"] == kind
+    assert measured["answer"]["method"].startswith(method) and measured["answer"]["distance"] < 0.05
+    headline = measured["live"]["metrics"][measured["headline"]]
+    assert measured["headline"] == HEADLINES[task][0] and headline["low"] <= headline["value"] <= headline["high"]
+    told = [day["headline"] for day in measured["days"] if day["until"] <= str(MATURED)]
+    assert told[-7:] == pytest.approx([headline["value"]] * 7, rel=0.2)
+
+
+@TASKS
+def test_answers_that_drift_are_named_and_dated(other: Here) -> None:
+    other.fill(from_day("amount", pl.col("amount") * 2))
+    _, gate = other.check("drifted")
+    assert ("answer.maximum", str(CHANGED)) in found(gate)
+    (said,) = (each["value"] for each in gate["violations"] if each["rule"] == "answer.maximum")
+    assert said.startswith(f"the {tasks.task(other.scorer.problem.task).WATCHED} is ")
+
+
+@TASKS
+def test_a_model_of_another_task_that_got_worse_is_found(other: Here) -> None:
+    """By a metric of which less is better, too: it may not rise."""
+    task, worse = other.scorer.problem.task, MATURED - timedelta(days=4)
+    class_ = (NUMBER % 3).replace_strict({0: "No", 1: "Late", 2: "Yes"}, return_dtype=pl.String)
+    chance = class_ if task == "multiclass" else (36 + NUMBER % 7).cast(pl.Int64)
+    label(task, pl.when(NUMBER % 2 == 0).then(chance).otherwise(TOLD[task][1]), worse)
+    other.fill()
+    _, gate = other.check("drifted")
+    assert found(gate) == {(f"live.metrics.{HEADLINES[task][0]}.drop", str(worse))}
+    (violation,) = gate["violations"]
+    assert ("at most" if task == "regression" else "at least") in violation["bar"]
+
+
+@TASKS
+def test_what_was_not_measured_is_said(other: Here) -> None:
+    name = "log_loss" if other.scorer.problem.task == "multiclass" else "ndcg"
+    other.change("live", metrics={name: {"drop": 0.1}})
+    other.fill()
+    (said,) = other.check("healthy")[1]["not_judged"]
+    assert said.startswith(f"live.metrics.{name}") and ("promoted" in said or "names no group" in said)
+
+
+@pytest.mark.parametrize(
+    ("other", "spoil"),
+    [
+        ("multiclass", pl.lit("<script>").alias("_class")),
+        ("multiclass", pl.lit("Yes").alias("_class")),
+        ("multiclass", pl.lit([0.5, 0.5]).alias("_probabilities")),
+        ("multiclass", pl.lit(None, pl.List(pl.Float64)).alias("_probabilities")),
+        ("regression", (pl.col("_high") + 9).alias("_low")),
+        ("regression", pl.lit(float("inf")).alias("_high")),
+        ("regression", pl.lit("much").alias("_prediction")),
+    ],
+    indirect=["other"],
+)
+def test_answers_that_no_model_of_the_task_gives_are_a_sentence(other: Here, spoil: pl.Expr) -> None:
+    other.fill()
+    spoiled(lambda rows: rows.with_columns(spoil))()
+    assert "no model of the task" in other.check("unknown")[0]["problem"]
+
+
+@pytest.mark.parametrize("other", ["regression"], indirect=True)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_predictions_whose_squares_are_infinite_are_drift(other: Here) -> None:
+    huge = SameAnswers(other.scorer, other.rows)
+    huge.out = {name: np.where(other.rows["amount"] > 100, 1e300, values) for name, values in huge.out.items()}
+    other.scorer = huge
+    other.fill()
+    measured, gate = other.check("drifted")
+    assert measured["answer"]["distance"] == distance.FAR and measured["live"]["metrics"]["rmse"] is None
+    assert {rule for rule, _ in found(gate)} >= {"answer.maximum"}
+
+
+@pytest.mark.parametrize("other", ["multiclass"], indirect=True)
+def test_classes_may_have_another_order_here_than_in_production(other: Here) -> None:
+    other.fill()
+    before = other.check("healthy")[0]["live"]["metrics"]
+    text = Path("contract.yaml").read_text()
+    classes = "  - 'No'\n  - Late\n  - 'Yes'\n"
+    assert classes in text
+    Path("contract.yaml").write_text(text.replace(classes, "  - 'Yes'\n  - 'No'\n  - Late\n"))
+    after = other.check("healthy")[0]
+    assert after["same_problem"] is True
+    for name, metric in after["live"]["metrics"].items():
+        assert metric == pytest.approx(before[name], rel=1e-6), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("other", ["multiclass"], indirect=True)
+def test_the_page_shows_classes_by_their_names(other: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitor, "page", PAGE)
+    other.fill()
+    other.check("healthy")
+    html = monitor.PAGE.read_text()
+    assert "_class" in html and '"Late"' in html.replace("&#34;", '"')
+
+
 # --- to retrain on ---
 
 
@@ -569,6 +722,7 @@ def test_a_fresh_promotion_is_waited_for(here: Here, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(monitor, "promoted", lambda: datetime.now(UTC) - timedelta(days=1))
     measured, gate = here.check("healthy")
     assert measured["columns"] == [] and "3 whole days" in gate["not_judged"][0]
+    assert measured["retrain"]["until"] == str(MATURED), "the next model by the clock need not wait"
 
 
 def test_a_model_that_never_came_is_a_problem(here: Here) -> None:
@@ -664,9 +818,11 @@ def noise() -> None:
         spoiled(lambda rows: rows.drop(log.MODEL)),
         spoiled(lambda rows: rows.with_columns(pl.lit("<script>").alias("amount"))),
         spoiled(lambda rows: rows.with_columns(pl.lit([1, 2]).alias("amount"))),
-        spoiled(lambda rows: rows.with_columns(pl.lit("high").alias(log.SCORE))),
-        spoiled(lambda rows: rows.with_columns(pl.lit(float("nan")).alias(log.SCORE))),
-        spoiled(lambda rows: rows.with_columns(pl.lit(1e300).alias(log.SCORE))),
+        spoiled(lambda rows: rows.with_columns(pl.lit("high").alias("_score"))),
+        spoiled(lambda rows: rows.with_columns(pl.lit(float("nan")).alias("_score"))),
+        spoiled(lambda rows: rows.with_columns(pl.lit(1e300).alias("_score"))),
+        spoiled(lambda rows: rows.with_columns(pl.lit(None, pl.Boolean).alias("_alert"))),
+        spoiled(lambda rows: rows.drop("_alert")),
         spoiled(lambda rows: rows.with_columns(pl.col(log.TIME).cast(pl.String))),
         spoiled(lambda rows: rows.with_columns(pl.lit([1, 2]).alias("größe €"))),
         spoiled(lambda rows: rows.with_columns(pl.lit("yes").alias("express"))),
@@ -702,7 +858,7 @@ def test_what_is_beside_the_point_changes_nothing(here: Here, spoil: Callable[[]
 
 
 def test_extreme_values_stay_numbers(here: Here) -> None:
-    here.scorer = SameScores(here.scorer.digest, here.scorer.predict(here.rows))
+    here.scorer = SameAnswers(here.scorer, here.rows)
     here.fill(from_day("amount", pl.lit(1.7e308)))
     measured, _ = here.check("drifted")
     assert measured["columns"][0]["distance"] == distance.FAR
@@ -721,7 +877,7 @@ def test_the_page_shows_every_column_and_loads_nothing(here: Here, monkeypatch: 
     here.fill(lambda rows: from_day("amount", pl.col("amount") * 1.5)(from_day("größe €", NEW)(rows)))
     here.check("drifted")
     html = monitor.PAGE.read_text().replace("\\u00f6", "ö").replace("\\u00df", "ß").replace("\\u20ac", "€")
-    assert all(name in html for name in (*NAMES, log.SCORE))
+    assert all(name in html for name in (*NAMES, "_score"))
     assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=[\"']?(?:https?:)?//", html)
     assert monitor.RED not in html and monitor.BLUE in html
     assert monitor.OTHER in html and "nobody" not in html, "what is text of the log is not shown"

@@ -12,7 +12,8 @@ from nbclient import NotebookClient
 
 from pipeline import contract, params, rows
 from pipeline.model import Input
-from tests.tables import knobs, source, workspace, write_model
+from tests import by_task
+from tests.tables import inputs, knobs, source, workspace, write_model
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = ROOT / "notebooks/explore.ipynb"
@@ -46,6 +47,18 @@ def orders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def sizes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that predicts a number."""
+    root = workspace(tmp_path_factory.mktemp("made") / "repository")
+    (root / "notebooks").mkdir()
+    (root / "contract.yaml").write_text(by_task.text("regression"))
+    source().write_parquet(root / "data/rows.parquet")
+    rows.made(source(), by_task.ours("regression"), {}).write_parquet(root / "data/features.parquet")
+    by_task.write_model(root / "model", "regression", inputs())
+    return root
+
+
+@pytest.fixture(scope="module")
 def members(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One of a table without a time, with categories and blanks."""
     root = tmp_path_factory.mktemp("made") / "repository"
@@ -53,7 +66,7 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / folder).mkdir(parents=True)
     shutil.copytree(ROOT / "pipeline", root / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "contract.yaml").write_text(MEMBERS)
-    said = knobs() | {"split": {"share": 0.2}}
+    said = knobs() | {"split": {"share": 0.2, "calibrate": 0.1}}
     measures = {name: said.pop(name) for name in params.MEASURES}
     (root / "params.yaml").write_text(yaml.safe_dump(said))
     (root / params.EVALUATION).write_text(yaml.safe_dump(measures))
@@ -65,8 +78,8 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table.write_parquet(root / "data/rows.parquet")
     rows.made(table, ours, {}).write_parquet(root / "data/features.parquet")
     levels = {"tariff $": ("large", "small")}
-    inputs = tuple(Input(c.name, c.type, missing=c.missing, levels=levels.get(c.name, ())) for c in ours.inputs)
-    write_model(root / "model", inputs, large=50)
+    asked = tuple(Input(c.name, c.type, missing=c.missing, levels=levels.get(c.name, ())) for c in ours.inputs)
+    write_model(root / "model", asked, large=50)
     return root
 
 
@@ -81,7 +94,7 @@ def member(number: int, days: params.Days) -> dict[str, object]:
         "left": ("Yes", "No")[number % 90 < 45],
     }
     given = {name: None if (number + at) % 7 == 0 else value for at, (name, value) in enumerate(values.items())}
-    day, _ = days.test if number % 5 == 0 else days.train
+    day, _ = days.test if number % 5 == 0 else days.fit
     return {"member": f"M{number}", "never": None, **given, "_time": day}
 
 
@@ -92,7 +105,7 @@ def test_it_keeps_no_outputs() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("problem", "folder"), [("orders", "notebooks"), ("members", ".")])
+@pytest.mark.parametrize(("problem", "folder"), [("orders", "notebooks"), ("members", "."), ("sizes", ".")])
 def test_it_runs_and_draws(problem: str, folder: str, request: pytest.FixtureRequest) -> None:
     made, notebook = request.getfixturevalue(problem), nbformat.read(NOTEBOOK, 4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(made / folder)}}).execute()

@@ -27,7 +27,10 @@ BAR_OWNERS = OWNED[0][2]
 KNOBS = "params.yaml"  # is read as data; what measures has its own knobs, in policies/
 RECIPE = re.compile(r"params\.yaml|pipeline/features\.py|pipeline/families/(network|trees)\.py")
 """The team's, judged and never judging: it is loaded by its name, in jobs that may write nothing."""
-LOADERS = {"pipeline/families/__init__.py", "pipeline/ingest.py", "pipeline/params.py", "pipeline/rows.py"}
+LOADERS = {
+    *("pipeline/families/__init__.py", "pipeline/tasks/__init__.py"),
+    *("pipeline/ingest.py", "pipeline/params.py", "pipeline/rows.py"),
+}
 """They call `import_module`, or `deletable` of params.py, which does."""
 DELETED = {"pipeline/features.py"}
 """What another problem may do without; messages name it."""
@@ -115,7 +118,9 @@ def workflows() -> list[str]:
 
 def judging() -> list[str]:
     """The modules of those who judge, measure and speak, and of the model's tests."""
-    ours = [module_of(path) for path in TRACKED if re.match(r"(gitops|pipeline/policy|tests/model)/.*\.py$", path)]
+    ours = [
+        module_of(path) for path in TRACKED if re.match(r"(gitops|pipeline/(policy|tasks)|tests/model)/.*\.py$", path)
+    ]
     return sorted({*ours, *measuring(), "tests.conftest"})
 
 
@@ -174,7 +179,8 @@ ADDED = """
     tests/conftest.py tests/onnxruntime.py tests/model/test_new.py pipeline/new.py pipeline/policy/notes.md
     docs/dvc.yaml docs/a/dvc.lock docs/__init__.py notebooks/data.dvc notebooks/.dvcignore notebooks/a/x.py
     SECURITY.md .github/PULL_REQUEST_TEMPLATE.md deploy/production/MODEL_CARD.md deploy/runners/job-started.sh
-    policies/evaluation.yaml contract.yaml pipeline/families/new.py pipeline/train.py tests/example/model/test_new.py
+    policies/evaluation.yaml contract.yaml pipeline/families/new.py pipeline/train.py
+    pipeline/tasks/new.py tests/example/model/test_new.py
 """
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import contract, page
+from pipeline import contract, page, tasks
 from pipeline.params import BadInput
 from tests.tables import OURS, write_policies
 
@@ -33,9 +33,18 @@ SAID = [
 ]
 
 
-def reasons(row: int, label: int, score: float) -> dict[str, Any]:
+def reasons(row: int, label: str | float, point: float, **about: str) -> dict[str, Any]:
     said = [{"column": "amount", "value": 556.75, "contribution": 0.8}, *SAID]
-    return {"id": row, "label": label, "score": score, "reasons": said}
+    return {"id": row, "label": label, "point": point, **about, "reasons": said}
+
+
+def drawn(kind: str, series: dict[str, Any], **more: Any) -> dict[str, Any]:
+    about = "What is found of the {positives}"
+    return {"kind": kind, "title": f"The {kind}", "about": about, "x": "Across", "y": "Up", "series": series, **more}
+
+
+def by_day(value: float) -> dict[str, Any]:
+    return {"value": value, "deviation": 0.1, "days": dict.fromkeys(DAYS, value)}
 
 
 def measured() -> dict[str, dict[str, Any]]:
@@ -47,32 +56,40 @@ def measured() -> dict[str, dict[str, Any]]:
     good = {"rows": 0, "share": 0.0, "examples": []}
     return {
         "metrics": {
-            "model": {"digest": "sha256:" + "ab" * 32, "family": "trees", "bytes": 1234},
+            "model": {
+                "digest": "sha256:" + "ab" * 32,
+                "family": "trees",
+                "bytes": 1234,
+                "decides": "An alert is a score of 0.43.",
+            },
             "data": {
                 "source": f"s3://bucket/{EVIL}",
                 "snapshot": None,
                 "train": [DAYS[0], DAYS[4]],
                 "test": [DAYS[10], DAYS[-1]],
                 "train_rows": 5000,
+                "calibration_rows": 1000,
                 "test_rows": 4000,
-                "test_positives": 40,
+                "test_labels": "40 returns",
                 "unlabelled": 12,
                 "left_out": 0,
             },
             "headline": "average_precision",
+            "smaller": ["calibration_error"],
+            "unmeasured": {},
             "metrics": {name: metric(value) for name, value in scores.items()},
             "baselines": {"linear": {name: metric(value) for name, value in worse.items()}},
             "slices": [
-                {"column": "amount", "from": 0, "to": 50, "rows": 3000, "positives": 31}
+                {"column": "amount", "from": 0, "to": 50, "rows": 3000, "labels": "31 returns", "rarest": 31}
                 | {"average_precision": metric(0.6), "roc_auc": metric(0.8)},
-                {"column": "größe €", "value": None, "rows": 3, "positives": 0}
+                {"column": "größe €", "value": None, "rows": 3, "labels": "", "rarest": 0}
                 | {"average_precision": None, "roc_auc": None},
             ],
             "fairness": {
                 "use": {
                     "groups": [
-                        {"column": "shoe size", "from": None, "to": 15, "rows": 3000, "positives": 20}
-                        | {"false_positive_rate": metric(0.004), "recall": None}
+                        {"column": "shoe size", "from": None, "to": 15, "rows": 3000, "labels": "20 returns"}
+                        | {"rarest": 20, "false_positive_rate": metric(0.004), "recall": None}
                     ],
                     "differences": [],
                 }
@@ -83,7 +100,10 @@ def measured() -> dict[str, dict[str, Any]]:
             "champion": {"digest": "sha256:" + "cd" * 32, "train": [DAYS[0], DAYS[3]], "until": DAYS[9]},
             "problem": None,
             "rows": 4000,
-            "positives": 40,
+            "labels": "40 returns",
+            "rarest": 40,
+            "compared": 4000,
+            "excepted": "",
             "seen": {who: {"rows": 0, "examples": [], "hashed": True} for who in ("model", "champion")},
             "metrics": {name: against(scores[name], worse[name]) for name in scores},
             "slices": [],
@@ -91,15 +111,18 @@ def measured() -> dict[str, dict[str, Any]]:
         "explanations": {
             "model": "sha256:" + "ab" * 32,
             "base": 0.01,
+            "headline": "average_precision",
+            "point": "score",
             "importance": {"amount": metric(0.4), "größe €": metric(0.001)},
-            "highest": [reasons(7, 1, 0.98)],
-            "wrong": [reasons(8, 1, 0.02)],
+            "highest": [reasons(7, "Yes", 0.98)],
+            "wrong": [reasons(8, "Yes", 0.02)],
         },
         "curves": {
-            "roc": {name: {"false_positive_rate": across, "true_positive_rate": across} for name in models},
-            "precision_recall": {name: {"recall": across, "precision": across} for name in models},
-            "calibration": {name: {"score": across, "share": across} for name in models},
-            "histogram": {"edges": across, "negative": [3900, 60], "positive": [10, 30]},
+            "curves": [
+                drawn("line", {name: {"x": across, "y": across} for name in models}, diagonal=True),
+                drawn("points", {name: {"x": across, "y": across} for name in models}, diagonal=True, scale="log"),
+                drawn("histogram", {"No": {"y": [3900, 60]}, "Yes": {"y": [10, 30]}}, edges=across, scale="log"),
+            ]
         },
         "training": {
             "family": "network",
@@ -127,15 +150,19 @@ def measured() -> dict[str, dict[str, Any]]:
             },
             "levels": {"amount": dict.fromkeys(DAYS, 50.0)},
             "label": {
-                "share": 0.01,
-                "days": dict.fromkeys(DAYS, 0.01) | {DAYS[5]: None, DAYS[-1]: None},
+                "parts": {"positive": by_day(0.01) | {"days": by_day(0.01)["days"] | {DAYS[5]: None, DAYS[-1]: None}}},
+                "known": dict.fromkeys(DAYS, 990),
                 "unknown": 12,
+                "kind": "share",
+                "unit": None,
+                "rest": "negative",
             },
             "missing": {"größe €": 0.1, "a.b": 0},
         },
         "manifest": {
             "runtime": "onnx",
             "family": "trees",
+            "settled": {"threshold": 0.43},
             "inputs": [
                 {"name": "amount", "type": "number", "minimum": 0, "maximum": None, "missing": False, "about": EVIL},
                 {"name": "größe €", "type": "category", "levels": list("abcdefg"), "missing": True, "about": ""},
@@ -213,7 +240,7 @@ def test_it_shows_what_was_measured(html: str) -> None:
     assert "0.090 above the best other family, linear" in html
     for said in ("0.710", "0.690 to 0.730", "sha256:" + "ab" * 32, "2018-08-11 to 2018-08-14", "from 0 to 50"):
         assert said in html
-    assert len([tag for tag, _ in tags(html) if tag == "svg"]) == 9
+    assert len([tag for tag, _ in tags(html) if tag == "svg"]) == 8
     assert "will stand here" not in html
 
 
@@ -247,16 +274,25 @@ def test_training_without_epochs_is_a_sentence(root: Path) -> None:
     assert "Trees, 5,000 rows, 200 trees, 6,200 leaves, on cpu." in html and "reports/training.json" not in html
 
 
-def test_the_headline_is_the_metric_that_says_so() -> None:
-    metrics = measured()["metrics"] | {"headline": "roc_auc"}
-    assert page.headline(metrics) == "ROC AUC 0.880, 0.010 above the best other family, linear."
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("roc_auc", "ROC AUC 0.880, 0.010 above the best other family, linear."),
+        ("calibration_error", "Calibration error 0.030, 0.010 above the best other family, linear; less is better."),
+        ("accuracy", ""),
+    ],
+)
+def test_the_headline_is_the_metric_that_says_so(name: str, said: str) -> None:
+    metrics = measured()["metrics"]
+    metrics["metrics"]["accuracy"] = None
+    assert page.headline(metrics | {"headline": name}, tasks.task("binary")) == said
 
 
 def test_the_best_is_the_least_where_less_is_better() -> None:
     models = {"model": {"roc_auc": metric(0.9), "calibration_error": metric(0.3)}}
     models["other"] = {"roc_auc": metric(0.8), "calibration_error": metric(0.2)}
-    assert page.better("roc_auc", models) == "model"
-    assert page.better("calibration_error", models) == "other"
+    assert page.better("roc_auc", models, tasks.task("binary")) == "model"
+    assert page.better("calibration_error", models, tasks.task("binary")) == "other"
 
 
 def test_it_shows_the_champion_the_groups_and_the_reasons(html: str) -> None:
@@ -275,12 +311,13 @@ def test_it_says_values_of_every_type(html: str) -> None:
 
 def test_it_speaks_the_contracts_words(html: str) -> None:
     for said in (
-        "when so many of the returns are found",
-        "of the other orders raises one",
-        "Share of customers with a",
-        "How many orders got which score",
-        "<th>Return</th>",
-        "<td>yes</td>",
+        "The line. What is found of the returns.",
+        "Share of customers with a return among",
+        "<td>31 returns</td>",
+        "<dt>Their labels</dt><dd>40 returns</dd>",
+        "<th>returned</th><th>Score</th>",
+        "<td>Yes</td>",
+        "<dd><code>threshold 0.430</code></dd>",
     ):
         assert said in html
     assert '<p class="quiet">Trees is the model.' in html and '<tr class="ours"><td>Trees</td>' in html
@@ -317,6 +354,99 @@ def test_names_are_no_mathematics(root: Path) -> None:
     parts["training"]["epochs"] = [epoch | {"a$b_$c": 1.0} for epoch in parts["training"]["epochs"]]
     write(parts)
     assert ">a$b_$c</text>" in text() and ">A$b $c</text>" in text() and "mathdefault" not in text()
+
+
+LABEL = 'label: {column: returned, positive: "Yes", negative: "No", delay: 2}'
+
+
+def of(task: str, label: str, kind: str = "category") -> None:
+    """The contract of this folder becomes one of another task."""
+    said = contract.CONTRACT.read_text().replace("task: binary", f"task: {task}").replace(LABEL, f"label: {label}")
+    contract.CONTRACT.write_text(said.replace("returned: {type: category", f"returned: {{type: {kind}"))
+
+
+def measured_by(headline: str, *names: str) -> dict[str, dict[str, Any]]:
+    """Every part but those that gates read, with these metrics alone."""
+    parts = measured()
+    found = {headline: metric(0.7), **{name: metric(12_345.6) for name in names}}
+    parts["metrics"] |= {"headline": headline, "metrics": found, "slices": [], "fairness": {}}
+    parts["metrics"]["baselines"] = {"linear": {name: metric(0.5) for name in found}, "constant": dict.fromkeys(found)}
+    parts["comparison"] |= {"metrics": {headline: against(0.7, 0.6)} | dict.fromkeys(names)}
+    parts["explanations"] |= {"headline": headline}
+    return {name: part for name, part in parts.items() if name != "validation"}
+
+
+def test_several_classes_are_called_as_the_data_calls_them(root: Path) -> None:
+    of("multiclass", "{column: returned, classes: [NA, _x, big and heavy], delay: 2}")
+    names, parts = ["NA", "_x", "big and heavy"], measured_by("balanced_accuracy", "log_loss")
+    heat = {"labels": names, "values": [[0.9, 0.1, 0], [0.25, 0.5, 0.25], [0, 0, 1]]}
+    shares = {"labels": names, "target": 0.5}
+    each = {name: {"x": [0, 1], "y": [0, 1]} for name in names}
+    parts["curves"] = {
+        "curves": [
+            drawn("heat", {}, **heat),
+            drawn("bars", {"share": {"y": [0.5, 0.3, 0.2]}}, **shares),
+            drawn("line", each),
+        ]
+    }
+    rates = {"accuracy": metric(0.7), "recall_NA": metric(0.6), "recall_big and heavy": None}
+    group = {"column": "amount", "from": 0, "to": 50, "rows": 3000, "labels": "51% NA", "rarest": None}
+    parts["metrics"]["fairness"] = {"size": {"groups": [group | rates], "differences": []}}
+    parts["explanations"] |= {"point": "probability", "wrong": [reasons(8, "NA", 0.92, about="_x")]}
+    parts["comparison"] |= {"compared": 3900, "excepted": "it does not know the returned NA"}
+    write(parts)
+    html = text()
+    for said in (
+        *("Balanced accuracy 0.700, 0.200 above the best other family, linear.", "Log loss ↓", "Highest probability"),
+        *(
+            ">0.25</text>",
+            ">NA</text>",
+            "> _x</text>",
+            ">big and heavy</text>",
+            "<th>Recall NA</th>",
+            "<td>51% NA</td>",
+        ),
+        *(
+            "<td>NA</td><td>0.920<small>_x</small></td>",
+            "3,900 of 4,000 are compared: it does not know the returned NA.",
+        ),
+    ):
+        assert said in html, said
+    assert "positive" not in re.sub(r"(?s)<style.*?</style>", "", html)
+
+
+def test_a_number_has_its_unit_and_less_of_an_error_is_better(root: Path) -> None:
+    of("regression", "{column: returned, unit: €, interval: 0.9, delay: 2}", "number")
+    parts = measured_by("rmse", "width", "coverage")
+    parts["manifest"]["settled"] = {"edges": [1, 20_000], "above": [0.5, 3, 4]}
+    errors = drawn("histogram", {"errors": {"y": [3, 4]}}, edges=[-1, 0, 1])
+    far = {name: {"x": [-5.0, 300.0], "y": [10.0, float("nan")]} for name in ("model", "linear")}
+    parts["curves"] = {"curves": [drawn("points", far, diagonal=True), errors]}
+    parts["explanations"] |= {"point": "prediction", "wrong": [reasons(8, 1234.5, 12_345.6)]}
+    write(parts)
+    html = text()
+    for said in (
+        *(
+            "RMSE 0.700, 0.200 above the best other family, linear; less is better.",
+            "RMSE ↓",
+            "in €",
+            "90% are promised",
+        ),
+        *("<td>1,234.5</td><td>12,346</td>", "edges 1.000, 20,000; above 0.500, 3.000, 4.000", "Highest prediction"),
+        *("12,346 to 12,346", "RMSE: by how much it worsens when the input is shuffled"),
+    ):
+        assert said in html, said
+
+
+def test_labels_by_day_are_a_line_a_class_or_a_mean(root: Path) -> None:
+    shares = {f"class {n}": by_day(n / 45) for n in range(1, 10)}
+    part = measured()["validation"]
+    with page.rc_context(page.STYLE):
+        several = page.days_plot(part | {"label": part["label"] | {"parts": shares}}, {})
+        mean = {"parts": {"mean": by_day(412.0)}, "kind": "mean", "unit": "€"}
+        one = page.days_plot(part | {"label": part["label"] | mean}, {})
+    assert re.findall(r">(class \d)<", several) == [f"class {n}" for n in (9, 8, 7, 6, 5, 4)]
+    assert ">Share, %<" in several and ">Mean label, €<" in one
 
 
 @pytest.mark.parametrize("present", page.PARTS)

@@ -22,7 +22,7 @@ KNOBS: dict[str, Any] = {
     "train": {"family": "linear"},
     "families": {"linear": {}},
 }
-MEASURES: dict[str, Any] = {"split": {"train": 6, "test": 3}, "evaluate": {"known": 7}}
+MEASURES: dict[str, Any] = {"split": {"train": 6, "calibrate": 2, "test": 3}, "evaluate": {"known": 7}}
 
 
 def loaded(folder: Path, knobs: Any = KNOBS, measures: Any = MEASURES) -> dict[str, Any]:
@@ -83,9 +83,18 @@ def test_a_split_without_days_is_named(split: dict[str, Any]) -> None:
 
 
 def test_days_before_the_year_1_are_named() -> None:
-    for split in ({"train": 10**400, "test": 3}, {"train": 10**6, "test": 3}):
+    for split in ({"train": 10**400, "calibrate": 1, "test": 3}, {"train": 10**6, "calibrate": 1, "test": 3}):
         with pytest.raises(BadInput, match=r"^params.yaml: of data.until, 2020-01-20, the days before it begin before"):
             params.days(KNOBS | {"split": split}, 2)
+
+
+def test_where_all_training_days_calibrate_that_is_said() -> None:
+    split = {"train": 6, "calibrate": 6, "test": 3}
+    with pytest.raises(BadInput, match=r"split.calibrate is 6 of 6 training days, and nothing is left to fit to"):
+        params.days(KNOBS | {"split": split}, 2)
+    share = {"share": 0.7, "calibrate": 0.3}
+    with pytest.raises(BadInput, match=r"are 0.7 and 0.3 of the rows, and nothing is left to fit to; lower one"):
+        params.delivery(KNOBS | {"split": share, "features": {}}, 2)
 
 
 def test_windows_that_are_no_days_are_named() -> None:
@@ -101,6 +110,8 @@ def test_the_days_follow_from_the_last_one(features: Any, since: int) -> None:
     found = params.days(KNOBS | MEASURES | {"features": features}, 2)
     assert found.test == (date(2020, 1, 18), date(2020, 1, 20))
     assert found.train == (date(2020, 1, 10), date(2020, 1, 15))
+    assert found.fit == (date(2020, 1, 10), date(2020, 1, 13))
+    assert found.calibration == (date(2020, 1, 14), date(2020, 1, 15))
     assert found.since == found.train[0] - timedelta(days=since)
 
 

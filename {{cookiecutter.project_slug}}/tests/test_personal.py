@@ -25,12 +25,9 @@ from pipeline import (
     personal,
     probe,
     source,
-    train,
     validate,
 )
 from pipeline import rows as stage
-from pipeline.encode import Encoding
-from pipeline.families import Family
 from pipeline.model import Model
 from pipeline.params import BadInput
 from pipeline.personal import HASH
@@ -72,14 +69,12 @@ def rows() -> pl.DataFrame:
 
 def logged(table: pl.DataFrame, rules: Mapping[str, str]) -> pl.DataFrame:
     """The rows as the prediction log writes them under these rules."""
-    kept = table.with_columns(pl.lit(0.5).alias(log.SCORE)).select(
-        pl.col(ID).alias(log.ID), pl.col(TIME).alias(log.TIME), *(column.name for column in INPUTS), log.SCORE
-    )
+    kept = table.select(pl.col(ID).alias(log.ID), pl.col(TIME).alias(log.TIME), *(column.name for column in INPUTS))
     return pl.concat(part for _, part in log.parts(kept, "m", log.personal(log.Policy(rules, 90), ID)))
 
 
 def explained(table: pl.DataFrame) -> dict[str, Any]:
-    said = explain.explain(SCORER, table, OURS, KNOBS)
+    said = explain.explain(SCORER, table, OURS, KNOBS, {})
     assert facts.check(json.loads(json.dumps(said)), "explanations") is None
     return said
 
@@ -107,7 +102,7 @@ def test_explanations_hash_as_the_log_does(hide: Hide) -> None:
                 name: row[log.hashed(name)] for name in ("amount", "größe €")
             }
             assert after["label"] == personal.digest(before["label"])
-            assert after["score"] == before["score"]
+            assert after["point"] == before["point"]
     assert FIRST not in json.dumps(said) + drawn(said)
     assert said["highest"][0]["id"] in drawn(said)
 
@@ -118,7 +113,7 @@ def test_explanations_leave_out_what_is_omitted(hide: Hide) -> None:
     hide(**{ID: OMIT, LABEL: OMIT, "amount": OMIT})
     said = explained(table)
     for before, after in zip(plain["wrong"], said["wrong"], strict=True):
-        assert set(after) == {"score", "reasons"}
+        assert set(after) == {"point", "reasons"}
         (amount,) = (why for why in after["reasons"] if why["column"] == "amount")
         assert set(amount) == {"column", "contribution"}
         (amount,) = (why for why in before["reasons"] if why["column"] == "amount")
@@ -238,9 +233,7 @@ def made_of(compute: Callable[[pl.DataFrame], pl.DataFrame], monkeypatch: pytest
 def exported() -> None:
     """A graph that answers otherwise than the fitted family, of a row of secrets alone."""
     table = rows()[:1].with_columns(pl.lit(271828.0).alias("amount"))
-    encoding, family = Encoding(INPUTS, lambda _: {}), SimpleNamespace(edges=lambda _: {})
-    raw = np.zeros((1, 1))
-    export.check(SCORER, encoding, cast(Family, family), train.Trained(b"", raw, raw, {}), table, 1e-9)
+    export.check(SCORER, table, np.zeros((1, 1)), {"threshold": np.array(0.5)}, 1e-9)
 
 
 def read_as(kind: str, *values: Any) -> None:

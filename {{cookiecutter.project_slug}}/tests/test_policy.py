@@ -106,8 +106,8 @@ def sound_data() -> dict[str, Any]:
         },
         "levels": {"amount": dict.fromkeys(DAYS, 50.0)},
         "label": {
-            "share": 0.008,
-            "days": dict.fromkeys(DAYS, 0.008),
+            **{"kind": "share", "unit": None, "rest": "negative"},
+            "parts": {"positive": {"value": 0.008, "deviation": 0.089, "days": dict.fromkeys(DAYS, 0.008)}},
             "known": dict.fromkeys(DAYS, 10_000),
             "unknown": 0,
         },
@@ -122,6 +122,12 @@ def sound_data() -> dict[str, Any]:
     }
 
 
+def positive(measured: dict[str, Any]) -> dict[str, Any]:
+    """What was measured of the positive labels."""
+    found: dict[str, Any] = measured["label"]["parts"]["positive"]
+    return found
+
+
 def metric(value: float, spread: float = 0.02) -> dict[str, float]:
     return {"value": value, "low": value - spread, "high": value + spread}
 
@@ -130,26 +136,49 @@ def sound_metrics() -> dict[str, Any]:
     """What `evaluate` measures of a good model."""
     return {
         "model": {"digest": "sha256:0", "family": "network", "bytes": 1},
-        "data": {"test_rows": 60_000, "test_positives": 400},
+        "data": {"test_rows": 60_000, "test_labels": "400 returns"},
         "metrics": {
             "average_precision": metric(0.70),
             "roc_auc": metric(0.88),
             "entity_precision_100": metric(0.30),
             "calibration_error": metric(0.002, 0.001),
         },
+        **{"headline": "average_precision", "smaller": ["calibration_error"], "unmeasured": {}},
         "baselines": {
             "constant": {"average_precision": metric(0.01)},
             "linear": {"average_precision": metric(0.69)},
             "trees": {"average_precision": metric(0.75)},  # shown, and no bar
         },
         "slices": [
-            {"column": "amount", "from": 0, "to": 50, "rows": 30_000, "positives": 90, "roc_auc": metric(0.75)},
-            {"column": "express", "value": True, "rows": 4_000, "positives": 60, "roc_auc": metric(0.85)},
+            {
+                "column": "amount",
+                "from": 0,
+                "to": 50,
+                "rows": 30_000,
+                "labels": "90 returns",
+                "rarest": 90,
+                "roc_auc": metric(0.75),
+            },
+            {
+                "column": "express",
+                "value": True,
+                "rows": 4_000,
+                "labels": "60 returns",
+                "rarest": 60,
+                "roc_auc": metric(0.85),
+            },
         ],
         "fairness": {
             "region": {
                 "groups": [
-                    {"column": "region", "value": value, "rows": 30_000, "positives": 200, "recall": metric(0.7)}
+                    {
+                        "column": "region",
+                        "value": value,
+                        "rows": 30_000,
+                        "labels": "200 returns",
+                        "rarest": 200,
+                        "recall": metric(0.7),
+                    }
                     for value in (0, 1)
                 ],
                 "differences": [{"between": [0, 1], "recall": metric(0.0, 0.08)}],
@@ -168,12 +197,19 @@ def sound_comparison() -> dict[str, Any]:
     return {
         "champion": {"digest": "sha256:1"},
         "problem": None,
-        "rows": 60_000,
+        **{"rows": 60_000, "compared": 60_000, "excepted": "", "labels": "400 returns", "rarest": 400},
         "seen": {"model": {"rows": 0, "examples": []}, "champion": {"rows": 0, "examples": [], "hashed": True}},
         "metrics": {"average_precision": against(-0.004), "calibration_error": against(0.001, 0.0005)},
         "slices": [
-            {"column": "amount", "to": 50, "rows": 30_000, "positives": 90, "roc_auc": against(-0.01, 0.01)},
-            {"column": "amount", "from": 50, "rows": 90, "positives": 90, "roc_auc": None},
+            {
+                "column": "amount",
+                "to": 50,
+                "rows": 30_000,
+                "labels": "90 returns",
+                "rarest": 90,
+                "roc_auc": against(-0.01, 0.01),
+            },
+            {"column": "amount", "from": 50, "rows": 90, "labels": "90 returns", "rarest": 90, "roc_auc": None},
         ],
     }
 
@@ -224,10 +260,10 @@ def test_sound_data_meets_every_bar() -> None:
         ("volume.maximum", lambda m: m["days"]["rows"].update({"2018-08-03": 20_001})),
         ("level.minimum", lambda m: m["levels"]["amount"].update({"2018-08-03": 9.9})),
         ("level.maximum", lambda m: m["levels"]["amount"].update({"2018-08-03": 5_000.0})),
-        ("label.minimum", lambda m: m["label"].update(share=0.0009)),
-        ("label.maximum", lambda m: m["label"].update(share=0.04)),
-        ("label.day.minimum", lambda m: m["label"]["days"].update({"2018-08-03": 0.0})),
-        ("label.day.maximum", lambda m: m["label"]["days"].update({"2018-08-03": 0.06})),
+        ("label.minimum", lambda m: positive(m).update(value=0.0009)),
+        ("label.maximum", lambda m: positive(m).update(value=0.04)),
+        ("label.day.minimum", lambda m: positive(m)["days"].update({"2018-08-03": 0.0})),
+        ("label.day.maximum", lambda m: positive(m)["days"].update({"2018-08-03": 0.06})),
     ],
 )
 def test_each_fault_misses_its_bar(rule: str, change: Change) -> None:
@@ -235,12 +271,19 @@ def test_each_fault_misses_its_bar(rule: str, change: Change) -> None:
 
 
 def test_no_label_at_all_is_one_violation() -> None:
-    (violation,) = judge_data(lambda m: m["label"].update(share=None, days=dict.fromkeys(DAYS)))
+    def unknown(measured: dict[str, Any]) -> None:
+        positive(measured).update(value=None, days=dict.fromkeys(DAYS))
+        measured["label"]["known"] = dict.fromkeys(DAYS, 0)
+
+    (violation,) = judge_data(unknown)
     assert (violation.rule, violation.value) == ("label", "no label is known")
 
 
 def test_a_day_whose_labels_nobody_knows_is_one_violation() -> None:
-    (violation,) = judge_data(lambda measured: measured["label"]["days"].update({"2018-08-03": None}))
+    def unknown(measured: dict[str, Any]) -> None:
+        positive(measured)["days"]["2018-08-03"], measured["label"]["known"]["2018-08-03"] = None, 0
+
+    (violation,) = judge_data(unknown)
     assert violation.rule == "label.day" and violation.examples == ("2018-08-03",) and violation.rows == 10_000
 
 
@@ -249,8 +292,8 @@ def test_bars_are_inclusive() -> None:
         measured["rows"] = 10_000
         measured["days"]["rows"] |= {"2018-08-03": 5_000, "2018-08-04": 20_000}
         measured["levels"]["amount"] |= {"2018-08-03": 10.0, "2018-08-04": 250.0}
-        measured["label"]["share"] = 0.001
-        measured["label"]["days"] |= {"2018-08-03": 0.0001, "2018-08-04": 0.05}
+        positive(measured)["value"] = 0.001
+        positive(measured)["days"] |= {"2018-08-03": 0.0001, "2018-08-04": 0.05}
 
     assert judge_data(at_the_bars) == []
 
@@ -332,12 +375,95 @@ def test_a_pin_is_asked_for_where_the_policy_says_so() -> None:
     assert judge_data(nothing, lambda rules: rules.update(pinned=True)) == []
 
 
+def of_classes(measured: dict[str, Any]) -> None:
+    """Labels of three classes, one in a hundred of the rarest."""
+    shares = {"home": 0.9, "car": 0.09, "boat": 0.01}
+    parts = {name: {"value": share, "days": dict.fromkeys(DAYS, share)} for name, share in shares.items()}
+    measured["label"] |= {"rest": None, "parts": parts}
+
+
+def of_numbers(measured: dict[str, Any]) -> None:
+    """Labels that are hours, 12 on average."""
+    parts = {"delay": {"value": 12.0, "days": dict.fromkeys(DAYS, 12.0)}}
+    measured["label"] |= {"kind": "mean", "unit": "hours", "rest": None, "parts": parts}
+
+
+def bars_on_labels(minimum: float, maximum: float, **parts: Any) -> Change:
+    """The same bars for a day and for all, and those of single classes."""
+    day = {"rows": 5_000, "minimum": minimum, "maximum": maximum}
+    return lambda rules: rules.update(label={"minimum": minimum, "maximum": maximum, "day": day, "parts": parts})
+
+
+@pytest.mark.parametrize(
+    ("change", "bars", "rule", "value", "bar"),
+    [
+        (of_classes, {"minimum": 0.05}, "label.minimum", "1% of the labels are boat", "at least 5%"),
+        (of_classes, {"maximum": 0.5}, "label.maximum", "90% of the labels are home", "at most 50%"),
+        (of_classes, {"car": {"minimum": 0.1}}, "label.parts.car.minimum", "9% of the labels are car", "at least 10%"),
+        (
+            of_classes,
+            {"boat": {"day": {"maximum": 0.001}}},
+            "label.parts.boat.day.maximum",
+            "too high a share of boat labels on 14 days",
+            "at most 0.1% of a day's labels",
+        ),
+        (
+            of_numbers,
+            {"minimum": 13, "maximum": 20},
+            "label.minimum",
+            "the mean label is 12 hours",
+            "at least 13 hours",
+        ),
+        (of_numbers, {"minimum": -5, "maximum": 11.5}, "label.maximum", "the mean label is 12 h", "at most 11.5 hours"),
+    ],
+)
+def test_each_class_and_a_number_have_their_bars(
+    change: Change, bars: dict[str, Any], rule: str, value: str, bar: str
+) -> None:
+    ends = {"minimum": 0, "maximum": 1}
+    found = {violation.rule: violation for violation in judge_data(change, bars_on_labels(**ends | bars))}
+    assert set(found) <= {rule, rule.replace("label.", "label.day.")}
+    assert value in found[rule].value and found[rule].bar == bar
+
+
+def test_a_class_may_have_bars_of_its_own_in_the_place_of_all() -> None:
+    everywhere = bars_on_labels(0.05, 1)
+    assert {violation.rule for violation in judge_data(of_classes, everywhere)} == {
+        "label.minimum",
+        "label.day.minimum",
+    }
+    assert judge_data(of_classes, bars_on_labels(0.05, 1, boat={"minimum": 0, "day": {"minimum": 0}})) == []
+
+
+def test_hours_for_days_are_found_by_the_day() -> None:
+    def in_days(measured: dict[str, Any]) -> None:
+        of_numbers(measured)
+        measured["label"]["parts"]["delay"]["days"]["2018-08-03"] = 0.5
+
+    (violation,) = judge_data(in_days, bars_on_labels(6, 24))
+    assert (violation.rule, violation.examples) == ("label.day.minimum", ("2018-08-03: 0.5 hours",))
+    assert "in the unit of the others" in violation.next
+
+
+def test_classes_that_are_swapped_from_a_day_on_are_found_where_their_shares_differ() -> None:
+    def swapped(measured: dict[str, Any]) -> None:
+        of_classes(measured)
+        home, car = (measured["label"]["parts"][name]["days"] for name in ("home", "car"))
+        for day in DAYS[10:]:
+            home[day], car[day] = car[day], home[day]
+
+    bars = bars_on_labels(0, 1, home={"day": {"minimum": 0.8}}, car={"day": {"maximum": 0.2}})
+    found = judge_data(swapped, bars)
+    assert [violation.rule for violation in found] == ["label.parts.home.day.minimum", "label.parts.car.day.maximum"]
+    assert all(violation.examples[0].startswith(DAYS[10]) for violation in found)
+
+
 def test_small_days_and_unreadable_columns_are_said_not_to_be_judged() -> None:
     rules, measured = deepcopy(BARS["data"]), sound_data()
     assert policy.unjudged_data(measured, rules) == []
 
     measured["days"]["rows"] = dict.fromkeys(DAYS, 100)
-    measured["label"]["days"] = dict.fromkeys(DAYS, 0.0)
+    positive(measured)["days"] = dict.fromkeys(DAYS, 0.0)
     assert policy.judge_data(measured, rules) == []
     (sentence,) = policy.unjudged_data(measured, rules)
     assert "14 days with fewer than 5,000 rows" in sentence and "2018-08-01, 2018-08-02, 2018-08-03, …" in sentence
@@ -437,14 +563,23 @@ def test_a_slice_fails_where_its_better_end_misses_the_bar() -> None:
     assert violation.rows == 4_000 and "express is true" in violation.value
 
 
-@pytest.mark.parametrize("small", [{"rows": 999}, {"positives": 29}, {"positives": 30_000}])
+@pytest.mark.parametrize("small", [{"rows": 999}, {"rarest": 29}])
 def test_a_small_slice_is_said_not_to_be_judged(small: dict[str, int]) -> None:
     metrics, rules = sound_metrics(), deepcopy(BARS["model"])
     assert policy.unjudged_model(metrics, rules) == []
     metrics["slices"][0] |= {"roc_auc": metric(0.1)} | small
     assert policy.judge_model(metrics, rules) == []
     (sentence,) = policy.unjudged_model(metrics, rules)
-    assert "amount is from 0 to 50" in sentence
+    assert "amount is from 0 to 50" in sentence and "rows, 90 returns, are too few" in sentence
+
+
+def test_a_slice_of_numbers_is_judged_by_its_rows_alone() -> None:
+    metrics, rules = sound_metrics(), deepcopy(BARS["model"])
+    metrics["slices"][0] |= {"labels": "mean 12 euros", "rarest": None, "roc_auc": metric(0.1)}
+    assert len(policy.judge_model(metrics, rules)) == 1
+    metrics["slices"][0]["rows"] = 999
+    (sentence,) = policy.unjudged_model(metrics, rules)
+    assert sentence.endswith("999 rows, mean 12 euros, are too few (slices.rows is 1,000)")
 
 
 def test_no_slices_are_said_not_to_be_judged() -> None:
@@ -476,7 +611,7 @@ def test_groups_may_lie_apart_by_chance(found: tuple[float, float], fair: bool) 
 
 def test_a_small_group_is_said_not_to_be_judged() -> None:
     metrics = sound_metrics()
-    metrics["fairness"]["region"]["groups"][1]["positives"] = 29
+    metrics["fairness"]["region"]["groups"][1]["rarest"] = 29
     metrics["fairness"]["region"]["differences"][0]["recall"] = metric(0.9)
     assert policy.judge_model(metrics, BARS["model"]) == []
     (sentence,) = policy.unjudged_model(metrics, BARS["model"])
@@ -491,7 +626,7 @@ def without_bars_on_size() -> dict[str, Any]:
 
 
 def test_a_slice_or_group_without_a_row_is_never_silent() -> None:
-    metrics, empty = sound_metrics(), {"rows": 0, "positives": 0}
+    metrics, empty = sound_metrics(), {"rows": 0, "labels": "0 returns", "rarest": 0}
     metrics["fairness"]["region"]["groups"][1] |= {**empty, "recall": None}
     metrics["fairness"]["region"]["differences"][0]["recall"] = None
     for slices in (metrics["slices"], metrics["comparison"]["slices"]):
@@ -507,7 +642,9 @@ def test_a_group_without_a_rate_is_never_silent() -> None:
     metrics = sound_metrics()
     metrics["fairness"]["region"]["differences"][0]["recall"] = None
     (sentence,) = policy.unjudged_model(metrics, without_bars_on_size())
-    assert sentence.startswith("fairness.groups.region.recall: where region is 0, or region is 1, there is no positive")
+    assert sentence.startswith(
+        "fairness.groups.region.recall: where region is 0, or region is 1, there is no row that it"
+    )
 
 
 def test_a_group_alone_is_said_not_to_be_judged() -> None:
@@ -518,18 +655,28 @@ def test_a_group_alone_is_said_not_to_be_judged() -> None:
     assert sentence.startswith("fairness.groups.region: it is one group alone")
 
 
-@pytest.mark.parametrize(("entities", "judged"), [(299.5, False), (300, True), (None, True)])
-def test_too_few_entities_a_day_for_their_first_100_are_said(entities: float | None, judged: bool) -> None:
+@pytest.mark.parametrize("judged", [True, False])
+def test_a_metric_that_the_rows_have_not_is_said(judged: bool) -> None:
     metrics, rules, name = sound_metrics(), deepcopy(BARS["model"]), "entity_precision_100"
     rules["champion"]["metrics"][name] = {"minimum": 0}
     rules["baselines"]["metrics"][name] = 0
     metrics["metrics"].pop(name)
-    metrics["data"] |= {} if entities is None else {"entities_a_day": entities}
+    metrics["unmeasured"] = {} if judged else {name: "few entities say little"}
     violations, said = policy.judge_model(metrics, rules), policy.unjudged_model(metrics, rules)
     assert [name in violation.rule for violation in violations] == [True] * 4 * judged
-    assert [sentence.startswith(f"{name}: the test days have 300 entities") for sentence in said] == [True] * (
-        not judged
-    )
+    assert said == [f"{name}: few entities say little"] * (not judged)
+
+
+def test_less_is_better_where_the_task_says_so() -> None:
+    def found(theirs: float) -> list[str]:
+        def change(metrics: dict[str, Any]) -> None:
+            metrics["baselines"]["linear"]["calibration_error"] = metric(theirs, 0)
+            metrics["baselines"]["constant"]["calibration_error"] = metric(1)
+
+        violations = judge_model(change, lambda rules: rules["baselines"]["metrics"].update(calibration_error=0))
+        return [violation.bar for violation in violations]
+
+    assert found(0.1) == [] and found(0.001) == ["more than 0 below linear"]
 
 
 def test_groups_that_were_not_measured_are_a_violation() -> None:
@@ -650,7 +797,7 @@ def refusal(name: str) -> str:
         ),
         ("evaluation", lambda rules: rules.update(splt={}), "splt is no bar here; did you mean `split`?"),
         ("evaluation", lambda rules: rules["split"].update(test=0), "split.test is 0; it has to be 1 or more"),
-        ("evaluation", lambda rules: rules["evaluate"].pop("known"), "evaluate.known is missing"),
+        ("evaluation", lambda rules: rules["evaluate"].pop("seed"), "evaluate.seed is missing"),
         (
             "evaluation",
             lambda rules: rules["evaluate"]["slices"][1].update(valeu=1),

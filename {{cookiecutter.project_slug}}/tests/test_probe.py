@@ -12,13 +12,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import yaml
 
 from pipeline import bento, probe
 from pipeline.model import Input
 from pipeline.params import BadInput
-from tests import tables
+from tests import by_task, tables
 from tests.tables import ROOT, feature_rows, workspace, write_model, write_policies
 
 
@@ -165,6 +166,37 @@ def measured(main: Callable[[], None]) -> list[str]:
     """What the probe finds broken."""
     main()
     return json.loads(probe.SERVICE.read_text())["broken"]
+
+
+BROKEN: dict[str, list[dict[str, Any]]] = {
+    "binary": [{"score": 0.99}, {"score": "0.5"}, {"score": True}, {"alert": None}, {"alert": 0}],
+    "multiclass": [{"class": "Yes"}, {"probabilities": [1, 0, 0]}, {"probabilities": {"No": 1}}],
+    "regression": [{"low": 0}, {"prediction": 36.3}],
+}
+
+
+@pytest.mark.parametrize("task", BROKEN)
+def test_an_answer_has_to_be_the_model_s_part_by_part(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = by_task.write_model(tmp_path / "model", task, tables.inputs())
+    table = feature_rows().head(3).with_columns(amount=pl.Series([12.5, 150, 400]))
+    sample, right = probe.asked(served, table), probe.answered(served, table)
+    near = {name: value + 1e-8 for name, value in right[0].items() if type(value) is float}
+
+    pairs = list(zip(sample, right, strict=True))
+
+    def said(**changed: Any) -> list[str]:
+        first, *others = [{served.problem.id: row[served.problem.id], **told} for row, told in pairs]
+        answer = {"predictions": [first | changed, *others], "model": served.digest}
+        monkeypatch.setattr(probe, "ask", lambda *_: (200, json.loads(json.dumps(answer))))
+        return list(probe.answers(0, served, sample, right))
+
+    assert said() == said(**near) == []
+    wrong = "the service's answers are not those of the model that was tested"
+    assert [said(**changed) for changed in BROKEN[task]] == [[wrong]] * len(BROKEN[task])
+    assert said(more=1) == [wrong]
+    assert said(**{served.problem.id: "another"}) == ["the answers do not carry the rows' order_id, in their order"]
 
 
 NAMES = {column.name for column in tables.inputs()}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import yaml
 from gitops import bars, ledger, problem, promotion
 from gitops.content import CONTRACT
 from gitops.markdown import word
+from pipeline import contract
+from pipeline.model import Problem
 from pipeline.params import BadInput
 from tests import tables
 from tests.tables import OURS, write_policies
@@ -19,6 +22,17 @@ TEXT = OURS.read_text()
 NAMED = TEXT.replace("problem: returned-orders", "problem: late-orders")
 MOVED = TEXT.replace('positive: "Yes", negative: "No"', 'positive: "No", negative: "Yes"')
 BOTH = NAMED.replace('positive: "Yes", negative: "No"', 'positive: "No", negative: "Yes"')
+
+
+LABEL = 'label: {column: returned, positive: "Yes", negative: "No", delay: 2}'
+CLASSES = NAMED.replace("task: binary", "task: multiclass").replace(
+    LABEL, "label: {column: returned, classes: [Late, Never, Soon], delay: 2}"
+)
+NUMBER = (
+    NAMED.replace("task: binary", "task: regression")
+    .replace(LABEL, "label: {column: returned, unit: €, interval: 0.9, delay: 2}")
+    .replace("returned: {type: category", "returned: {type: number, range: [0, 900]")
+)
 
 
 def rules(gates: Mapping[str, Any]) -> list[str]:
@@ -35,6 +49,8 @@ def rules(gates: Mapping[str, Any]) -> list[str]:
         (MOVED, "mistaken", ["identity"]),
         (BOTH, "replaced", []),
         (NAMED.replace("order_id", "parcel"), "replaced", []),
+        (CLASSES, "replaced", []),
+        (NUMBER, "replaced", []),
         (None, "unreadable", ["contract"]),
         ("{", "unreadable", ["contract"]),
         ("problem: x\n", "unreadable", ["contract"]),
@@ -57,6 +73,10 @@ def test_the_sentences_say_what_changed_and_what_to_do() -> None:
         "before": "returned-orders",
         "after": "late-orders",
     }
+    (violation,) = problem.between(NUMBER, NUMBER.replace("unit: €", "unit: $")).gate()["problem"]["violations"]
+    assert "label.unit '€' becomes '$'" in violation["value"]
+    classes = CLASSES.replace("[Late,", "[Early,")
+    assert problem.between(CLASSES, classes).kind == "same", "which classes there are is no other problem"
     assert problem.between(TEXT, TEXT).told() is None
     assert "is not there" in problem.between(TEXT, None).why
 
@@ -66,6 +86,8 @@ def test_the_sentences_say_what_changed_and_what_to_do() -> None:
 
 def test_words_are_the_contracts_and_neutral_where_there_is_none() -> None:
     assert problem.words(TEXT)["row"] == ("order", "orders") and problem.words(TEXT)["positive"][1] == "returns"
+    grouped = TEXT.replace("positive: [return, returns]}", "group: [basket, baskets]}")
+    assert problem.words(grouped)["group"] == ("basket", "baskets") and problem.words(TEXT)["group"][1] == "groups"
     assert problem.words("{") == problem.words(None) == problem.NEUTRAL
 
 
@@ -205,12 +227,14 @@ def test_what_no_problem_moves_is_moved_in_a_request_of_its_own(base: Path) -> N
 
 # --- what production holds ---
 
-PROBLEM = {"name": "returned-orders", "task": "binary", "id": "order_id", "time": "ordered_at", "label": "returned"}
-PROBLEM |= {"positive": "Yes"}
+PROBLEM: dict[str, Any] = {"name": "returned-orders", "task": "binary", "id": "order_id", "time": "ordered_at"}
+PROBLEM |= {"label": "returned", "values": ["No", "Yes"], "positive": "Yes"}
+PROBLEM |= dict.fromkeys(("unit", "lowest", "highest", "interval"))
+ASKED = {"inputs": ["amount"], "outputs": ["score", "alert"]}
 
 
 def entry(number: int, **said: Any) -> ledger.Entry:
-    manifest = {"model": f"sha256:{number}"} | ({"problem": PROBLEM | {"inputs": ["amount"]} | said} if said else {})
+    manifest = {"model": f"sha256:{number}"} | ({"problem": PROBLEM | ASKED | said} if said else {})
     return ledger.Entry(str(number), str(number), manifest)
 
 
@@ -224,13 +248,16 @@ def test_the_champion_is_the_newest_of_its_problem() -> None:
     assert ledger.champion([entry(1)], ours.identity) is None
     newest = ledger.champion(past, None)
     assert newest is not None and newest.commit == "5"
+    before = {name: said for name, said in PROBLEM.items() if name != "unit"}
+    assert problem.identity({"problem": before}) == ours.identity, "as it was before there were units"
     assert problem.other(past[0].manifest, ours) and not problem.other(past[2].manifest, ours)
     assert not problem.other(past[4].manifest, ours) and not problem.other(None, ours)
 
 
 def test_the_manifest_of_a_model_says_what_it_predicts_and_asks_for() -> None:
     said = {"problem": PROBLEM | {"id_type": "text", "delay": 2}, "inputs": [{"name": "größe €"}, {"name": "a.b"}]}
-    assert problem.of_model(json.dumps(said).encode()) == PROBLEM | {"inputs": ["größe €", "a.b"]}
+    asked = {"inputs": ["größe €", "a.b"], "outputs": ["score", "alert"]}
+    assert problem.of_model(json.dumps(said | {"outputs": ["score", "alert"]}).encode()) == PROBLEM | asked
     ours = tables.ours()
     assert problem.of_contract(ours) == PROBLEM | {"inputs": [column.name for column in ours.inputs]}
     for broken in (b"{", b"{}", b"[]", b'{"problem": 1, "inputs": []}'):
@@ -238,27 +265,65 @@ def test_the_manifest_of_a_model_says_what_it_predicts_and_asks_for() -> None:
             problem.of_model(broken)
 
 
+@pytest.mark.parametrize("text", [TEXT, CLASSES, NUMBER])
+def test_the_manifest_of_a_model_says_what_its_contract_says(text: str) -> None:
+    ours = contract.parse(text)
+    inputs = [asdict(each) for each in ours.inputs]
+    manifest = {"problem": asdict(Problem.of(ours)), "inputs": inputs, "outputs": ["x"]}
+    told = problem.of_model(json.dumps(manifest).encode())
+    assert told == problem.of_contract(ours) | {"outputs": ["x"]}
+    assert problem.identity({"problem": told}) == ours.identity
+
+
 def said(lines: Iterable[str]) -> str:
     return "\n".join(lines).replace("&#95;", "_").replace("&#8364;", "€")
 
 
 def test_the_promotion_says_which_fields_callers_have_to_change() -> None:
-    before = {"problem": PROBLEM | {"inputs": ["amount", "größe €"]}}
+    before = {"problem": PROBLEM | ASKED | {"inputs": ["amount", "größe €"]}}
     assert said(promotion.callers(before, before)) == said(promotion.callers(before, None)) == ""
-    after = {"problem": PROBLEM | {"name": "churn", "id": "client", "label": "left", "inputs": ["amount", "tenure"]}}
+    after = {"problem": PROBLEM | ASKED | {"name": "churn", "id": "client", "label": "left"}}
+    after["problem"] |= {"inputs": ["amount", "tenure"]}
     text = said(promotion.callers(after, before))
+    assert "whether <code>left</code> is <code>Yes</code>, no longer whether <code>returned</code> is" in text
     assert "Another problem" in text and "Callers break" in text and "<code>amount</code>" not in text
     request, answer = (line for line in text.splitlines() if line.startswith(("| request", "| answer")))
     assert "order_id" in request and "größe €" in request and "tenure" in request and "client" in request
     assert "order_id" in answer and "client" in answer and "tenure" not in answer
-    more = {"problem": PROBLEM | {"inputs": ["amount", "größe €", "tenure"]}}
+    more = {"problem": PROBLEM | ASKED | {"inputs": ["amount", "größe €", "tenure"]}}
     assert "Callers break" in said(promotion.callers(more, before))
     assert "Another problem" not in said(promotion.callers(more, before))
+
+
+def test_the_promotion_says_which_values_and_numbers_callers_have_to_read() -> None:
+    several = {"positive": None, "values": ["NA", "big", 7], "outputs": ["class", "probabilities"]}
+    before = {"problem": PROBLEM | ASKED | {"task": "multiclass"} | several}
+    after = {"problem": before["problem"] | {"values": ["NA", "big", "small"]}}
+    text = said(promotion.callers(after, before))
+    assert "| label | <code>7</code> | <code>small</code> |" in text and "Another problem" not in text
+    number = {
+        "task": "regression",
+        "name": "price",
+        "values": [],
+        "unit": "€",
+        "outputs": ["prediction", "low", "high"],
+    }
+    text = said(promotion.callers({"problem": before["problem"] | number}, before))
+    assert (
+        "the number <code>returned</code> in <code>€</code>, no longer which of 3 values <code>returned</code> has"
+        in text
+    )
+    assert "| answer | <code>class</code>, <code>probabilities</code> | <code>high</code>, <code>low</code>," in text
 
 
 def test_hostile_names_do_nothing() -> None:
     evil = "</code>@team | [x](http://x)"
     lines = promotion.callers(
-        {"problem": PROBLEM | {"name": evil, "inputs": [evil]}}, {"problem": PROBLEM | {"inputs": []}}
+        {
+            "problem": PROBLEM
+            | ASKED
+            | {"name": evil, "label": evil, "positive": evil, "values": [evil], "inputs": [evil]}
+        },
+        {"problem": PROBLEM | ASKED | {"positive": None, "values": [], "unit": evil}},
     )
     assert not any("@team" in line or "](http" in line for line in lines)

@@ -1,6 +1,7 @@
 """What a promotion is made of and what it says; what is packed is the same for the same bytes."""
 
 import hashlib
+import html
 import json
 import os
 import re
@@ -23,8 +24,13 @@ POLICY = {"card": {"intended_use": "Ranks orders.", "limits": ["Of one shop."]}}
 
 PROBLEM = {
     **{"name": "returned-orders", "task": "binary", "id": "order_id", "time": "ordered_at", "label": "returned"},
-    **{"positive": "Yes", "inputs": ["amount", "größe €"]},
+    **{"values": ["No", "Yes"], "positive": "Yes", "inputs": ["amount", "größe €"], "outputs": ["score", "alert"]},
+    **dict.fromkeys(("unit", "lowest", "highest", "interval")),
 }
+CLASSES = PROBLEM | {"task": "multiclass", "values": ["NA", 7, True], "positive": None}
+CLASSES |= {"outputs": ["class", "probabilities"]}
+NUMBER = PROBLEM | {"task": "regression", "values": [], "positive": None, "outputs": ["prediction", "low", "high"]}
+NUMBER |= {"unit": "€", "lowest": 0, "highest": 1e6, "interval": 0.9}
 
 
 def measured(**data: Any) -> dict[str, Any]:
@@ -32,24 +38,33 @@ def measured(**data: Any) -> dict[str, Any]:
     window |= {
         "test": ["2018-08-08", "2018-08-14"],
         "train_rows": 9,
+        "calibration_rows": 2,
         "test_rows": 9,
-        "test_positives": 1,
+        "test_labels": "1 return",
         "unlabelled": 0,
         "left_out": 0,
     }
     metrics = {"average_precision": INTERVAL}
-    rows = [{"column": "amount", "from": 0, "to": 50, "rows": 9, "positives": 1, "average_precision": INTERVAL}]
+    rows = [{"column": "amount", "from": 0, "to": 50, "rows": 9, "labels": "1 return", "average_precision": INTERVAL}]
     return {
-        "model": {"digest": "sha256:" + "a" * 64, "family": "trees", "bytes": 1},
+        "model": {
+            "digest": "sha256:" + "a" * 64,
+            "family": "trees",
+            "bytes": 1,
+            "decides": "An alert is a score of 0.43.",
+        },
         "headline": "average_precision",
+        "smaller": [],
         **{"data": window | data, "metrics": metrics, "baselines": {"linear": metrics}, "slices": rows},
     }
 
 
-def entry(image: str | None = None, champion: str | None = None, **came: Any) -> dict[str, Any]:
+def entry(
+    image: str | None = None, champion: str | None = None, problem: dict[str, Any] = PROBLEM, **came: Any
+) -> dict[str, Any]:
     files = {name: {"sha256": "b" * 64, "bytes": 1} for name in promotion.ASSETS}
     lineage = {"commit": "c" * 40, "pull_request": 7, "approved_by": ["alice"], "trained_by": 1, "released_by": 2}
-    return dict(promotion.entry(files, measured(), PROBLEM, lineage | came, "d" * 32, image, champion))
+    return dict(promotion.entry(files, measured(), problem, lineage | came, "d" * 32, image, champion))
 
 
 def files(manifest: dict[str, Any], told: dict[str, Any], lock: str = "lock") -> dict[str, str]:
@@ -68,6 +83,34 @@ def test_an_entry_is_of_its_form() -> None:
         assert facts.check({key: made[key] for key in made if key != name}, "entry"), name
     assert facts.check(made | {"more": 1}, "entry")
     assert facts.check(made | {"image": "ghcr.io/acme/bank:latest"}, "entry"), "a tag can move"
+
+
+@pytest.mark.parametrize("problem", [PROBLEM, CLASSES, NUMBER])
+def test_the_problem_of_an_entry_is_of_its_form(problem: dict[str, Any]) -> None:
+    assert facts.check(entry(problem=problem), "entry") is None
+    for name in problem:
+        assert facts.check(entry(problem={key: problem[key] for key in problem if key != name}), "entry"), name
+    for wrong in (
+        {"values": ["x" * 201]},
+        {"positive": 0.5},
+        {"unit": "x" * 201},
+        {"interval": 90},
+        {"outputs": ["a b"]},
+    ):
+        assert facts.check(entry(problem=problem | wrong), "entry"), wrong
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        (PROBLEM, "It predicts whether returned is Yes."),
+        (CLASSES, "It predicts which of 3 values returned has."),
+        (NUMBER, "It predicts the number returned in €, and what 90% of labels lie within."),
+    ],
+)
+def test_the_card_says_what_is_predicted(problem: dict[str, Any], said: str) -> None:
+    card = html.unescape(re.sub("</?code>", "", files(entry(problem=problem), told())["MODEL_CARD.md"]))
+    assert said in card and "An alert is a score of 0.43." in card
 
 
 def test_the_files_are_a_pure_function_of_what_was_measured() -> None:
@@ -104,7 +147,8 @@ def test_the_body_says_what_changes_the_evidence_and_what_to_do() -> None:
 
 
 def test_hostile_words_harm_nothing() -> None:
-    hostile = entry(approved_by=[HOSTILE]) | {"image": HOSTILE, "champion": HOSTILE}
+    harmful = NUMBER | {"label": HOSTILE, "unit": HOSTILE}
+    hostile = entry(problem=harmful, approved_by=[HOSTILE]) | {"image": HOSTILE, "champion": HOSTILE}
     card = files(hostile, told(source=HOSTILE), HOSTILE)["MODEL_CARD.md"]
     body = promotion.body(hostile, told(source=HOSTILE), hostile, "https://forge.example/runs/2")
     back = promotion.rollback_body(hostile | {"model": HOSTILE}, hostile | {"model": HOSTILE})

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline import log, reference, rows
 from pipeline.params import BadInput
+from tests import by_task
 from tests.tables import inputs, knobs, ours, workspace, write_model
 
 INPUTS, OURS = inputs(), ours()
@@ -38,6 +39,13 @@ def test_inputs_and_score_belong_together_and_nobody_is_in_it(folder: Path) -> N
     assert table.columns == ["_part", "_day", *(column.name for column in INPUTS), "_score"]
     assert not {OURS.id, OURS.time, OURS.label.column, OURS.entity, rows.ENTITY, rows.LABEL} & set(table.columns)
     assert table["_score"].to_numpy() == pytest.approx(1 / (1 + np.exp((220 - table["amount"].to_numpy()) / 20)))
+
+
+def test_of_a_class_it_has_the_code(folder: Path) -> None:
+    scorer, table = by_task.write_model(Path("model"), "multiclass", INPUTS), rows.between(*DAYS.test, OURS)
+    part = reference.part(reference.TEST, table, scorer)
+    assert part.schema["_class"] == pl.Int64() and not {"_score", "_probabilities"} & {*part.columns}
+    assert part["_class"].to_list() == ((table["amount"] > 100).cast(int) + (table["amount"] > 220)).to_list()
 
 
 def test_it_has_each_input_as_the_log_writes_it_with_what_is_missing(folder: Path) -> None:

@@ -17,29 +17,71 @@ def metric(value: float) -> dict[str, float]:
     return {"value": value, "low": value - 0.02, "high": value + 0.02}
 
 
+ALERT = "An alert is a score of at least 0.43, settled on 19,000 rows that the fit has not seen."
+
+
 def measured(value: float = 0.7) -> dict[str, Any]:
     """metrics.json of a model."""
     return {
-        "model": {"digest": DIGEST, "family": "trees", "bytes": 12_345},
+        "model": {"digest": DIGEST, "family": "trees", "bytes": 12_345, "decides": ALERT},
         "headline": "average_precision",
+        "smaller": ["calibration_error"],
         "data": {
             "source": "simulate",
             "snapshot": None,
             "train": ["2018-07-04", "2018-07-31"],
             "test": ["2018-08-08", "2018-08-14"],
             "train_rows": 268_000,
+            "calibration_rows": 19_000,
             "test_rows": 58_000,
-            "test_positives": 400,
+            "test_labels": "400 returns",
             "unlabelled": 0,
             "left_out": 12,
         },
         "metrics": {"average_precision": metric(value), "roc_auc": metric(0.87)},
         "baselines": {"linear": {"average_precision": metric(0.6), "roc_auc": metric(0.86)}},
         "slices": [
-            {"column": "amount", "from": 0, "to": 50, "rows": 900, "positives": 7, "average_precision": metric(0.2)},
-            {"column": "express", "value": True, "rows": 90, "positives": 0, "roc_auc": None},
+            {
+                "column": "amount",
+                "from": 0,
+                "to": 50,
+                "rows": 900,
+                "labels": "7 returns",
+                "average_precision": metric(0.2),
+            },
+            {"column": "express", "value": True, "rows": 90, "labels": "", "rarest": 0, "roc_auc": None},
         ],
     }
+
+
+def of_classes() -> dict[str, Any]:
+    """metrics.json of a model of several classes, which settles nothing."""
+    found = {"balanced_accuracy": metric(0.7), "log_loss": metric(0.9), "roc_auc": None}
+    told = measured()
+    told["model"]["decides"], told["data"]["test_labels"] = "", "51% NA"
+    slices = [
+        {"column": "amount", "from": 0, "to": 50, "rows": 900, "labels": "51% NA", "rarest": None, "accuracy": None}
+    ]
+    of_each = {"baselines": {"linear": found}, "slices": slices}
+    return told | {"headline": "balanced_accuracy", "smaller": ["log_loss"], "metrics": found, **of_each}
+
+
+def of_a_number(rows: int = 5000) -> dict[str, Any]:
+    """metrics.json of a model of a number, which settles its intervals."""
+    found = {"rmse": metric(155.1234), "r2": metric(0.9)}
+    told = measured()
+    told["model"]["decides"] = "The intervals of the predictions are settled on 5,000 rows that the fit has not seen."
+    told["data"] |= {"test_labels": "", "calibration_rows": rows}
+    slices = [
+        {"column": "amount", "from": 0, "to": 50, "rows": 900, "labels": "", "rarest": None, "rmse": metric(99.0)}
+    ]
+    of_each = {"baselines": {"constant": found}, "slices": slices}
+    return told | {"headline": "rmse", "smaller": ["rmse"], "metrics": found, **of_each}
+
+
+def curve(kind: str, series: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """reports/curves.json of one plot."""
+    return {"curves": [{"kind": kind, "title": "The title", "x": "Across", "y": "Up", "series": series, **more}]}
 
 
 def told(**changed: Any) -> dict[str, Any]:
@@ -55,7 +97,7 @@ def told(**changed: Any) -> dict[str, Any]:
         "run": {"url": "https://forge/o/r/actions/runs/1", "draft": False, "fork": False, "gpu_price": 2.0},
         "problems": [],
         "metrics": measured(),
-        "curves": {"precision_recall": {"model": {"recall": [1.0, 0.5, 0.0], "precision": [0.1, 0.8, 1.0]}}},
+        "curves": curve("line", {"model": {"x": [1.0, 0.5, 0.0], "y": [0.1, 0.8, 1.0]}}),
         "training": {"epochs": [{"loss": 0.2}, {"loss": 0.1}]},
         "service": {
             "bento": "0" * 64,
@@ -91,7 +133,8 @@ def test_good_pull_request_is_ready() -> None:
     assert "Ready to merge" in heading(told())
     assert "Average precision 0.700; there is no model of this problem in production yet" in text
     assert "**0.700 (0.680 to 0.720)**" in text
-    assert "xychart-beta" in text
+    assert 'title "The title"' in text and "line [1, 0.98, 0.96," in text
+    assert markdown.text(ALERT) in text
     assert "about 0.05 at 2 an hour" in text
 
 
@@ -169,13 +212,24 @@ def test_quoted_values_are_inert(hostile: str) -> None:
     gate = {"violations": [violation(value=hostile, examples=[hostile])], "not_judged": [hostile]}
     metrics = measured()
     metrics["data"]["source"] = hostile
-    metrics["slices"] = [{"column": hostile, "value": hostile, "rows": 1, "positives": 1}]
+    metrics["slices"] = [{"column": hostile, "value": hostile, "rows": 1, "labels": hostile}]
+    metrics["fairness"] = {"use": {"groups": [*metrics["slices"], {**metrics["slices"][0], hostile: metric(0.1)}]}}
+    metrics["data"]["test_labels"] = hostile
     job = {"name": hostile, "runner": hostile, "seconds": 1.0, "gpu": False}
-    text = report.render(told(gates={"data": gate}, metrics=metrics, problems=[hostile], timings=[job], key=hostile))
+    quoted = {"gates": {"data": gate}, "metrics": metrics, "problems": [hostile], "timings": [job], "key": hostile}
+    matrix = curve("heat", {}, labels=[hostile], values=[[1.0]])
+    line = curve("line", {"model": {"x": [0, 1], "y": [0, 1]}})
+    for drawn in (matrix, line):
+        drawn["curves"][0] |= dict.fromkeys(("title", "x", "y"), hostile)
+        is_harmless(hostile, report.render(told(curves=drawn, **quoted)), heading(told(gates={"data": gate})))
+
+
+def is_harmless(hostile: str, text: str, verdict: str) -> None:
+    """Nothing of the words does anything in the report."""
     assert hostile not in text.removeprefix(report.MARKER)
     assert not set("@![|<`") & set(re.sub(r"<code>[^<>]*</code>", "", job_table(text)).replace("|", ""))
     assert hostile.split() == html.unescape(re.findall(r"⚠️ <code>(.*)</code>", text)[0]).split()
-    assert [line for line in text.splitlines() if line.startswith("## ")] == [heading(told(gates={"data": gate}))]
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [verdict]
 
 
 def job_table(report: str) -> str:
@@ -183,6 +237,17 @@ def job_table(report: str) -> str:
     lines = [line for line in report.splitlines() if line.endswith("| 1 s |")]
     assert len(lines) == 1
     return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        *((None, "–"), (float("nan"), "–"), (0.0, "0.000"), (0.7126, "0.713"), (0.00012, "0.0001"), (-3e-5, "-3e-05")),
+        *((12.3456, "12.35"), (-155.123, "-155.1"), (12_345.6, "12,346")),
+    ],
+)
+def test_a_number_has_the_digits_that_say_something(value: float | None, said: str) -> None:
+    assert markdown.number(value) == said
 
 
 def test_what_is_not_seen_is_shown_as_such() -> None:
@@ -253,14 +318,60 @@ def test_another_problem_says_that_it_is_one() -> None:
 def test_it_speaks_the_words_of_the_contract() -> None:
     called = {"row": ("order", "orders"), "entity": ("customer", "customers"), "positive": ("return", "returns")}
     gate = {"violations": [violation()], "not_judged": []}
-    for words, wanted in ((called, ("12 orders", "268,000 orders", "400 returns", "| orders | returns |")),):
-        shown = report.render(told(words=words, gates={"data": gate}))
-        assert [want for want in wanted if want not in shown] == []
+    shown = report.render(told(words=called, gates={"data": gate}))
+    wanted = ("12 orders", "268,000 orders", "58,000 orders, 400 returns", "| orders | labels |")
+    assert [want for want in wanted if want not in shown] == []
     neutral = report.render(told(gates={"data": gate}))
-    assert "12 rows" in neutral and "400 positives" in neutral and "| rows | positives |" in neutral
+    assert "12 rows" in neutral and "58,000 rows" in neutral and "| rows | labels |" in neutral
     evil = dict.fromkeys(called, ("@team", "<b>|#1</b>"))
     shown = report.render(told(words=evil, gates={"data": gate}))
     assert "<b>" not in shown and "@team" not in shown and "|#1" not in shown
+
+
+def test_several_classes_are_spoken_of() -> None:
+    matrix = curve("heat", {}, labels=["NA", "groß"], values=[[0.9, 0.1], [0.25, 0.75]])
+    group = {"column": "size", "value": None, "rows": 90, "labels": "", "rarest": None, "recall_groß @x": metric(0.5)}
+    metrics = of_classes() | {"fairness": {"size": {"groups": [group], "differences": []}}}
+    text = html.unescape(report.render(told(metrics=metrics, curves=matrix, champion=of_classes())))
+    for words in (
+        *(
+            "Balanced accuracy 0.700, in production 0.700.",
+            "| log loss (less is better) | **0.900",
+            "| roc auc | **–**",
+        ),
+        *("58,000 rows, 51% NA)", "| <code>groß</code> | 0.250 | 0.750 |", "| slice | rows | labels | accuracy |"),
+        *("| group | rows | <code>recall groß @x</code> |", "<code>size missing</code> | 90 | 0.500"),
+    ):
+        assert words in text, words
+    assert "An alert is" not in text and "intervals of the predictions" not in text and "positive" not in text
+
+
+def test_a_number_is_spoken_of() -> None:
+    points = curve("points", {"model": {"x": [900, 0, 10], "y": [800.0, -5, float("nan")]}})
+    points["curves"][0] |= {"y": "Mean label, in €"}
+    text = report.render(told(metrics=of_a_number(), champion=of_a_number(), curves=points))
+    assert 'y-axis "Mean label, in €" -5 --> 840' in text
+    for words in (
+        *("Rmse 155.1, in production 155.1; less is better.", "| rmse (less is better) | **155.1 (155.1 to 155.1)**"),
+        *(markdown.text(of_a_number()["model"]["decides"]), "(58,000 rows)"),
+        "| slice | rows | rmse (less is better) |",
+    ):
+        assert words in text, words
+
+
+@pytest.mark.parametrize(
+    "drawn", [curve("histogram", {}), curve("line", {"model": {"x": [1], "y": [2]}}), {"curves": []}]
+)
+def test_what_cannot_be_drawn_is_left_out(drawn: dict[str, Any]) -> None:
+    assert "### Plots" not in report.render(told(curves=drawn, training=None))
+
+
+@pytest.mark.parametrize("metrics", [of_classes(), of_a_number()])
+def test_what_is_measured_otherwise_is_shown_where_a_metric_has_no_value(metrics: dict[str, Any]) -> None:
+    assert "measures otherwise" not in report.render(told(own=metrics, metrics=metrics))
+    (name, _), *_ = metrics["metrics"].items()
+    lost = metrics | {"metrics": metrics["metrics"] | {name: None}}
+    assert "measures otherwise" in report.render(told(own=metrics, metrics=lost))
 
 
 def test_a_family_without_epochs_has_no_plot_of_its_loss() -> None:
@@ -275,16 +386,26 @@ def test_rows_without_a_label_are_counted() -> None:
     assert "without a label" not in report.render(told())
 
 
-def test_facts_that_are_as_agreed_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "metrics.json").write_text(json.dumps(measured()))
+@pytest.mark.parametrize("metrics", [measured(), of_classes(), of_a_number()])
+def test_facts_that_are_as_agreed_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metrics: dict[str, Any]
+) -> None:
+    matrix = curve("heat", {}, labels=["NA"], values=[[1.0]])
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    (tmp_path / "curves.json").write_text(json.dumps(matrix))
     got = gather(tmp_path, monkeypatch, **{"bundle-key": "k"})
-    assert got["metrics"] == measured()
+    assert got["metrics"] == metrics and got["curves"] == matrix
     assert got["problems"] == []
     assert got["restored"]
 
 
 @pytest.mark.parametrize(
-    "content", ["{", '{"metrics": 1}', json.dumps(measured()).replace("roc_auc", "<script>"), "NaN"]
+    "content",
+    [
+        *("{", '{"metrics": 1}', json.dumps(measured()).replace("roc_auc", "<script>"), "NaN"),
+        *(json.dumps(measured()).replace(some, other) for some, other in (('"7 returns"', "7"), ("0.43", '"0.43"'))),
+        json.dumps(measured()).replace("7 returns", "x" * 501),
+    ],
 )
 def test_facts_that_are_not_as_agreed_are_left_out_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
@@ -294,6 +415,25 @@ def test_facts_that_are_not_as_agreed_are_left_out_and_named(
     assert got["metrics"] is None
     assert any("metrics.json" in problem for problem in got["problems"])
     assert "metrics.json" in html.unescape(report.render(told(**got | {"jobs": told()["jobs"]})))
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        {"precision_recall": {}},
+        curve("pie", {}),
+        curve("heat", {}),
+        curve("line", {"x" * 201: {}}),
+        curve("line", {"model": {"x": ["1"]}}),
+        curve("line", {"model": {"y": [0.5] * 2001}}),
+    ],
+)
+def test_a_plot_that_is_not_as_agreed_is_left_out_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: dict[str, Any]
+) -> None:
+    (tmp_path / "curves.json").write_text(json.dumps(drawn))
+    got = gather(tmp_path, monkeypatch)
+    assert got["curves"] is None and "curves.json" in got["problems"][0]
 
 
 def test_timings_leave_out_what_did_not_run() -> None:

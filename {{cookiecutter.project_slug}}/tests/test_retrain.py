@@ -1,6 +1,7 @@
-"""What is done about drift: each outcome asks for its one thing, and nothing that is quoted can do harm."""
+"""What is done about drift, and by the clock: each outcome asks for its one thing, and nothing quoted can do harm."""
 
 import base64
+import itertools
 import json
 import re
 from datetime import UTC, datetime, timedelta
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from gitops import markdown, report, retrain
+from gitops import markdown, pulls, report, retrain
 from gitops.retrain import Blocked, Seen
+from pipeline.policy.check import contradictions
 from tests.tables import POLICIES, write_policies
 
 NOTHING = Seen()
@@ -39,10 +41,10 @@ def measured(**changed: Any) -> dict[str, Any]:
         {
             **dict.fromkeys(("day", "until"), f"2018-08-{day}"),
             "rows": 9_000,
-            "score": 0.02 * (day - 20),
+            "answer": 0.02 * (day - 20),
             "columns": {"amount": 0.05 * (day - 20), "V1": 0.01},
-            "wider": {"columns": 2.6, "score": 2.6},
-            "average_precision": 0.6 if day < 24 else None,
+            "wider": {"columns": 2.6, "answer": 2.6},
+            "headline": 0.6 if day < 24 else None,
         }
         for day in range(21, 28)
     ]
@@ -60,14 +62,17 @@ def measured(**changed: Any) -> dict[str, Any]:
             column("amount", 0.3) | {"out_of_range": 0.01},
             column("constant", None) | {"method": "none", "missing": None, "out_of_range": None},
         ],
-        "score": {"distance": 0.1, "chance": 0.02, "method": "wasserstein"},
+        "answer": {"name": "score", "type": "number", "distance": 0.1, "chance": 0.02, "method": "wasserstein"},
         "live": {
             "days": ["2018-08-21", "2018-08-23"],
             "rows": 27_000,
             "unlabelled": 3,
             "unknown": 2,
-            "metrics": {"average_precision": {"value": 0.41, "low": 0.38, "high": 0.44}},
+            "metrics": {"average_precision": {"value": 0.41, "low": 0.38, "high": 0.44}, "roc_auc": None},
+            "unmeasured": {"ndcg": HOSTILE},
+            "smaller": ["calibration_error"],
         },
+        "headline": "average_precision",
         "days": days,
         "retrain": {"until": "2018-08-23", "now": "2018-08-14", "snapshot": None},
         **changed,
@@ -111,8 +116,13 @@ def opened(days: float) -> dict[str, Any]:
     return ended(days) | {"state": "open", "closed_at": None}
 
 
-def act(told: dict[str, Any], seen: Seen = NOTHING) -> retrain.Decision:
-    return retrain.decide(told, seen, PARAMS, BARS, NOW)
+def act(told: dict[str, Any], seen: Seen = NOTHING, params: str = PARAMS, **bars: Any) -> retrain.Decision:
+    return retrain.decide(told, seen, params, BARS | bars, NOW)
+
+
+def body(told: dict[str, Any], app: bool = True, until: str = "2018-08-23", **bars: Any) -> str:
+    """The request's, which moves main's day to that."""
+    return retrain.request(told, {"until": until, "now": "2018-08-14", "snapshot": None}, BARS | bars, app)
 
 
 # --- what was measured -----------------------------------------------------------------------------------------------
@@ -230,6 +240,141 @@ def test_without_newer_labels_there_is_no_request(tmp_path: Path, until: str | N
     assert "no newer labelled data" in decision.why
 
 
+# --- by the clock ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def healthy(tmp_path: Path) -> dict[str, Any]:
+    """No drift, main takes in data until 2018-08-14, and labels are there until 2018-08-23: nine days more."""
+    return gathered(tmp_path, "success", drift=measured(), gate_drift=gate("healthy"))
+
+
+@pytest.mark.parametrize(
+    ("every", "production", "does"),
+    [
+        (None, "2018-08-14", "close"),
+        (1, "2018-08-14", "request"),
+        (9, "2018-08-14", "request"),
+        (10, "2018-08-14", "close"),
+        (9, "2018-08-01", "request"),  # a merged request waits for its promotion: main takes in more than production
+        (9, "2018-08-15", "close"),  # main went back
+        (9, None, "request"),
+    ],
+)
+def test_a_model_is_due_after_so_many_days_of_labels(
+    healthy: dict[str, Any], every: int | None, production: str | None, does: str
+) -> None:
+    decision = act(healthy, Seen(production=production), every=every)
+    assert decision.act == does
+    assert ('until: "2018-08-23"' in decision.params) == (does == "request")
+
+
+@pytest.mark.parametrize(("outcome", "does"), [("not_configured", "nothing"), ("unknown", "tell")])
+def test_what_is_not_known_to_be_healthy_gets_no_model_by_the_clock(
+    healthy: dict[str, Any], outcome: str, does: str
+) -> None:
+    assert act(healthy | {"outcome": outcome}, every=1).act == does
+
+
+def test_without_newer_labels_or_for_another_problem_none_is_due(healthy: dict[str, Any]) -> None:
+    assert act(healthy, Seen(replaced_by="churn"), every=1).act == "close"
+    healthy["measured"]["retrain"]["until"] = None
+    assert act(healthy, every=1).act == "close"
+
+
+@pytest.mark.parametrize(
+    ("until", "moves_to"),
+    [
+        ("2018-08-23", "2018-08-23"),
+        ("2018-08-21", "2018-08-21"),  # two days of labels have come: nothing is trained, nobody approves again
+        ("2018-08-20", "2018-08-23"),
+        ("2018-08-12", "2018-08-23"),  # main has overtaken it
+        ("2018-08-25", "2018-08-23"),  # somebody has pushed a day that has no labels
+    ],
+)
+def test_an_open_request_moves_when_the_next_one_is_due(healthy: dict[str, Any], until: str, moves_to: str) -> None:
+    seen = Seen([opened(1)], held={"until": until, "snapshot": None})
+    decision = act(healthy, seen, every=3)
+    assert decision.act == "request" and decision.data["until"] == moves_to
+    assert f'until: "{moves_to}"' in decision.params
+    assert act(healthy | {"outcome": "drifted"}, seen, every=3).data["until"] == "2018-08-23"
+
+
+def test_an_open_request_keeps_its_snapshot_where_the_source_is_pinned(healthy: dict[str, Any]) -> None:
+    pins = [f"sha256:{digit * 64}" for digit in "012"]
+    healthy["measured"]["retrain"]["snapshot"] = pins[2]
+    for snapshot, kept in ((pins[1], ("2018-08-22", pins[1])), (None, ("2018-08-23", pins[2]))):
+        seen = Seen([opened(1)], held={"until": "2018-08-22", "snapshot": snapshot})
+        decision = act(healthy, seen, PARAMS.replace("null", pins[0]), every=3)
+        assert (decision.data["until"], decision.data["snapshot"]) == kept
+        assert all(f'"{value}"' in decision.params for value in kept)
+
+
+def test_it_rests_as_after_drift_and_says_why(healthy: dict[str, Any]) -> None:
+    decision = act(healthy, Seen([ended(1)]), every=7)
+    assert decision.act == "close" and "cool-down" in decision.why and not decision.params
+    assert act(healthy, Seen([ended(4), ended(5)]), every=7).act == "close"
+    assert act(healthy, Seen([ended(3.1)]), every=7).act == "request"
+
+
+def test_what_cannot_be_edited_is_told_by_the_clock_too(healthy: dict[str, Any]) -> None:
+    aliased = "day: &day '2018-08-14'\n" + PARAMS.replace('"2018-08-14"', "*day")
+    decision = act(healthy, params=aliased, every=7)
+    assert decision.act == "blocked" and act(healthy, params=aliased).act == "close"
+    said = retrain.blocked(healthy, decision.why)
+    assert "A model is due by the clock, and no retrain request" in said and "The world has moved" not in said
+
+
+def test_its_request_says_that_nothing_drifted(healthy: dict[str, Any], drifted: dict[str, Any]) -> None:
+    said = body(healthy, every=7)
+    for words in (
+        *("by the clock", "No drift was found", "asks for a model every 7 days", "**2018-08-23**, the last day whose"),
+        *("close it. For 3 days", "`every: null`", "7 more days", "63,000 rows", "Day by day"),
+    ):
+        assert words in said
+    assert "The world has moved" not in said and "while the drift lasts" not in said
+    assert "a model every day (" in (nightly := body(healthy, every=1, cool_down_days=0))
+    assert "The next check may ask again" in nightly and "0 days" not in nightly
+    assert "**2018-08-22**, the last day" not in body(healthy, until="2018-08-22", every=7), "a later one has"
+    assert "by the clock" not in body(drifted) and "unless a model is due by the clock" in body(drifted, every=7)
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 7])
+def test_a_model_comes_in_time_where_the_policy_does_not_contradict_itself(every: int) -> None:
+    """Days of checks that are never at the same minute, each request merged an hour after it was opened."""
+    for cool, week in itertools.product((0, 1, 2, 6, 7), (1, 2, 3, 4, 6, 7)):
+        bars = BARS | {"every": every, "cool_down_days": cool, "per_week": week}
+        made: list[dict[str, Any]] = []
+        late = 0
+        for day in range(0, 30, every):
+            now = NOW + timedelta(days=day, minutes=-7 * day % 25)
+            late += bool(retrain.resting(made, bars, now))
+            merged = (now + timedelta(hours=1)).isoformat()
+            made.append({"state": "closed", "created_at": now.isoformat(), "closed_at": merged})
+        assert bool(late) == bool(list(contradictions(bars))), (cool, week)
+
+
+@pytest.mark.parametrize(
+    ("text", "there"),
+    [
+        (PARAMS, {"until": "2018-08-14", "snapshot": None}),
+        (PARAMS.replace("null", "sha256:" + "a" * 64), {"until": "2018-08-14", "snapshot": "sha256:" + "a" * 64}),
+        (PARAMS.replace("null", HOSTILE.split("\n")[0].replace("#", "")), None),
+        (PARAMS.replace("2018-08-14", "@everyone"), None),
+        ("data: [" * 5_000, None),
+        (None, None),
+    ],
+)
+def test_what_people_push_to_the_branch_is_a_day_or_nothing(
+    monkeypatch: pytest.MonkeyPatch, text: str | None, there: Any
+) -> None:
+    files = {("b" * 40, "params.yaml"): text}
+    monkeypatch.setattr(pulls, "text_of", lambda here, sha, path: files[sha, path])
+    listed = [ended(3) | {"head": {"sha": "a" * 40}}, opened(1) | {"head": {"sha": "b" * 40}}]
+    assert retrain.held(None, listed) == there
+    assert retrain.held(None, listed[:1]) is None
+
+
 # --- params.yaml -----------------------------------------------------------------------------------------------------
 
 
@@ -293,8 +438,10 @@ def test_drift_of_a_problem_that_main_holds_no_more_moves_no_day_of_the_new_one(
 def texts(told: dict[str, Any]) -> list[str]:
     """All that can be said of drift."""
     return [
-        retrain.request(told, BARS, app=False),
+        body(told, app=False),
+        body(told | {"outcome": "healthy"}, every=7),
         retrain.blocked(told, "a reason"),
+        retrain.blocked(told | {"outcome": "healthy"}, "a reason"),
         retrain.covered(told, "2018-08-30"),
         retrain.untold(told | {"reasons": [HOSTILE]}),
         retrain.summary(told | {"reasons": [HOSTILE]}, "Done."),
@@ -302,15 +449,24 @@ def texts(told: dict[str, Any]) -> list[str]:
 
 
 def test_request_has_the_evidence_and_what_to_do(drifted: dict[str, Any]) -> None:
-    said = retrain.request(drifted, BARS, app=False)
+    said = body(drifted, app=False)
     row = f"| {markdown.text('columns.amount')} | {markdown.text(0.3)} | {markdown.text('at most 0.1')} | 2018-08-23 |"
     for words in (row, "**2018-08-23**", "What to do next", "0.410 (0.380 to 0.440)", "close it. For 3 days", "days/7"):
         assert words.replace("days/7", "runs/7") in said
     charts = re.findall(r'title "(.*)"\n.*x-axis "days since 2018-08-21" \[(.*)\]\n.*\n +line \[(.*)\]', said)
     assert [name for name, _, _ in charts] == [
-        *("Live average precision", "Distance of the scores", "Distance of amount")
+        *("Live average precision", "Distance of the score", "Distance of amount")
     ]
     assert charts[0][1:] == ("0, 1, 2", "0.6, 0.6, 0.6")
+
+
+def test_plots_show_what_the_task_measures_whatever_its_size(tmp_path: Path) -> None:
+    days = [day | {"headline": 1_200.0 + at} for at, day in enumerate(measured()["days"])]
+    answer = measured()["answer"] | {"name": "prediction"}
+    told = gathered(tmp_path, drift=measured(days=days, headline="rmse", answer=answer), gate_drift=gate())
+    said = body(told)
+    assert all(title in said for title in ('title "Live rmse"', 'title "Distance of the prediction"'))
+    assert "line [1200, 1201, 1202, 1203, 1204, 1205, 1206]" in said
 
 
 def test_it_speaks_the_words_of_what_is_in_production(drifted: dict[str, Any]) -> None:
@@ -320,15 +476,15 @@ def test_it_speaks_the_words_of_what_is_in_production(drifted: dict[str, Any]) -
 
 
 def test_only_without_an_app_an_approval_is_asked_for(drifted: dict[str, Any]) -> None:
-    assert "one approval" in retrain.request(drifted, BARS, app=False)
-    assert "one approval" not in retrain.request(drifted, BARS, app=True)
+    assert "one approval" in body(drifted, app=False)
+    assert "one approval" not in body(drifted)
 
 
 def test_days_before_the_breach_are_no_remedy_and_the_request_says_so(tmp_path: Path) -> None:
     for since, early in (("2018-08-22", False), ("2018-08-23", True), ("2018-08-25", True)):
         told = gathered(tmp_path, drift=measured(), gate_drift=gate("drifted", violation(since=since)))
-        assert ("has not seen it yet" in retrain.request(told, BARS, app=True)) == early
-        whole = retrain.request(told | {"dated": False}, BARS, app=True)
+        assert ("has not seen it yet" in body(told)) == early
+        whole = body(told | {"dated": False})
         assert "the day of the newest delivery" in whole and "matured" not in whole
         assert ("no delivery has come since" in whole) == early
 
@@ -350,9 +506,9 @@ def test_hostile_words_are_inert(tmp_path: Path) -> None:
 def test_charts_hold_numbers_only(tmp_path: Path) -> None:
     """JSON as Python reads it has NaN, infinities and exponents; Mermaid does not."""
     days = measured()["days"]
-    days[1]["score"], days[2]["score"] = float("nan"), float("inf")
-    days[3]["score"], days[4]["score"] = 1e-7, 1e9
-    said = retrain.request(gathered(tmp_path, drift=measured(days=days), gate_drift=gate()), BARS, app=True)
+    days[1]["answer"], days[2]["answer"] = float("nan"), float("inf")
+    days[3]["answer"], days[4]["answer"] = 1e-7, 1e9
+    said = body(gathered(tmp_path, drift=measured(days=days), gate_drift=gate()))
     numbers = re.findall(r'(?:line|x-axis ".*") \[(.*)\]|y-axis ".*" (.*)', said)
     assert numbers and all(re.fullmatch(r"[-\d., >]+", "".join(each)) for each in numbers)
 
@@ -362,7 +518,7 @@ def test_very_much_is_cut_to_what_github_takes(tmp_path: Path) -> None:
     for said in texts(gathered(tmp_path, drift=measured(), gate_drift=many))[:-1]:
         assert len(said) <= report.LIMIT
         assert said.count("```") % 2 == 0
-    assert "**What to do next**" in retrain.request(gathered(tmp_path), BARS, app=True)
+    assert "**What to do next**" in body(gathered(tmp_path))
 
 
 def test_summary_says_each_outcome(tmp_path: Path) -> None:
@@ -376,7 +532,8 @@ def test_summary_says_each_outcome(tmp_path: Path) -> None:
 
 def test_nothing_measured_yet_can_be_said(tmp_path: Path) -> None:
     """Not configured: no window, no rows, no days."""
-    nothing = measured(model=None, configured=False, window=None, rows=0, columns=[], score=None, live=None, days=[])
+    none = dict.fromkeys(("model", "window", "answer", "live", "headline"))
+    nothing = measured(**none, configured=False, rows=0, columns=[], days=[])
     assert "not configured" in retrain.summary(
         gathered(tmp_path, "success", drift=nothing, gate_drift=gate("not_configured")), "Done."
     )
@@ -411,3 +568,12 @@ def test_a_policy_of_another_form_is_refused_with_a_sentence(tmp_path: Path) -> 
     path.write_text(yaml.safe_dump(whole))
     with pytest.raises(SystemExit, match="per_weak"):
         retrain.policy(path)
+    del whole["retrain"]["per_weak"]
+    for every, good in ((None, True), (1, True), (0, False), (1.5, False), (True, False), ("1", False)):
+        whole["retrain"]["every"] = every
+        path.write_text(yaml.safe_dump(whole))
+        if good:
+            assert retrain.policy(path)["every"] == every
+        else:
+            with pytest.raises(SystemExit, match=r"\$\.retrain\.every"):
+                retrain.policy(path)

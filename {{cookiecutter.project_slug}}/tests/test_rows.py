@@ -96,7 +96,7 @@ def test_a_repeated_identifier_multiplies_nothing() -> None:
         (
             "returned",
             ["yes"],
-            "contract.yaml knows 'Yes' and 'No', and a missing one for a label that is not known yet",
+            "contract.yaml knows 'No' and 'Yes', and a missing one for a label that is not known yet",
         ),
         ("order_id", [None], "order_id is missing in 1 row; mend the source, or drop such rows"),
         (
@@ -298,8 +298,8 @@ def test_the_stage_keeps_train_gap_and_test(folder: Path, capsys: pytest.Capture
     [
         ("train", pl.lit(True), "every row of the training days"),
         ("test", pl.lit(True), "every row of the test days"),
-        ("train", pl.col("returned") == "Yes", "every positive row of the training days"),
-        ("test", pl.col("returned") == "No", "every negative row of the test days"),
+        ("train", pl.col("returned") == "Yes", "every row whose returned is 'Yes' of the training days"),
+        ("test", pl.col("returned") == "No", "every row whose returned is 'No' of the test days"),
     ],
     ids=str,
 )

@@ -13,22 +13,25 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import httpx
+import numpy as np
 import onnx
 import polars as pl
 import pytest
 from onnx import TensorProto, helper
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from pydantic import ValidationError
 
-from pipeline import log, model
+from pipeline import log, model, monitor, tasks
 from pipeline.model import Input
-from tests import tables
+from tests import by_task, tables
 from tests.tables import ROOT, write_policies
 
 pytestmark = [  # what BentoML and Starlette have yet to mend
@@ -133,6 +136,9 @@ def assert_refused(answer: httpx.Response, where: list[Any], reason: str) -> Non
     assert "Traceback" not in answer.text
 
 
+OUTPUTS = {"score": TensorProto.DOUBLE, "alert": TensorProto.BOOL}
+
+
 def write_tiny_model(directory: Path) -> None:
     """A model directory whose score is the sigmoid of a thousandth of the sum of its numbers, a missing one being 0."""
     kinds = {model.NUMBERS: TensorProto.DOUBLE, model.TEXTS: TensorProto.STRING}
@@ -145,17 +151,25 @@ def write_tiny_model(directory: Path) -> None:
             helper.make_node("Where", ["missing", "zero", model.NUMBERS], ["there"]),
             helper.make_node("ReduceSum", ["there", "columns"], ["total"], keepdims=0),
             helper.make_node("Mul", ["total", "by"], ["logit"]),
-            helper.make_node("Sigmoid", ["logit"], [model.OUTPUT]),
+            helper.make_node("Sigmoid", ["logit"], ["score"]),
+            helper.make_node("GreaterOrEqual", ["score", "half"], ["alert"]),
         ],
         "tiny",
         [helper.make_tensor_value_info(name, kind, ["columns", "rows"]) for name, kind in kinds.items()],
-        [helper.make_tensor_value_info(model.OUTPUT, TensorProto.DOUBLE, ["rows"])],
-        [weight, zero, columns],
+        [helper.make_tensor_value_info(name, kind, ["rows"]) for name, kind in OUTPUTS.items()],
+        [weight, zero, columns, helper.make_tensor("half", TensorProto.DOUBLE, [], [0.5])],
     )
     graph_model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     onnx.checker.check_model(graph_model)
     files = {"model.onnx": graph_model.SerializeToString()}
-    model.write(directory, problem=PROBLEM, family="linear", processor="any", inputs=INPUTS, files=files)
+    about: dict[str, Any] = {
+        "problem": PROBLEM,
+        "family": "linear",
+        "processor": "any",
+        "inputs": INPUTS,
+        "settled": {},
+    }
+    model.write(directory, **about, outputs=list(OUTPUTS), files=files)
 
 
 @pytest.fixture(scope="module")
@@ -193,32 +207,33 @@ def client(service: ModuleType) -> Iterator[httpx.Client]:
         yield client
 
 
-def fitted(tiny: Path, *rows: dict[str, Any]) -> list[float]:
-    """What the model says of rows as they are sent: with the days that a time lies before the row's own moment."""
+def fitted(tiny: Path, *rows: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the service has to say of rows: with the days that a time lies before the row's own moment."""
     moments = [datetime.fromisoformat(row[TIME]) for row in rows]
     days = [
         None if row.get("born") is None else (at - datetime.fromisoformat(row["born"])) / timedelta(days=1)
         for at, row in zip(moments, rows, strict=True)
     ]
     table = {column.name: [row.get(column.name) for row in rows] for column in INPUTS}
-    return model.load(tiny).predict(table | {"born": days}).tolist()
+    out = model.load(tiny).predict(table | {"born": days})
+    said = zip(rows, out["score"].tolist(), out["alert"].tolist(), strict=True)
+    return [{ID: row[ID], "score": score, "alert": alert} for row, score, alert in said]
 
 
 AT: dict[str, Any] = {TIME: "2020-01-02T03:04:05.678"}
 
 
-def test_scores_come_back_with_their_identifiers(client: httpx.Client, tiny: Path) -> None:
+def test_answers_come_back_with_their_identifiers(client: httpx.Client, tiny: Path) -> None:
     rows = [row("7", amount=100.5, **AT), row("ü 3", amount=2, **AT), row("7", express=True, **AT)]
+    rows += [row("8", **AT) | {"a.b": -99_999.0}]
     answer = client.post("/predict", content=body(*rows)).json()
-    assert answer["model"] == model.load(tiny).digest
-    assert [prediction[ID] for prediction in answer["predictions"]] == ["7", "ü 3", "7"]
-    assert [prediction["score"] for prediction in answer["predictions"]] == fitted(tiny, *rows)
+    assert answer == {"predictions": fitted(tiny, *rows), "model": model.load(tiny).digest}
+    assert [prediction["alert"] for prediction in answer["predictions"]] == [True, True, True, False]
 
 
 def test_what_may_be_missing_is_null_or_left_out(client: httpx.Client, tiny: Path) -> None:
     rows = [row(**AT, born=None) | {"a.b": None, "größe €": None}, {**without("born", "a.b", "größe €"), **AT}]
-    answer = client.post("/predict", content=body(*rows)).json()
-    assert [prediction["score"] for prediction in answer["predictions"]] == fitted(tiny, *rows)
+    assert client.post("/predict", content=body(*rows)).json()["predictions"] == fitted(tiny, *rows)
 
 
 def test_a_category_without_a_closed_list_takes_any_text(client: httpx.Client, logged: Path) -> None:
@@ -290,7 +305,8 @@ def test_the_api_page_tells_each_column_under_its_own_name(client: httpx.Client)
     columns, asked = page["Row"]["properties"], page["Row"]["required"]
     assert list(columns) == [ID, *(column.name for column in INPUTS), TIME]
     assert asked == [ID, *(column.name for column in INPUTS if not column.missing)]
-    assert list(page["Prediction"]["properties"]) == [ID, "score"]
+    assert list(page["Prediction"]["properties"]) == [ID, "score", "alert"]
+    assert page["Prediction"]["properties"]["score"]["description"] == "Probability that returned is Yes"
     assert all(columns[name]["title"] == name for name in columns)
     assert columns["amount"]["description"] == "What it cost"
     assert (columns["amount"]["minimum"], columns["amount"]["maximum"]) == (0, 100_000)
@@ -352,9 +368,10 @@ def test_a_level_longer_than_others_may_be_is_taken_where_it_was_learned(service
     assert asked.model_validate_json(body({ID: "a", "x": "a" * 2_000}))
 
 
-def test_an_identifier_that_is_called_as_the_score_is_refused(service: ModuleType) -> None:
-    with pytest.raises(SystemExit, match="contract.yaml: id is `score`"):
-        service.answer_model(replace(tables.problem(), id="score"))
+@pytest.mark.parametrize("name", ["score", "alert"])
+def test_an_identifier_that_is_called_as_a_part_of_the_answer_is_refused(service: ModuleType, name: str) -> None:
+    with pytest.raises(SystemExit, match=f"contract.yaml: id is `{name}`"):
+        service.answer_model(replace(tables.problem(), id=name))
 
 
 def test_without_a_model_one_sentence_ends_the_process(tmp_path: Path) -> None:
@@ -391,7 +408,8 @@ def test_what_was_asked_and_answered_is_logged(client: httpx.Client, logged: Pat
     ]
     answer = client.post("/predict", content=body(*asked), headers={"x-request-id": "two"}).json()
     found = in_log(logged, "two", 2).sort(log.TIME)
-    assert found.select(pl.col(log.ID).alias(ID), pl.col(log.SCORE).alias("score")).to_dicts() == answer["predictions"]
+    parts = {ID: log.ID, **{name: log.kept(name) for name in OUTPUTS}}
+    assert found.select(pl.col(name).alias(part) for part, name in parts.items()).to_dicts() == answer["predictions"]
     assert found[log.MODEL].to_list() == [model.load(tiny).digest] * 2
     assert found[log.TIME].to_list() == [datetime(2018, 8, 14, 23, 59, 59, 500_000), datetime(2018, 8, 15, 1)]
     for name in GOOD.keys() - {"born"}:
@@ -466,6 +484,102 @@ def test_a_log_that_cannot_be_kept_ends_the_start_in_a_sentence(
     assert run.returncode == 1
     assert sentence in run.stderr
     assert len(run.stderr.splitlines()) == 1
+
+
+# Other tasks
+
+
+@dataclass(frozen=True)
+class Other:
+    """The service with a model of another task: the module, its model, its log and its counters."""
+
+    service: ModuleType
+    scorer: Any
+    model: model.Model
+    logged: Path
+    counted: CollectorRegistry
+
+    def ask(self, name: str) -> list[dict[str, Any]]:
+        """What is predicted of a row of each of the AMOUNTS, in a request of that name, as a caller reads it."""
+        asked = body(*(row(str(at), amount=amount) for at, amount in enumerate(AMOUNTS)))
+        self.service.request_id.set(name)
+        rows = self.service.request_model(self.model.problem, INPUTS).model_validate_json(asked).rows
+        return list(json.loads(asyncio.run(self.scorer.predict(rows)).body)["predictions"])
+
+
+@pytest.fixture
+def other(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Other]:
+    """The service of the task that a test is parametrized with, in this process, without BentoML before it."""
+    made, registry = by_task.write_model(tmp_path / "model", request.param, INPUTS), CollectorRegistry()
+    places = {"MODEL": tmp_path / "model", "PREDICTION_LOG": tmp_path / "log", "PREDICTION_LOG_SECONDS": "0.1"}
+    for name, value in places.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.delitem(sys.modules, "pipeline.service", raising=False)
+    service = importlib.import_module("pipeline.service")
+    for kind in (Counter, Gauge, Histogram):  # of this test alone
+        monkeypatch.setattr(service, kind.__name__, partial(kind, registry=registry))
+    scorer = service.Scorer.inner()
+    yield Other(service, scorer, made, tmp_path / "log", registry)
+    scorer.close()
+
+
+AMOUNTS = (12.5, 150, 400)
+ANSWERS: dict[str, list[dict[str, Any]]] = {
+    "multiclass": [{"class": "No"}, {"class": "Late"}, {"class": "Yes"}],
+    "regression": [
+        {"prediction": 35.25, "low": 34.25, "high": 36.25},
+        {"prediction": 38, "low": 36, "high": 42},
+        {"prediction": 43, "low": 41, "high": 47},
+    ],
+}
+COUNTED: dict[str, list[tuple[str, dict[str, str]]]] = {
+    "multiclass": [("scorer_class_total", {"class": name}) for name in ("No", "Late", "Yes")],
+    "regression": [("scorer_prediction_bucket", {"le": end}) for end in ("36.0", "+Inf")],
+}
+
+
+@pytest.mark.parametrize("other", ANSWERS, indirect=True)
+def test_an_answer_is_what_the_task_says_and_counted_so(other: Other) -> None:
+    problem = other.model.problem
+    other.ask("first")
+    answer = other.ask("second")
+    assert [each.pop(ID) for each in answer] == ["0", "1", "2"]
+    for said, right in zip(answer, ANSWERS[problem.task], strict=True):
+        if problem.task == "multiclass":
+            shares = said.pop("probabilities")
+            assert list(shares) == list(problem.values) and sum(shares.values()) == pytest.approx(1)
+            assert max(shares, key=lambda name: shares[name]) == right["class"]
+        assert said == pytest.approx(right)
+    counted = [other.counted.get_sample_value(*each) for each in COUNTED[problem.task]]
+    assert counted == ([2, 2, 2] if problem.task == "multiclass" else [2, 6])
+
+
+@pytest.mark.parametrize("other", ANSWERS, indirect=True)
+def test_what_is_logged_is_what_the_model_said(other: Other) -> None:
+    other.ask("told")
+    found = in_log(other.logged, "told", len(AMOUNTS)).sort(log.ID)
+    kinds = log.answers(other.model.problem)
+    assert {name: found.schema[name] for name in kinds} == kinds
+    said = tasks.taken(monitor.answered(found, other.model.problem)[monitor.OUT])
+    right = other.model.predict({name: found[name] for name in other.model.names})
+    assert said.keys() == right.keys()
+    for name, values in right.items():
+        np.testing.assert_allclose(said[name], values, rtol=1e-12)
+
+
+@pytest.mark.parametrize("other", ANSWERS, indirect=True)
+def test_the_api_page_tells_the_parts_of_an_answer(other: Other) -> None:
+    problem = other.model.problem
+    page = other.service.answer_model(problem).model_json_schema()["$defs"]["Prediction"]["properties"]
+    parts = tasks.task(problem.task).answers(problem)
+    assert list(page) == [ID, *parts]
+    assert all(page[name]["description"] == part.about for name, part in parts.items())
+    if problem.task == "multiclass":
+        assert page["class"]["enum"] == ["No", "Late", "Yes"]
+        assert page["probabilities"]["additionalProperties"] == {"type": "number"}
+    for name in parts:
+        with pytest.raises(SystemExit, match=f"contract.yaml: id is `{name}`"):
+            other.service.answer_model(replace(problem, id=name))
 
 
 # As it ships: built into a Bento, served by BentoML
@@ -550,8 +664,7 @@ def test_two_hundred_at_once_each_get_their_own_answer(address: str, tiny: Path)
             return
         asked = row(str(number), amount=float(number), **AT)
         answer = (await client.post("/predict", content=body(asked))).json()
-        (expected,) = fitted(tiny, asked)
-        assert answer == {"predictions": [{ID: str(number), "score": expected}], "model": digest}
+        assert answer == {"predictions": fitted(tiny, asked), "model": digest}
 
     async def ask_all() -> None:
         limits = httpx.Limits(max_connections=200)

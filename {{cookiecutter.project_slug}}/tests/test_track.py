@@ -107,8 +107,10 @@ def test_a_model_is_mirrored_once(
         "family": "trees",
         "processor": "any",
         "inputs": tables.inputs(),
+        "outputs": ["score", "alert"],
+        "settled": {},
     }
-    monkeypatch.setitem(model.RUNTIMES, "other", lambda files, threads: lambda columns: columns["amount"])
+    monkeypatch.setitem(model.RUNTIMES, "other", lambda files, outputs, threads: lambda columns: columns["amount"])
     model.write(directory, **parts, files={"trees.bin": b"trees"}, runtime="other")
     written(model.load(directory))
     assert "as version 2 of a repository" in again()

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,14 @@ from pipeline.encode import Encoding
 from pipeline.families import Array, Fitted, Matrix, network
 from pipeline.model import Input
 from pipeline.params import BadInput
-from tests.tables import feature_rows, inputs, knobs, problem, workspace
+from pipeline.tasks import binary
+from tests import by_task
+from tests.tables import feature_rows, inputs, knobs, problem, source, workspace
 
 pytestmark = pytest.mark.torch
 KNOBS = knobs()["families"]["network"]
 ENCODING = Encoding(inputs(), lambda _: {})
+SETTLED = {"threshold": np.array(0.5)}
 
 
 def fitted(matrix: Matrix, target: Array, weight: Array | None = None, **changes: Any) -> Fitted:
@@ -31,12 +35,16 @@ def fitted(matrix: Matrix, target: Array, weight: Array | None = None, **changes
 
 
 def scores(state: bytes, matrix: Matrix) -> Array:
-    return train.probability(network.raw(state, matrix, "logistic", 1))
+    return binary.probability(network.raw(state, matrix, "logistic", 1))
 
 
 def of(*columns: Any, **categories: int) -> Matrix:
     values = np.column_stack([np.asarray(column, dtype=float) for column in columns])
     return Matrix(values, tuple("abcdef"[: len(columns)]), {int(at[1:]): codes for at, codes in categories.items()})
+
+
+def cut(matrix: Matrix, label: Array, pieces: int) -> dict[str, Array]:
+    return network.cut(matrix, network.balanced(label, "logistic", 1), pieces)
 
 
 @pytest.fixture(scope="module")
@@ -55,27 +63,27 @@ def learned(table: pl.DataFrame) -> Fitted:
 def test_cuts_at_quantiles_of_both_labels() -> None:
     values, target = np.concatenate([np.arange(100.0), np.arange(1000.0, 1010.0)]), np.repeat([0.0, 1.0], [100, 10])
     for label in (target, 1 - target):
-        pieces = network.cut(of(values), label, 4)
+        pieces = cut(of(values), label, 4)
         assert pieces["column"].tolist() == [0, 0, 0, 0]
         np.testing.assert_allclose(pieces["lower"] * 1009, [0, 50, 1000, 1004], rtol=1e-6)  # of ten rows each
         np.testing.assert_allclose((pieces["lower"] + 1 / pieces["slope"]) * 1009, [50, 1000, 1004, 1009], rtol=1e-6)
 
 
 def test_a_flag_is_one_piece_and_a_constant_none() -> None:
-    pieces = network.cut(of([0.0, 1.0] * 50, [3.0] * 100), np.array([0.0, 0.0, 1.0, 1.0] * 25), 8)
+    pieces = cut(of([0.0, 1.0] * 50, [3.0] * 100), np.array([0.0, 0.0, 1.0, 1.0] * 25), 8)
     assert (pieces["column"].tolist(), pieces["lower"].tolist(), pieces["slope"].tolist()) == ([0], [0], [1])
     assert not len(pieces["flag"]) and pieces["fill"].tolist() == [0.5, 3]
 
 
 def test_what_rounding_makes_of_equal_values_is_one_value() -> None:
-    pieces = network.cut(of([0.0, 1e-7, 2e-7, 1.0] * 25), np.array([0.0, 1.0] * 50), 16)
+    pieces = cut(of([0.0, 1e-7, 2e-7, 1.0] * 25), np.array([0.0, 1.0] * 50), 16)
     assert len(pieces["slope"]) == 1 and pieces["slope"].max() < 1.1
     assert network.edges_of(np.array([0, 1e-300, 2e-300]), 8).tolist() == [0]
 
 
 def test_a_missing_number_has_a_piece_of_its_own_and_moves_no_cut() -> None:
     whole, some = np.arange(100.0), np.where(np.arange(100) % 10 == 0, np.nan, np.arange(100.0))
-    pieces = network.cut(of(some, whole, [np.nan] * 100, [np.inf, 1, 2, 3] * 25), np.array([0.0, 1.0] * 50), 4)
+    pieces = cut(of(some, whole, [np.nan] * 100, [np.inf, 1, 2, 3] * 25), np.array([0.0, 1.0] * 50), 4)
     assert pieces["flag"].tolist() == [0]
     assert np.isfinite(np.concatenate([pieces[name] for name in ("lower", "slope", "fill", "first", "scale")])).all()
     assert np.bincount(pieces["column"], minlength=5).tolist() == [4, 4, 0, 2, 1]
@@ -165,11 +173,12 @@ def test_a_row_alone_scores_as_in_a_batch(table: pl.DataFrame, learned: Fitted) 
 def held(encoding: Encoding, table: pl.DataFrame, state: bytes, folder: Path) -> None:
     """The graph of a network against the network, on these rows and on crafted ones."""
     about: dict[str, Any] = {"problem": problem(), "family": "network", "processor": "any", "inputs": encoding.inputs}
-    model.write(folder, files={"model.onnx": export.joined(encoding, families.family("network"), state)}, **about)
-    crafted = train.crafted(encoding, table, network.edges(state))
-    raw = [network.raw(state, encoding.matrix(part), "logistic", 1) for part in (table, crafted)]
-    scorer = model.load(folder)
-    export.check(scorer, encoding, families.family("network"), train.Trained(state, raw[0], raw[1], {}), table, 1e-6)
+    about |= {"outputs": list(binary.OUTPUTS), "settled": {}}
+    graph = export.joined(encoding, families.family("network"), state, SETTLED, problem())
+    model.write(folder, files={"model.onnx": graph}, **about)
+    for part in (table, train.crafted(encoding, table, network.edges(state))):
+        raw = network.raw(state, encoding.matrix(part), "logistic", 1)
+        export.check(model.load(folder), part, raw, SETTLED, 1e-6)
 
 
 def test_the_graph_answers_as_the_network_does(table: pl.DataFrame, learned: Fitted, tmp_path: Path) -> None:
@@ -214,7 +223,7 @@ def changed(state: bytes, **tensors: Array | None) -> bytes:
 )
 def test_the_state_of_another_network_is_refused(learned: Fitted, change: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadInput, match=f"the fitted network {sentence}"):
-        export.joined(ENCODING, families.family("network"), changed(learned.state, **change))
+        export.joined(ENCODING, families.family("network"), changed(learned.state, **change), SETTLED, problem())
 
 
 @pytest.mark.parametrize("state", [b"", b"no state", b"\xff" * 100])
@@ -239,7 +248,10 @@ def test_takes_the_device_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
-    [({"data": {"until": "2021-01-01"}}, "holds no row from"), ({"split": {"train": 1}}, "one value of returned only")],
+    [
+        ({"data": {"until": "2021-01-01"}}, "holds no row from"),
+        ({"split": {"train": 2, "calibrate": 1}}, "one value of returned only"),
+    ],
 )
 def test_says_what_the_data_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, dict], sentence: str
@@ -258,6 +270,23 @@ def test_says_what_the_data_lacks(
     with pytest.raises(BadInput, match=sentence):
         train.main("network")
     assert not train.FITTED.exists()
+
+
+@pytest.mark.parametrize(("task", "held_back"), [("binary", 2), ("multiclass", 0)])
+def test_days_are_held_back_from_a_fit_where_something_is_settled_on_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, held_back: int
+) -> None:
+    monkeypatch.chdir(workspace(tmp_path / "repo"))
+    Path("contract.yaml").write_text(by_task.text(task))
+    late = (task == "multiclass") & (pl.col("items") > 6)
+    table = source(1000).with_columns(pl.when(late).then(pl.lit("Late")).otherwise("returned").alias("returned"))
+    table = rows.made(table, by_task.ours(task), {})
+    table.write_parquet(rows.FEATURES)
+    encode.main()
+    train.main("constant")
+    first, last = params.days(knobs(), 2).train
+    seen = table["ordered_at"].dt.date().is_between(first, last - timedelta(days=held_back))
+    assert train.read("constant").about["rows"] == seen.sum() == 50 * (10 - held_back)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from pipeline import candidate, compare, contract, ingest, log, monitor, params, rows, source, validate
+from pipeline.model import Problem
 from pipeline.params import BadInput
 from pipeline.policy.champion import judge_delivery
 from pipeline.policy.data import judge_data, unjudged_data
@@ -17,7 +18,7 @@ from pipeline.rows import ID
 from tests.tables import OURS, POLICIES, ROOT, knobs, write_knobs
 from tests.tables import source as orders
 
-SPLIT = {"share": 0.25}
+SPLIT = {"share": 0.25, "calibrate": 0.1}
 UNTIL = date(2020, 1, 20)
 KNOBS = knobs() | {"split": SPLIT, "data": {"source": "orders", "until": str(UNTIL), "snapshot": None}}
 WORDS = yaml.safe_load(OURS.read_text()) | {"time": None}
@@ -89,7 +90,9 @@ def test_who_is_tested_is_tested_for_ever(ours: contract.Contract) -> None:
     )
     tested = first.filter(pl.col(ours.time).dt.date() == days.test[0])
     assert tested[who].n_unique() / first[who].n_unique() == pytest.approx(0.25, abs=0.08)
-    assert set(first[ours.time].dt.date()) == {days.train[0], days.test[0]}
+    assert set(first[ours.time].dt.date()) == {days.fit[0], days.calibration[0], days.test[0]}
+    settled = first.filter(pl.col(ours.time).dt.date() == days.calibration[0])
+    assert settled[who].n_unique() / first[who].n_unique() == pytest.approx(0.1, abs=0.06)
     again = later.filter(pl.col(ours.time).dt.date() == date(2020, 2, 20))
     assert set(again[who]) == set(tested[who]) & set(later[who])
     assert not set(tested[who]) & set(first.join(tested, on=ours.id, how="anti")[who])
@@ -153,22 +156,25 @@ def test_nothing_is_judged_by_day_and_that_is_said(folder: Path) -> None:
 def test_a_candidate_tests_at_least_as_many(folder: Path) -> None:
     theirs = folder / "theirs.yaml"
     for share, words in ((0.5, ""), (0.1, "leaves 0.1 of the rows to its test, and 0.25 are tested here")):
-        theirs.write_text(yaml.safe_dump({"split": {"share": share}}))
+        theirs.write_text(yaml.safe_dump({"split": {"share": share, "calibrate": 0.2}}))
         if words:
             params.EVALUATION.write_text(yaml.safe_dump({name: KNOBS[name] for name in params.MEASURES}))
             with pytest.raises(BadInput, match=words):
                 candidate.learned(theirs)
         else:
             candidate.learned(theirs)
-            assert yaml.safe_load(params.EVALUATION.read_text())["split"] == {"share": 0.5}
+            assert yaml.safe_load(params.EVALUATION.read_text())["split"] == {"share": 0.5, "calibrate": 0.2}
 
 
 def logged(days: int) -> pl.DataFrame:
-    """The log: each day everybody is asked about, and scored by what they were."""
-    made = delivery().select(pl.col("order_id").alias(ID), (pl.col("returned") == "Yes").cast(float).alias(log.SCORE))
+    """The log: each day everybody is asked about, and answered by what they were."""
+    returned = pl.col("returned") == "Yes"
+    answer = {"_score": returned.cast(float), "_alert": returned}
+    made = delivery().select(pl.col("order_id").alias(ID), **answer)
     at = [datetime(2020, 1, 22) + timedelta(days=number, hours=1) for number in range(days)]
     table = pl.concat(made.with_columns(pl.lit(when).cast(pl.Datetime("us")).alias(log.TIME)) for when in at)
-    return table.with_columns(pl.col(log.TIME).dt.date().alias(monitor.DAY), pl.lit("m").alias(log.MODEL))
+    table = table.with_columns(pl.col(log.TIME).dt.date().alias(monitor.DAY), pl.lit("m").alias(log.MODEL))
+    return monitor.answered(table, Problem.of(undated()))
 
 
 def test_live_quality_is_of_the_first_delivery_after_the_label_is_known(folder: Path) -> None:
@@ -180,7 +186,7 @@ def test_live_quality_is_of_the_first_delivery_after_the_label_is_known(folder: 
     assert told["metrics"]["roc_auc"]["value"] > 0.99  # of 50 a day, the later one says it
     delivery(returned=pl.lit("No")).write_parquet("orders/2020-02-20.parquet")
     all_no = monitor.live(logged(6), (date(2020, 1, 24), date(2020, 1, 27)), undated(), KNOBS, [])
-    assert all_no is not None and all_no["rows"] == 1600 and all_no["metrics"]["average_precision"]["value"] is None
+    assert all_no is not None and all_no["rows"] == 1600 and not any(all_no["metrics"].values())
 
 
 def test_a_label_that_comes_late_is_that_of_the_first_delivery_which_knows_it(folder: Path) -> None:

@@ -15,13 +15,15 @@ import pytest
 from pipeline import ingest, personal, policy, validate
 from pipeline.contract import Column, Contract, Label
 from pipeline.params import BadInput, Days
-from tests.tables import KNOBS, knobs, ours, write_knobs, write_policies
+from tests.tables import KNOBS, SIZES, knobs, ours, write_knobs, write_policies
 from tests.tables import source as orders
 
 SINCE, UNTIL = date(2020, 1, 1), date(2020, 1, 5)
-WINDOW = Days(SINCE, (date(2020, 1, 2), date(2020, 1, 3)), (UNTIL, UNTIL))
+WINDOW = Days(SINCE, (date(2020, 1, 2), date(2020, 1, 3)), (UNTIL, UNTIL), 1)
 A_DAY = 10
 DAYS = [f"2020-01-0{day}" for day in range(1, 6)]
+CLASSES = ours(task="multiclass", label=Label("größe €", 2, SIZES))
+NUMBERS = ours(task="regression", label=Label("amount", 2, unit="euros"))
 
 
 def sound() -> pl.DataFrame:
@@ -45,6 +47,12 @@ def with_values(column: str, *values: object) -> pl.DataFrame:
     return table.with_columns(changed)
 
 
+def part(measured: dict[str, Any]) -> dict[str, Any]:
+    """What was measured of the first part of the labels."""
+    first, *_ = measured["label"]["parts"].values()
+    return dict(first)
+
+
 def test_a_sound_table_has_no_fault() -> None:
     measured = measure(sound())
     assert measured["rows"] == 50 and measured["schema"] == [] and measured["id"] == "order_id"
@@ -59,8 +67,11 @@ def test_a_sound_table_has_no_fault() -> None:
         "outside": {"rows": 0, "examples": []},
         "rows": dict.fromkeys(DAYS, A_DAY),
     }
-    by_day = {"days": dict.fromkeys(DAYS, 0.1), "known": dict.fromkeys(DAYS, A_DAY)}
-    assert measured["label"] == {"share": 0.1, **by_day, "unknown": 0}
+    assert measured["label"] == {
+        **{"kind": "share", "unit": None, "rest": "negative"},
+        "parts": {"positive": {"value": 0.1, "deviation": pytest.approx(0.3), "days": dict.fromkeys(DAYS, 0.1)}},
+        **{"known": dict.fromkeys(DAYS, A_DAY), "unknown": 0},
+    }
 
 
 @pytest.mark.parametrize(
@@ -110,16 +121,14 @@ def test_a_list_that_is_learned_knows_any_level() -> None:
     [("integer", 1, 0, [1, 0, 2, None], 2), ("boolean", True, False, [True, False, False, None], None)],
 )
 def test_labels_of_other_types(kind: str, positive: Any, negative: Any, values: list[Any], strange: Any) -> None:
-    label = Label("returned", positive, negative, 2)
+    label = Label("returned", 2, (negative, positive), positive)
     columns = tuple(Column("returned", kind, missing=True) if c.name == "returned" else c for c in ours().columns)
     table = sound()[:4].with_columns(returned=pl.Series(values))
     measured = measure(table, replace(ours(), label=label, columns=columns))
     found = measured["columns"]["returned"]["unknown"]
     assert [example["returned"] for example in found["examples"]] == [strange] * (strange is not None)
-    assert found["known"] == [positive, negative]
-    assert (
-        measured["label"]["share"] == pytest.approx(1 / 2 if strange else 1 / 3) and measured["label"]["unknown"] == 1
-    )
+    assert found["known"] == [negative, positive] and measured["label"]["unknown"] == 1
+    assert part(measured)["value"] == pytest.approx(1 / 2 if strange else 1 / 3)
 
 
 def test_repeated_identifiers_are_counted_but_for_the_first() -> None:
@@ -165,13 +174,55 @@ def test_no_name_of_a_column_is_taken(name: str) -> None:
 
 
 def test_shares_of_labels_are_of_rows_that_have_one() -> None:
-    measured = measure(with_values("returned", None, None, "Yes", "Yes"))["label"]
-    assert measured["days"]["2020-01-01"] == 2 / 8 and measured["share"] == 6 / 48 and measured["unknown"] == 2
+    measured = measure(with_values("returned", None, None, "Yes", "Yes"))
+    assert part(measured)["days"]["2020-01-01"] == 2 / 8 and part(measured)["value"] == 6 / 48
+    assert measured["label"]["unknown"] == 2
 
 
 def test_a_day_whose_labels_nobody_knows_has_no_share() -> None:
-    measured = measure(with_values("returned", *[None] * A_DAY))["label"]
-    assert measured["days"]["2020-01-01"] is None and measured["share"] == 0.1 and measured["unknown"] == A_DAY
+    measured = measure(with_values("returned", *[None] * A_DAY))
+    assert part(measured)["days"]["2020-01-01"] is None and measured["label"]["known"]["2020-01-01"] == 0
+    assert part(measured)["value"] == 0.1 and measured["label"]["unknown"] == A_DAY
+
+
+def test_each_class_has_its_share() -> None:
+    sizes = ["groß", "klein", "klein", "NA", None, *["klein"] * 5]
+    measured = measure(sound().with_columns(pl.Series("größe €", [*sizes, *["groß", "klein"] * 20])), CLASSES)
+    label = measured["label"]
+    assert (label["kind"], label["unit"], label["rest"], label["unknown"]) == ("share", None, None, 1)
+    assert list(label["parts"]) == list(SIZES) and label["known"]["2020-01-01"] == A_DAY - 1
+    shares = {name: part["days"]["2020-01-01"] for name, part in label["parts"].items()}
+    assert shares == pytest.approx({"groß": 1 / 9, "klein": 7 / 9, "NA": 1 / 9})
+    assert label["parts"]["groß"]["value"] == pytest.approx(21 / 49)
+    assert measured["columns"]["größe €"]["unknown"]["known"] == list(SIZES)
+    strange = measure(with_values("größe €", "Groß"), CLASSES)
+    assert [each["größe €"] for each in strange["columns"]["größe €"]["unknown"]["examples"]] == ["Groß"]
+
+
+def test_a_number_has_its_mean_and_the_faults_of_a_number() -> None:
+    measured = measure(with_values("amount", nan, inf, None, 100_001.0, *[20.0] * 3, *[40.0] * 3), NUMBERS)
+    label, found = measured["label"], measured["columns"]["amount"]
+    assert (label["kind"], label["unit"], label["rest"], label["unknown"]) == ("mean", "euros", None, 1)
+    assert part(measured)["days"]["2020-01-01"] == pytest.approx((100_001 + 60 + 120) / 7)
+    assert label["known"]["2020-01-01"] == 7 and part(measured)["deviation"] > 10_000
+    assert {fault: of["rows"] for fault, of in found.items()} == dict.fromkeys(
+        ("missing", "nan", "infinite", "out_of_range"), 1
+    )
+    said = {v.rule: v.next for v in policy.judge_data({"file": "f", "source": "x", "pinned": True, **measured}, BARS)}
+    for fault in ("missing", "nan", "infinite"):
+        assert "then they are labels that are not known yet" in said[f"values.{fault}"]
+
+
+@pytest.mark.parametrize("name", ["amount", "items", "shoe size"])
+def test_a_number_that_is_predicted_has_a_level_whatever_its_type(name: str) -> None:
+    measured = measure(sound(), replace(NUMBERS, label=Label(name, 2)))
+    assert list(measured["levels"][name]) == list(measured["medians"][name]) == DAYS
+
+
+def test_a_class_and_a_group_are_numbers_without_a_level() -> None:
+    coded = ours(task="multiclass", label=Label("items", 2, tuple(range(1, 9))), group="shoe size")
+    columns = tuple(replace(c, input=True) for c in coded.columns)
+    assert set(measure(sound(), replace(coded, columns=columns))["levels"]) == {"amount"}
 
 
 def test_a_table_that_breaks_the_contract_is_measured_as_far_as_it_goes() -> None:
@@ -186,7 +237,7 @@ def test_a_table_that_breaks_the_contract_is_measured_as_far_as_it_goes() -> Non
 
 def test_no_rows_are_measured_too() -> None:
     measured = measure(sound().clear())
-    assert measured["rows"] == 0 and measured["label"]["share"] is None
+    assert measured["rows"] == 0 and part(measured)["value"] is None
     assert len(measured["days"]["missing"]) == measured["days"]["behind"] == 5
 
 
@@ -292,7 +343,7 @@ def test_sound_data_meets_every_bar() -> None:
             "to the `categories` of model_config in",
             "; it may be 'basic', 'extra'",
         ),
-        ("returned", "x", "values.unknown", "mend `label` in contract.yaml", "at most 0%; it may be 'Yes', 'No'"),
+        ("returned", "x", "values.unknown", "mend `label` in contract.yaml", "at most 0%; it may be 'No', 'Yes'"),
     ],
 )
 def test_a_fault_misses_its_bar_and_names_what_to_do(column: str, value: Any, rule: str, words: str, bar: str) -> None:
@@ -305,12 +356,12 @@ def test_a_fault_misses_its_bar_and_names_what_to_do(column: str, value: Any, ru
     ("column", "value", "role"),
     [
         *(("order_id", None, "id"), ("ordered_at", None, "time"), ("customer", None, "entity")),
-        *(("amount", None, "weight"), ("amount", nan, "weight")),
+        *(("amount", None, "weight"), ("amount", nan, "weight"), ("items", None, "group")),
     ],
 )
 def test_a_row_has_to_have_what_the_contract_lets_no_row_miss(column: str, value: Any, role: str) -> None:
     """The contract refuses `missing: true` of these."""
-    measured = measure(with_values(column, value), ours(weight="amount"))
+    measured = measure(with_values(column, value), ours(weight="amount", group="items"))
     found = policy.judge_data({"file": "f", "source": "x", "pinned": True, **measured}, BARS)
     violation = next(each for each in found if each.rule in ("values.missing", "values.nan"))
     assert violation.next == f"correct these rows in the source, or drop them there: a row has to have its {role}"
@@ -331,7 +382,7 @@ def test_whether_a_day_may_be_without_rows_is_the_policys() -> None:
 
 def test_a_number_as_label_is_a_fault_and_no_share() -> None:
     """Such as a price: each of its values is one that a label does not have."""
-    label = Label("items", 1, 0, 2)
+    label = Label("items", 2, (0, 1), 1)
     contract = replace(ours(), label=label)
     measured = {
         "file": "f",

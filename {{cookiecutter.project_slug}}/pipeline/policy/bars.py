@@ -14,12 +14,6 @@ from pipeline.reading import in_a_line, infinite, parsed, problems
 
 POLICIES = Path("policies")
 EXAMPLES = 3
-SLICED = ("average_precision", "roc_auc")  # the metrics of a slice
-ENTITY_PRECISION = "entity_precision_100"  # measured where the contract names an entity
-ENTITIES = 300  # and a day has so many of them: of all, its first 100 would be no choice
-METRICS = (*SLICED, "recall_at_precision_90", "calibration_error", "accuracy", ENTITY_PRECISION)
-"""What `evaluate` measures, by name: here, so that a bar's name is checked before anything is trained."""
-
 Bars = Mapping[str, Any]
 Measured = Mapping[str, Any]
 

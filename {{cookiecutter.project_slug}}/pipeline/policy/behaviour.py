@@ -44,13 +44,13 @@ def judge_cases(measured: Measured, policy: Bars) -> Iterator[Violation]:
                 ),
                 next=ADVICE[kind],
             )
-        sign = -1 if case.get("score") == "falls" else 1
+        sign = -1 if case.get("answer") == "falls" else 1
         if "by" in case and BEYOND["minimum"](sign * number(tried["moved"]), case["by"]):
             yield Violation(
                 rule=rule,
                 file=FILE,
-                value=f"the mean score moves by {number(tried['moved']):.3g}",
-                bar=f"it {case['score']} by at least {case['by']:g}",
+                value=f"the mean answer moves by {number(tried['moved']):.3g}",
+                bar=f"it {case['answer']} by at least {case['by']:g}",
                 rows=tried["rows"],
                 next=ADVICE[kind],
             )
@@ -64,7 +64,7 @@ def judge_reliance(measured: Measured, policy: Bars) -> Iterator[Violation]:
             yield Violation(
                 rule="reliance.by",
                 file=FILE,
-                value=f"{tried['column']}, shuffled, moves the scores by {number(tried['moved']):.3g}",
+                value=f"{tried['column']}, shuffled, moves the answers by {number(tried['moved']):.3g}",
                 bar=f"at least {least:g} on average: every input is used",
                 rows=tried["rows"],
                 next=f"find where the model loses {tried['column']} (of a category, `encode` says where few levels are "
@@ -109,7 +109,7 @@ def relied(measured: Measured) -> list[Measured]:
 
 
 def ignored(tried: Measured, policy: Bars) -> bool:
-    """Whether an input, shuffled, moves the scores by too little; one that cannot be told is taken as ignored."""
+    """Whether an input, shuffled, moves the answers by too little; one that cannot be told is taken as ignored."""
     return BEYOND["minimum"](number(tried["moved"]), policy["reliance"]["by"])
 
 
@@ -120,8 +120,10 @@ def few(tried: Measured, case: Bars, policy: Bars) -> bool:
 
 def words(kind: str, case: Bars) -> str:
     """What is asked of a row, in words."""
+    answer = f"probability of {case['of']}" if "of" in case else "answer"
     if kind == "functionality":
-        return f"a score above {case['above']:g}" if "above" in case else f"a score below {case['below']:g}"
+        answer = f"a{'n' * (answer == 'answer')} {answer}"
+        return f"{answer} above {case['above']:g}" if "above" in case else f"{answer} below {case['below']:g}"
     if kind == "invariance":
-        return f"the score moves by {case['within']:g} at most"
-    return f"the score {case['score']}, or goes the other way by {case['tolerance']:g} at most"
+        return f"the {answer} moves by {case['within']:g} at most"
+    return f"the {answer} {case['answer']}, or goes the other way by {case['tolerance']:g} at most"

@@ -72,7 +72,7 @@ def judge_champion(comparison: Measured, policy: Bars) -> Iterator[Violation]:
                     else f"not measured{place}",
                     bar=f"a difference of at {LEAST[end]} {bars[end]:g}; "
                     f"beyond chance at a confidence of {asked:g} over {len(compared)} comparisons",
-                    rows=comparison["rows"],
+                    rows=comparison["compared"],
                     next="find what this change takes away, in reports/predictions.parquet; or keep the champion",
                 )
 

@@ -1,25 +1,30 @@
 """Check contract, knobs and policies against their schemas, and each other, without judging anything by them.
 
-A policy that names a column that is not there would judge nothing, and be silent.
+A policy that names a column that is not there would judge nothing, and be silent; one whose bars keep each other from
+being met would never do what it says.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from math import ceil
 from typing import Any
 
-from pipeline import contract, params
+from pipeline import contract, params, tasks
 from pipeline.contract import CONTRACT, Column, Contract, leveled
+from pipeline.model import Problem
 from pipeline.params import PARAMS, BadInput, run_stage
-from pipeline.policy.bars import ENTITY_PRECISION, METRICS, POLICIES, SLICED, Bars, load
+from pipeline.policy.bars import BEYOND, POLICIES, Bars, load
 from pipeline.reading import nearest, shown
+from pipeline.tasks import Task
 
 
 def main() -> None:
-    """Raises BadInput for the first file that is not as its schema says, and for all names that are no column."""
+    """Raises BadInput for the first file that is not as its schema says, for all names that are no column, and more."""
     params.check()
     ours = contract.check()
     print(f"{CONTRACT} and {PARAMS}: as their schemas say")
     policies = {path.stem: load(path.stem) for path in sorted(POLICIES.glob("*.yaml"))}
-    if found := list(strangers(policies, ours, params.load()["families"])):
+    found = [*strangers(policies, ours, params.load()["families"]), *contradictions(policies["drift"]["retrain"])]
+    if found:
         raise BadInput("\n".join(found))
     for name in policies:
         print(f"{POLICIES / name}.yaml: as its schema says, and the contract")
@@ -39,16 +44,18 @@ def strangers(policies: Mapping[str, Bars], ours: Contract, families: Iterable[s
     for column in source:
         if "level" in policies["data"]["columns"].get(column.name, {}) and not leveled(column, ours):
             yield (
-                f"{POLICIES}/data.yaml: columns.{column.name}.level: only numbers have one that the model sees, and "
-                f"whose range in {CONTRACT} begins at 0 or above; take it out"
+                f"{POLICIES}/data.yaml: columns.{column.name}.level: only numbers have one that the model sees or "
+                f"predicts, and whose range in {CONTRACT} begins at 0 or above; take it out"
             )
+    yield from labelled(policies["data"]["label"], ours)
     for block in ("columns", "categories"):
         exceptions = policies["drift"][block]["exceptions"]
         yield from unknown("drift", f"{block}.exceptions", exceptions, inputs, ours)
         yield from misplaced(block, exceptions, inputs)
     logged = [column for column in (*source, *inputs) if column.name != ours.time]
     yield from unknown("log", "personal", policies["log"]["personal"], logged, ours, "request_id")
-    for policy, place, names, known in measured_by(policies):
+    yield from knobs(parts, ours)
+    for policy, place, names, known in measured_by(policies, tasks.task(ours.task)):
         yield from unmeasured(f"{POLICIES}/{policy}.yaml: {place}", names, known, ours)
     for name in policies["model"]["baselines"]["beaten"]:
         if name not in families:
@@ -60,6 +67,10 @@ def strangers(policies: Mapping[str, Bars], ours: Contract, families: Iterable[s
     for name, pieces in groups.items():
         yield from sliced(f"evaluate.groups.{name}", pieces, ours)
     for name in policies["model"]["fairness"]["groups"]:
+        rates = tasks.task(ours.task).rate_names(Problem.of(ours))
+        for rate in (rate for rate in policies["model"]["fairness"]["groups"][name] if rate not in rates):
+            where = f"{POLICIES}/model.yaml: fairness.groups.{name}.{rate}"
+            yield f"{where} is no rate of the task {ours.task}; {nearest(rate, rates)}"
         if name not in groups:
             near = nearest(name, groups) if groups else "name it there, or take it out"
             yield f"{POLICIES}/model.yaml: fairness.groups.{name} is no group of evaluation.yaml; {near}"
@@ -68,7 +79,21 @@ def strangers(policies: Mapping[str, Bars], ours: Contract, families: Iterable[s
     )
     for kind in ("functionality", "invariance", "direction"):
         for at, case in enumerate(policies["behaviour"][kind]):
-            yield from behaves(f"{kind}.{at}", case, ours)
+            yield from behaves(kind, at, case, ours)
+
+
+def labelled(bars: Bars, ours: Contract) -> Iterator[str]:
+    """Bars of the label for what is no part of it, and shares that are none."""
+    parts, own = tasks.task(ours.task).parts(Problem.of(ours)), bars.get("parts", {})
+    where = f"{POLICIES}/data.yaml: label"
+    for name in (name for name in own if name not in parts):
+        advice = f'quote it: "{name}"' if str(name) in parts else nearest(name, parts)
+        yield f"{where}.parts.{name} is no part of the label; {advice}"
+    blocks = {"": bars, **{f".parts.{name}": part for name, part in own.items()}}
+    blocks |= {f"{place}.day": block["day"] for place, block in blocks.items() if "day" in block}
+    for place, end in ((place, end) for place in blocks for end in BEYOND if ours.label.values):
+        if not 0 <= (bar := blocks[place].get(end, 0)) <= 1:
+            yield f"{where}{place}.{end} is {bar:g}, and the share of a class lies between 0 and 1; write 0.05 for 5%"
 
 
 def unknown(
@@ -101,24 +126,67 @@ def misplaced(block: str, exceptions: Iterable[str], inputs: Sequence[Column]) -
             yield f"{where} is of type {column.type}; move it to {right}.exceptions"
 
 
-def measured_by(policies: Mapping[str, Bars]) -> Iterator[tuple[str, str, Iterable[str], Sequence[str]]]:
+def knobs(evaluate: Bars, ours: Contract) -> Iterator[str]:
+    """Knobs of `evaluate` that another task has, and those that this one lacks."""
+    where, task = f"{POLICIES}/evaluation.yaml: evaluate", tasks.task(ours.task)
+    asked = {*task.KNOBS, *(["k"] if ours.group else [])}
+    known = {"k", *(knob for name in tasks.NAMES for knob in tasks.task(name).KNOBS)}
+    for name in sorted(known & evaluate.keys() - asked):
+        why = "names no `group`, and nothing is ranked" if name == "k" else f"says task: {ours.task}, which has none"
+        yield f"{where}.{name}: {CONTRACT} {why}; take it out"
+    for name in sorted(asked - evaluate.keys()):
+        yield f"{where}.{name} is missing, which {CONTRACT} asks for: {KNOBS[name]}"
+    headline = evaluate.get("headline", task.HEADLINE)
+    if headline not in task.METRICS:
+        yield f"{where}.headline is {headline!r}, no metric of the task {ours.task}; {nearest(headline, task.METRICS)}"
+
+
+KNOBS = {
+    "known": "days whose positives make an entity known, or null",
+    "alerts": "the share of rows that raise an alert, such as 0.01",
+    "k": "the first places of a group that are looked at, such as 5",
+}
+"""What to write."""
+
+
+def contradictions(retrain: Bars) -> Iterator[str]:
+    """What of drift.yaml keeps the model of `retrain.every` from being asked for in time, a sentence each.
+
+    A request is merged some time after it was opened, so that many days of cool-down end after as many of `every`.
+    """
+    if not (every := retrain.get("every")):
+        return
+    asks, cool, week = f"{POLICIES}/drift.yaml: retrain.every: {every}", retrain["cool_down_days"], retrain["per_week"]
+    if cool >= every:
+        yield (
+            f"{asks} asks for a model before the cool_down_days: {cool} from the last one's merge are over; write "
+            f"cool_down_days: {every - 1}, or every: {cool + 1}"
+        )
+    if week < (most := ceil(7 / every)):
+        yield (
+            f"{asks} asks for {most} models in some seven days, and per_week: {week} allows no more than {week}; write "
+            f"per_week: {most}, or every: {ceil(7 / week)}"
+        )
+
+
+def measured_by(policies: Mapping[str, Bars], task: Task) -> Iterator[tuple[str, str, Iterable[str], Collection[str]]]:
     """Where policies name metrics: the policy, the place, the names, and those that are measured there."""
     model = policies["model"]
-    yield "model", "metrics", model["metrics"], METRICS
-    yield "model", "baselines.metrics", model["baselines"]["metrics"], METRICS
-    yield "model", "slices.metrics", model["slices"]["metrics"], SLICED
-    yield "model", "champion.metrics", model["champion"]["metrics"], METRICS
-    yield "model", "champion.slices", model["champion"]["slices"], SLICED
-    yield "drift", "live.metrics", policies["drift"]["live"]["metrics"], METRICS
+    yield "model", "metrics", model["metrics"], task.METRICS
+    yield "model", "baselines.metrics", model["baselines"]["metrics"], task.METRICS
+    yield "model", "slices.metrics", model["slices"]["metrics"], task.SLICED
+    yield "model", "champion.metrics", model["champion"]["metrics"], task.METRICS
+    yield "model", "champion.slices", model["champion"]["slices"], task.SLICED
+    yield "drift", "live.metrics", policies["drift"]["live"]["metrics"], task.METRICS
 
 
-def unmeasured(place: str, names: Iterable[str], known: Sequence[str], ours: Contract) -> Iterator[str]:
+def unmeasured(place: str, names: Iterable[str], known: Collection[str], ours: Contract) -> Iterator[str]:
     """Metrics that nothing measures there."""
     for name in names:
         if name not in known:
             yield f"{place}.{name} is {stranger('no metric that is measured there', name, known)}"
-        elif name == ENTITY_PRECISION and ours.entity is None:
-            yield f"{place}.{name} is measured where {CONTRACT} names an `entity`; name one, or take it out"
+        elif (needs := tasks.task(ours.task).METRICS[name].needs) and getattr(ours, needs) is None:
+            yield f"{place}.{name} is measured where {CONTRACT} names one as `{needs}`; name one, or take it out"
 
 
 def sliced(place: str, pieces: Sequence[Mapping[str, Any]], ours: Contract) -> Iterator[str]:
@@ -135,10 +203,20 @@ def sliced(place: str, pieces: Sequence[Mapping[str, Any]], ours: Contract) -> I
             yield f"{where}: {wrong}"
 
 
-def behaves(place: str, case: Mapping[str, Any], ours: Contract) -> Iterator[str]:
-    """Columns of a case of behaviour that are no inputs, and values that an input cannot have."""
-    known = {column.name: column for column in ours.inputs}
+def behaves(kind: str, at: int, case: Mapping[str, Any], ours: Contract) -> Iterator[str]:
+    """Columns of a case of behaviour that are no inputs, and values that a column cannot have.
+
+    What an invariance changes may be any column: one that is no input moves nothing, and the case keeps it so.
+    """
+    place, classes = f"{kind}.{at}", ours.label.values
+    several = ours.label.positive is None and bool(classes)
+    if several and case.get("of") not in classes:
+        yield f"{POLICIES}/behaviour.yaml: {place}.of has to name a class: {', '.join(map(str, classes))}"
+    elif "of" in case and not several:
+        yield f"{POLICIES}/behaviour.yaml: {place}.of is for several classes; take it out"
     for block in ("row", "where", "change"):
+        any_column = kind == "invariance" and block == "change"
+        known = {column.name: column for column in ((*ours.columns, *ours.inputs) if any_column else ours.inputs)}
         for name, value in case.get(block, {}).items():
             where = f"{POLICIES}/behaviour.yaml: {place}.{block}.{name}"
             column = known.get(name)

@@ -5,6 +5,7 @@ A day counts where it is beyond its bar, and where chance would raise an alarm o
 (Bonferroni).
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from itertools import dropwhile, groupby
@@ -166,48 +167,82 @@ def judge_constant(measured: Measured, policy: Bars) -> Iterator[Violation]:
 
 
 def judge_stopped(measured: Measured, policy: Bars) -> Iterator[Violation]:
-    """Days in a row without a positive label, or without a negative one, that are too many for chance."""
+    """Days in a row without a label of some class that are too many for chance."""
     labels, days = measured["label"], measured["days"]
-    if not (measured.get("daily") and labels and days):
+    if not (measured.get("daily") and labels and days and labels["kind"] == "share"):
         return
-    known = {day: labels["known"][day] for day in days["rows"] if labels["days"].get(day) is not None}
-    positive = {day: round(labels["days"][day] * number) for day, number in known.items()}
-    negative = {day: number - positive[day] for day, number in known.items()}
-    bars, often = policy["label"]["day"], policy["daily"]["labels"]
-    said = {day for day in known if days["rows"][day] >= bars["rows"]}  # by label.day, each by itself
-    for what, found, alone in (
-        ("positive", positive, bars["minimum"] > 0),
-        ("negative", negative, bars["maximum"] < 1),
-    ):
+    known = {day: number for day in days["rows"] if (number := labels["known"].get(day))}
+    least = policy["label"]["day"]["rows"]
+    said = {day for day in known if days["rows"][day] >= least}  # by label.day, each by itself, where that asks for any
+    classes = by_class(labels, known)
+    for name, found in classes.items():
+        often, place, loosen = stops(policy, name, labels)
         odd = [
             run
             for run in without(found, known)
-            if (1 - often * run["usual"]) ** run["rows"] * 2 * len(known) < chance(policy)
-            and not (alone and said.issuperset(run["days"]))
+            if luck(run, often, len(labels["parts"]) > 1) * len(classes) * len(known) < chance(policy)
+            and not (asked(policy, name, labels) and said.issuperset(run["days"]))
         ]
         if odd:
             yield Violation(
-                rule="daily.labels",
+                rule=place,
                 file=measured["file"],
-                value=f"no {what} label in {count(odd[0]['rows'], 'row')} of {span(odd[0])}; "
-                f"of the others {percent(odd[0]['usual'])} are {what}",
+                value=f"no {name} label in {count(odd[0]['rows'], 'row')} of {span(odd[0])}; "
+                f"of the others {percent(odd[0]['usual'])} are {name}",
                 bar=f"some: {beyond_chance(often, policy)}",
                 rows=sum(run["rows"] for run in odd),
                 examples=tuple(f"{span(run)}: {count(run['rows'], 'label')}" for run in odd[:EXAMPLES]),
                 next="check that the labels of these days were loaded; while they are not known yet, they have to be "
-                f"missing; if the world is so, lower daily.labels in {FILE}",
+                f"missing; if the world is so, {loosen}",
             )
 
 
+def by_class(labels: Measured, known: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """How many labels of each class the days have, those that are of no part among them."""
+    found = {
+        name: {day: round(part["days"][day] * number) for day, number in known.items()}
+        for name, part in labels["parts"].items()
+    }
+    rest = {day: number - sum(of[day] for of in found.values()) for day, number in known.items()}
+    return found | ({labels["rest"]: rest} if labels["rest"] else {})
+
+
+def asked(policy: Bars, name: str, labels: Measured) -> bool:
+    """Whether the bars of a single day ask for labels of a class."""
+    days = {part: of_part(policy, part)["day"] for part in labels["parts"]}
+    return bool(days[name]["minimum"] > 0 if name in days else sum(day["maximum"] for day in days.values()) < 1)
+
+
+def stops(policy: Bars, name: str, labels: Measured) -> tuple[float, str, str]:
+    """How rarely labels of a class may come, the bar's place, and what to say where they stop by nature."""
+    own = of_part(policy, name)
+    if "labels" in own:
+        return own["labels"], f"label.parts.{name}.labels", f"lower label.parts.{name}.labels in {FILE}"
+    loosen = f"lower daily.labels in {FILE}"
+    if len(labels["parts"]) > 1:
+        loosen = f"say label: {{parts: {{{json.dumps(name, ensure_ascii=False)}: {{labels: 0}}}}}} in {FILE}"
+    return policy["daily"]["labels"], "daily.labels", loosen
+
+
 def without(found: Mapping[str, int], known: Mapping[str, int]) -> Iterator[dict[str, Any]]:
-    """Runs of days on which none is found of what `usual` is the share on the other days."""
+    """Runs of days on which none is found of what `usual` is the share on the other days, `of` so many in all."""
     total, rows = sum(found.values()), sum(known.values())
     for none, group in groupby(known, key=lambda day: found[day] == 0):
         if none:
             run = list(group)
             here = sum(known[day] for day in run)
-            usual = total / max(rows - here, 1)
-            yield {"first": run[0], "last": run[-1], "days": run, "rows": here, "usual": usual}
+            said = {"first": run[0], "last": run[-1], "days": run, "rows": here}
+            yield {**said, "usual": total / max(rows - here, 1), "share": here / rows, "of": total}
+
+
+def luck(run: Mapping[str, Any], often: float, several: bool) -> float:
+    """The chance that none is found in a run, came they `often` times as often as on the other days.
+
+    One of several classes may be so rare that the other days are few and say little: then also that of all its labels
+    to lie there, were they strewn over all days.
+    """
+    none = (1 - often * run["usual"]) ** run["rows"]
+    return float(max(none, (1 - run["share"]) ** run["of"]) if several else none)
 
 
 def judge_categories(measured: Measured, policy: Bars) -> Iterator[Violation]:
@@ -281,6 +316,18 @@ def of_level(policy: Bars, name: str) -> tuple[Bars, str]:
     """The ends of a column's level, and their place in the policy."""
     own = policy["columns"].get(name, {}).get("level")
     return (own, f"columns.{name}.level") if own else (policy["level"], "level")
+
+
+def of_part(policy: Bars, name: str) -> dict[str, Any]:
+    """The bars of a part of the labels: those of all, and its own in their place."""
+    bars, own = policy["label"], own_part(policy, name)
+    return {**bars, **own, "day": {**bars["day"], **own.get("day", {})}}
+
+
+def own_part(policy: Bars, name: str) -> Bars:
+    """Those that are its own."""
+    found: Bars = policy["label"].get("parts", {}).get(name, {})
+    return found
 
 
 def wider(name: str, bars: Bars, found: Sequence[float]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from math import inf, log
 from statistics import median
+from typing import Any
 
 from pipeline.policy.bars import BEYOND, EXAMPLES, LEAST, Bars, Measured, Violation, number, percent
 from pipeline.policy.before import judge_before, unjudged_before
@@ -16,6 +17,8 @@ from pipeline.policy.daily import (
     judge_repeated,
     judge_stopped,
     of_level,
+    of_part,
+    own_part,
     unjudged_daily,
     wider,
 )
@@ -125,11 +128,14 @@ def mend(fault: str, name: str, found: Measured) -> str:
 
 def loosen(fault: str, name: str, found: Measured) -> str:
     """Where to say that values are right as they are."""
-    if fault == "missing" and found.get("label"):
-        return f"say `missing: true` of {name} in contract.yaml: then they are labels that are not known yet"
-    if fault in ("missing", "nan"):
-        null = "write null in the source, and " * (fault == "nan")
-        return f"{null}say `missing: true` of {name} in contract.yaml: then a model learns from rows without a value"
+    if fault in ("missing", "nan") or fault == "infinite" and found.get("label"):
+        null = "write null in the source, and " * (fault != "missing")
+        then = (
+            "they are labels that are not known yet"
+            if found.get("label")
+            else "a model learns from rows without a value"
+        )
+        return f"{null}say `missing: true` of {name} in contract.yaml: then {then}"
     if fault == "out_of_range":
         return f"widen the `range` of {name} in contract.yaml"
     if fault == "unknown" and found.get("label"):
@@ -283,11 +289,11 @@ def astray(days: Mapping[str, float], bars: Bars) -> Iterator[tuple[str, float, 
 
 
 def judge_labels(measured: Measured, policy: Bars) -> Iterator[Violation]:
-    """Too few or too many positives, overall and by day."""
-    label, bars = measured["label"], policy["label"]
+    """Too small or too large a share of a class, or mean of the labels, overall and by day."""
+    label = measured["label"]
     if label is None:
         return
-    if label["share"] is None:
+    if all(part["value"] is None for part in label["parts"].values()):
         yield Violation(
             rule="label",
             file=measured["file"],
@@ -296,8 +302,8 @@ def judge_labels(measured: Measured, policy: Bars) -> Iterator[Violation]:
             next="check that labels have arrived, and that `label` in contract.yaml names their column",
         )
         return
-    shares = judged_days(measured, policy)
-    if unknown := [day for day, share in shares.items() if share is None]:
+    days = judged_days(measured, policy)
+    if unknown := [day for day in days if not label["known"][day]]:
         yield Violation(
             rule="label.day",
             file=measured["file"],
@@ -308,34 +314,60 @@ def judge_labels(measured: Measured, policy: Bars) -> Iterator[Violation]:
             next="check that the labels of these days were loaded; while they are not known yet, move data.until in "
             "params.yaml to a day whose labels are, or raise label.delay in contract.yaml",
         )
+    for name, part in label["parts"].items():
+        yield from labels_of(name, part, days, measured, policy)
+
+
+def labels_of(name: str, part: Measured, days: Sequence[str], measured: Measured, policy: Bars) -> Iterator[Violation]:
+    """What judge_labels finds of one part of the labels."""
+    label, bars = measured["label"], of_part(policy, name)
+    share = label["kind"] == "share"
     for end, beyond in BEYOND.items():
-        if beyond(number(label["share"]), bars[end]):
+        if beyond(number(part["value"]), bars[end]):
+            said = amount(part["value"], label)
             yield Violation(
-                rule=f"label.{end}",
+                rule=place_of(policy, name, end),
                 file=measured["file"],
-                value=f"{percent(label['share'])} of the labels are positive",
-                bar=f"at {LEAST[end]} {percent(bars[end])}",
-                next="check that labels have arrived, and that their definition has not changed",
+                value=f"{said} of the labels are {name}" if share else f"the mean label is {said}",
+                bar=f"at {LEAST[end]} {amount(bars[end], label)}",
+                next="check that labels have arrived, and that their definition has not changed"
+                + ("" if share else ", nor their unit"),
             )
-        odd = {day: n for day, n in shares.items() if n is not None and beyond(n, bars["day"][end])}
-        if odd:
+        values = {day: part["days"][day] for day in days if part["days"][day] is not None}
+        if odd := {day: value for day, value in values.items() if beyond(value, bars["day"][end])}:
+            least = amount(bars["day"][end], label)
             yield Violation(
-                rule=f"label.day.{end}",
+                rule=place_of(policy, name, "day", end),
                 file=measured["file"],
-                value=f"too {'low' if end == 'minimum' else 'high'} a share of labels on {count(len(odd), 'day')}",
-                bar=f"at {LEAST[end]} {percent(bars['day'][end])} of a day's rows",
+                value=f"too {'low' if end == 'minimum' else 'high'} a "
+                f"{f'share of {name} labels' if share else 'mean label'} on {count(len(odd), 'day')}",
+                bar=f"at {LEAST[end]} {least}" + " of a day's labels" * share,
                 rows=sum(measured["days"]["rows"][day] for day in odd),
-                examples=tuple(f"{day}: {percent(share)}" for day, share in list(odd.items())[:EXAMPLES]),
-                next="check that the labels of these days were loaded, and loaded once",
+                examples=tuple(f"{day}: {amount(value, label)}" for day, value in list(odd.items())[:EXAMPLES]),
+                next="check that the labels of these days were loaded, and loaded once"
+                + ("" if share else ", in the unit of the others"),
             )
 
 
-def judged_days(measured: Measured, policy: Bars) -> dict[str, float | None]:
-    """The label's share on the days of the window that have enough rows; none where rows have no day."""
-    if measured["days"] is None:
-        return {}
-    rows, shares = measured["days"]["rows"], measured["label"]["days"]
-    return {day: shares[day] for day, n in rows.items() if n >= policy["label"]["day"]["rows"]}
+def place_of(policy: Bars, name: str, *steps: str) -> str:
+    """Where a bar stands that a part of the labels is held against."""
+    own: Any = own_part(policy, name)
+    for step in steps:
+        own = own.get(step, {})
+    return ".".join(["label", *(() if own == {} else ("parts", name)), *steps])
+
+
+def amount(value: float, label: Measured) -> str:
+    """A share, or a mean in its unit, in words."""
+    if label["kind"] == "share":
+        return percent(value)
+    return f"{value:,.4g}" + (f" {label['unit']}" if label["unit"] else "")
+
+
+def judged_days(measured: Measured, policy: Bars) -> list[str]:
+    """The days of the window that have enough rows for their labels to be judged; none where rows have no day."""
+    rows = (measured["days"] or {}).get("rows", {})
+    return [day for day, number in rows.items() if number >= policy["label"]["day"]["rows"]]
 
 
 def judge_pin(measured: Measured, policy: Bars) -> Iterator[Violation]:
@@ -361,14 +393,15 @@ def unjudged_data(measured: Measured, policy: Bars) -> list[str]:
     sentences += unjudged_before(measured)
     if measured["label"] and (unknown := measured["label"]["unknown"]):
         sentences.append(
-            f"{unknown:,} labels, which are not known yet: no share counts them, and no model learns from them"
+            f"{unknown:,} labels, which are not known yet: no {measured['label']['kind']} counts them, and no model "
+            "learns from them"
         )
     if measured["days"] and measured["label"]:
         least = policy["label"]["day"]["rows"]
         if small := sorted(set(measured["days"]["rows"]) - set(judged_days(measured, policy))):
             sentences.append(
-                f"the label's share on {count(len(small), 'day')} with fewer than {least:,} rows (label.day.rows): "
-                f"{', '.join(small[:EXAMPLES])}{', …' * (len(small) > EXAMPLES)}"
+                f"the label's {measured['label']['kind']} on {count(len(small), 'day')} with fewer than {least:,} rows "
+                f"(label.day.rows): {', '.join(small[:EXAMPLES])}{', …' * (len(small) > EXAMPLES)}"
             )
     rows, least = sum((measured["days"] or {}).get("rows", {}).values()), policy["level"]["rows"]
     if measured["days"] and measured["levels"] and rows < least:

@@ -9,7 +9,6 @@ from typing import Any
 
 from pipeline.policy.bars import (
     BEYOND,
-    ENTITY_PRECISION,
     LEAST,
     OTHER,
     Bars,
@@ -29,7 +28,6 @@ PROMOTED = Path("deploy/production/metrics.json")
 CATEGORY = "category"
 OTHERS = {"columns": "categories", "categories": "columns"}
 JUDGED = {"missing": "rise", "out_of_range": "out_of_range"}  # by a bar of `quality`: what it is held against
-AVERAGE_PRECISION = "average_precision"  # the metric that drift.json has for parts of the log
 
 Missed = Callable[[Measured], bool | None]
 """Whether a part of the log, a day or days together, misses a bar; None where it does not say."""
@@ -49,7 +47,7 @@ class Distance:
     rule: str
     bar: float
     found: Measured  # its distance, how far chance alone goes, and how both are measured
-    column: str | None = None  # None for the scores
+    column: str | None = None  # None for the answers
 
     @property
     def most(self) -> float:
@@ -63,12 +61,12 @@ class Distance:
 
     def missed_in(self, part: Measured) -> bool | None:
         """Whether it is too far in a part of the log, a day or days together; None where the part does not say."""
-        value = part["score"] if self.column is None else part["columns"].get(self.column)
-        wider = part["wider"]["score" if self.column is None else "columns"]
+        value = part["answer"] if self.column is None else part["columns"].get(self.column)
+        wider = part["wider"]["answer" if self.column is None else "columns"]
         return None if value is None else value > max(self.bar, self.found["chance"] * wider)
 
     def __str__(self) -> str:
-        return "the score" if self.column is None else self.column
+        return f"the {self.found['name']}" if self.column is None else self.column
 
 
 def judge_drift(measured: Measured, policy: Bars) -> list[Violation]:
@@ -87,7 +85,7 @@ def judge_drift(measured: Measured, policy: Bars) -> list[Violation]:
         return []
     return [
         *judge_columns(measured, policy),
-        *judge_score(measured, policy),
+        *judge_answer(measured, policy),
         *judge_quality(measured, policy),
         *judge_labels(measured, policy),
         *judge_live(measured, policy),
@@ -100,9 +98,9 @@ def judge_columns(measured: Measured, policy: Bars) -> Iterator[Violation]:
         yield from judge_distance(column, measured, policy)
 
 
-def judge_score(measured: Measured, policy: Bars) -> Iterator[Violation]:
-    """Scores that are too far from those of the test week."""
-    yield from judge_distance(of_score(measured, policy), measured, policy)
+def judge_answer(measured: Measured, policy: Bars) -> Iterator[Violation]:
+    """Answers that are too far from those of the test week."""
+    yield from judge_distance(of_answer(measured, policy), measured, policy)
 
 
 def judge_distance(far: Distance, measured: Measured, policy: Bars) -> Iterator[Violation]:
@@ -129,9 +127,9 @@ def of_columns(measured: Measured, policy: Bars) -> Iterator[Distance]:
         yield Distance(*column_bar(column, policy), column, column["name"])
 
 
-def of_score(measured: Measured, policy: Bars) -> Distance:
-    """The scores' distance."""
-    return Distance("score.maximum", policy["score"]["maximum"], measured["score"])
+def of_answer(measured: Measured, policy: Bars) -> Distance:
+    """The answers' distance."""
+    return Distance("answer.maximum", policy["answer"]["maximum"], measured["answer"])
 
 
 def column_bar(column: Measured, policy: Bars) -> tuple[str, float]:
@@ -191,13 +189,13 @@ def judge_live(measured: Measured, policy: Bars) -> Iterator[Violation]:
         return
     live, promoted = measured["live"], at_promotion(measured)
     for name, bars in policy["live"]["metrics"].items():
-        if name == ENTITY_PRECISION and name not in live["metrics"]:
+        if name in live["unmeasured"]:
             continue
-        for rule, end, bar, words in live_bars(bars, promoted.get(name)):
+        for rule, end, bar, words in live_bars(bars, promoted.get(name), name in live["smaller"]):
             if not BEYOND[end](worse(live["metrics"].get(name), OTHER[end]), bar):
                 continue
             odd = beyond(end, bar)
-            since, when = began(measured, odd) if name == AVERAGE_PRECISION else (None, "")
+            since, when = began(measured, odd) if name == measured["headline"] else (None, "")
             yield Drift(
                 rule=f"live.metrics.{name}.{rule}",
                 file=FILE,
@@ -211,25 +209,28 @@ def judge_live(measured: Measured, policy: Bars) -> Iterator[Violation]:
             )
 
 
-def live_bars(bars: Mapping[str, float], promoted: Measured | None) -> Iterator[tuple[str, str, float, str]]:
-    """Each bar on a metric: its rule, its end, its value, and how that came about."""
+def live_bars(
+    bars: Mapping[str, float], promoted: Measured | None, smaller: bool
+) -> Iterator[tuple[str, str, float, str]]:
+    """Each bar on a metric, which is better where it is larger, or `smaller`: its rule, its end, its value, and why."""
     for rule, bar in bars.items():
         if rule in BEYOND:
             yield rule, rule, bar, ""
         elif promoted:
             # Its week was lucky or not, as this one is: two values that chance moved lie further apart than one.
-            least = promoted["low"]
-            yield rule, "minimum", least - bar, f": {bar:g} below {least:.4g}, the worse end at its promotion"
+            end, sign, way = ("maximum", 1, "above") if smaller else ("minimum", -1, "below")
+            was = worse(promoted, end)
+            yield rule, end, was + sign * bar, f": {bar:g} {way} {was:.4g}, the worse end at its promotion"
 
 
 # --- since when ---
 
 
 def beyond(end: str, bar: float) -> Missed:
-    """Whether a part's average precision misses a bar; None where the part does not say."""
+    """Whether a part's headline misses a bar on it; None where the part does not say."""
 
     def misses(part: Measured) -> bool | None:
-        value = part[AVERAGE_PRECISION]
+        value = part["headline"]
         return None if value is None else BEYOND[end](value, bar)
 
     return misses
@@ -276,7 +277,7 @@ def unjudged_drift(measured: Measured, policy: Bars) -> list[str]:
 
 def single_days(measured: Measured, policy: Bars) -> Iterator[str]:
     """Distances above their bar that too few parts of the window show."""
-    for far in (*of_columns(measured, policy), of_score(measured, policy)):
+    for far in (*of_columns(measured, policy), of_answer(measured, policy)):
         if far.missed and len(odd := days(measured, far.missed_in)) < policy["evidence_days"]:
             there = ", ".join(odd) or "no single day"
             yield f"{far}: {far.found['distance']:.3g} away, above {far.most:.3g}, but only on {there} (evidence_days)"
@@ -298,9 +299,16 @@ def unjudged_live(measured: Measured, policy: Bars) -> Iterator[str]:
             + (f"; of {live['unknown']:,} it is not known yet" if live["unknown"] else "")
         )
         return
-    if ENTITY_PRECISION in policy["live"]["metrics"].keys() - measured["live"]["metrics"].keys():
-        yield f"live.metrics.{ENTITY_PRECISION}: the live days have too few entities, or contract.yaml names none"
-    if any("drop" in bars for bars in policy["live"]["metrics"].values()) and not at_promotion(measured):
+    yield from not_measured(measured["live"]["unmeasured"], at_promotion(measured), policy["live"]["metrics"])
+
+
+def not_measured(unmeasured: Mapping[str, str], promoted: Mapping[str, Any], bars: Bars) -> Iterator[str]:
+    """Bars on metrics that were not measured, of the live rows or when the model was promoted."""
+    yield from (f"live.metrics.{name}: {unmeasured[name]}" for name in bars if name in unmeasured)
+    lost = [name for name, of in bars.items() if "drop" in of and name not in unmeasured and not promoted.get(name)]
+    if promoted:
+        yield from (f"live.metrics.{name}.drop: it was not measured when the model was promoted" for name in lost)
+    elif lost:
         yield f"live.metrics: what was lost since the promotion, as {PROMOTED} is not of the model in production"
 
 
@@ -309,7 +317,7 @@ def can_tell(measured: Measured, policy: Bars) -> bool:
     live = measured["live"]
     if not live or live["rows"] < policy["live"]["rows"] or any(judge_labels(measured, policy)):
         return False
-    return any(metric["value"] is not None for metric in live["metrics"].values())
+    return any(live["metrics"].values())
 
 
 def at_promotion(measured: Measured) -> Mapping[str, Any]:

@@ -5,8 +5,6 @@ from itertools import chain
 
 from pipeline.policy.bars import (
     BEYOND,
-    ENTITIES,
-    ENTITY_PRECISION,
     LEAST,
     OTHER,
     Bars,
@@ -29,7 +27,7 @@ SMALLER = {"network": "fewer or narrower `hidden`, fewer `pieces` of", "trees": 
 
 def judge_model(measured: Measured, policy: Bars) -> list[Violation]:
     """The bars of policies/model.yaml that metrics.json, and reports/comparison.json beside it, do not meet."""
-    comparison, policy = measured["comparison"], less(policy, too_narrow(measured))
+    comparison, policy = measured["comparison"], less(policy, measured["unmeasured"])
     return [
         *judge_size(measured, policy),
         *judge_metrics(measured, policy),
@@ -40,13 +38,6 @@ def judge_model(measured: Measured, policy: Bars) -> list[Violation]:
         *judge_delivery(comparison),
         *judge_champion(comparison, policy),
     ]
-
-
-def too_narrow(measured: Measured) -> set[str]:
-    """The metrics that were not measured, as the test days have too few entities for them."""
-    entities = measured["data"].get("entities_a_day")
-    there = entities is None or entities >= ENTITIES or ENTITY_PRECISION in measured["metrics"]
-    return set() if there else {ENTITY_PRECISION}
 
 
 def less(policy: Bars, names: Collection[str]) -> Bars:
@@ -114,12 +105,13 @@ def not_beaten(metrics: Measured, baseline: str, theirs: Measured, margins: Bars
     """Metrics that a family has as well as the model."""
     for name, margin in margins.items():
         ours = metrics["metrics"].get(name)
-        if not point(ours) - point(theirs.get(name)) > margin:
+        below = name in metrics["smaller"]
+        if not (-1 if below else 1) * (point(ours) - point(theirs.get(name))) > margin:
             yield Violation(
                 rule=f"baselines.metrics.{name}",
                 file="metrics.json",
                 value=f"the model has {interval(ours)}, {baseline} has {interval(theirs.get(name))}",
-                bar=f"more than {margin:g} above {baseline}",
+                bar=f"more than {margin:g} {'below' if below else 'above'} {baseline}",
                 rows=metrics["data"]["test_rows"],
                 next=f"improve the model, or ship {baseline} (train.family in params.yaml): it is as good, and simpler",
             )
@@ -169,7 +161,7 @@ def judge_fairness(metrics: Measured, policy: Bars) -> Iterator[Violation]:
                     f"{where(other)}: {gap:.4g} apart at least",
                     bar=f"at most {most:g} apart at the interval's better end",
                     rows=one["rows"] + other["rows"],
-                    next="see in reports/explanations.json what raises the alerts: does a column stand for the group?",
+                    next="see in reports/explanations.json what moves the answers: does a column stand for the group?",
                 )
 
 
@@ -188,11 +180,7 @@ def unjudged_model(measured: Measured, policy: Bars) -> list[str]:
     )
     barred = {name for block in (policy, policy["baselines"], policy["champion"]) for name in block["metrics"]}
     return [
-        *(
-            f"{name}: the test days have {measured['data']['entities_a_day']:,.0f} entities on average, and of fewer "
-            f"than {ENTITIES} the first 100 say little"
-            for name in sorted(too_narrow(measured) & barred)
-        ),
+        *(f"{name}: {why}" for name, why in measured["unmeasured"].items() if name in barred),
         *too_few("the slice", measured["slices"], "slices", policy["slices"]),
         *([] if measured["slices"] else ["slices: policies/evaluation.yaml names none; `make bars` proposes some"]),
         *chain.from_iterable(
@@ -214,6 +202,5 @@ def unequalled(fairness: Measured, policy: Bars) -> Iterator[str]:
         for pair, rate in ((pair, rate) for pair in found["differences"] for rate in bars):
             one, other = (found["groups"][number] for number in pair["between"])
             if not (few(one, policy) or few(other, policy)) and pair[rate] is None:
-                kind = "positive" if rate == "recall" else "negative"
                 place = f"where {where(one)}, or {where(other)}"
-                yield f"fairness.groups.{name}.{rate}: {place}, there is no {kind} row that counts"
+                yield f"fairness.groups.{name}.{rate}: {place}, there is no row that it counts"

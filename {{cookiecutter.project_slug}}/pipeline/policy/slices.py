@@ -11,16 +11,18 @@ def too_few(what: str, pieces: Sequence[Measured], block: str, bars: Bars) -> It
         if not piece["rows"]:
             yield f"{what} where {where(piece)}: no judged row is of it; is it written as it has to be?"
         elif few(piece, bars):
+            labels = f", {piece['labels']}," if piece["labels"] else ""
+            each = f", {block}.each_class {bars['each_class']:,}" if piece["rarest"] is not None else ""
             yield (
-                f"{what} where {where(piece)}: {piece['rows']:,} rows, {piece['positives']:,} of them positive, are "
-                f"too few ({block}.rows is {bars['rows']:,}, {block}.each_class {bars['each_class']:,})"
+                f"{what} where {where(piece)}: {piece['rows']:,} rows{labels} are too few ({block}.rows is "
+                f"{bars['rows']:,}{each})"
             )
 
 
 def few(piece: Measured, bars: Bars) -> bool:
-    """Whether a slice has too few rows, positives or negatives for its metrics to mean something."""
-    negatives = piece["rows"] - piece["positives"]
-    return bool(piece["rows"] < max(bars["rows"], 1) or min(piece["positives"], negatives) < bars["each_class"])
+    """Whether a slice has too few rows for its metrics to mean something, or of a class that has to be there."""
+    rarest = piece["rarest"]
+    return bool(piece["rows"] < max(bars["rows"], 1) or (rarest is not None and rarest < bars["each_class"]))
 
 
 def where(piece: Measured) -> str:

@@ -22,4 +22,4 @@ def test_real_data_is_read_with_nothing_changed_but_params() -> None:
     assert not any(found["rows"] for faults in measured["columns"].values() for found in faults.values())
     assert measured["duplicates"]["rows"] == 0 and measured["days"]["missing"] == []
     assert all(9_000 < rows < 10_000 for rows in measured["days"]["rows"].values())
-    assert 0.006 < measured["label"]["share"] < 0.012
+    assert 0.006 < measured["label"]["parts"]["positive"]["value"] < 0.012

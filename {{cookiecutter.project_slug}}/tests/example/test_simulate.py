@@ -64,7 +64,7 @@ def test_rows_are_those_of_the_contract() -> None:
     table = simulate.days(START, after(40), FEW)
     assert ingest.read(table, "simulate", OURS).equals(table)
     assert {OURS.id, OURS.time, OURS.label.column} == {ID, TIME, LABEL}
-    assert set(table[LABEL]) == {OURS.label.positive, OURS.label.negative}
+    assert set(table[LABEL]) == {OURS.label.positive, OURS.label.values[0]}
     for column in OURS.columns:
         if column.minimum is not None:
             assert (table[column.name] >= column.minimum).all()
