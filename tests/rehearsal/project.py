@@ -123,6 +123,14 @@ class Project:
         """A file of main."""
         return self.git("show", f"main:{name}") + "\n"
 
+    def edited(self, name: str, *changes: tuple[str, str]) -> str:
+        """The same with each text replaced by another; each must be there."""
+        text = self.read(name)
+        for old, new in changes:
+            assert old in text, f"{name} has no {old!r}"
+            text = text.replace(old, new)
+        return text
+
     def propose(self, branch: str, files: Mapping[str, str | None], title: str, **more: Any) -> int:
         """Commit on a new branch from main, push it, open a pull request; its number. Runs go on."""
         self.git("switch", "--quiet", "main")

@@ -54,21 +54,23 @@ COLUMN = {
     "unseen": None,
     "out_of_range": 0.0,
 }
+ANSWER = {"name": "score", "type": "number", "distance": 0.2, "chance": 0.02, "method": "wasserstein"}
 
 
 def measured(**changed: Any) -> dict[str, Any]:
     """drift.json of a week in which amounts have grown."""
     days = [{**dict.fromkeys(("day", "until"), f"2018-08-{day}"), **OF_DAY} for day in range(21, 28)]
-    return {
+    facts = {
         **{"model": "sha256:" + "a" * 64, "configured": True, "problem": None, "days": days},
         **{"problem_name": "card-fraud", "same_problem": True},
         **{"window": ["2018-08-21", "2018-08-27"], "rows": 63_000, "reference_rows": 58_000, "live": None},
         "columns": [COLUMN | {"name": "tx_amount", "distance": 0.3, "method": HOSTILE}],
-        "answer": {"name": "score", "type": "number", "distance": 0.2, "chance": 0.02, "method": "wasserstein"},
+        "answer": ANSWER,
         "headline": "average_precision",
         "retrain": {"until": UNTIL, "now": "2018-08-14", "snapshot": None},
-        **changed,
     }
+    assert changed.keys() <= facts.keys()
+    return facts | changed
 
 
 def gate(outcome: str) -> dict[str, Any]:
@@ -637,7 +639,7 @@ jobs:
 FAR, NEAR = measured()["columns"], [measured()["columns"][0] | {"distance": 0.01}]
 OUTCOMES: dict[str, dict[str, Any]] = {
     "not configured": measured(configured=False, columns=[], window=None),
-    "healthy": measured(columns=NEAR, score={"distance": 0.01, "chance": 0.02, "method": "wasserstein"}),
+    "healthy": measured(columns=NEAR, answer=ANSWER | {"distance": 0.01}),
     "drifted": measured(columns=FAR),
     "could not tell": measured(problem=f"the log cannot be read: {HOSTILE}"),
 }

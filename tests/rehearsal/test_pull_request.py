@@ -110,7 +110,7 @@ def test_words_need_a_plan_and_a_report_alone(project: Project, first: tuple[int
 
 def test_a_plan_that_says_words_of_code_is_red(project: Project, first: tuple[int, Run]) -> None:
     """The report finds the kind itself, on the base's tree."""
-    lying = project.read("gitops/content.py").replace('return "words" if', 'return "words" if True or')
+    lying = project.edited("gitops/content.py", ('return "words" if', 'return "words" if True or'))
     number = project.propose("lying", {"gitops/content.py": lying}, "Only words, honestly")
     run = project.run()
     assert run.jobs["plan"].outputs["kind"] == "words" and conclusions(run)["test"] == "skipped"
@@ -177,11 +177,7 @@ def test_a_second_push_edits_the_one_comment(project: Project, first: tuple[int,
 
 
 def test_worse_model_is_red_and_cannot_be_merged(project: Project, first: tuple[int, Run]) -> None:
-    knobs = (
-        project.read("params.yaml")
-        .replace("epochs: 6", "epochs: 1")
-        .replace("learning_rate: ", "learning_rate: 1.0e-9 #")
-    )
+    knobs = project.edited("params.yaml", ("epochs: 6", "epochs: 1"), ("learning_rate: ", "learning_rate: 1.0e-9 #"))
     number = project.propose("worse", {"params.yaml": knobs}, "Train for less")
     run = project.run()
     assert conclusions(run)["test"] == conclusions(run)["measure"] == conclusions(run)["required"] == "failure"
@@ -194,7 +190,7 @@ def test_worse_model_is_red_and_cannot_be_merged(project: Project, first: tuple[
 
 
 def test_bad_data_stops_before_training(project: Project, first: tuple[int, Run]) -> None:
-    bars = project.read("policies/data.yaml").replace("minimum: 10_000", "minimum: 10_000_000")
+    bars = project.edited("policies/data.yaml", ("minimum: 10_000", "minimum: 10_000_000"))
     number = project.propose("strict", {"policies/data.yaml": bars}, "Ask for more rows")
     run = project.run()
     assert conclusions(run) | {"checks": "", "report": ""} == {
@@ -310,7 +306,7 @@ def judged(project: Project, name: str, files: Mapping[str, str | None]) -> tupl
 
 def test_bars_that_move_and_are_met_are_green_and_listed(project: Project, first: tuple[int, Run]) -> None:
     """One that is stricter and holds; a case of behaviour that goes, which is tried all the same."""
-    bars = project.read("policies/model.yaml").replace("roc_auc: {minimum: 0.7}", "roc_auc: {minimum: 0.71}")
+    bars = project.edited("policies/model.yaml", ("roc_auc: {minimum: 0.7}", "roc_auc: {minimum: 0.71}"))
     cases = yaml.safe_load(project.read("policies/behaviour.yaml"))
     gone = cases["invariance"].pop()["case"]
     files = {"policies/model.yaml": bars, "policies/behaviour.yaml": yaml.safe_dump(cases)}
@@ -323,7 +319,7 @@ def test_bars_that_move_and_are_met_are_green_and_listed(project: Project, first
 
 
 def test_a_stricter_bar_that_does_not_hold_is_red(project: Project, first: tuple[int, Run]) -> None:
-    bars = project.read("policies/model.yaml").replace("roc_auc: {minimum: 0.7}", "roc_auc: {minimum: 0.999}")
+    bars = project.edited("policies/model.yaml", ("roc_auc: {minimum: 0.7}", "roc_auc: {minimum: 0.999}"))
     run, text = judged(project, "too-strict", {"policies/model.yaml": bars})
     assert conclusions(run)["test"] == conclusions(run)["required"] == "failure", run.log
     assert conclusions(run)["report"] == "success"  # the bars of the base are met
@@ -331,8 +327,8 @@ def test_a_stricter_bar_that_does_not_hold_is_red(project: Project, first: tuple
 
 
 def test_a_loosened_bar_does_not_pass_the_model_it_is_for(project: Project, first: tuple[int, Run]) -> None:
-    bars = project.read("policies/model.yaml").replace(f"bytes: {BYTES}", f"bytes: {10 * BYTES}")
-    knobs = project.read("params.yaml").replace("- 32\n", "- 256\n")
+    bars = project.edited("policies/model.yaml", (f"bytes: {BYTES}", f"bytes: {10 * BYTES}"))
+    knobs = project.edited("params.yaml", ("- 32\n", "- 256\n"))
     run, text = judged(project, "looser", {"policies/model.yaml": bars, "params.yaml": knobs})
     assert conclusions(run) == RED, run.log
     assert "1 bar is not met" in text
@@ -342,7 +338,7 @@ def test_a_loosened_bar_does_not_pass_the_model_it_is_for(project: Project, firs
 
 def test_another_image_in_the_base_is_red(project: Project, first: tuple[int, Run]) -> None:
     path = "deploy/base/deployment.yaml"
-    other = project.read(path).replace("image: service", "image: docker.io/evil/scorer")
+    other = project.edited(path, ("image: service", "image: docker.io/evil/scorer"))
     run, text = judged(project, "image", {path: other})
     assert conclusions(run) == GREEN | {"report": "failure", "required": "failure"}, run.log
     assert f"deploy in {path}: the image 'docker.io/evil/scorer' is not" in re.sub("</?code>", "", text)
@@ -350,10 +346,10 @@ def test_another_image_in_the_base_is_red(project: Project, first: tuple[int, Ru
 
 def test_a_change_to_the_judge_does_not_judge_itself(project: Project, first: tuple[int, Run]) -> None:
     """All of its own jobs are green: the model learned nothing, the judge finds nothing, the tests ask nothing."""
-    judge = project.read("pipeline/policy/judges.py").replace(
-        "judge.violations(measured, policy),", "judge.violations(measured, policy)[:0],"
+    judge = project.edited(
+        "pipeline/policy/judges.py", ("judge.violations(measured, policy),", "judge.violations(measured, policy)[:0],")
     )
-    knobs = project.read("params.yaml").replace("learning_rate: 0.006", "learning_rate: 1.0e-9")
+    knobs = project.edited("params.yaml", ("learning_rate: 0.006", "learning_rate: 1.0e-9"))
     files = {
         "pipeline/policy/judges.py": judge,
         "params.yaml": knobs,
@@ -368,17 +364,20 @@ def test_a_change_to_the_judge_does_not_judge_itself(project: Project, first: tu
 
 def test_a_measurement_that_flatters_is_not_what_counts(project: Project, first: tuple[int, Run]) -> None:
     """The change's own jobs find a model as good as they like; main's code measures it, and both are shown."""
-    flattering = project.read("pipeline/evaluate.py").replace(
-        '"roc_auc": roc_auc(positive, total),', '"roc_auc": np.maximum(roc_auc(positive, total), 0.95),'
+    flattering = project.edited(
+        "pipeline/tasks/binary.py",
+        ("lambda: roc_auc(positive, rows),", "lambda: np.maximum(roc_auc(positive, rows), 0.95),"),
     )
-    knobs = project.read("params.yaml").replace("learning_rate: 0.006", "learning_rate: 1.0e-9")
+    knobs = project.edited("params.yaml", ("learning_rate: 0.006", "learning_rate: 1.0e-9"))
     bars = re.sub(
         r"(average_precision|recall_at_precision_90|entity_precision_100): {minimum: [\d.]+}",
         r"\1: {minimum: 0}",
         project.read("policies/model.yaml"),
     )
     run, text = judged(
-        project, "flattering", {"pipeline/evaluate.py": flattering, "params.yaml": knobs, "policies/model.yaml": bars}
+        project,
+        "flattering",
+        {"pipeline/tasks/binary.py": flattering, "params.yaml": knobs, "policies/model.yaml": bars},
     )
     assert conclusions(run)["measure"] == conclusions(run)["required"] == "failure", run.log
     assert "metrics.roc_auc.minimum" in text and "The change measures otherwise" in text
@@ -388,8 +387,8 @@ def test_a_measurement_that_flatters_is_not_what_counts(project: Project, first:
 def test_another_name_alone_escapes_no_bar(project: Project, first: tuple[int, Run]) -> None:
     """Nor does another identity under the old name."""
     contract = project.read("contract.yaml")
-    bars = project.read("policies/model.yaml").replace("roc_auc: {minimum: 0.7}", "roc_auc: {minimum: 0}")
-    knobs = project.read("params.yaml").replace("learning_rate: 0.006", "learning_rate: 1.0e-9")
+    bars = project.edited("policies/model.yaml", ("roc_auc: {minimum: 0.7}", "roc_auc: {minimum: 0}"))
+    knobs = project.edited("params.yaml", ("learning_rate: 0.006", "learning_rate: 1.0e-9"))
     files = {"contract.yaml": contract.replace("problem: card-fraud", "problem: churn"), "params.yaml": knobs}
     run, text = judged(project, "renamed", files | {"policies/model.yaml": bars})
     assert conclusions(run)["measure"] == "failure", run.log

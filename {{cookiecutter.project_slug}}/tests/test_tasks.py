@@ -12,7 +12,6 @@ import pytest
 from sklearn import metrics as sklearn
 from spox import Tensor, argument, build
 
-from pipeline import contract
 from pipeline.model import Outputs, Problem
 from pipeline.params import BadInput
 from pipeline.tasks import (
@@ -29,6 +28,7 @@ from pipeline.tasks import (
     taken,
     task,
 )
+from tests.tables import ours
 
 MODULES: dict[str, Task] = {"binary": binary, "multiclass": multiclass, "regression": regression}
 CLASSES = ("cat", "dog", "owl", "yak")
@@ -511,13 +511,12 @@ def test_one_value_alone_teaches_nothing(name: str) -> None:
 
 
 def test_labels_are_told_in_a_few_words() -> None:
-    ours = contract.load()
-    assert multiclass.told(np.array([1.0, 1, 3]), problem("multiclass"), ours) == "67% dog"
-    assert regression.told(np.array([1.0, 2]), problem("regression"), ours) == "mean 1.5 s"
-    assert regression.told(np.array([1.0, 2]), problem("regression", unit=None), ours) == "mean 1.5"
+    assert multiclass.told(np.array([1.0, 1, 3]), problem("multiclass"), ours()) == "67% dog"
+    assert regression.told(np.array([1.0, 2]), problem("regression"), ours()) == "mean 1.5 s"
+    assert regression.told(np.array([1.0, 2]), problem("regression", unit=None), ours()) == "mean 1.5"
     assert (
-        multiclass.told(np.array([]), problem("multiclass"), ours)
-        == regression.told(np.array([]), problem("regression"), ours)
+        multiclass.told(np.array([]), problem("multiclass"), ours())
+        == regression.told(np.array([]), problem("regression"), ours())
         == ""
     )
 
