@@ -1,4 +1,4 @@
-"""Problems besides the bake's own, and no Python in a bake: all but churn (churn.py), which is adopted, by hand.
+"""Problems besides the bake's own, without Python in a bake: by hand, but for churn (churn.py), which is adopted.
 
 Three are simulated, one of each other kind: `products` (several classes), `maintenance` (a number) and `clicks` (pages
 that are ranked), a module each. Three are tables: `loans` are the synthetic car loans that nannyml ships, with text as

@@ -6,9 +6,8 @@ from typing import Any
 
 from gitops.markdown import details, interval, metric, number, part, table, text, word
 from gitops.problem import NEUTRAL, Words
+from pipeline.policy.slices import PIECE
 
-PIECE = ("column", "from", "to", "value", "rows", "labels", "rarest")
-"""What of a slice, or of a group, says which it is; the rest was measured."""
 LONGEST = 500  # characters of a reason that names classes
 
 Piece = Mapping[str, Any]

@@ -180,7 +180,8 @@ def predicted(problem: Json) -> str:
         return f"which of {len(problem['values'])} values {label} has"
     unit = f" in {text(problem['unit'])}" if problem.get("unit") else ""
     covered = problem.get("interval")
-    return f"the number {label}{unit}" + (f", and what {100 * covered:.3g}% of labels lie within" if covered else "")
+    within = f", with an interval that {100 * covered:.3g}% of the labels lie in" if covered else ""
+    return f"the number {label}{unit}{within}"
 
 
 def fields(problem: Json) -> dict[str, set[str]]:

@@ -242,7 +242,9 @@ def groups(facts: Facts) -> Iterator[str]:
 
 
 def reasons(facts: Facts) -> Iterator[str]:
-    """What the model relies on, and why single rows are answered as they are."""
+    """What the model relies on, and why single rows are answered as they are: by a job that runs the change's code."""
+    if facts.get("explanations"):
+        yield "\nWhy, as the change's own code finds it:\n"
     yield from explanations.lines(facts.get("explanations"), called(facts))
 
 

@@ -259,7 +259,7 @@ def request(told: Facts, data: Json, bars: Json, app: bool) -> str:
     lines = [
         REQUEST,
         "## The world has moved since the model in production learned" if drifted else "## A model is due by the clock",
-        *([] if drifted else [f"\n{DUE.format(often=often(bars['every']))}"]),
+        *([] if drifted else [f"\n{due_now(told, bars)}"]),
         f"\nThis moves `data.until` from {data['now']} to **{until}**{last}{snapshot}. Its checks train and judge the "
         "model.",
         *([f"\n{TOO_EARLY.format(day=began(told), late=late)}"] if drifted and until <= began(told) else []),
@@ -274,10 +274,13 @@ def request(told: Facts, data: Json, bars: Json, app: bool) -> str:
     return report.cut("\n".join(lines) + "\n", told["run"], LIMIT)
 
 
-DUE = (
-    f"No drift was found: {POLICY} asks for a model {{often}} (`retrain.every`), and labels of as many more days are "
-    "there."
-)
+def due_now(told: Facts, bars: Json) -> str:
+    """Why a model is asked for though nothing has drifted, as far as that could be judged."""
+    found = "No drift was found" if told["measured"]["columns"] else "Drift is not judged yet"
+    asks = f"{POLICY} asks for a model {often(bars['every'])} (`retrain.every`)"
+    return f"{found}: {asks}, and labels of as many more days are there."
+
+
 STAYS = "It stays at this day until labels of {more} are there, and then moves on. Drift that comes is told here."
 NO_MORE = f" `every: null` in {POLICY} asks for none by the clock."
 

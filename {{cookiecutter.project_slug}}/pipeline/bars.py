@@ -250,9 +250,20 @@ def of_metric(place: Place, known: Known) -> Iterator[Bar]:
     about = known.task.METRICS[place[-1]]
     for end in ends_of(about):
         if isfinite(edge := worse(metric, end)):
-            bar = rounded(2 * edge - point(metric), end)
+            bar = rounded(2 * edge - point(metric) - unseen(metric, end, known), end)
             if missable(bar, end, about):
                 yield Bar((*place, end), bar, interval(metric))
+
+
+def unseen(metric: Measured, end: str, known: Known) -> float:
+    """How much less than 1 a share may be that is 1 in each resample: three of so many rows, with 95% (rule of three).
+
+    Hanley and Lippman-Hand, If Nothing Goes Wrong, Is Everything All Right? (1983); of classes, the rarest one's rows.
+    """
+    if end != "minimum" or not worse(metric, end) == point(metric) == 1:
+        return 0
+    label = known.table[LABEL].to_numpy()
+    return 3 / max(known.task.rarest(label, Problem.of(known.ours)) or len(label), 4)
 
 
 def ends_of(about: Metric) -> Sequence[str]:

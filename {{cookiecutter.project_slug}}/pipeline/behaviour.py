@@ -61,8 +61,10 @@ def point(out: Outputs, case: Case, ours: Contract) -> Array:
     if task.about(out) is None:
         return task.point(out)
     if case.get("of") not in classes:
-        known = nearest(str(case["of"]), [str(each) for each in classes]) if "of" in case else f"of: {classes[0]}"
-        raise BadInput(f'{POLICY}: the case "{case["case"]}" has to say of which class, as `of`; {known}')
+        said, known = f'{POLICY}: the case "{case["case"]}"', [str(each) for each in classes]
+        if "of" not in case:
+            raise BadInput(f"{said} names no class; say which one it is about, such as `of: {classes[0]}`")
+        raise BadInput(f"{said}: `of` is {case['of']}, no class; {nearest(str(case['of']), known)}")
     return task.point(out, classes.index(case["of"]))
 
 

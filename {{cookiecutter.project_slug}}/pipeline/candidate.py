@@ -82,6 +82,7 @@ def take(folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / path, path)
     learned(folder / EVALUATION)
+    classes(folder / CONTRACT)
     print(f"took {len(expected)} files from {folder}")
 
 
@@ -147,6 +148,20 @@ def learned(theirs: Path) -> None:
         )
     ours["split"] |= {part: params.count(said, part) for part in ("train", "calibrate")}
     EVALUATION.write_text(yaml.safe_dump(ours, sort_keys=False))
+
+
+def classes(theirs: Path) -> None:
+    """Which classes there are, and their order, is the candidate's contract to say, whose owners approve it.
+
+    By ours no class could come or go. None escapes its exam so: a label that is no class is refused where it is read.
+    """
+    ours, said = contract.load(), contract.check(theirs)
+    several = said.label.positive is None and bool(said.label.values)
+    if several and ours.task == said.task and said.label.values != ours.label.values:
+        whole = yaml.safe_load(CONTRACT.read_text())
+        whole["label"]["classes"] = list(said.label.values)
+        CONTRACT.write_text(yaml.safe_dump(whole, sort_keys=False, allow_unicode=True))
+        print(f"{CONTRACT}: label.classes are the candidate's, {', '.join(map(shown, said.label.values))}")
 
 
 def plain_files(folder: Path, by: str = "pipeline.candidate") -> Iterator[Path]:

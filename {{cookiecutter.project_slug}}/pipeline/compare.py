@@ -97,7 +97,12 @@ def champion(ours: Contract) -> Champion | None:
         theirs = model.load(directory, threads=0)
     except (BadModel, OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{PRODUCTION} cannot be read ({error}); remove it and run fetch-production again") from None
-    return None if another(theirs.problem, ours) else Champion(theirs.digest, data, theirs, "")
+    if another(theirs.problem, ours):
+        return None
+    said, task = "", theirs.problem.task
+    if task != ours.task:
+        said = f"the champion is of the task {task}, and contract.yaml says {ours.task}: give the problem another name"
+    return Champion(theirs.digest, data, None if said else theirs, said)
 
 
 def another(theirs: Problem, ours: Contract) -> bool:

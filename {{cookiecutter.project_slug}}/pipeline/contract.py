@@ -299,7 +299,7 @@ def of_label(label: Mapping[str, Any], about: Mapping[str, Any]) -> Iterator[str
             yield f"{place} is {value!r}, no category of its column; {nearest(value, closed)}"
     for (first, value), (second, other) in combinations(values.items(), 2):
         if value == other:
-            yield f"{first} and {second} are both {shown(value)}; one of them is another"
+            yield f"{first} and {second} are both {shown(value)}; change one of them"
 
 
 LIKE = {"integer": "a whole number such as 1", "boolean": "true or false", "category": 'quoted text such as "Yes"'}

@@ -218,20 +218,32 @@ def noted(text: str, index: int, bar: Bar) -> str:
     code, said = line[: len(line) - len(comment)].rstrip(), comment.removeprefix("#").strip()
     own, _, before = said.partition("measured: ")
     several = code.count(": ") - code.count(": {") > 1
-    notes = called([note for note in before.split("; ") if note], bar) if several else [in_one_line(bar.measured)]
+    notes = [in_one_line(bar.measured)]
+    if several:
+        notes = called([note for note in before.split("; ") if note], bar, key_of(code))
     own = own.strip().rstrip(";")
     return text[:start] + code + " # " + "; ".join([own] * bool(own) + [f"measured: {'; '.join(notes)}"]) + text[end:]
 
 
-def called(notes: Sequence[str], bar: Bar) -> list[str]:
-    """The notes of a line with another one, which has the bar's name, or its block's where both ends say the same."""
-    block, name = (in_one_line(".".join(names)) for names in (bar.place[-2:-1], bar.place[-2:]))
+def called(notes: Sequence[str], bar: Bar, key: str) -> list[str]:
+    """The notes of a line with another one, which has the bar's name, or its block's where both ends say the same.
+
+    A bar is called by its place below the line's `key`.
+    """
+    within = bar.place[bar.place.index(key) + 1 :] if key in bar.place[:-1] else ()
+    names = within if len(within) > 2 else bar.place[-2:]
+    block, name = (in_one_line(".".join(names)) for names in (names[:-1], names))
     measured = in_one_line(bar.measured)
     other = [note for note in notes if note.startswith(f"{block}.") and note.endswith(f" {measured}")]
     alike = [note for note in notes if note == measured] + other  # without a name as long as it stood alone
     gone = {f"{name} ", f"{block} "}
     kept = [note for note in notes if note not in alike and not any(note.startswith(each) for each in gone)]
     return [*kept, f"{block if alike else name} {measured}"]
+
+
+def key_of(code: str) -> str:
+    """The key that a line begins with."""
+    return code.strip().partition(":")[0].strip("\"'")
 
 
 def in_one_line(text: str) -> str:

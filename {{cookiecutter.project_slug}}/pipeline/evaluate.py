@@ -20,7 +20,7 @@ from pipeline.contract import Contract
 from pipeline.model import Outputs, Problem
 from pipeline.params import BadInput, run_stage
 from pipeline.policy.bars import load
-from pipeline.reading import nearest
+from pipeline.reading import count, nearest
 from pipeline.rows import ENTITY, FEATURES, GROUP, ID, LABEL, SOURCE
 from pipeline.tasks import Array, Judged, Task, Values
 
@@ -31,6 +31,7 @@ PREDICTIONS = Path("reports/predictions.parquet")
 """`_id`, `_label`, and the outputs of `model` and of each family that is not shipped, of each judged row."""
 CURVES = Path("reports/curves.json")
 
+NEAR = 1e-6  # how far rounding moves an answer, at most
 CONSTANT = "constant"  # the one family whose answer is known without fitting it
 
 
@@ -92,6 +93,11 @@ def known(values: Values, confidence: float, raised: Iterable[str] = ()) -> dict
 def raised(task: Task) -> list[str]:
     """The metrics that a resample has more of than the sample."""
     return [name for name, metric in task.METRICS.items() if metric.raised]
+
+
+def smaller(task: Task) -> list[str]:
+    """The metrics of which less is better."""
+    return [name for name, metric in task.METRICS.items() if not metric.larger]
 
 
 # Groups of people
@@ -288,7 +294,7 @@ def evaluate(
     return {
         "metrics": measured.pop("model"),
         "headline": headline(ours, knobs),
-        "smaller": [name for name, metric in task.METRICS.items() if not metric.larger],
+        "smaller": smaller(task),
         "unmeasured": task.unmeasured(test),
         "above_constant": intervals(above_constant(task, test, outs["model"], alike, weights), confidence)["above"],
         "baselines": measured,
@@ -320,6 +326,16 @@ def headline(ours: Contract, knobs: Mapping[str, Any]) -> str:
     return str(knobs.get("headline", tasks.task(ours.task).HEADLINE))
 
 
+def check_headline(test: Judged, ours: Contract, knobs: Mapping[str, Any]) -> None:
+    """Raises BadInput where the headline is no metric of the task, or these rows have no value of it."""
+    name, task = headline(ours, knobs), tasks.task(ours.task)
+    lost = task.unmeasured(test)
+    if name not in task.METRICS or name in lost:
+        known = [each for each in task.METRICS if each not in lost and not task.METRICS[each].ends]
+        why = lost.get(name, f"no metric of the task {ours.task}")
+        raise BadInput(f"{params.EVALUATION}: evaluate.headline is {name}: {why}; write one of {', '.join(known)}")
+
+
 def tested(ours: Contract, knobs: Mapping[str, Any]) -> pl.DataFrame:
     """The judged rows. Raises BadInput where there are none."""
     days = ours.days(knobs)
@@ -332,10 +348,12 @@ def main() -> None:
     table = rows.between(days.train[0], days.test[1], ours)
     tested = judged(table, days.test, ours, knobs["evaluate"].get("known"))
     test = as_test(tested, ours, knobs["evaluate"])
+    check_headline(test, ours, knobs["evaluate"])
     if found := list(misspelt(with_columns(table, knobs["evaluate"], ours), knobs["evaluate"])):
         raise BadInput("\n".join(found))
     scorer = model.load(MODEL)
     outs = {"model": scorer.predict(tested), **baselines(tested, ours)}
+    check_answers(outs["model"], scorer, tested, ours)
     day = pl.col(ours.time).dt.date()
     fitted, calibration = (
         table.filter(day.is_between(*span)) for span in (tasks.fitted_to(task, days), days.calibration)
@@ -387,6 +405,32 @@ def baselines(tested: pl.DataFrame, ours: Contract) -> dict[str, Outputs]:
     asked = tested.select(pl.col(ours.id).alias(ID))
     fitted = asked.join(found, on=ID, how="left", maintain_order="left")
     return {name: tasks.taken(fitted[name]) for name in found.columns if name not in (ID, "model")}
+
+
+def check_answers(out: Outputs, scorer: model.Model, tested: pl.DataFrame, ours: Contract) -> None:
+    """Raises BadInput where a model says what none of its task may say, or decides by something else than it says.
+
+    So it does where it answers a row otherwise among other rows: what was measured would not be what is served.
+    """
+    task, ids = tasks.task(scorer.problem.task), tested[ours.id]
+    draw = np.random.default_rng()  # of a seed that no model can know; a model that is sound says the same for any
+    order = draw.permutation(len(tested))[: draw.integers(len(tested) // 2, len(tested), endpoint=True)]
+    alone = np.ones(len(ids), bool)
+    alone[order] = task.gap(scorer.predict(tested[order]), tasks.picked(out, order)) <= NEAR
+    try:
+        follows = task.follows(out, {name: np.array(value) for name, value in scorer.settled.items()}, scorer.problem)
+    except (KeyError, IndexError, ValueError, TypeError):
+        follows = np.full(len(ids), False)
+    for right, what in (
+        (task.sound(out, scorer.problem), f"what no model of the task {scorer.problem.task} may say"),
+        (follows, f"what does not follow from `settled` in {MODEL / model.MANIFEST}"),
+        (alone, "something else where they stand among other rows"),
+    ):
+        if not right.all():
+            from pipeline import personal  # for this sentence alone
+
+            number, first = count(int((~right).sum()), "test row"), personal.named(ids.name, ids.filter(~right)[0])
+            raise BadInput(f"{MODEL} says of {number} {what}, the first with {first}; export it as the task does")
 
 
 def same_for_all(

@@ -64,7 +64,7 @@ ROOT = Path(__file__).absolute().parent.parent
 
 SECONDS = 60.0  # between two writes, unless PREDICTION_LOG_SECONDS says another: what a crash loses at most
 PART = 20_000  # rows: so many are written at once, however early
-MOST = 100_000  # rows in memory, some 70 MB: further ones are lost until storage answers
+MOST = 100_000  # rows in memory, some 70 MB, or 300 with a hundred classes: further ones are lost until storage answers
 DAYS = 100  # in one write, a file each, besides today and its neighbours: rows of further days are lost
 OPENED = 31  # of them, by one request
 DAY = timedelta(days=1)

@@ -329,6 +329,9 @@ def input_of(said: Mapping[str, Any]) -> Input:
     return Input(**{**said, **lists, "levels": lists["levels"] or ()})
 
 
+FURTHER_FILES = "session.model_external_initializers_file_folder_path"
+
+
 def onnx(files: Mapping[str, bytes], outputs: Sequence[str], threads: int) -> Scorer:
     """A graph that takes what a Scorer does, double and string, and gives these outputs, run by onnxruntime."""
     import onnxruntime
@@ -339,6 +342,7 @@ def onnx(files: Mapping[str, bytes], outputs: Sequence[str], threads: int) -> Sc
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors
+    options.add_session_config_entry(FURTHER_FILES, os.devnull)  # what a graph reads besides, no digest covers
     try:
         session = onnxruntime.InferenceSession(files["model.onnx"], options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base but this one

@@ -580,7 +580,7 @@ def metrics(judged: pl.DataFrame, ours: Contract, knobs: Mapping[str, Any]) -> F
     All of them are None where nothing can be measured, as where the task needs two labels and finds one.
     """
     task = tasks.task(ours.task)
-    smaller = [name for name, metric in task.METRICS.items() if not metric.larger]
+    smaller = evaluate.smaller(task)
     if not measured(judged, ours):
         return {"metrics": dict.fromkeys(task.METRICS), "unmeasured": {}, "smaller": smaller}
     test = evaluate.as_test(judged, ours, knobs)

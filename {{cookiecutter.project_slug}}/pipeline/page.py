@@ -25,6 +25,7 @@ from pipeline import contract, families, policy, tasks
 from pipeline.contract import Contract
 from pipeline.params import BadInput, run_stage
 from pipeline.places import replacing
+from pipeline.policy.slices import PIECE
 from pipeline.tasks import Task
 
 PAGE = Path("reports/index.html")
@@ -39,8 +40,6 @@ PARTS = {
 }
 Part = Mapping[str, Any]
 
-PIECE = ("column", "from", "to", "value", "rows", "labels", "rarest")
-"""What of a slice, or of a group, says which it is; the rest was measured."""
 LEVELS = 5  # of a category, that the page names
 PARTS_SHOWN = 6  # of what a day's labels are
 NUMBERED = 20  # classes of a matrix: of more, its cells hold no numbers
@@ -105,7 +104,7 @@ def render(parts: Mapping[str, Part], ours: Contract) -> str:
         "meanings": {name: filled(metric.meaning, ours) for name, metric in task.METRICS.items()},
         "words": ours,
         "point": task.POINT,
-        **(compared(metrics, task) if metrics else {}),
+        **(compared(metrics, task, ours.label.unit) if metrics else {}),
         **against_production(parts.get("comparison", {}), task),
         **fairness(metrics.get("fairness", {})),
         **explained(parts.get("explanations", {})),
@@ -149,7 +148,7 @@ def gate(name: str) -> dict[str, Any]:
     }
 
 
-def compared(metrics: Part, task: Task) -> dict[str, Any]:
+def compared(metrics: Part, task: Task, unit: str | None) -> dict[str, Any]:
     """The headline, the tiles, the table of the families, and that of the slices."""
     ours, baselines = metrics["metrics"], metrics["baselines"]
     names, slice_names = ordered(ours, task), names_in(metrics, task)
@@ -161,7 +160,8 @@ def compared(metrics: Part, task: Task) -> dict[str, Any]:
         "family": metrics["model"]["family"],
         "tested": tested(metrics["data"]),
         "tiles": [
-            {"title": heading(task, name), **cell(ours[name]), "best": rival(name, baselines, task)} for name in names
+            {"title": heading(task, name, unit), **cell(ours[name]), "best": rival(name, baselines, task)}
+            for name in names
         ],
         "comparison": [
             {
@@ -283,15 +283,18 @@ def headline(metrics: Part, task: Task) -> str:
     rivals = {family: values for family, values in metrics["baselines"].items() if isfinite(value(values.get(name)))}
     if not rivals or not isfinite(value(ours.get(name))):
         return ""
-    best = better(name, rivals, task)
+    if (best := better(name, rivals, task)) is None:
+        return f"{title(task, name)} {number(value(ours[name]))}."
     ahead = value(ours[name]) - value(rivals[best][name])
     beside = f"{number(abs(ahead))} {'above' if ahead >= 0 else 'below'} the best other family, {spoken(best).lower()}"
     less = "" if larger(name, task) else "; less is better"
     return f"{title(task, name)} {number(value(ours[name]))}, {beside}{less}."
 
 
-def better(name: str, models: Mapping[str, Part], task: Task) -> str:
-    """The model with the best value of a metric."""
+def better(name: str, models: Mapping[str, Part], task: Task) -> str | None:
+    """The model with the best value of a metric; None where too much of it is as wrong as too little."""
+    if name in task.METRICS and task.METRICS[name].ends:
+        return None
     sign = 1 if larger(name, task) else -1
     found = {model: sign * value(values.get(name)) for model, values in models.items()}
     return max(found, key=lambda model: found[model] if isfinite(found[model]) else -np.inf)
@@ -304,9 +307,9 @@ def larger(name: str, task: Task) -> bool:
 
 def rival(name: str, baselines: Mapping[str, Part], task: Task) -> str:
     """The best other family's value of a metric, in words."""
-    if not any(name in values for values in baselines.values()):
+    there = any(name in values for values in baselines.values())
+    if not there or (best := better(name, baselines, task)) is None:
         return ""
-    best = better(name, baselines, task)
     return f"best other {number(value(baselines[best].get(name)))}, {spoken(best).lower()}"
 
 
@@ -380,9 +383,10 @@ def title(task: Task, name: str) -> str:
     return task.METRICS[name].title if name in task.METRICS else spoken(name)
 
 
-def heading(task: Task, name: str) -> str:
-    """The same above a column, with an arrow where less is better."""
-    return title(task, name) + ("" if larger(name, task) else " ↓")
+def heading(task: Task, name: str, unit: str | None = None) -> str:
+    """The same above a column, with its unit where that is asked for, and an arrow where less is better."""
+    measured = f", {unit}" if unit and name in task.METRICS and "{unit}" in task.METRICS[name].meaning else ""
+    return title(task, name) + measured + ("" if larger(name, task) else " ↓")
 
 
 def spoken(name: str) -> str:
@@ -560,8 +564,6 @@ def curve_plot(curve: Part) -> Markup:
     axes = figure.subplots()
     axes.set(xlabel=curve["x"], ylabel=curve["y"])
     KINDS[curve["kind"]](axes, curve)
-    if "target" in curve:
-        axes.axhline(curve["target"], color=QUIET, linestyle="--", linewidth=1)
     if len(curve["series"]) > 1:
         axes.legend(loc="best", fontsize=9)
     return svg(figure, f"{curve['title']}: {curve['y']} against {curve['x']}")

@@ -9,8 +9,8 @@ Every row of a computed input has full windows behind it. `_day` is kept because
 the monitor compares days of the week with the same days of the week.
 
 The sample travels with the model, so it has no identifier and no column but the model's inputs and the output that is
-watched, such as `_score`, of a class its code; inputs that policies/log.yaml calls personal are left out, as they are
-in the log.
+watched, a number such as `_score` or the code of a class; inputs that policies/log.yaml calls personal are left out, as
+they are in the log.
 """
 
 from collections.abc import Collection

@@ -279,13 +279,18 @@ def faults(column: Column) -> Iterator[tuple[str, pl.Expr]]:
 
 
 def weighed(table: pl.DataFrame, days: params.Days, ours: Contract) -> None:
-    """Raises BadInput where all rows of the training or the test days, or all of a label's value, have the weight 0."""
-    day = pl.col(ours.time).dt.date()
-    for part, span in (("training", days.train), ("test", days.test)):
+    """Raises BadInput where all rows of the training or the test days, or all of a label's value, have the weight 0.
+
+    So it does where all rows that something is settled on have.
+    """
+    day, settles = pl.col(ours.time).dt.date(), tasks.task(ours.task).SETTLES
+    for part, span in (("training", days.train), ("calibration", days.calibration), ("test", days.test)):
+        if part == "calibration" and not settles:
+            continue
         known = table.filter(day.is_between(*span)).drop_nulls(LABEL)
         labelled = {
             f"row whose {ours.label.column} is {value!r}": known.filter(pl.col(LABEL) == code)
-            for code, value in enumerate(ours.label.values)
+            for code, value in enumerate(ours.label.values if part != "calibration" else ())
         }
         for what, some in {"row": known, **labelled}.items():
             if len(some) and not weights(some).any():
@@ -319,6 +324,12 @@ def between(first: date, last: date, ours: Contract) -> pl.DataFrame:
     known = rows.drop_nulls(LABEL)
     if known.is_empty():
         unknown = f", but for {len(rows):,} whose label is not known yet" if len(rows) else ""
+        if not ours.dated:
+            who = ours.entity or ours.group or ours.id
+            raise BadInput(
+                f"{FEATURES}: one of the parts that `split` in {EVALUATION} makes holds no row{unknown}: a hash of "
+                f"{who} says who is in which, and it has too few values to be in each"
+            )
         raise BadInput(
             f"{FEATURES} holds no row from {first} to {last}{unknown}; "
             f"check data.until in params.yaml, and split in {EVALUATION}"

@@ -20,7 +20,6 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import bentoml
 from prometheus_client import Counter, Gauge, Histogram
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     FailFast,
@@ -80,7 +79,7 @@ def request_model(problem: Problem, inputs: Sequence[Input]) -> type[BaseModel]:
     }
     if problem.time:
         when = Field(alias=problem.time, title=problem.time, description="When it happened, in UTC; or now")
-        fields["moment"] = (Annotated[datetime, AfterValidator(plausible), when], None)
+        fields["moment"] = (Annotated[datetime, PlainValidator(happened, json_schema_input_type=datetime), when], None)
     row = create_model("Row", __config__=STRICT, **fields)
     rows = Annotated[list[row], Field(min_length=1, max_length=MAX_ROWS), FailFast()]  # type: ignore[valid-type]
     asked = create_model("Request", __base__=Asked, rows=(rows, ...))
@@ -144,12 +143,12 @@ def typed(column: Input) -> Any:
             return Annotated[str, Field(min_length=1, max_length=max(LONGEST, longest), pattern=WRITTEN)]
 
 
-def plausible(moment: datetime) -> datetime:
-    """The moment in UTC, without a time zone. Refused before SINCE and later than AHEAD of now: it names a folder."""
-    zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    if not SINCE <= zoned <= datetime.now(UTC) + AHEAD:
+def happened(said: object) -> datetime:
+    """When a row happened, as `moment`. Refused before SINCE and later than AHEAD of now: it names a folder."""
+    found = moment(said)
+    if not SINCE <= found.replace(tzinfo=UTC) <= datetime.now(UTC) + AHEAD:
         raise PydanticCustomError("moment", f"Input should be from {SINCE.date()} to a day from now, in UTC")
-    return in_utc(zoned)
+    return found
 
 
 def in_utc(moment: datetime) -> datetime:
@@ -158,7 +157,7 @@ def in_utc(moment: datetime) -> datetime:
 
 
 def moment(said: object) -> datetime:
-    """An input that is a time, in UTC, without a time zone; a day is its midnight. Refused where it is no ISO 8601."""
+    """A time in UTC, without a time zone; a day is its midnight. Refused where it is no ISO 8601."""
     try:
         found = datetime.fromisoformat(said if isinstance(said, str) else "")
         return in_utc(found) if found.tzinfo else found
@@ -171,11 +170,9 @@ def answer_model(problem: Problem) -> type[BaseModel]:
 
     Raises BadInput where the identifier is called as a part of it.
     """
+    if said := tasks.mistakable(problem):
+        raise BadInput(f"contract.yaml: {said}")
     parts = tasks.task(problem.task).answers(problem)
-    if problem.id in parts:
-        raise BadInput(
-            f"contract.yaml: id is `{problem.id}`, which is what an answer calls its {problem.id}; rename that column"
-        )
     kind = int if problem.id_type == "integer" else str
     fields: dict[str, Any] = {"identifier": (kind, Field(alias=problem.id, title=problem.id))}
     for at, (name, part) in enumerate(parts.items()):

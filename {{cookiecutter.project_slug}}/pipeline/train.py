@@ -55,7 +55,8 @@ def main(name: str) -> None:
     spans = tasks.fitted_to(task, days), days.calibration, days.test
     table, calibration, test = (rows.between(*span, ours) for span in spans)
     if said := task.lacks(rows.labels(table), problem):
-        raise BadInput(f"the training days hold {said}; move data.until or lengthen split.train")
+        more = "move data.until or lengthen split.train" if ours.dated else "bring more rows, or lower split.share"
+        raise BadInput(f"what is trained on holds {said}; {more}")
     matrix, width = encoding.matrix(table), task.width(problem)
     target, weight = table[rows.LABEL].to_numpy(), rows.weights(table)
     fitted = family.fit(matrix, target, weight, task.LOSS, width, knobs["families"][name] or {})

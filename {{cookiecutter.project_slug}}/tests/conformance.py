@@ -315,9 +315,10 @@ def served(name: str, task: str, folder: Path) -> Served:
 
 
 def a_model_answers_as_was_fitted(of: Served) -> None:
-    rows, problem = of.encoding.matrix(of.test), of.model.problem
+    rows, problem, out = of.encoding.matrix(of.test), of.model.problem, of.model.predict(of.test)
     raw = of.case.module.raw(of.case.fitted.state, rows, of.case.loss, of.task.width(problem))
-    assert of.gap(of.model.predict(of.test), of.task.outputs(raw, of.settled, problem)) < of.case.near
+    assert of.gap(out, of.task.outputs(raw, of.settled, problem)) < of.case.near
+    assert (of.task.sound(out, problem) & of.task.follows(out, of.settled, problem)).all()
 
 
 def a_request_is_as_a_row_of_a_table(of: Served) -> None:

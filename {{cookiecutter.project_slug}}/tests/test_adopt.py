@@ -245,10 +245,32 @@ def test_a_table_with_a_number_becomes_the_problem(run: Callable[..., str]) -> N
     assert knobs["split"] == {"train": 24, "calibrate": 8, "test": 6} and knobs["evaluate"]["k"] == 5
     assert ours.column("rent_eur").minimum == 0
     found = bars("model")
-    assert found["metrics"].keys() == {"r2", "coverage", "width"} and found["baselines"]["metrics"] == {"rmse": 0}
+    assert found["metrics"].keys() == {"r2", "coverage", "width", "ndcg"}
+    assert found["baselines"]["metrics"] == {"rmse": 0}
     assert 0.7 < found["metrics"]["coverage"]["minimum"] < 0.9
     assert judged() == []
     assert "label.maximum" in [each.rule for each in judged(pl.col("rent_eur") * 2)]
+
+
+def test_a_ranking_is_told_first_where_labels_are_worth_something(run: Callable[..., str]) -> None:
+    run(flats(), LABEL="rent_eur", TIME="let at", GROUP="street")
+    assert params.load()["evaluate"]["headline"] == "ndcg" and bars("model")["metrics"]["ndcg"] == {"minimum": 0}
+    debts = flats().with_columns(pl.col("rent_eur") - 1000)
+    run(debts, LABEL="rent_eur", TIME="let at", GROUP="street")
+    assert "headline" not in params.load()["evaluate"] and "ndcg" not in bars("model")["metrics"]
+
+
+def test_what_a_hash_leaves_a_part_without_is_named_before_anything_is_written(run: Callable[..., str]) -> None:
+    few = flats().drop("let at").with_columns(pl.int_range(pl.len()).mod(2).alias("house"))
+    says = refused(lambda: run(few, LABEL="rent_eur", ENTITY="house", DATE="2024-02-01"))
+    assert "a hash of `house` says which rows are" in says and "it has 2 values: name a column of more" in says
+    rare = flowers().with_columns(
+        pl.when(pl.col("plant") == "p0000").then(pl.lit("moss")).otherwise("kind").alias("kind")
+    )
+    tested = next(f"p{at:04}" for at in range(600) if rows.fraction(f"p{at:04}") < 0.2)
+    rare = rare.with_columns(pl.when(pl.col("plant") == tested).then(pl.lit("fern")).otherwise("kind").alias("kind"))
+    says = refused(lambda: run(rare, LABEL="kind", TASK="multiclass", DATE="2024-02-01"))
+    assert "what is learned from holds no row whose kind is fern" in says and "join rare classes to others" in says
 
 
 def test_whole_numbers_are_classes_or_a_number_as_somebody_says(run: Callable[..., str]) -> None:

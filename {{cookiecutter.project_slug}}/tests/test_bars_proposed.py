@@ -331,6 +331,10 @@ def test_a_line_is_added_at_the_end_of_its_block() -> None:
     assert said == "a: {b: 1, d: 2} # c; measured: a.d 3\n"
     assert with_value(said, Bar(("a", "b"), 3, "3")) == "a: {b: 3, d: 2} # c; measured: a 3\n"
     assert with_value(said, Bar(("a", "b"), 3, "4")) == "a: {b: 3, d: 2} # c; measured: a.d 3; a.b 4\n"
+    two = "label: {parts: {a: {day: {minimum: 0.1}}, b: {day: {minimum: 0.1}}}}\n"
+    for name in "ab":
+        two = with_value(two, Bar(("label", "parts", name, "day", "minimum"), 0.2, f"0.3 {name}"))
+    assert two.endswith(" # measured: parts.a.day.minimum 0.3 a; parts.b.day.minimum 0.3 b\n")
     assert with_key("a: {}\r\n", Bar(("a", "d"), 0.25, "3")) == "a: {d: 0.25} # measured: 3\r\n"
 
 

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 import yaml
 
-from pipeline import behaviour, candidate, compare, evaluate, ingest, model, params, rows, tasks, validate
+from pipeline import behaviour, candidate, compare, contract, evaluate, ingest, model, params, rows, tasks, validate
 from pipeline import source as listing
 from pipeline.contract import Column
 from pipeline.model import Input
@@ -124,6 +124,23 @@ def test_how_long_it_learned_is_the_candidates_to_say_and_how_it_is_tested_is_no
     (handed / params.EVALUATION).write_text(yaml.safe_dump(theirs))
     with pytest.raises(BadInput, match=f"leaves {asked - 1} days to its test, and {asked} are tested here"):
         candidate.take(handed)
+
+
+def test_which_classes_there_are_is_the_requests_contract_to_say(handed: Path) -> None:
+    whole = yaml.safe_load(Path("contract.yaml").read_text())
+
+    def several(path: Path, *classes: str) -> None:
+        label = {"column": "returned", "classes": list(classes), "delay": 2}
+        path.write_text(yaml.safe_dump(whole | {"task": "multiclass", "label": label}, sort_keys=False))
+
+    several(Path("contract.yaml"), "Yes", "No", "Late")
+    for classes in (("Late", "No", "Yes"), ("Yes", "No", "Late", "Never")):
+        several(handed / "contract.yaml", *classes)
+        candidate.classes(handed / "contract.yaml")
+        assert contract.load().label.values == classes and contract.load().columns == ours().columns
+    Path("contract.yaml").write_text(yaml.safe_dump(whole, sort_keys=False))
+    candidate.classes(handed / "contract.yaml")
+    assert contract.load().task == "binary", "another task is another problem"
 
 
 def test_rows_that_the_source_does_not_have_go(taken: None) -> None:

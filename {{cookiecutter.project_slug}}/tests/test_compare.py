@@ -143,6 +143,15 @@ def test_a_champion_of_another_format_is_a_sentence_and_is_known_by_its_days(tab
     assert found["seen"]["champion"]["rows"] > 2 and found["seen"]["champion"]["hashed"]
 
 
+def test_a_champion_of_another_task_is_a_sentence(table: pl.DataFrame) -> None:
+    promote("amount", of=replace(problem(), task="regression"))
+    found = measured(table)
+    assert found["problem"] == (
+        "the champion is of the task regression, and contract.yaml says binary: give the problem another name"
+    )
+    assert found["metrics"] == {} and found["champion"]
+
+
 def test_the_champion_of_another_problem_is_none(table: pl.DataFrame) -> None:
     promote("amount", of=replace(problem(), name="late-orders", label="late"), train=["2020-01-01", str(TEST[1])])
     found = measured(table)

@@ -255,6 +255,10 @@ def test_a_number_has_a_unit_and_an_interval() -> None:
             of(*SEVERAL).replace('"Yes", "No", later', "a, b, 7"),
             "classes.2 is 7, and returned is of type category",
         ),
+        (
+            of(*SEVERAL).replace("later", '"late\\n::error::r"'),
+            "classes.2 is 'late\\n::error::r'; it is not written as it has to be; write a value in one line",
+        ),
         (of(*SEVERAL, more="\ngroup: items"), "group is for task: binary or regression; take it out"),
         (of(*NUMBER).replace("column: amount", "column: returned"), "label.column is 'returned', of type category"),
         (of(*NUMBER).replace("interval: 0.9", "interval: 90"), "label.interval is 90"),

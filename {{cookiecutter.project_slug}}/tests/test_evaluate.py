@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 from fairlearn.metrics import MetricFrame, false_positive_rate, true_positive_rate
 from sklearn.metrics import accuracy_score, average_precision_score, precision_recall_curve, roc_auc_score
 
 from pipeline import contract, evaluate, rows, tasks
 from pipeline.model import Outputs
-from pipeline.params import BadInput
+from pipeline.params import EVALUATION, BadInput
 from pipeline.rows import ENTITY, LABEL, WEIGHT
 from pipeline.tasks import Array, Judged, binary
 from tests.tables import FIRST, UNTIL, feature_rows, knobs, ours, problem, source, workspace, write_knobs, write_model
@@ -439,6 +440,31 @@ def test_what_a_constant_says_is_known(measured_folder: pl.DataFrame) -> None:
     scores = pl.read_parquet(evaluate.BASELINES)
     scores.with_columns(tasks.kept("constant", said(np.zeros(len(scores))))).write_parquet(evaluate.BASELINES)
     with pytest.raises(BadInput, match=f"^build/baselines.parquet: constant says something else than {SHARE:.6g}"):
+        evaluate.main()
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("ndcg", "evaluate.headline is ndcg: contract.yaml names no group; write one of average_precision, roc_auc"),
+        ("rmse", "evaluate.headline is rmse: no metric of the task binary; write one of"),
+    ],
+)
+def test_a_headline_that_no_row_has_is_a_sentence(measured_folder: pl.DataFrame, name: str, sentence: str) -> None:
+    said = yaml.safe_load(EVALUATION.read_text())
+    said["evaluate"]["headline"] = name
+    EVALUATION.write_text(yaml.safe_dump(said))
+    with pytest.raises(BadInput, match=sentence):
+        evaluate.main()
+
+
+@pytest.mark.parametrize("settled", [{"threshold": 0.99}, {}, {"threshold": [1, 2]}, {"threshold": "no"}])
+def test_alerts_that_are_settled_otherwise_than_is_said_are_refused(
+    measured_folder: pl.DataFrame, settled: dict[str, Any]
+) -> None:
+    manifest = Path("model/manifest.json")
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"settled": settled}))
+    with pytest.raises(BadInput, match=r"what does not follow from `settled` in model/manifest\.json, the first with"):
         evaluate.main()
 
 

@@ -64,8 +64,10 @@ def test_the_champion_stands_beside_the_model_with_the_difference() -> None:
 
 def test_what_is_not_compared_is_counted_and_less_may_be_better() -> None:
     told = COMPARISON | {"metrics": {"log_loss": COMPARED, "roc_auc": None}, "labels": "", "slices": []}
-    text = said(comparison.lines(told | {"compared": 3900, "excepted": "it does not know NA"}, smaller=["log_loss"]))
-    assert "3,900 of 4,000 test rows (<code>it does not know NA</code>)" in text
+    text = said(
+        comparison.lines(told | {"compared": 3900, "excepted": "the champion does not know NA"}, smaller=["log_loss"])
+    )
+    assert "3,900 of 4,000 test rows (<code>the champion does not know NA</code>)" in text
     assert "| log loss (less is better) | 0.710 |" in text and "roc auc" not in text
     long = said(comparison.lines(told | {"compared": 0, "excepted": "x, " * 9999}))
     assert "0 of 4,000 test rows" in long and len(long) < 5000

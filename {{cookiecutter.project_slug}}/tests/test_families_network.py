@@ -72,5 +72,5 @@ def test_state_of_another_loss_is_refused(loss: Loss) -> None:
     others += [(loss, {**parts, last: np.vstack([parts[last], parts[last]])})]
     others += [(loss, {**parts, "fill": parts["fill"][1:]})]
     for asked, other in others:
-        with pytest.raises(BadInput, match="the fitted network (does not fit|holds other tensors)"):
+        with pytest.raises(BadInput, match="network cannot be read: it (does not fit|holds other tensors)"):
             run(family("network"), save(other), asked)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pandas as pd
 import polars as pl
 import pytest
@@ -236,6 +237,26 @@ def test_refuses_what_is_no_graph(directory: Path) -> None:
     write(directory, files={"model.onnx": b"no graph"})
     with pytest.raises(BadModel, match=r"model\.onnx cannot be loaded"):
         model.load(directory)
+
+
+def test_refuses_a_graph_that_reads_a_file_of_where_it_runs(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would answer another thing where that file is another: what was tested would not be what is served."""
+    monkeypatch.chdir(directory)
+    Path("beside").write_bytes(bytes(8))
+    made = onnx.load_from_string(graph())
+    bias = TensorProto(name="bias", data_type=TensorProto.DOUBLE, dims=[1], data_location=TensorProto.EXTERNAL)
+    bias.external_data.add(key="location", value="beside")
+    made.graph.node[1].input[0] = "moved"
+    made.graph.node.insert(1, helper.make_node("Add", ["sum", "bias"], ["moved"]))
+    made.graph.initializer.append(bias)
+    onnxruntime.InferenceSession(made.SerializeToString())  # onnxruntime's own way is to read it
+    for attribute in (False, True):
+        if attribute:
+            made.graph.initializer.pop()
+            made.graph.node.insert(0, helper.make_node("Constant", [], ["bias"], value=bias))
+        write(directory, files={"model.onnx": made.SerializeToString()})
+        with pytest.raises(BadModel, match=r"model\.onnx cannot be loaded: .*External data path"):
+            model.load(directory)
 
 
 def test_refuses_a_graph_that_takes_something_else(directory: Path) -> None:

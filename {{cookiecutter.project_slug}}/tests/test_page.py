@@ -262,7 +262,7 @@ def test_a_delivery_without_days_is_whole_and_the_page_speaks_of_none(root: Path
     assert "The same orders for all: 20% of the delivery, chosen by a hash, which none has seen." in html
     assert "2024-02-29, 4,321 rows" in html
     assert "20% of it to test, by a hash" in html and "will stand here" not in html
-    assert "names no slices; <code>make bars</code> proposes some" in html and "names none; `make bars`" in html
+    assert "names no slices; <code>make bars</code> proposes some" in html and "none were measured; `make bars`" in html
     said = re.sub(r"(?s)<(style|svg).*?</\1>|<[^>]*>", " ", html)
     (only,) = (line for line in said.splitlines() if re.search(r"\bdays?\b", line))
     assert "what is judged by day alone, as contract.yaml says `time: null`" in only
@@ -293,6 +293,12 @@ def test_the_best_is_the_least_where_less_is_better() -> None:
     models["other"] = {"roc_auc": metric(0.8), "calibration_error": metric(0.2)}
     assert page.better("roc_auc", models, tasks.task("binary")) == "model"
     assert page.better("calibration_error", models, tasks.task("binary")) == "other"
+
+
+def test_none_is_best_where_too_much_is_as_wrong_as_too_little() -> None:
+    models = {"model": {"coverage": metric(0.9)}, "other": {"coverage": metric(1.0)}}
+    assert page.better("coverage", models, tasks.task("regression")) is None
+    assert page.rival("coverage", models, tasks.task("regression")) == ""
 
 
 def test_it_shows_the_champion_the_groups_and_the_reasons(html: str) -> None:
@@ -380,7 +386,7 @@ def test_several_classes_are_called_as_the_data_calls_them(root: Path) -> None:
     of("multiclass", "{column: returned, classes: [NA, _x, big and heavy], delay: 2}")
     names, parts = ["NA", "_x", "big and heavy"], measured_by("balanced_accuracy", "log_loss")
     heat = {"labels": names, "values": [[0.9, 0.1, 0], [0.25, 0.5, 0.25], [0, 0, 1]]}
-    shares = {"labels": names, "target": 0.5}
+    shares = {"labels": names}
     each = {name: {"x": [0, 1], "y": [0, 1]} for name in names}
     parts["curves"] = {
         "curves": [
@@ -393,7 +399,7 @@ def test_several_classes_are_called_as_the_data_calls_them(root: Path) -> None:
     group = {"column": "amount", "from": 0, "to": 50, "rows": 3000, "labels": "51% NA", "rarest": None}
     parts["metrics"]["fairness"] = {"size": {"groups": [group | rates], "differences": []}}
     parts["explanations"] |= {"point": "probability", "wrong": [reasons(8, "NA", 0.92, about="_x")]}
-    parts["comparison"] |= {"compared": 3900, "excepted": "it does not know the returned NA"}
+    parts["comparison"] |= {"compared": 3900, "excepted": "the champion does not know the returned NA"}
     write(parts)
     html = text()
     for said in (
@@ -408,7 +414,7 @@ def test_several_classes_are_called_as_the_data_calls_them(root: Path) -> None:
         ),
         *(
             "<td>NA</td><td>0.920<small>_x</small></td>",
-            "3,900 of 4,000 are compared: it does not know the returned NA.",
+            "3,900 of 4,000 are compared: the champion does not know the returned NA.",
         ),
     ):
         assert said in html, said

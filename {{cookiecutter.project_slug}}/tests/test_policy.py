@@ -15,7 +15,7 @@ from pipeline import policy
 from pipeline.params import BadInput
 
 ROOT = Path(policy.__file__).parents[2]
-NO_SLICES = "slices: policies/evaluation.yaml names none; `make bars` proposes some"
+NO_SLICES = "slices: none were measured; `make bars` proposes some, and `make model` measures them"
 POLICIES = ROOT / "policies"
 # Bars of our own: whoever moves one in policies/ breaks no test of the judge.
 BARS: dict[str, dict[str, Any]] = {

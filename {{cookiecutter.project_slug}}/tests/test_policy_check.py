@@ -236,7 +236,7 @@ def rate(name: str) -> Change:
         (evaluated("alerts"), ours(), "evaluate.alerts is missing, which contract.yaml asks for: the share of rows"),
         (evaluated(k=5), ours(), "evaluate.k: contract.yaml names no `group`, and nothing is ranked; take"),
         (evaluated(), ours(group="shoe size"), "evaluate.k is missing, which contract.yaml asks for: the first places"),
-        (evaluated(headline="rmse"), ours(), "evaluate.headline is 'rmse', no metric of the task binary; it may be"),
+        (evaluated(headline="rmse"), ours(), "evaluate.headline.rmse is no metric that is measured there; it may be"),
         (evaluated(), NUMBERS, "model.yaml: metrics.average_precision is no metric that is measured there; it may be"),
         (rate("recal"), ours(), "fairness.groups.size.recal is no rate of the task binary; did you mean `recall`?"),
         (
@@ -244,8 +244,8 @@ def rate(name: str) -> Change:
             CODES,
             "fairness.groups.size.recall is no rate of the task multiclass; did you mean `recall_",
         ),
-        (of(), CODES, "behaviour.yaml: direction.0.of has to name a class: 1, 2, 3"),
-        (of(of=4), CODES, "behaviour.yaml: direction.0.of has to name a class: 1, 2, 3"),
+        (of(), CODES, "behaviour.yaml: direction.0.of: say which class the case is about: 1, 2, 3"),
+        (of(of=4), CODES, "behaviour.yaml: direction.0.of: say which class the case is about: 1, 2, 3"),
         (of(of="Yes"), ours(), "behaviour.yaml: direction.0.of is for several classes; take it out"),
     ],
 )
@@ -325,17 +325,17 @@ def test_a_numbers_level_may_be_excepted_and_a_classs_has_none() -> None:
             1,
             0,
             2,
-            ["every: 1 asks for 7 models in some seven days, and per_week: 2 allows no more than 2"],
+            ["every: 1 asks for 7 models in some seven days, and per_week allows 2"],
         ),
         (1, 0, 2, ["write per_week: 7, or every: 4"]),
         (
             3,
             3,
             3,
-            ["asks for a model before the cool_down_days: 3 from the last one's merge are over"],
+            ["asks for a model while cool_down_days: 3 of the last one still run"],
         ),
         (3, 3, 3, ["write cool_down_days: 2, or every: 4"]),
-        (1, 3, 2, ["drift.yaml: retrain.every: 1 asks for a model before", "drift.yaml: retrain.every: 1 asks for 7"]),
+        (1, 3, 2, ["drift.yaml: retrain.every: 1 asks for a model while", "drift.yaml: retrain.every: 1 asks for 7"]),
     ],
 )
 def test_bars_that_keep_a_model_from_coming_in_time_are_named(

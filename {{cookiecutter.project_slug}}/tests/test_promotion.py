@@ -105,7 +105,7 @@ def test_the_problem_of_an_entry_is_of_its_form(problem: dict[str, Any]) -> None
     [
         (PROBLEM, "It predicts whether returned is Yes."),
         (CLASSES, "It predicts which of 3 values returned has."),
-        (NUMBER, "It predicts the number returned in €, and what 90% of labels lie within."),
+        (NUMBER, "It predicts the number returned in €, with an interval that 90% of the labels lie in."),
     ],
 )
 def test_the_card_says_what_is_predicted(problem: dict[str, Any], said: str) -> None:

@@ -336,6 +336,8 @@ def test_its_request_says_that_nothing_drifted(healthy: dict[str, Any], drifted:
     assert "a model every day (" in (nightly := body(healthy, every=1, cool_down_days=0))
     assert "The next check may ask again" in nightly and "0 days" not in nightly
     assert "**2018-08-22**, the last day" not in body(healthy, until="2018-08-22", every=7), "a later one has"
+    nothing = healthy | {"measured": healthy["measured"] | {"columns": []}}
+    assert "Drift is not judged yet: " in body(nothing, every=7)
     assert "by the clock" not in body(drifted) and "unless a model is due by the clock" in body(drifted, every=7)
 
 

@@ -297,6 +297,7 @@ def test_the_stage_keeps_train_gap_and_test(folder: Path, capsys: pytest.Capture
     ("part", "zero", "words"),
     [
         ("train", pl.lit(True), "every row of the training days"),
+        ("calibration", pl.lit(True), "every row of the calibration days"),
         ("test", pl.lit(True), "every row of the test days"),
         ("train", pl.col("returned") == "Yes", "every row whose returned is 'Yes' of the training days"),
         ("test", pl.col("returned") == "No", "every row whose returned is 'No' of the test days"),

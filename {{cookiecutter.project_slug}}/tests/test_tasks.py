@@ -248,18 +248,15 @@ def test_labels_that_are_equal_have_no_variance_to_explain(value: float) -> None
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("name", ["binary", "regression"])
-def test_ndcg_is_scikit_learns_mean_over_the_groups_that_hold_something(name: str, weighted: bool) -> None:
+def test_ndcg_is_scikit_learns_mean_over_the_groups_that_have_an_order(name: str, weighted: bool) -> None:
     test, raw = sample(name, ties=True, weighted=weighted)
     out, drawn = answered(name, test, raw), resamples(UNITS)
     found, score = MODULES[name].measure(test, out, drawn, ["ndcg"])["ndcg"], MODULES[name].point(out)
     expected, counts = [], []
     for group in range(GROUPS):
         rows = test.groups == group
-        if rows.sum() > 1 and test.label[rows].any():
+        if np.ptp(test.label[rows]) > 0:
             expected.append(sklearn.ndcg_score(test.label[rows][None], score[rows][None]))
-            counts.append(drawn[:, test.unit[rows][0]] * test.weights[rows].mean())
-        elif test.label[rows].any():  # scikit-learn takes no row alone
-            expected.append(1.0)
             counts.append(drawn[:, test.unit[rows][0]] * test.weights[rows].mean())
     for number, weight in enumerate(np.transpose(counts)):
         assert found[number] == pytest.approx(np.average(expected, weights=weight), rel=1e-9)
@@ -280,8 +277,8 @@ def test_precision_counts_the_first_places_that_are_worth_it() -> None:
     assert of([3, 2, 1, 0], [4, 1, 3, 2]) == 0.5
     assert of([3, 2, 1, 0], [1, 1, 1, 1]) == 0.5, "rows of one score share their places"
     assert of([1, 0, 0, 0], [2, 1, 0, 0]) == 0.5, "nothing else was worth the second place"
-    assert of([1], [0]) == 1, "a group has no more places than rows"
-    assert np.isnan(of([0, 0], [1, 2]))
+    assert np.isnan(of([1, 0], [1, 0])), "each row of so small a group is among the first"
+    assert np.isnan(of([0, 0, 0], [1, 2, 3]))
 
 
 def test_without_groups_or_gains_nothing_is_ranked() -> None:
@@ -359,6 +356,43 @@ def test_a_row_that_rounding_moves_to_another_tenth_is_no_gap_and_a_wrong_tenth_
     assert abs(moved["high"] - right["high"])[5] > 0.1 and regression.gap(moved, right).max() < 1e-8
     shifted = regression.outputs(raw, {**constants, "above": np.roll(constants["above"], 1)}, of)
     assert (regression.gap(shifted, right) > 1e-3).mean() > 0.98
+
+
+def test_a_decision_follows_from_what_was_settled() -> None:
+    for name in NAMES:
+        test, raw = sample(name)
+        constants = MODULES[name].settle(raw, test.label, test.weights, problem(name), {"alerts": 0.3})
+        out = MODULES[name].outputs(raw, constants, problem(name))
+        assert MODULES[name].follows(out, constants, problem(name)).all()
+    flipped = {**out, "low": out["prediction"] - 1e3}
+    assert name == "regression" and not regression.follows(flipped, constants, problem(name)).any()
+    beyond = {part: np.where(np.arange(ROWS) == 7, -5.0, values) for part, values in out.items()}
+    assert np.flatnonzero(~regression.follows(beyond, constants, problem(name))).tolist() == [7], "below label's range"
+    alerted = {"score": np.array([0.2, 0.9]), "alert": np.array([True, True])}
+    assert binary.follows(alerted, {"threshold": np.array(0.5)}, problem("binary")).tolist() == [False, True]
+
+
+def test_equal_scores_share_a_bin() -> None:
+    """Else the rows of one score would be told apart by their order, and a right share called wrong."""
+    label = np.repeat([1.0, 0.0], [30, 70])
+    test = Judged(label, np.arange(100), np.zeros(100, int))
+    out = {"score": np.full(100, 0.3), "alert": np.zeros(100, bool)}
+    assert binary.measure(test, out, np.ones((1, 100)))["calibration_error"] == pytest.approx([0])
+
+
+def test_rows_without_weight_settle_no_threshold() -> None:
+    raw, weight = np.array([[0.0], [1], [2], [3]]), np.array([1.0, 1, 1, 0])
+    for threshold in (
+        binary.settle(raw, np.zeros(4), weight, problem("binary"), {"alerts": 0.34})["threshold"],
+        binary.settle(raw[:3], np.zeros(3), np.ones(3), problem("binary"), {"alerts": 0.34})["threshold"],
+    ):
+        assert (binary.probability(raw)[[2, 1]] > threshold).tolist() == [True, False]
+
+
+def test_the_first_row_of_a_precision_curve_may_have_no_weight() -> None:
+    test, raw = sample("binary")
+    first = replace(test, weight=np.where(raw[:, 0] == raw.max(), 0.0, 1.0))
+    json.dumps(binary.curves(first, {"model": answered("binary", test, raw)}, problem("binary")), allow_nan=False)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -512,7 +546,7 @@ def test_one_value_alone_teaches_nothing(name: str) -> None:
 
 
 def test_labels_are_told_in_a_few_words() -> None:
-    assert multiclass.told(np.array([1.0, 1, 3]), problem("multiclass"), ours()) == "67% dog"
+    assert multiclass.told(np.array([1.0, 1, 3]), problem("multiclass"), ours()) == "67% dog, no cat or owl"
     assert regression.told(np.array([1.0, 2]), problem("regression"), ours()) == "mean 1.5 s"
     assert regression.told(np.array([1.0, 2]), problem("regression", unit=None), ours()) == "mean 1.5"
     assert (

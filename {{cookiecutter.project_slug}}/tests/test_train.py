@@ -222,13 +222,13 @@ def changed(state: bytes, **tensors: Array | None) -> bytes:
     ],
 )
 def test_the_state_of_another_network_is_refused(learned: Fitted, change: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(BadInput, match=f"the fitted network {sentence}"):
+    with pytest.raises(BadInput, match=f"the fitted family network cannot be read: it {sentence}"):
         export.joined(ENCODING, families.family("network"), changed(learned.state, **change), SETTLED, problem())
 
 
 @pytest.mark.parametrize("state", [b"", b"no state", b"\xff" * 100])
 def test_a_damaged_state_is_refused(state: bytes) -> None:
-    with pytest.raises(BadInput, match="the fitted network cannot be read"):
+    with pytest.raises(BadInput, match="the fitted family network cannot be read"):
         network.edges(state)
 
 

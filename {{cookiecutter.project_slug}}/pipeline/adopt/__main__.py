@@ -179,7 +179,9 @@ def written(ours: Problem, rows: Path, folder: Path, table: Table, before: Path)
     fill(folder, texts)
     taken = contract.check(folder / CONTRACT)
     days = daily.write(rows, folder / FOLDER, taken, ours.until)
-    window = taken.days({"data": {"until": str(ours.until)}, **params.blocks(folder / EVALUATION)})
+    knobs = {"data": {"until": str(ours.until)}, **params.blocks(folder / EVALUATION)}
+    daily.parted(rows, taken, knobs)
+    window = taken.days(knobs)
     snapshot, _ = source.taken(str(folder / FOLDER), window)
     measured = validate.measure(daily.within(rows, taken, window), taken, window)
     rest = {PARAMS: files.params(ours, snapshot), POLICIES / "data.yaml": files.data(ours, measured)}

@@ -12,16 +12,19 @@ from typing import Any
 
 import polars as pl
 
+from pipeline import tasks
 from pipeline.adopt.decide import Choice, Day, Found
 from pipeline.adopt.label import Label
 from pipeline.adopt.profile import Profile
 from pipeline.adopt.table import Table
 from pipeline.contract import Contract
+from pipeline.model import Problem
 from pipeline.params import BadInput, Days
 from pipeline.reading import count
-from pipeline.rows import TYPES
+from pipeline.rows import LABEL, TYPES, label, placed
 
 AT_ONCE = 500_000  # rows in memory
+HASHED = 100_000  # rows of which it is looked at where each one falls
 DAY = "_day"  # no contract has such a name
 
 
@@ -152,6 +155,32 @@ def chunks(sizes: Mapping[date, int]) -> Iterator[list[date]]:
         part, rows = [*part, day], rows + number
     if part:
         yield part
+
+
+def parted(rows: Path, ours: Contract, knobs: Mapping[str, Any]) -> None:
+    """Raises BadInput where a table without a time has too little in one of the parts that a hash makes of it.
+
+    Of more than HASHED rows chance leaves no part without any.
+    """
+    table = pl.scan_parquet(rows)
+    if ours.dated or table.select(pl.len()).collect().item() > HASHED:
+        return
+    who, task, days = ours.entity or ours.group or ours.id, tasks.task(ours.task), ours.days(knobs)
+    known = table.select(*dict.fromkeys((who, ours.label.column))).with_columns(label(ours).alias(LABEL))
+    of_part = placed(known.drop_nulls(LABEL).collect(), ours, knobs)
+    for what, span, lacking in (
+        ("learned from", tasks.fitted_to(task, days), task.lacks),
+        ("calibrated on", days.calibration, lambda labels, _: "" if len(labels) else "no row"),
+        ("tested on", days.test, task.unmeasurable),
+    ):
+        labels = of_part.filter(pl.col(ours.time).dt.date().is_between(*span))[LABEL].to_numpy()
+        if said := lacking(labels, Problem.of(ours)):
+            few = f"it has {count(of_part[who].n_unique(), 'value')}: name a column of more values, or leave it out"
+            more = "join rare classes to others in the table, or bring more rows"
+            raise BadInput(
+                f"a hash of `{who}` says which rows are learned from, calibrated on and tested on, and what is {what} "
+                f"holds {said}; {more if who == ours.id else few}"
+            )
 
 
 def within(rows: Path, ours: Contract, window: Days) -> pl.LazyFrame:

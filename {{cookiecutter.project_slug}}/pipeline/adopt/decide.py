@@ -18,6 +18,7 @@ from pipeline.adopt.label import MULTICLASS, RARE, REGRESSION, Label, of_label, 
 from pipeline.adopt.profile import COMPACT, WORD, Profile, of_people, order_of, swapped, to_time
 from pipeline.params import BadInput
 from pipeline.reading import count
+from pipeline.tasks import task as task_of
 
 EMPTY: Mapping[str, str] = {}
 ROW, COPIES = "row", "content"
@@ -699,17 +700,22 @@ def split(days: Mapping[date, Day], label: Label) -> Split:
     test = max(round(span / 5), 1, back(days, until, [min(OF_A_CLASS, rows // 2) for rows in every]))
     test = min(test, max(round(span / 5), (span - delay) // 2, 1))
     train, last = span - delay - test, until - timedelta(days=test + delay)
-    calibrate = max(round(train / 6), 1)
+    calibrate, settles = max(round(train / 6), 1), task_of(label.task).SETTLES
     if label.task == REGRESSION and train > 1:
         calibrate = max(calibrate, min(back(days, last, [CALIBRATED]), train // 2))
-    fit = of_each(days, first, last - timedelta(days=calibrate))
-    unknown = [rows < 1 for rows, whole in zip(fit, every, strict=True) if whole >= RARE]
-    if train <= calibrate or any(unknown) or not sum(of_each(days, last - timedelta(days=calibrate - 1), last)):
-        none = "no row" if label.task == REGRESSION else "no rows of all values"
+    fit = of_each(days, first, last - timedelta(days=calibrate * settles))
+    lost = [at for at, (rows, whole) in enumerate(zip(fit, every, strict=True)) if rows < 1 and whole >= RARE]
+    settled_on = sum(of_each(days, last - timedelta(days=calibrate - 1), last))
+    if train <= calibrate or lost or not settled_on:
+        less = f", and {count(calibrate, 'day')} to calibrate on" if settles else ""
+        said = "nothing is left to learn from"
+        if lost and label.values and train > calibrate:
+            said = f"no row is left to learn from whose {label.source} is {written(label.values[lost[0]])}"
+        elif train > calibrate and not settled_on:
+            said = "those to calibrate on have no label"
         raise BadInput(
             f"TIME: the labels are of {first} to {until}; less the last {count(test, 'day')}, to test on, the delay of "
-            f"{count(delay, 'day')}, and {count(calibrate, 'day')} to calibrate on, {none} are left to learn from; "
-            f"bring more days, or say TIME={NONE}"
+            f"{count(delay, 'day')}{less}, {said}; bring more days, or say TIME={NONE}"
         )
     return Split(until, train, calibrate, test, cut)
 

@@ -148,7 +148,7 @@ evaluate:
 
 
 SETTLES = "which the fit does not see: what the model decides by is settled on them"
-SETTLES_NOTHING = "to settle what the model decides by: of classes that is nothing, and the fit sees them too"
+SETTLES_NOTHING = "which the fit sees too: with several classes nothing is settled on them"
 
 
 UNDATED = """

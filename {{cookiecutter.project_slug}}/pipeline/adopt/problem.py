@@ -45,6 +45,12 @@ class Problem:
         return round(min(max(SETTLED, wanted), MOST_SETTLED), 2)
 
     @property
+    def ranked(self) -> bool:
+        """Whether the order of rows within their group is measured: by labels that are worth nothing, or something."""
+        label = self.of("label")
+        return bool(self.of("group") and label and (self.label.positive is not None or label.least))
+
+    @property
     def parts(self) -> tuple[float, float]:
         """About how many labels what it decides by is settled on, and how many it is tested on."""
         if self.split is None:

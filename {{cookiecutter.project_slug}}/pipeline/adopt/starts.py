@@ -6,11 +6,11 @@ model that is better than none, and waits for `make bars`.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.adopt.label import BINARY, MULTICLASS, REGRESSION, written
 from pipeline.adopt.problem import Problem
-from pipeline.adopt.text import above, below, flow, scalar, to_step
+from pipeline.adopt.text import above, below, flow, listed, scalar, to_step
 from pipeline.reading import decimal
 
 ENOUGH = 200  # rows of a class, of which a fifth is enough to say that a model ranks better than a coin
@@ -42,7 +42,12 @@ class Start:
 
 def start(ours: Problem) -> Start:
     """What a problem begins with."""
-    return {BINARY: of_two, MULTICLASS: of_several, REGRESSION: of_number}[ours.label.task](ours)
+    found = {BINARY: of_two, MULTICLASS: of_several, REGRESSION: of_number}[ours.label.task](ours)
+    if not ours.ranked:
+        return found
+    first = "headline: ndcg # what people are told first: how good the order within a group is"
+    order = bar("ndcg", "`make bars` proposes another", minimum=0)
+    return replace(found, knobs=[*found.knobs, first], metrics=[*found.metrics, order])
 
 
 def bar(metric: str, why: str = "", **ends: float) -> str:
@@ -86,7 +91,7 @@ def of_several(ours: Problem) -> Start:
     classes = f"{', '.join(map(written, label.values[:3]))}{', …' * (len(label.values) > 3)}"
     return Start(
         words={},
-        label={"classes": f"[{', '.join(map(scalar, label.values))}]"},
+        label={"classes": listed(label.values)},
         knobs=[],
         labels=list(of_classes(ours)),
         metrics=[bar("balanced_accuracy", f"{FEW}; {constant}" if few else constant, minimum=0 if few else alike)],

@@ -109,6 +109,17 @@ def tensors(state: bytes, name: str, kinds: Mapping[str, tuple[str, int]]) -> di
 
     Raises BadInput for others, and for what is not finite.
     """
+    found = read(state, name)
+    wide = all(value.dtype.itemsize == 8 for value in found.values())
+    if not wide or {part: (value.dtype.kind, value.ndim) for part, value in found.items()} != dict(kinds):
+        raise BadInput(f"{unread(name)}: it holds other tensors than the family writes; {AGAIN}")
+    if not all(np.isfinite(value).all() for value in found.values()):
+        raise BadInput(f"{unread(name)}: it holds what is not finite; {AGAIN}")
+    return found
+
+
+def read(state: bytes, name: str) -> dict[str, Array]:
+    """A state's tensors, whatever they are. Raises BadInput where it holds none."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -116,11 +127,6 @@ def tensors(state: bytes, name: str, kinds: Mapping[str, tuple[str, int]]) -> di
         found: dict[str, Array] = load(state)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{unread(name)} ({' '.join(str(error).split())[:200]}); {AGAIN}") from None
-    wide = all(value.dtype.itemsize == 8 for value in found.values())
-    if not wide or {part: (value.dtype.kind, value.ndim) for part, value in found.items()} != dict(kinds):
-        raise BadInput(f"{unread(name)}: it holds other tensors than the family writes; {AGAIN}")
-    if not all(np.isfinite(value).all() for value in found.values()):
-        raise BadInput(f"{unread(name)}: it holds what is not finite; {AGAIN}")
     return found
 
 

@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.families import Array, Fitted, Loss, Matrix, Var, columns_of, counted, moments, shares
+from pipeline.families import (
+    AGAIN,
+    Array,
+    Fitted,
+    Loss,
+    Matrix,
+    Var,
+    columns_of,
+    counted,
+    moments,
+    read,
+    shares,
+    unread,
+)
 from pipeline.params import BadInput
 
 if TYPE_CHECKING:
@@ -185,7 +198,9 @@ def drawn(
         layer = torch.nn.Linear(taken, given)
         learned |= {LAYERS.format(number, name): value for name, value in layer.state_dict().items()}
     learned[LAYERS.format(len(hidden), "bias")].copy_(torch.from_numpy(guess))
-    embedding = 0.1 * torch.randn(sum(rows.categories.values()), EMBEDDING) if rows.categories else torch.zeros(0, 8)
+    embedding = (
+        0.1 * torch.randn(sum(rows.categories.values()), EMBEDDING) if rows.categories else torch.zeros(0, EMBEDDING)
+    )
     for column, offset in zip(state["category"], state["offset"], strict=True):
         codes = rows.categories[int(column)]
         there = np.bincount(rows.values[:, column].astype(int), minlength=codes) > 0
@@ -356,21 +371,13 @@ def edges(state: bytes) -> Mapping[int, Array]:
 
 def loaded(state: bytes) -> dict[str, Array]:
     """The state's tensors. Raises BadInput where it is none of this family's: it may come from elsewhere."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        tensors: dict[str, Array] = load(state)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(
-            f"the fitted network cannot be read ({' '.join(str(error).split())[:200]}); run `make model`"
-        ) from None
+    tensors = read(state, "network")
     number = depth(tensors)
     named = {LAYERS.format(at, name): dim for at in range(number) for name, dim in (("weight", 2), ("bias", 1))}
     label = LABEL if LABEL.keys() <= tensors.keys() else {}
     dims = {name: value.ndim for name, value in tensors.items()}
     if number < 1 or dims != SHAPES | named | label or any(not np.isfinite(value).all() for value in tensors.values()):
-        raise BadInput("the fitted network holds other tensors than the family `network` writes; run `make model`")
+        raise BadInput(f"{unread('network')}: it holds other tensors than the family writes; {AGAIN}")
     return tensors
 
 
@@ -406,7 +413,7 @@ def checked(
         and all(len(known[name]) == width for name in LABEL if name in known)
     )
     if not fits:
-        raise BadInput("the fitted network does not fit the encoding of the rows, or itself; run `make model`")
+        raise BadInput(f"{unread('network')}: it does not fit the encoding of the rows, or itself; {AGAIN}")
     return known
 
 

@@ -36,10 +36,13 @@ def strangers(policies: Mapping[str, Bars], ours: Contract, families: Iterable[s
     parts = policies["evaluation"]["evaluate"]
     groups = parts["groups"]
     if ("share" in policies["evaluation"]["split"]) == ours.dated:
-        split = "days, {train: 28, test: 7}" if ours.dated else "{share: 0.2} of the rows to test"
+        split = "days, such as {train: 28, calibrate: 2, test: 7}"
+        split = split if ours.dated else "shares of the rows, such as {share: 0.2, calibrate: 0.1}"
         time = ours.time if ours.dated else "null"
         where = f"{POLICIES}/evaluation.yaml: split"
         yield f"{where} is not for the rows of {CONTRACT}, whose time is {time}; write {split}"
+    if said := tasks.mistakable(Problem.of(ours)):
+        yield f"{CONTRACT}: {said}"
     yield from unknown("data", "columns", policies["data"]["columns"], source, ours)
     for column in source:
         if "level" in policies["data"]["columns"].get(column.name, {}) and not leveled(column, ours):
@@ -136,9 +139,8 @@ def knobs(evaluate: Bars, ours: Contract) -> Iterator[str]:
         yield f"{where}.{name}: {CONTRACT} {why}; take it out"
     for name in sorted(asked - evaluate.keys()):
         yield f"{where}.{name} is missing, which {CONTRACT} asks for: {KNOBS[name]}"
-    headline = evaluate.get("headline", task.HEADLINE)
-    if headline not in task.METRICS:
-        yield f"{where}.headline is {headline!r}, no metric of the task {ours.task}; {nearest(headline, task.METRICS)}"
+    if "headline" in evaluate:
+        yield from unmeasured(f"{where}.headline", [evaluate["headline"]], best_of(task), ours)
 
 
 KNOBS = {
@@ -159,12 +161,12 @@ def contradictions(retrain: Bars) -> Iterator[str]:
     asks, cool, week = f"{POLICIES}/drift.yaml: retrain.every: {every}", retrain["cool_down_days"], retrain["per_week"]
     if cool >= every:
         yield (
-            f"{asks} asks for a model before the cool_down_days: {cool} from the last one's merge are over; write "
+            f"{asks} asks for a model while cool_down_days: {cool} of the last one still run; write "
             f"cool_down_days: {every - 1}, or every: {cool + 1}"
         )
     if week < (most := ceil(7 / every)):
         yield (
-            f"{asks} asks for {most} models in some seven days, and per_week: {week} allows no more than {week}; write "
+            f"{asks} asks for {most} models in some seven days, and per_week allows {week}; write "
             f"per_week: {most}, or every: {ceil(7 / week)}"
         )
 
@@ -173,11 +175,16 @@ def measured_by(policies: Mapping[str, Bars], task: Task) -> Iterator[tuple[str,
     """Where policies name metrics: the policy, the place, the names, and those that are measured there."""
     model = policies["model"]
     yield "model", "metrics", model["metrics"], task.METRICS
-    yield "model", "baselines.metrics", model["baselines"]["metrics"], task.METRICS
+    yield "model", "baselines.metrics", model["baselines"]["metrics"], best_of(task)
     yield "model", "slices.metrics", model["slices"]["metrics"], task.SLICED
     yield "model", "champion.metrics", model["champion"]["metrics"], task.METRICS
     yield "model", "champion.slices", model["champion"]["slices"], task.SLICED
     yield "drift", "live.metrics", policies["drift"]["live"]["metrics"], task.METRICS
+
+
+def best_of(task: Task) -> list[str]:
+    """The metrics of which more, or less, is better: of those between two ends, neither is."""
+    return [name for name, metric in task.METRICS.items() if not metric.ends]
 
 
 def unmeasured(place: str, names: Iterable[str], known: Collection[str], ours: Contract) -> Iterator[str]:
@@ -211,7 +218,8 @@ def behaves(kind: str, at: int, case: Mapping[str, Any], ours: Contract) -> Iter
     place, classes = f"{kind}.{at}", ours.label.values
     several = ours.label.positive is None and bool(classes)
     if several and case.get("of") not in classes:
-        yield f"{POLICIES}/behaviour.yaml: {place}.of has to name a class: {', '.join(map(str, classes))}"
+        asked = ", ".join(map(str, classes))
+        yield f"{POLICIES}/behaviour.yaml: {place}.of: say which class the case is about: {asked}"
     elif "of" in case and not several:
         yield f"{POLICIES}/behaviour.yaml: {place}.of is for several classes; take it out"
     for block in ("row", "where", "change"):

@@ -55,6 +55,11 @@ class Distance:
         return max(self.bar, float(self.found["chance"]))
 
     @property
+    def since(self) -> str:
+        """What it is the distance from."""
+        return "its test days" if self.column is None else "what the model learned from"
+
+    @property
     def missed(self) -> bool:
         """Whether it is too far. One that there is no value for is a matter of `quality`."""
         return number(self.found["distance"]) > self.most
@@ -113,7 +118,7 @@ def judge_distance(far: Distance, measured: Measured, policy: Bars) -> Iterator[
         yield Drift(
             rule=far.rule,
             file=FILE,
-            value=f"{far} is {distance:.3g}{unit} away from what the model learned from{words}",
+            value=f"{far} is {distance:.3g}{unit} away from {far.since}{words}",
             bar=f"at most {far.most:.3g} ({method}){few}",
             rows=measured["rows"],
             next="look at reports/drift.html: a fault of the source is mended there, a change of the world is learned",

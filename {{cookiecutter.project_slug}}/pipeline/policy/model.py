@@ -74,7 +74,7 @@ def judge_metrics(metrics: Measured, policy: Bars) -> Iterator[Violation]:
                     value=interval(found),
                     bar=f"at {LEAST[end]} {bars[end]:g} at the interval's worse end",
                     rows=metrics["data"]["test_rows"],
-                    next="compare reports/curves.json with the last model's; more rows to learn from, or another model"
+                    next="look at the plots of reports/index.html: more rows to learn from, or another model"
                     if found
                     else f"correct the name in policies/model.yaml; {nearest(name, metrics['metrics'])}",
                 )
@@ -182,7 +182,11 @@ def unjudged_model(measured: Measured, policy: Bars) -> list[str]:
     return [
         *(f"{name}: {why}" for name, why in measured["unmeasured"].items() if name in barred),
         *too_few("the slice", measured["slices"], "slices", policy["slices"]),
-        *([] if measured["slices"] else ["slices: policies/evaluation.yaml names none; `make bars` proposes some"]),
+        *(
+            []
+            if measured["slices"]
+            else ["slices: none were measured; `make bars` proposes some, and `make model` measures them"]
+        ),
         *chain.from_iterable(
             too_few(f"the group of {name}", found["groups"], "fairness", policy["fairness"])
             for name, found in measured["fairness"].items()

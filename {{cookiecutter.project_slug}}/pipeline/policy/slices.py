@@ -4,6 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.policy.bars import Bars, Measured
 
+PIECE = ("column", "from", "to", "value", "rows", "labels", "rarest")
+"""What of a slice, or of a group, says which it is; the rest was measured."""
+
 
 def too_few(what: str, pieces: Sequence[Measured], block: str, bars: Bars) -> Iterator[str]:
     """A sentence for each slice or group that is too small to judge."""

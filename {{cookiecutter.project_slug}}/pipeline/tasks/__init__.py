@@ -137,6 +137,9 @@ class Task(Protocol):
     def head(self, raw: Var, constants: Constants, problem: Problem) -> dict[str, Var]:
         """The same in the graph, by the names of OUTPUTS."""
 
+    def follows(self, out: Outputs, settled: Constants, problem: Problem) -> Array:
+        """Whether each row's decision follows from what was settled; bool [rows]."""
+
     def gap(self, out: Outputs, right: Outputs) -> Array:
         """How far each row's outputs are from what is right, relative to the size of what is said; float64 [rows]."""
 
@@ -244,12 +247,14 @@ def ratio(above: Array, below: Array, otherwise: float = np.nan) -> Array:
 
 
 def bins(values: Array, weight: Array, number: int) -> Array:
-    """The bin 0..number-1 of each value, with as much weight in each; the first holds the smallest."""
-    order = np.argsort(values, kind="stable")
-    reached = np.cumsum(weight[order])
-    before = np.empty(len(values))
-    before[order] = reached - weight[order]
-    return np.minimum((before * number / reached[-1]).astype(np.int64), number - 1)
+    """The bin 0..number-1 of each value, with as much weight in each; the first holds the smallest.
+
+    Equal values share one: else a bin would be of whichever rows come first.
+    """
+    _, place = np.unique(values, return_inverse=True)
+    mass = np.bincount(place, weight)
+    before = (np.cumsum(mass) - mass)[place]
+    return np.minimum((before * number / mass.sum()).astype(np.int64), number - 1)
 
 
 def means(values: Array, place: Array, weight: Array) -> Array:
@@ -288,6 +293,13 @@ def codes(problem: Problem) -> "pl.Expr":
 def picked(out: Outputs, inside: Array) -> Outputs:
     """The outputs of some rows: bool [rows], or their places."""
     return {name: values[inside] for name, values in out.items()}
+
+
+def mistakable(problem: Problem) -> str:
+    """Why the parts of an answer cannot be told from its row's identifier; '' where they can."""
+    if problem.id not in task(problem.task).answers(problem):
+        return ""
+    return f"id is `{problem.id}`, and so is a part of every answer; rename that column"
 
 
 # --- in JSON ---

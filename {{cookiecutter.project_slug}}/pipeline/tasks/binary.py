@@ -112,7 +112,7 @@ def settle(raw: Array, target: Array, weight: Array, problem: Problem, knobs: Ma
 
     Where all scores are equal, none is the highest: none reaches it.
     """
-    score = probability(raw)
+    score, weight = probability(raw)[weight > 0], weight[weight > 0]
     order = np.argsort(-score, kind="stable")
     reached = np.cumsum(weight[order])
     number = max(int(np.searchsorted(reached, knobs["alerts"] * reached[-1], side="right")), 1)
@@ -146,6 +146,11 @@ def head(raw: Var, constants: Constants, problem: Problem) -> dict[str, Var]:
 
     score = op.reshape(op.sigmoid(raw), op.const(np.array([-1])))
     return {SCORE: score, ALERT: op.greater_or_equal(score, op.const(constants[THRESHOLD]))}
+
+
+def follows(out: Outputs, settled: Constants, problem: Problem) -> Array:
+    """An alert is a score that reaches the threshold."""
+    return np.asarray(out[ALERT] == (out[SCORE] >= settled[THRESHOLD]))
 
 
 def gap(out: Outputs, right: Outputs) -> Array:
@@ -345,7 +350,7 @@ def curves(test: Judged, outs: Mapping[str, Outputs], problem: Problem) -> list[
     for name, out in outs.items():
         positive, rows = along(test, out[SCORE])
         curve[name] = roc(positive, rows)
-        precise[name] = {"x": (positive / positive[-1]).tolist(), "y": (positive / rows).tolist()}
+        precise[name] = {"x": (positive / positive[-1]).tolist(), "y": ratio(positive, rows, 1).tolist()}
         honest[name] = calibrated(test, out[SCORE])
     edges = np.linspace(0, 1, 51)
     model = outs["model"][SCORE]

@@ -1,7 +1,8 @@
 """One of several: a probability for each class, and the class that has the largest.
 
-Each metric looks at the classes that the rows hold, as scikit-learn does: a resample without a class says nothing of
-it. A class that only another model knows has the code -1 here, and is never right.
+Each metric looks at the classes that the rows hold, macro F1 also at those that are answered, as scikit-learn does: a
+resample without a class says nothing of it. A class that only another model knows has the code -1 here, and is never
+right.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -74,6 +75,7 @@ REST: str | None = None
 
 ROUNDED = 1e-6  # by so much probabilities may be off
 DRAWN = 10  # classes of a plot, at most, with a line each
+FEW = 3  # classes that are named where they are not there
 SHOWN = 20  # classes of a table or a bar plot, at most: the rarest count as one
 
 
@@ -129,6 +131,11 @@ def head(raw: Var, constants: Constants, problem: Problem) -> dict[str, Var]:
     import spox.opset.ai.onnx.v18 as op
 
     return {CLASS: op.arg_max(raw, axis=1, keepdims=0), PROBABILITIES: op.softmax(raw, axis=1)}
+
+
+def follows(out: Outputs, settled: Constants, problem: Problem) -> Array:
+    """Nothing is settled: `sound` holds the class against the probabilities."""
+    return np.full(len(out[CLASS]), not settled)
 
 
 def gap(out: Outputs, right: Outputs) -> Array:
@@ -278,11 +285,13 @@ def rarest(label: Array, problem: Problem) -> int | None:
 
 
 def told(label: Array, problem: Problem, ours: "Contract") -> str:
-    """The most frequent class, and its share."""
+    """The most frequent class, its share, and which classes are not there."""
     if not len(label):
         return ""
-    many = np.bincount(label.astype(np.int64))
-    return f"{many.max() / len(label):.0%} {texts(problem)[many.argmax()]}"
+    many, names = np.bincount(label.astype(np.int64), minlength=width(problem)), texts(problem)
+    lost = [name for name, rows in zip(names, many, strict=True) if not rows]
+    without = f", no {' or '.join(lost)}" if len(lost) <= FEW else f", {len(lost)} classes are not among them"
+    return f"{many.max() / len(label):.0%} {names[many.argmax()]}{without * bool(lost)}"
 
 
 def parts(problem: Problem) -> dict[str, "pl.Expr"]:
@@ -409,7 +418,7 @@ def common(theirs: Problem, ours: Problem, label: Array) -> tuple[Array, str]:
     known = np.array([value in theirs.values for value in ours.values])
     inside = known[label.astype(np.int64)]
     others = [texts(ours)[code] for code in np.unique(label[~inside]).astype(np.int64)]
-    return inside, f"it does not know the {ours.label} {', '.join(others)}" if others else ""
+    return inside, f"the champion does not know the {ours.label} {', '.join(others)}" if others else ""
 
 
 def translated(out: Outputs, theirs: Problem, ours: Problem) -> Outputs:

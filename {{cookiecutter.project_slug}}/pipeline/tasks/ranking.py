@@ -1,7 +1,7 @@
 """Rows of a group that are ranked among each other, such as those of a page: how good their order is.
 
 A resample draws units, and a group is of one unit: a metric is a mean over groups, each counting as often as its unit
-was drawn, times the mean weight of its rows. Groups that hold nothing worth finding say nothing of an order, and are
+was drawn, times the mean weight of its rows. Groups whose rows are all worth the same say nothing of an order, and are
 left out. Rows of one score share their places.
 """
 
@@ -14,9 +14,9 @@ from pipeline.tasks import Array, Judged, Metric, ratio
 
 NDCG, PRECISION = "ndcg", "precision_at_k"
 METRICS = {
-    NDCG: Metric("NDCG", "Discounted gain of each group's order, as a share of the most that there is", needs="group"),
+    NDCG: Metric("NDCG", "Discounted gain of each group's order, as a share of that of its best order", needs="group"),
     PRECISION: Metric(
-        "Precision at k", "Share of the first places of a group (evaluate.k) that is worth it", needs="group"
+        "Precision at k", "Share of a group's first places (evaluate.k) that have one of its best {rows}", needs="group"
     ),
 }
 
@@ -37,7 +37,10 @@ def _mean(test: Judged, of: Callable[[Judged, Array], Array], score: Array, resa
     """The mean over the groups that have a value, float64 [resamples]."""
     _, first, group = np.unique(test.groups, return_index=True, return_inverse=True)
     values, weight = of(test, score), np.bincount(group, test.weights) / np.bincount(group)
-    there = ~np.isnan(values)
+    lowest, highest = np.full(len(first), np.inf), np.full(len(first), -np.inf)
+    np.minimum.at(lowest, group, test.label)
+    np.maximum.at(highest, group, test.label)
+    there = ~np.isnan(values) & (lowest < highest)
     unit, weight, values = test.unit[first][there], weight[there], values[there]
     gained, whole = (np.bincount(unit, part, minlength=resamples.shape[1]) for part in (weight * values, weight))
     return ratio(resamples @ gained, resamples @ whole)
@@ -53,7 +56,7 @@ def ndcg(test: Judged, score: Array) -> Array:
 
 
 def precision(test: Judged, score: Array) -> Array:
-    """The share of a group's first `top` places that is worth them: float64 [groups], NaN where nothing is.
+    """The share of a group's first `top` places that is worth them: float64 [groups], NaN where nothing is, or all are.
 
     Worth a place is what is worth something, and no less than the last of its group's best `top`.
     """
@@ -63,8 +66,8 @@ def precision(test: Judged, score: Array) -> Array:
     worth = np.empty(len(group))
     worth[order] = (test.label[order] > 0) & (test.label[order] >= last[group])
     hits = _gained(test, worth, score, lambda place: (place < test.top) * 1.0)
-    found = ratio(hits, np.minimum(np.bincount(group), test.top))
-    return np.where(np.bincount(group, worth[order]) > 0, found, np.nan)
+    some = (np.bincount(group, worth[order]) > 0) & (np.bincount(group) > test.top)  # of fewer rows all are among them
+    return np.where(some, hits / test.top, np.nan)
 
 
 def _gained(test: Judged, worth: Array, by: Array, counts: Callable[[Array], Array]) -> Array:

@@ -59,10 +59,10 @@ METRICS: Mapping[str, Metric] = {
         "Coverage", "Share of labels that lie in their interval; {interval} are promised", always=True, ends=(0, 1)
     ),
     "coverage_lowest_tenth": Metric(
-        "Coverage, lowest tenth", "The same of the tenth of {rows} predicted lowest", ends=(0, 1)
+        "Coverage, lowest tenth", "The same, in the tenth of the {rows} with the lowest predictions", ends=(0, 1)
     ),
     "coverage_highest_tenth": Metric(
-        "Coverage, highest tenth", "The same of the tenth of {rows} predicted highest", ends=(0, 1)
+        "Coverage, highest tenth", "The same, in the tenth of the {rows} with the highest predictions", ends=(0, 1)
     ),
     "width": Metric("Width", "Mean width of the intervals, in {unit}; less is better", larger=False, always=True),
     **ranking.METRICS,
@@ -202,6 +202,11 @@ def head(raw: Var, constants: Constants, problem: Problem) -> dict[str, Var]:
         LOW: op.clip(op.sub(prediction, below), lowest, highest),
         HIGH: op.clip(op.add(prediction, above), lowest, highest),
     }
+
+
+def follows(out: Outputs, settled: Constants, problem: Problem) -> Array:
+    """The interval reaches as far as those of its tenth, and the prediction lies within the label's range."""
+    return gap(out, outputs(out[PREDICTION][:, None], settled, problem)) <= EQUAL
 
 
 def gap(out: Outputs, right: Outputs) -> Array:
@@ -364,7 +369,7 @@ def curves(test: Judged, outs: Mapping[str, Outputs], problem: Problem) -> list[
         {
             "kind": "line",
             "title": "Intervals, and where labels lay",
-            "about": "Where these lines meet, as many labels lie beyond each end of an interval as was promised",
+            "about": "An end is right where it meets the quantile of the labels that it stands for",
             "x": said("Mean prediction", problem),
             "y": said("Label", problem),
             "series": around(test, model, covered(problem)),
