@@ -93,12 +93,12 @@ def metric(name: str, smaller: Collection[str] = ()) -> str:
 
 
 def number(value: float | None) -> str:
-    """Three decimals, fewer of what is large, one digit of what is tiny; a dash where there is no number."""
+    """Three decimals, fewer of what is large, three digits of what is tiny; a dash where there is no number."""
     if value is None or not math.isfinite(value):
         return "–"
     size = abs(value)
-    if 0 < size < 0.0005:
-        return f"{value:.1g}"
+    if 0 < size < 0.00995:
+        return f"{value:.3g}"
     decimals = next((kept for below, kept in ((10, 3), (100, 2), (1000, 1)) if size < below), 0)
     return f"{value:,.{decimals}f}"
 

@@ -154,7 +154,7 @@ def main() -> None:
     said = explain(scorer, table, ours, knobs["explain"], knobs["evaluate"])
     EXPLANATIONS.parent.mkdir(exist_ok=True)
     EXPLANATIONS.write_text(json.dumps(said, indent=2) + "\n")
-    first = ", ".join(f"{name} {fall['value']:.3f}" for name, fall in list(said["importance"].items())[:3])
+    first = ", ".join(f"{name} {fall['value']:.4g}" for name, fall in list(said["importance"].items())[:3])
     print(f"{EXPLANATIONS}: {said['headline'].replace('_', ' ')} worsens most without {first}")
 
 

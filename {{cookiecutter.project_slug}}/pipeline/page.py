@@ -12,6 +12,7 @@ from math import ceil, floor, isfinite, log10, nan
 from pathlib import Path
 from re import sub
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader
@@ -438,10 +439,10 @@ def number(found: float) -> str:
     if not isfinite(found):
         return "–"
     size = abs(found)
-    if 0 < size < 0.00005:
-        return f"{found:.1g}"
+    if 0 < size < 0.00995:
+        return f"{found:.3g}"
     decimals = next((kept for below, kept in ((10, 3), (100, 2), (1000, 1)) if size < below), 0)
-    return f"{found:,.{4 if 0 < size < 0.00995 else decimals}f}"
+    return f"{found:,.{decimals}f}"
 
 
 def count(part: Part, name: str) -> str | None:
@@ -594,11 +595,12 @@ def lines(axes: Axes, curve: Part) -> None:
         least, most = powers([*across, *up])
     else:
         least, most = min([*across, *up], default=0), max([*across, *up], default=1)
-        if share(across):
+        shares = "scale" not in curve  # where that is all that they could be
+        if shares and share(across):
             axes.set_xlim(0, 1)
-        if share(up):
+        if shares and share(up):
             axes.set_ylim(0, 1.02)
-        if share([least, most]):
+        if shares and share([least, most]):
             least, most = 0, 1
     if curve.get("diagonal"):
         axes.plot([least, most], [least, most], color=QUIET, linestyle="--", linewidth=1, zorder=1)
@@ -752,7 +754,9 @@ def shade(panels: Iterable[Axes], days: Sequence[str], colour: str, name: str) -
 def svg(figure: Figure, what: str) -> Markup:
     """The figure as an SVG that takes its colours from the page, and is called `what`."""
     written = StringIO()
-    figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
+    with catch_warnings():
+        simplefilter("ignore", UserWarning)  # of letters that this machine has no shape of: the browser has
+        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
     text = written.getvalue()
     text = text[text.index("<svg") :]
     text = sub(r'<g id="[^"]*"', "<g", text)  # of which other plots have the same

@@ -531,11 +531,14 @@ def test_what_is_noticed() -> None:
 
 def test_what_is_noticed_of_classes_and_of_a_number() -> None:
     who = decide.roles(profiles(SIZES), asked())
-    said = "\n".join(decide.noticed([], {}, Found(ROWS, (690, 300, 10), {}), who, asked()))
+    said = "\n".join(decide.noticed([], profiles(SIZES), Found(ROWS, (690, 300, 10), {}), who, asked()))
     assert "the classes of the known labels: large 69%, middle 30%, small 1%" in said
     assert "under 20 rows are small (10 rows)" in said
     who = decide.roles(profiles(column("churn")), asked(unit="€"))
-    said = "\n".join(decide.noticed([], {}, Found(ROWS, (ROWS,), {}, mean=40.5, deviation=7.25), who, asked()))
+    unread = replace(column("churn"), markers=("", "NA"), minimum=-1.0)
+    found = Found(ROWS, (ROWS,), {}, mean=40.5, deviation=7.25)
+    said = "\n".join(decide.noticed([], profiles(unread), found, replace(who, group="x"), asked()))
+    assert "`churn` is not known where it is 'NA'" in said and "labels below 0 are worth less than nothing" in said
     assert "the known labels are 40.5 € on average, with a standard deviation of 7.25" in said
 
 

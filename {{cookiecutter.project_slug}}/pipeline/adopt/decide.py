@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from pipeline.adopt.asked import NONE, ORDERS, Asked, Question, in_words, known, order, told
-from pipeline.adopt.label import MULTICLASS, RARE, REGRESSION, Label, of_label, shown, written
+from pipeline.adopt.label import MULTICLASS, REGRESSION, Label, of_label, shown, written
 from pipeline.adopt.profile import COMPACT, WORD, Profile, of_people, order_of, swapped, to_time
 from pipeline.params import BadInput
 from pipeline.reading import count
@@ -546,7 +546,9 @@ def noticed(
     made: Sequence[Choice], profiles: Mapping[str, Profile], found: Found, roles: Roles, asked: Asked
 ) -> Iterator[str]:
     """What whoever adopts a table should know of it, a sentence each."""
-    yield from balance(found, roles.label)
+    yield from balance(found, roles.label, [repr(text) for text in profiles[roles.label.source].markers if text])
+    if roles.group and roles.label.task == REGRESSION and profiles[roles.label.source].minimum < 0:
+        yield "labels below 0 are worth less than nothing: how good the order within a group is, is not measured"
     if found.rows < FEW:
         yield f"{found.rows:,} rows are few: intervals are wide, and small differences cannot be told"
     for c in made:
@@ -589,8 +591,10 @@ def noticed(
         yield "a label is taken to be known on the same day (delay: 0); DELAY=30 says that it takes 30"
 
 
-def balance(found: Found, label: Label) -> Iterator[str]:
-    """What the known labels are."""
+def balance(found: Found, label: Label, unread: Sequence[str]) -> Iterator[str]:
+    """What the known labels are, and which texts are read as none."""
+    if unread:
+        yield f"`{label.source}` is not known where it is {' or '.join(unread)}"
     if label.task == REGRESSION:
         yield (
             f"the known labels are {short(found.mean)} {label.unit} on average, with a standard deviation of "
@@ -704,7 +708,7 @@ def split(days: Mapping[date, Day], label: Label) -> Split:
     if label.task == REGRESSION and train > 1:
         calibrate = max(calibrate, min(back(days, last, [CALIBRATED]), train // 2))
     fit = of_each(days, first, last - timedelta(days=calibrate * settles))
-    lost = [at for at, (rows, whole) in enumerate(zip(fit, every, strict=True)) if rows < 1 and whole >= RARE]
+    lost = [at for at, (rows, whole) in enumerate(zip(fit, every, strict=True)) if rows < 1 <= whole]
     settled_on = sum(of_each(days, last - timedelta(days=calibrate - 1), last))
     if train <= calibrate or lost or not settled_on:
         less = f", and {count(calibrate, 'day')} to calibrate on" if settles else ""

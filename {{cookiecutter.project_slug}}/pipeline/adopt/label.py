@@ -116,6 +116,7 @@ def of_whole(found: Profile) -> tuple[str, str]:
         f"are classes or a number cannot be told; TASK={MULTICLASS} or TASK={REGRESSION}, then with its UNIT",
         {"task": REGRESSION, **unit_asked(found)},
         task=MULTICLASS,
+        group="",  # classes have no order to rank rows by
     )
 
 
@@ -275,7 +276,7 @@ def of_number(found: Profile, asked: Asked, delay: int, why: str) -> Label:
         otherwise = f"; where its values are classes, TASK={MULTICLASS}" if 2 < found.distinct <= CLASSES else ""
         otherwise = otherwise if found.type == "integer" and not asked.task else ""
         raise Question(
-            f"UNIT: what is `{found.name}` measured in? It stands beside every number that people read: UNIT=€, "
+            f"UNIT: what is `{found.name}` measured in? It stands beside what people read of it: UNIT=€, "
             f"UNIT=kg, or UNIT=points where it has none{otherwise}",
             unit=UNIT,
         )

@@ -363,6 +363,7 @@ def curves(test: Judged, outs: Mapping[str, Outputs], problem: Problem) -> list[
             "about": "On the dashed line, predictions are the mean label of the {rows} that get them",
             "x": said("Mean prediction", problem),
             "y": said("Mean label", problem),
+            "scale": "linear",
             "diagonal": True,
             "series": {name: calibrated(test, out[PREDICTION]) for name, out in outs.items()},
         },
@@ -372,6 +373,7 @@ def curves(test: Judged, outs: Mapping[str, Outputs], problem: Problem) -> list[
             "about": "An end is right where it meets the quantile of the labels that it stands for",
             "x": said("Mean prediction", problem),
             "y": said("Label", problem),
+            "scale": "linear",
             "series": around(test, model, covered(problem)),
         },
         {
