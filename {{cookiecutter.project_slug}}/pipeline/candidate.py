@@ -124,12 +124,14 @@ def claims(theirs: Model, ours: Contract, family: Any) -> Iterator[tuple[str, An
 
 
 def learned(theirs: Path) -> None:
-    """From how many days it learned is the candidate's to say; on which days it is tested, and how, is ours.
+    """From how many days it learned, and what it decides by, is the candidate's to say; how it is tested is ours.
 
     Raises BadInput where it is tested on fewer days, or on a smaller share, than here: it may have learned from the
     others.
     """
-    ours, said = params.blocks(EVALUATION, *MEASURES), params.blocks(theirs, "split")
+    ours, said = params.blocks(EVALUATION, *MEASURES), params.blocks(theirs, *MEASURES)
+    settled_by = tasks.task(contract.load().task).SETTLED_BY
+    ours["evaluate"] |= {knob: said["evaluate"][knob] for knob in settled_by if knob in said["evaluate"]}
     if "share" in ours["split"]:
         if (share := params.share(said)) < params.share(ours):
             raise BadInput(

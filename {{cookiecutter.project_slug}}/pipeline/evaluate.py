@@ -32,6 +32,8 @@ PREDICTIONS = Path("reports/predictions.parquet")
 CURVES = Path("reports/curves.json")
 
 NEAR = 1e-6  # how far rounding moves an answer, at most
+AT_ONCE = 1_000  # rows that a request may have
+SETTLED = 0.005  # of a share: how far rounding moves it
 CONSTANT = "constant"  # the one family whose answer is known without fitting it
 
 
@@ -358,6 +360,7 @@ def main() -> None:
     fitted, calibration = (
         table.filter(day.is_between(*span)) for span in (tasks.fitted_to(task, days), days.calibration)
     )
+    check_settled(scorer, calibration, knobs["evaluate"])
     alike = same_for_all(fitted, calibration, len(tested), ours, knobs["evaluate"])
     check_constant(outs.get(CONSTANT), alike, task)
     blocks = evaluate(test, with_columns(tested, knobs["evaluate"], ours), outs, alike, ours, knobs["evaluate"])
@@ -413,10 +416,9 @@ def check_answers(out: Outputs, scorer: model.Model, tested: pl.DataFrame, ours:
     So it does where it answers a row otherwise among other rows: what was measured would not be what is served.
     """
     task, ids = tasks.task(scorer.problem.task), tested[ours.id]
-    draw = np.random.default_rng()  # of a seed that no model can know; a model that is sound says the same for any
-    order = draw.permutation(len(tested))[: draw.integers(len(tested) // 2, len(tested), endpoint=True)]
     alone = np.ones(len(ids), bool)
-    alone[order] = task.gap(scorer.predict(tested[order]), tasks.picked(out, order)) <= NEAR
+    for some in in_parts(len(ids)):
+        alone[some] = task.gap(scorer.predict(tested[some]), tasks.picked(out, some)) <= NEAR
     try:
         follows = task.follows(out, {name: np.array(value) for name, value in scorer.settled.items()}, scorer.problem)
     except (KeyError, IndexError, ValueError, TypeError):
@@ -431,6 +433,33 @@ def check_answers(out: Outputs, scorer: model.Model, tested: pl.DataFrame, ours:
 
             number, first = count(int((~right).sum()), "test row"), personal.named(ids.name, ids.filter(~right)[0])
             raise BadInput(f"{MODEL} says of {number} {what}, the first with {first}; export it as the task does")
+
+
+def in_parts(rows: int) -> Iterator[Array]:
+    """The places of all rows, as requests ask for them: in any order, and any number at once.
+
+    They follow from no seed, so that no model can know them; one that is sound says the same in any.
+    """
+    draw, order, at = np.random.default_rng(), np.random.default_rng().permutation(rows), 0
+    while at < rows:
+        at, start = at + int(draw.integers(1, AT_ONCE, endpoint=True)), at
+        yield order[start:at]
+
+
+def check_settled(scorer: model.Model, calibration: pl.DataFrame, knobs: Mapping[str, Any]) -> None:
+    """Raises BadInput where a model's decisions are not those that these rows settle."""
+    task, problem = tasks.task(scorer.problem.task), scorer.problem
+    if not task.SETTLES:
+        return
+    label, weight, out = calibration[LABEL].to_numpy(), rows.weights(calibration), scorer.predict(calibration)
+    raw = task.raw(out)
+    again = task.outputs(raw, task.settle(raw, label, weight, problem, knobs), problem)
+    found, wanted = (task.decided(label, weight, each) for each in (out, again))
+    if abs(found - wanted) > max(2 / len(calibration), SETTLED * wanted):
+        raise BadInput(
+            f"{MODEL} decides otherwise than what is settled on the calibration rows, so of {found:.2%} of them for "
+            f"{wanted:.2%}; make it again with `make model`"
+        )
 
 
 def same_for_all(

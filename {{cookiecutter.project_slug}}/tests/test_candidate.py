@@ -34,7 +34,7 @@ def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkouts")
     data = {"until": str(UNTIL), "source": str(daily(folder / "days"))}
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(workspace(folder / "there", data=data))
+        patch.chdir(workspace(folder / "there", data=data, evaluate={"alerts": 0.082}))
         table = feature_rows().with_columns(pl.lit(7).alias(FURTHER.name))
         table.write_parquet(rows.FEATURES)
         further("contract.yaml")
@@ -115,11 +115,11 @@ def test_the_files_arrive_as_they_are_and_the_knobs_are_theirs(handed: Path) -> 
 def test_how_long_it_learned_is_the_candidates_to_say_and_how_it_is_tested_is_not(handed: Path) -> None:
     theirs, before = yaml.safe_load((handed / params.EVALUATION).read_text()), params.load()
     asked = before["split"]["test"]
-    theirs |= {"split": {"train": 3, "calibrate": 1, "test": asked + 2}, "evaluate": {"slices": []}}
+    theirs |= {"split": {"train": 3, "calibrate": 1, "test": asked + 2}, "evaluate": {"slices": [], "alerts": 0.3}}
     (handed / params.EVALUATION).write_text(yaml.safe_dump(theirs))
     candidate.take(handed)
     assert params.load()["split"] == {"train": 3, "calibrate": 1, "test": asked}
-    assert params.load()["evaluate"] == before["evaluate"]
+    assert params.load()["evaluate"] == before["evaluate"] | {"alerts": 0.3}
     theirs["split"]["test"] = asked - 1
     (handed / params.EVALUATION).write_text(yaml.safe_dump(theirs))
     with pytest.raises(BadInput, match=f"leaves {asked - 1} days to its test, and {asked} are tested here"):

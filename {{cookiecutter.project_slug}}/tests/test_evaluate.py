@@ -13,7 +13,7 @@ import yaml
 from fairlearn.metrics import MetricFrame, false_positive_rate, true_positive_rate
 from sklearn.metrics import accuracy_score, average_precision_score, precision_recall_curve, roc_auc_score
 
-from pipeline import contract, evaluate, rows, tasks
+from pipeline import contract, evaluate, model, params, rows, tasks
 from pipeline.model import Outputs
 from pipeline.params import EVALUATION, BadInput
 from pipeline.rows import ENTITY, LABEL, WEIGHT
@@ -22,6 +22,7 @@ from tests.tables import FIRST, UNTIL, feature_rows, knobs, ours, problem, sourc
 
 DAYS = 3
 TEST = (UNTIL - timedelta(days=DAYS - 1), UNTIL)
+EVALUATED = {"alerts": 0.082, "groups": {"shoes": [{"column": "shoe size", "to": 40}]}}  # as the model has settled
 KNOBS: dict[str, Any] = {"resamples": 5, "seed": 0, "confidence": 0.9, "slices": [], "groups": {}}
 ID, TIME = ours().id, ours().time
 
@@ -424,7 +425,7 @@ def measured_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pl.DataF
     """The feature rows, some of whose labels are not known yet; what the stages before wrote is there."""
     table = feature_rows()
     table = table.with_columns(pl.when(pl.int_range(pl.len()) % 50 == 7).then(None).otherwise(LABEL).alias(LABEL))
-    monkeypatch.chdir(workspace(tmp_path / "work", evaluate={"groups": {"shoes": [{"column": "shoe size", "to": 40}]}}))
+    monkeypatch.chdir(workspace(tmp_path / "work", evaluate=EVALUATED))
     table.write_parquet(rows.FEATURES)
     source().write_parquet(rows.SOURCE)
     write_model(Path("model"))
@@ -465,6 +466,31 @@ def test_alerts_that_are_settled_otherwise_than_is_said_are_refused(
     manifest = Path("model/manifest.json")
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"settled": settled}))
     with pytest.raises(BadInput, match=r"what does not follow from `settled` in model/manifest\.json, the first with"):
+        evaluate.main()
+
+
+def test_a_model_that_settled_something_else_is_refused(measured_folder: pl.DataFrame) -> None:
+    said = yaml.safe_load(EVALUATION.read_text())
+    said["evaluate"]["alerts"] = 0.05
+    EVALUATION.write_text(yaml.safe_dump(said))
+    with pytest.raises(BadInput, match=r"decides otherwise than what is settled .* so of 8\.16% of them for 4\.85%"):
+        evaluate.main()
+
+
+def test_a_model_that_looks_at_the_rows_beside_one_is_refused(
+    measured_folder: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could keep the test's labels, and use them where it is asked about as many rows as the test has."""
+    predict, whole = model.Model.predict, 0.1
+
+    def remembering(self: model.Model, table: pl.DataFrame) -> Outputs:
+        out = predict(self, table)
+        return said(np.full(len(table), whole)) if len(table) > evaluate.AT_ONCE else out
+
+    tested = evaluate.tested(ours(), params.load())
+    monkeypatch.setattr(evaluate, "AT_ONCE", len(tested) - 1)
+    monkeypatch.setattr(model.Model, "predict", remembering)
+    with pytest.raises(BadInput, match="something else where they stand among other rows"):
         evaluate.main()
 
 

@@ -107,6 +107,7 @@ class Task(Protocol):
     SLICED: tuple[str, ...]  # the metrics of a slice
     KNOBS: tuple[str, ...]  # of `evaluate` in policies/evaluation.yaml, that no other task has
     SETTLES: bool  # something on the calibration days, which the fit must not have seen then
+    SETTLED_BY: tuple[str, ...]  # those of KNOBS that say what
     POSITIVE: float | None  # the label that makes an entity known, where there is such a one
     REST: str | None  # what labels are called that are of none of `parts`, where there are such
 
@@ -136,6 +137,12 @@ class Task(Protocol):
 
     def head(self, raw: Var, constants: Constants, problem: Problem) -> dict[str, Var]:
         """The same in the graph, by the names of OUTPUTS."""
+
+    def raw(self, out: Outputs) -> Array:
+        """A raw that such outputs follow from; float64 [rows, width]."""
+
+    def decided(self, label: Array, weight: Array, out: Outputs) -> float:
+        """The share of the rows that a decision is settled by: those with an alert, or in their interval."""
 
     def follows(self, out: Outputs, settled: Constants, problem: Problem) -> Array:
         """Whether each row's decision follows from what was settled; bool [rows]."""

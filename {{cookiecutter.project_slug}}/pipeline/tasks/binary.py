@@ -72,6 +72,7 @@ HEADLINE = "average_precision"
 SLICED: tuple[str, ...] = ("average_precision", "roc_auc")
 KNOBS: tuple[str, ...] = ("known", "alerts")
 SETTLES = True
+SETTLED_BY: tuple[str, ...] = ("alerts",)
 POSITIVE: float | None = 1.0
 REST: str | None = "negative"
 
@@ -146,6 +147,17 @@ def head(raw: Var, constants: Constants, problem: Problem) -> dict[str, Var]:
 
     score = op.reshape(op.sigmoid(raw), op.const(np.array([-1])))
     return {SCORE: score, ALERT: op.greater_or_equal(score, op.const(constants[THRESHOLD]))}
+
+
+def raw(out: Outputs) -> Array:
+    """The log odds."""
+    score = np.clip(out[SCORE], np.finfo(float).tiny, 1 - np.finfo(float).epsneg)
+    return (np.log(score) - np.log1p(-score))[:, None]
+
+
+def decided(label: Array, weight: Array, out: Outputs) -> float:
+    """Those with an alert."""
+    return float(np.average(out[ALERT], weights=weight))
 
 
 def follows(out: Outputs, settled: Constants, problem: Problem) -> Array:

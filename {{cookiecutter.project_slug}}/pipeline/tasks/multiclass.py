@@ -70,6 +70,7 @@ HEADLINE = "balanced_accuracy"
 SLICED: tuple[str, ...] = ("accuracy", "log_loss")
 KNOBS: tuple[str, ...] = ()
 SETTLES = False
+SETTLED_BY: tuple[str, ...] = ()
 POSITIVE: float | None = None
 REST: str | None = None
 
@@ -131,6 +132,16 @@ def head(raw: Var, constants: Constants, problem: Problem) -> dict[str, Var]:
     import spox.opset.ai.onnx.v18 as op
 
     return {CLASS: op.arg_max(raw, axis=1, keepdims=0), PROBABILITIES: op.softmax(raw, axis=1)}
+
+
+def raw(out: Outputs) -> Array:
+    """The logs of the probabilities."""
+    return np.log(np.maximum(out[PROBABILITIES], np.finfo(float).tiny))
+
+
+def decided(label: Array, weight: Array, out: Outputs) -> float:
+    """All of them: nothing is settled."""
+    return 1.0
 
 
 def follows(out: Outputs, settled: Constants, problem: Problem) -> Array:

@@ -71,13 +71,14 @@ HEADLINE = "rmse"
 SLICED: tuple[str, ...] = ("rmse", "mae")
 KNOBS: tuple[str, ...] = ()
 SETTLES = True
+SETTLED_BY: tuple[str, ...] = ()
 POSITIVE: float | None = None
 REST: str | None = None
 
 COVERED = 0.9  # of the labels, where the contract says nothing
 TENTHS = 10
 LEAST = 30  # rows of a tenth
-EQUAL = 1e-9  # of the largest prediction: what differs by less is one prediction
+EQUAL = 1e-6  # of the largest prediction: what differs by less, as rounding makes it, is one prediction
 ROUNDED = 1e-12
 
 
@@ -202,6 +203,16 @@ def head(raw: Var, constants: Constants, problem: Problem) -> dict[str, Var]:
         LOW: op.clip(op.sub(prediction, below), lowest, highest),
         HIGH: op.clip(op.add(prediction, above), lowest, highest),
     }
+
+
+def raw(out: Outputs) -> Array:
+    """The predictions."""
+    return out[PREDICTION][:, None]
+
+
+def decided(label: Array, weight: Array, out: Outputs) -> float:
+    """Those whose label lies in its interval."""
+    return float(np.average(held(label, out), weights=weight))
 
 
 def follows(out: Outputs, settled: Constants, problem: Problem) -> Array:
