@@ -364,6 +364,11 @@ def main() -> None:
     alike = same_for_all(fitted, calibration, len(tested), ours, knobs["evaluate"])
     check_constant(outs.get(CONSTANT), alike, task)
     blocks = evaluate(test, with_columns(tested, knobs["evaluate"], ours), outs, alike, ours, knobs["evaluate"])
+    if blocks["metrics"][blocks["headline"]] is None:
+        raise BadInput(
+            f"{params.EVALUATION}: evaluate.headline is {blocks['headline']}, which has no value on the judged rows: "
+            "their labels, or those of each group, are all alike; mend the source, or name another"
+        )
     about = {
         "model": {
             "digest": scorer.digest,

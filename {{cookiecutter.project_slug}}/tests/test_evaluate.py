@@ -459,6 +459,14 @@ def test_a_headline_that_no_row_has_is_a_sentence(measured_folder: pl.DataFrame,
         evaluate.main()
 
 
+def test_a_headline_without_a_value_is_a_sentence(
+    measured_folder: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(binary, "average_precision", lambda positive, rows: np.full(len(rows), np.nan))
+    with pytest.raises(BadInput, match="headline is average_precision, which has no value on the judged rows"):
+        evaluate.main()
+
+
 @pytest.mark.parametrize("settled", [{"threshold": 0.99}, {}, {"threshold": [1, 2]}, {"threshold": "no"}])
 def test_alerts_that_are_settled_otherwise_than_is_said_are_refused(
     measured_folder: pl.DataFrame, settled: dict[str, Any]

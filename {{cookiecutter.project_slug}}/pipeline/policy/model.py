@@ -76,6 +76,8 @@ def judge_metrics(metrics: Measured, policy: Bars) -> Iterator[Violation]:
                     rows=metrics["data"]["test_rows"],
                     next="look at the plots of reports/index.html: more rows to learn from, or another model"
                     if found
+                    else NO_VALUE
+                    if name in metrics["metrics"]
                     else f"correct the name in policies/model.yaml; {nearest(name, metrics['metrics'])}",
                 )
 
@@ -117,6 +119,7 @@ def not_beaten(metrics: Measured, baseline: str, theirs: Measured, margins: Bars
             )
 
 
+NO_VALUE = "it has no value on these rows: look at their labels, and at those within a group"
 CONSTANT = "constant"
 SIMPLER = "(train.family in params.yaml): it is as good, and simpler"
 AS_GOOD = "bring other inputs, or more rows: these say no more of the label than one answer for all"
