@@ -463,7 +463,7 @@ def check_settled(scorer: model.Model, calibration: pl.DataFrame, knobs: Mapping
     if abs(found - wanted) > max(2 / len(calibration), SETTLED * wanted):
         raise BadInput(
             f"{MODEL} decides otherwise than what is settled on the calibration rows, so of {found:.2%} of them for "
-            f"{wanted:.2%}; make it again with `make model`"
+            f"{wanted:.2%}; make it again with `make model`, or have an administrator merge another way to settle it"
         )
 
 
