@@ -303,8 +303,8 @@ def table(folder: Path, problem: str) -> Path:
     template, days = baking.template(folder / "template"), folder / "days"
     (folder / "bake").mkdir()
     bake = other(template, folder / "bake", problem, days, *WORKFLOWS)
-    shipped = yaml.safe_load((bake / "params.yaml").read_text())["train"]["family"]
-    without(bake / "params.yaml", "families", lambda family: family == "network" != shipped)
+    if yaml.safe_load((bake / "params.yaml").read_text())["train"]["family"] != "network":
+        without(bake / "params.yaml", "families", lambda family: family == "network")
     commit(bake)
     problems.deliver(problem, days, problems.FIRST, problems.until(problem) + LATER)
     return bake
