@@ -299,13 +299,13 @@ def bank(folder: Path) -> Path:
 
 
 def table(folder: Path, problem: str) -> Path:
-    """A bake of a problem that reads its daily files, without the family that takes longest, where another is shipped."""
+    """A bake of a problem that reads its daily files, without the network, which takes longest, where it can do so."""
     template, days = baking.template(folder / "template"), folder / "days"
     (folder / "bake").mkdir()
     bake = other(template, folder / "bake", problem, days, *WORKFLOWS)
     if yaml.safe_load((bake / "params.yaml").read_text())["train"]["family"] != "network":
         without(bake / "params.yaml", "families", lambda family: family == "network")
-    commit(bake)
+        commit(bake)
     problems.deliver(problem, days, problems.FIRST, problems.until(problem) + LATER)
     return bake
 
