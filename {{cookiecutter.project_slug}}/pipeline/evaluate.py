@@ -421,6 +421,11 @@ def check_answers(out: Outputs, scorer: model.Model, tested: pl.DataFrame, ours:
     So it does where it answers a row otherwise among other rows: what was measured would not be what is served.
     """
     task, ids = tasks.task(scorer.problem.task), tested[ours.id]
+    if out.keys() != task.OUTPUTS.keys():
+        wanted = f"those of the task {scorer.problem.task} are {', '.join(task.OUTPUTS)}"
+        raise BadInput(
+            f"{MODEL / model.MANIFEST}: outputs are {', '.join(out)}, and {wanted}; export it as the task does"
+        )
     alone = np.ones(len(ids), bool)
     for some in in_parts(len(ids)):
         alone[some] = task.gap(scorer.predict(tested[some]), tasks.picked(out, some)) <= NEAR

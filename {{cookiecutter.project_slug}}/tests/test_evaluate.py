@@ -485,6 +485,13 @@ def test_a_model_that_settled_something_else_is_refused(measured_folder: pl.Data
         evaluate.main()
 
 
+def test_a_manifest_with_other_outputs_is_refused(measured_folder: pl.DataFrame) -> None:
+    manifest = Path("model/manifest.json")
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"outputs": ["score"]}))
+    with pytest.raises(BadInput, match="outputs are score, and those of the task binary are score, alert; export"):
+        evaluate.main()
+
+
 def test_a_model_that_looks_at_the_rows_beside_one_is_refused(
     measured_folder: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
