@@ -24,6 +24,7 @@ from pipeline.reading import count
 from pipeline.rows import LABEL, TYPES, label, placed
 
 AT_ONCE = 500_000  # rows in memory
+ENOUGH = 100  # values of which each part has some
 HASHED = 100_000  # rows of which it is looked at where each one falls
 DAY = "_day"  # no contract has such a name
 
@@ -175,11 +176,11 @@ def parted(rows: Path, ours: Contract, knobs: Mapping[str, Any]) -> None:
     ):
         labels = of_part.filter(pl.col(ours.time).dt.date().is_between(*span))[LABEL].to_numpy()
         if said := lacking(labels, Problem.of(ours)):
-            few = f"it has {count(of_part[who].n_unique(), 'value')}: name a column of more values, or leave it out"
-            more = "join rare classes to others in the table, or bring more rows"
+            number, more = of_part[who].n_unique(), "join rare classes to others in the table, or bring more rows"
+            few = f"it has {count(number, 'value')}: name a column of more values, or leave it out"
             raise BadInput(
                 f"a hash of `{who}` says which rows are learned from, calibrated on and tested on, and what is {what} "
-                f"holds {said}; {more if who == ours.id else few}"
+                f"holds {said}; {few if number < ENOUGH and who != ours.id else more}"
             )
 
 

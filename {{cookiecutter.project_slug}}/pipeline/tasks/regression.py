@@ -59,10 +59,14 @@ METRICS: Mapping[str, Metric] = {
         "Coverage", "Share of labels that lie in their interval; {interval} are promised", always=True, ends=(0, 1)
     ),
     "coverage_lowest_tenth": Metric(
-        "Coverage, lowest tenth", "The same, in the tenth of the {rows} with the lowest predictions", ends=(0, 1)
+        "Coverage, lowest tenth",
+        "Share of labels in their interval, of the tenth of the {rows} with the lowest predictions",
+        ends=(0, 1),
     ),
     "coverage_highest_tenth": Metric(
-        "Coverage, highest tenth", "The same, in the tenth of the {rows} with the highest predictions", ends=(0, 1)
+        "Coverage, highest tenth",
+        "Share of labels in their interval, of the tenth of the {rows} with the highest predictions",
+        ends=(0, 1),
     ),
     "width": Metric("Width", "Mean width of the intervals, in {unit}; less is better", larger=False, always=True),
     **ranking.METRICS,
