@@ -446,7 +446,7 @@ def other_manifest(world: World) -> Files:
     files = world.edit(
         path,
         ("from collections.abc import Iterator, Mapping, Sequence\n", MORE),
-        ("from pipeline.families import Array", "from pipeline import model\nfrom pipeline.families import Array"),
+        ("from pipeline.families import (", "from pipeline import model\nfrom pipeline.families import ("),
     )
     return {path: f"{files[path]}{LIE}"}
 

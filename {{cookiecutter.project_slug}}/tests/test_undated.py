@@ -156,7 +156,7 @@ def test_nothing_is_judged_by_day_and_that_is_said(folder: Path) -> None:
 def test_a_candidate_tests_at_least_as_many(folder: Path) -> None:
     theirs = folder / "theirs.yaml"
     for share, words in ((0.5, ""), (0.1, "leaves 0.1 of the rows to its test, and 0.25 are tested here")):
-        theirs.write_text(yaml.safe_dump({"split": {"share": share, "calibrate": 0.2}}))
+        theirs.write_text(yaml.safe_dump({"split": {"share": share, "calibrate": 0.2}, "evaluate": {}}))
         if words:
             params.EVALUATION.write_text(yaml.safe_dump({name: KNOBS[name] for name in params.MEASURES}))
             with pytest.raises(BadInput, match=words):
