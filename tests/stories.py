@@ -233,7 +233,7 @@ STORIES: Mapping[str, Story] = {
         weeks=Weeks(healthy=8, changed=1, learning=7, recovered=8, reverted=1),
         small={"pyproject.toml": QUICK},
         quicker="One tree will do",
-        quick={"params.yaml": {"trees: 100": "trees: 1"}},
+        quick={"params.yaml": {"trees: 200": "trees: 1"}},
     ),
     "products": Worked(
         problem="products",
