@@ -1,6 +1,7 @@
 """The demo's page shows pull requests as they are, asks nobody for anything, and nothing that it quotes can do harm."""
 
 import re
+import shutil
 import subprocess
 from datetime import date, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from tests import baking, demo, problems
+from tests.problems import churn
 from tests.rehearsal import page
 from tests.stories import STORIES, Story, Worked
 
@@ -180,6 +182,13 @@ def test_demo_changes_words_that_a_bake_has(bake: Path) -> None:
     story = STORIES["card-fraud"]
     for words in (story.small, story.quick):
         assert baking.changed(bake, words).keys() == words.keys()
+
+
+def test_demo_changes_words_that_an_adopted_table_has(bake: Path, tmp_path: Path) -> None:
+    adopted = Path(shutil.copytree(bake, tmp_path / "bake", symlinks=True))
+    churn.put(adopted, tmp_path / "days")
+    for words in (STORIES["churn"].small, STORIES["churn"].quick):
+        assert baking.changed(adopted, words).keys() == words.keys()
 
 
 @pytest.mark.parametrize(
