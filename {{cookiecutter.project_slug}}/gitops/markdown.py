@@ -1,8 +1,9 @@
 """The Markdown that GitHub draws. Whatever is quoted goes through `text`."""
 
-import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+from pipeline.reading import number
 
 
 def text(value: object) -> str:
@@ -90,17 +91,6 @@ def words(name: str) -> str:
 def metric(name: str, smaller: Collection[str] = ()) -> str:
     """A metric as people say it, and its direction where less is better."""
     return word(words(name)) + (" (less is better)" if name in smaller else "")
-
-
-def number(value: float | None) -> str:
-    """Three decimals, fewer of what is large, three digits of what is tiny; a dash where there is no number."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    size = abs(value)
-    if 0 < size < 0.00995:
-        return f"{value:.3g}"
-    decimals = next((kept for below, kept in ((10, 3), (100, 2), (1000, 1)) if size < below), 0)
-    return f"{value:,.{decimals}f}"
 
 
 def interval(metric: Mapping[str, Any] | None) -> str:

@@ -32,9 +32,8 @@ PREDICTIONS = Path("reports/predictions.parquet")
 CURVES = Path("reports/curves.json")
 
 NEAR = 1e-6  # how far rounding moves an answer, at most
-AT_ONCE = 1_000  # rows that a request may have
-SETTLED = 0.005  # of a share: how far rounding moves it
 CONSTANT = "constant"  # the one family whose answer is known without fitting it
+SETTLED = 0.005  # of a share: how far rounding moves it
 
 
 # Which rows are judged
@@ -450,10 +449,12 @@ def in_parts(rows: int) -> Iterator[Array]:
 
     They follow from no seed, so that no model can know them; one that is sound says the same in any.
     """
-    draw, order, at = np.random.default_rng(), np.random.default_rng().permutation(rows), 0
-    while at < rows:
-        at, start = at + int(draw.integers(1, AT_ONCE, endpoint=True)), at
-        yield order[start:at]
+    draw = np.random.default_rng()
+    order = draw.permutation(rows)
+    while len(order):
+        some = int(draw.integers(1, model.MAX_ROWS, endpoint=True))
+        yield order[:some]
+        order = order[some:]
 
 
 def check_settled(scorer: model.Model, calibration: pl.DataFrame, knobs: Mapping[str, Any]) -> None:

@@ -27,6 +27,7 @@ LARGEST_MANIFEST = 64 * 2**20  # bytes: hundreds of categories of thousands of l
 FORMAT = 3
 NUMBERS, TEXTS = "_numbers", "_texts"  # of the graph: its inputs, as one a column would cost more than the model
 MISSING = "\0"  # what stands for a missing text in the graph: onnxruntime takes None for the text "None"
+MAX_ROWS = 1_000  # of a request: a few milliseconds, in which nobody else is answered
 ROWS = 10_000  # scored at once: what a graph needs on its way grows with them
 
 Outputs = Mapping[str, np.ndarray]

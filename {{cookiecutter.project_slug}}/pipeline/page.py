@@ -27,6 +27,7 @@ from pipeline.contract import Contract
 from pipeline.params import BadInput, run_stage
 from pipeline.places import replacing
 from pipeline.policy.slices import PIECE
+from pipeline.reading import number
 from pipeline.tasks import Task
 
 PAGE = Path("reports/index.html")
@@ -432,17 +433,6 @@ def cell(metric: Part | None) -> dict[str, str]:
         "value": number(value(metric)),
         "interval": f"{number(low)} to {number(high)}" if isfinite(low) else "",
     }
-
-
-def number(found: float) -> str:
-    """Three decimals, fewer of what is large and more of what is small; a dash for what was not measured."""
-    if not isfinite(found):
-        return "–"
-    size = abs(found)
-    if 0 < size < 0.00995:
-        return f"{found:.3g}"
-    decimals = next((kept for below, kept in ((10, 3), (100, 2), (1000, 1)) if size < below), 0)
-    return f"{found:,.{decimals}f}"
 
 
 def count(part: Part, name: str) -> str | None:

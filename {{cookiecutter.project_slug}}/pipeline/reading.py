@@ -163,6 +163,17 @@ def decimal(number: float) -> str:
 # --- schemas ---
 
 
+def number(value: float | None) -> str:
+    """Three decimals, fewer of what is large, three digits of what is tiny; a dash where there is no number."""
+    if value is None or not isfinite(value):
+        return "–"
+    size = abs(value)
+    if 0 < size < 0.00995:
+        return f"{value:.3g}"
+    decimals = next((kept for below, kept in ((10, 3), (100, 2), (1000, 1)) if size < below), 0)
+    return f"{value:,.{decimals}f}"
+
+
 def held(text: str, schema: Path, unknown: str = UNKNOWN) -> tuple[Any, list[str]]:
     """What a file's text says, and all that YAML's traps and its schema have against it, a sentence each.
 

@@ -34,12 +34,11 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import JSONResponse
 
 from pipeline import log, tasks
-from pipeline.model import MISSING, BadModel, Input, Model, Problem, Value, load
+from pipeline.model import MAX_ROWS, MISSING, BadModel, Input, Model, Problem, Value, load
 from pipeline.params import BadInput
 from pipeline.reading import nearest
 from pipeline.tasks import Answered
 
-MAX_ROWS = 1_000  # of a request: a few milliseconds, in which nobody else is answered
 MAX_BYTES = 4 * 2**20  # of a request: several times what MAX_ROWS rows need
 LARGEST = 2**63 - 1  # for a column that names no range: an int64, and far from where sums become infinite
 LONGEST = 1_000  # characters of a text, unless the model has learned a longer one

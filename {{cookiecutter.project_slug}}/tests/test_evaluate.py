@@ -500,10 +500,10 @@ def test_a_model_that_looks_at_the_rows_beside_one_is_refused(
 
     def remembering(self: model.Model, table: pl.DataFrame) -> Outputs:
         out = predict(self, table)
-        return said(np.full(len(table), whole)) if len(table) > evaluate.AT_ONCE else out
+        return said(np.full(len(table), whole)) if len(table) > model.MAX_ROWS else out
 
     tested = evaluate.tested(ours(), params.load())
-    monkeypatch.setattr(evaluate, "AT_ONCE", len(tested) - 1)
+    monkeypatch.setattr(model, "MAX_ROWS", len(tested) - 1)
     monkeypatch.setattr(model.Model, "predict", remembering)
     with pytest.raises(BadInput, match="something else where they stand among other rows"):
         evaluate.main()
