@@ -10,29 +10,23 @@ policies/log.yaml allows.
 """
 
 import argparse
-import logging
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from io import BytesIO
 from pathlib import Path
-from threading import Event, Lock, Thread
-from time import monotonic
 from typing import Any
-from uuid import uuid4
 
 import fsspec
 import polars as pl
 from fsspec.implementations.local import LocalFileSystem
-from prometheus_client import Counter
 
 from pipeline import tasks
-from pipeline.model import Model, Problem
+from pipeline.model import Problem
 from pipeline.params import BadInput, run_stage
-from pipeline.personal import HASH, REQUEST, Policy, Rules, policy, pseudonym
+from pipeline.personal import Policy, Rules, policy
 from pipeline.places import day_of, opened
 from pipeline.reading import count
 
@@ -61,17 +55,6 @@ KINDS: dict[str, pl.DataType] = {
 """What the parts of an answer are written as; shares are in the order of the manifest's classes."""
 
 ROOT = Path(__file__).absolute().parent.parent
-
-SECONDS = 60.0  # between two writes, unless PREDICTION_LOG_SECONDS says another: what a crash loses at most
-PART = 20_000  # rows: so many are written at once, however early
-MOST = 100_000  # rows in memory, some 70 MB, or 300 with a hundred classes: further ones are lost until storage answers
-DAYS = 100  # in one write, a file each, besides today and its neighbours: rows of further days are lost
-OPENED = 31  # of them, by one request
-DAY = timedelta(days=1)
-PATIENCE = 120.0  # seconds of failing storage, after which rows are given up
-GOODBYE = 10.0  # seconds that a shutdown waits for storage
-
-logger = logging.getLogger(__name__)
 
 
 # --- where it lies ---
@@ -174,135 +157,7 @@ def read(address: str | None, first: date, last: date, model: str | None = None)
     return pl.concat(tables or [pl.DataFrame(schema=ALWAYS)], how="diagonal_relaxed")
 
 
-# --- writing ---
-
-
-class Log:
-    """Takes rows from requests, and writes them from a thread of its own: no request waits for it, none fails by it."""
-
-    def __init__(
-        self,
-        folder: Folder,
-        served: Model,
-        rules: Policy,
-        written: Counter,
-        lost: Counter,  # by reason: full, days, storage, shutdown
-        seconds: float,  # between two writes
-        most: int = MOST,
-        patience: float = PATIENCE,
-    ) -> None:
-        self.folder, self.model = folder, served.digest
-        self.rules = personal(rules, served.problem.id)
-        self.written, self.lost = written, lost
-        self.seconds, self.most, self.patience = seconds, most, patience
-        self.schema: dict[str, pl.DataType] = {
-            ID: TYPES[served.problem.id_type],
-            TIME: ALWAYS[TIME],
-            **{column.name: TYPES[column.type] for column in served.inputs},
-            **answers(served.problem),
-            REQUEST: pl.String(),
-            SCORED: ALWAYS[SCORED],
-        }
-        self.labels = [name for name, kind in answers(served.problem).items() if kind == KINDS["label"]]
-        self.lock, self.wake, self.closing = Lock(), Event(), Event()
-        self.held = 0  # rows in memory, those that are being written too
-        self.rows, self.days = self.nothing()
-        for reason in ("full", "days", "storage", "shutdown"):
-            lost.labels(reason)  # shown from the start: a counter that appears at 1 has no increase
-        self.thread = Thread(target=self.run, name="prediction-log", daemon=True)
-        self.thread.start()
-
-    def nothing(self) -> tuple[dict[str, list[Any]], set[date]]:
-        """Room for rows, and for their days."""
-        return {name: [] for name in self.schema}, set()
-
-    def add(self, rows: Mapping[str, Sequence[Any]], request: str) -> None:
-        """Take the rows of a request, their columns each of one length; rows that find no room are counted as lost."""
-        days, now = [moment.date() for moment in rows[TIME]], datetime.now(UTC)
-        with self.lock:
-            if reason := self.refusal(len(days)):
-                self.lost.labels(reason).inc(len(days))
-                return
-            rows = {**rows, REQUEST: [request] * len(days), SCORED: [now] * len(days)}
-            asked = set(days)
-            if (room := self.room(asked, now.date())) != asked:
-                kept = [at for at, day in enumerate(days) if day in room]
-                rows = {name: [values[at] for at in kept] for name, values in rows.items()}
-                self.lost.labels("days").inc(len(days) - len(kept))
-            for name, values in rows.items():
-                self.rows[name].extend(values)
-            self.held += len(rows[TIME])
-        if len(self.rows[TIME]) >= PART:
-            self.wake.set()
-
-    def refusal(self, number: int) -> str | None:
-        """Why there is no room for so many rows; None where there is."""
-        if self.closing.is_set():
-            return "shutdown"
-        return "full" if self.held + number > self.most else None
-
-    def room(self, days: set[date], today: date) -> set[date]:
-        """Those of a request's days that there is room for, the newest first; today's rows find room whatever came.
-
-        A caller chooses the days of its rows, so that without this one request could lose everybody's.
-        """
-        near = {today - DAY, today, today + DAY}  # times have no zone
-        further = sorted(days - near - self.days, reverse=True)[: min(OPENED, DAYS - len(self.days))]
-        self.days |= set(further)
-        return days & (near | self.days)
-
-    def close(self, seconds: float = GOODBYE) -> None:
-        """Write what is left; what storage does not take in time is lost."""
-        self.closing.set()
-        self.wake.set()
-        self.thread.join(seconds)
-        if self.thread.is_alive():
-            logger.warning("the prediction log loses %s rows: storage did not answer before the end", self.held)
-            self.lost.labels("shutdown").inc(self.held)
-
-    def run(self) -> None:
-        """The thread: write now and then, and at the end."""
-        while not self.closing.is_set():
-            self.wake.wait(self.seconds)
-            self.wake.clear()
-            self.write()
-        self.write()
-
-    def write(self) -> None:
-        """Write the rows that were taken, a part a day."""
-        with self.lock:
-            rows, (self.rows, self.days) = self.rows, self.nothing()
-        rows |= {name: [str(value) for value in rows[name]] for name in self.labels}
-        give_up = monotonic() + self.patience
-        for name, table in parts(pl.DataFrame(rows, schema=self.schema), self.model, self.rules):
-            stored = self.store(name, encoded(table), give_up)
-            with self.lock:
-                self.held -= len(table)
-            (self.written if stored else self.lost.labels("storage")).inc(len(table))
-
-    def store(self, name: str, content: bytes, give_up: float) -> bool:
-        """Whether storage took a part; tried until `give_up` (monotonic), or once more where the end has come."""
-        pause = 0.5
-        while True:
-            ending = self.closing.is_set()
-            try:
-                self.folder.put(name, content)
-                return True
-            except Exception as error:  # each of fsspec's file systems has errors of its own
-                said = line(error)
-            if ending or monotonic() + pause > give_up:
-                logger.warning("the prediction log loses a part, %s: %s", name, said)
-                return False
-            self.closing.wait(pause)
-            pause = min(2 * pause, 15)
-
-
-def period() -> float:
-    """PREDICTION_LOG_SECONDS, or SECONDS. Raises BadInput where it is no number above 0."""
-    said = os.environ.get("PREDICTION_LOG_SECONDS") or str(SECONDS)
-    if not re.fullmatch(r"\d{1,6}(\.\d+)?", said) or not float(said):
-        raise BadInput(f"PREDICTION_LOG_SECONDS is {said!r}; write a number of seconds above 0")
-    return float(said)
+# --- its columns ---
 
 
 def kept(name: str) -> str:
@@ -324,22 +179,6 @@ def personal(rules: Policy, identifier: str) -> Rules:
 def hashed(name: str) -> str:
     """The column that holds the hashes of another: a text that was hashed is not taken for one that was not."""
     return f"{name}_hash" if name.startswith("_") else f"_hash_{name}"
-
-
-def parts(table: pl.DataFrame, model: str, rules: Rules) -> Iterator[tuple[str, pl.DataFrame]]:
-    """The rows of each day, as the rules (`personal`) let them be kept, with a name that no other part has."""
-    ours = {name: how for name, how in rules.items() if name in table.columns}
-    hashes = [pseudonym(table[name]).alias(hashed(name)) for name, how in ours.items() if how == HASH]
-    table = table.with_columns(*hashes, pl.lit(model).alias(MODEL)).drop(*ours)
-    for (day,), rows in table.group_by(pl.col(TIME).dt.date().alias("_day"), maintain_order=True):
-        yield f"{day}/{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex}.parquet", rows
-
-
-def encoded(table: pl.DataFrame) -> bytes:
-    """The table as the bytes of a parquet file."""
-    content = BytesIO()
-    table.write_parquet(content)
-    return content.getvalue()
 
 
 # --- retention ---

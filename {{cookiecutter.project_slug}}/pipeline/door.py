@@ -1,0 +1,194 @@
+"""What stands before the service: it takes a request off the wire, and refuses what nobody should read or answer.
+
+It answers POST /predict ahead of BentoML's middleware, which would take longer than everything that is done here.
+All other paths are BentoML's.
+"""
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from secrets import token_hex
+from time import perf_counter
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+from starlette.middleware.exceptions import ExceptionMiddleware
+
+from pipeline.meters import Meters
+from pipeline.model import MAX_ROWS
+
+PREDICT = "/predict"
+METERED = {"/livez", "/readyz", "/healthz", "/metrics", "/docs.json", "/"}
+
+MAX_BYTES = 4 * 2**20  # of a request: several times what MAX_ROWS rows need
+UNDER_WAY = 16 * MAX_BYTES  # bytes of requests that are being sent, all together: they wait in memory
+SECONDS = 5.0  # that a request may take to be sent and its answer to be fetched, unless PREDICT_SECONDS says another
+WAIT = 0.05  # seconds that a request waits for its turn, unless PREDICT_WAIT says another; then it is refused
+RETRY = 1  # seconds after which to ask again
+JSON, REQUEST_ID = b"application/json", b"x-request-id"
+SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:;=/+@-]{0,127}")  # a request id as proxies make them; it ends up in logs
+
+Scope = MutableMapping[str, Any]
+App = Callable[[Scope, Any, Any], Awaitable[None]]
+Headers = Mapping[bytes, bytes]
+
+logger = logging.getLogger(__name__)
+
+
+class Refused(Exception):
+    """Why a request is not answered: a status, a reason that is counted, and what its caller is told."""
+
+    def __init__(self, status: int, reason: str, said: str, detail: Sequence[Any] | None = None) -> None:
+        self.status, self.reason = status, reason
+        self.said = {"error": said} if detail is None else {"error": said, "detail": detail}
+
+
+class Gone(Exception):
+    """Whoever asked has hung up."""
+
+
+class Scorer(Protocol):
+    """Who answers."""
+
+    meters: Meters
+
+    def answer(self, body: bytes, request: str) -> bytes:
+        """The answer to a request's body, and to its id. Raises ValidationError where the body is wrong."""
+
+
+class Turn:
+    """How long the requests that came in at once have waited for their turn.
+
+    One is answered after the other, so all that wait were there when the first of them had its turn.
+    """
+
+    def __init__(self) -> None:
+        self.began: float | None = None
+
+    def waited(self) -> float:
+        """Seconds, at least."""
+        now = perf_counter()
+        if self.began is None:
+            self.began = now
+            asyncio.get_running_loop().call_soon(self.over)  # after all that are ready now
+        return now - self.began
+
+    def over(self) -> None:
+        self.began = None
+
+
+class Door:
+    """Names every request, refuses what is no JSON of a fair size, and keeps unknown paths out of the metrics.
+
+    BentoML labels its metrics with the path as it was sent: every made-up one would stay in memory.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        router: App,
+        scorer: Callable[[], Scorer],  # there is none before the service has started
+        seconds: float = SECONDS,
+        wait: float = WAIT,
+    ) -> None:
+        self.app, self.scorer = app, scorer
+        self.unmetered: App = ExceptionMiddleware(router)
+        self.seconds, self.wait = seconds, wait
+        self.turn, self.under_way = Turn(), 0
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        if scope["type"] != "http" or scope["path"] in METERED:
+            await self.app(scope, receive, send)
+        elif scope["path"] == PREDICT and scope["method"] == "POST":
+            await self.predict(dict(scope["headers"]), receive, send)
+        else:
+            await self.unmetered(scope, receive, send)
+
+    async def predict(self, headers: Headers, receive: Any, send: Any) -> None:
+        """Answer a request, or refuse it; where its caller has hung up, nobody is answered."""
+        began, name, scorer = perf_counter(), named(headers), self.scorer()
+        extra: list[tuple[bytes, bytes]] = []
+        try:
+            status, content = 200, self.answered(await self.body(headers, receive), name, scorer)
+        except Gone:
+            scorer.meters.refused("gone")
+            return
+        except Refused as refused:
+            status, content = refused.status, json.dumps(refused.said).encode()
+            extra = [(b"retry-after", str(RETRY).encode())] if status == 429 else []
+            scorer.meters.refused(refused.reason)
+        head = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(content)).encode()),
+            (REQUEST_ID, name.encode()),
+            *extra,
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": head})
+        await send({"type": "http.response.body", "body": content})
+        scorer.meters.answered(status, perf_counter() - began)
+
+    async def body(self, headers: Headers, receive: Any) -> bytes:
+        """The request's body. Raises Refused where nobody should read it, Gone where it does not come to its end."""
+        length = length_of(headers)
+        if self.under_way + length > UNDER_WAY:
+            raise Refused(429, "busy", f"too much is being sent at once; ask again in {RETRY} s")
+        self.under_way += length
+        try:
+            async with asyncio.timeout(self.seconds):
+                message = await receive()
+                if not message.get("more_body"):
+                    return whole(message)
+                parts = [whole(message)]
+                while message.get("more_body"):
+                    message = await receive()
+                    parts.append(whole(message))
+                return b"".join(parts)
+        except TimeoutError:
+            raise Refused(408, "slow", f"send the whole request within {self.seconds:g} s") from None
+        finally:
+            self.under_way -= length
+
+    def answered(self, body: bytes, name: str, scorer: Scorer) -> bytes:
+        """The answer to a body. Raises Refused where the body is wrong, where its turn comes too late, or we fail."""
+        if self.turn.waited() > self.wait:
+            raise Refused(429, "busy", f"too many ask at once; ask again in {RETRY} s, with more rows in a request")
+        try:
+            return scorer.answer(body, name)
+        except ValidationError as wrong:
+            detail = wrong.errors(include_url=False, include_context=False, include_input=False)
+            said = f"{len(detail)} validation error for {wrong.title}"
+            raise Refused(400, detail[0]["type"], said, detail) from None
+        except Exception:
+            logger.exception("the request %s was not answered", name)
+            raise Refused(500, "fault", "An unexpected error has occurred, please check the server log.") from None
+
+
+def named(headers: Headers) -> str:
+    """The id that a request came with, if it is a sane one, or a new one."""
+    said = headers.get(REQUEST_ID, b"").decode("latin-1")
+    return said if SANE.fullmatch(said) else token_hex(16)
+
+
+def length_of(headers: Headers) -> int:
+    """The bytes of a request, by its headers. Raises Refused where it cannot be read."""
+    media_type = headers.get(b"content-type", JSON).partition(b";")[0].strip().lower()
+    if media_type != JSON:
+        said = media_type.decode("latin-1")
+        raise Refused(415, "media_type", f"send JSON, with content-type: application/json; not {said}")
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise Refused(415, "media_type", "send plain JSON, without content-encoding")
+    length = headers.get(b"content-length", b"")
+    if not length.isdigit():
+        raise Refused(411, "length", "send the header content-length")
+    if len(length) > 20 or int(length) > MAX_BYTES:
+        raise Refused(413, "length", f"send at most {MAX_BYTES} bytes and {MAX_ROWS} rows in a request")
+    return int(length)
+
+
+def whole(message: Mapping[str, Any]) -> bytes:
+    """What a message brings of a body. Raises Gone where it brings none."""
+    if message["type"] == "http.disconnect":
+        raise Gone
+    return bytes(message.get("body", b""))
