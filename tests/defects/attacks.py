@@ -703,31 +703,30 @@ def shouting(world: World) -> Outcome:
 
 BLINDING = """
 import sys
-from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
+from time import time_ns
 
 from prometheus_client import CollectorRegistry, Counter
 
-from pipeline import log
-from pipeline.model import Problem
+from pipeline import log, writer
+from pipeline.model import Model, Problem
 
 registry = CollectorRegistry()
 written, lost = (Counter(name, name, labels, registry=registry) for name, labels in (("w", ()), ("l", ("reason",))))
 problem = Problem("p", "binary", "i", "integer", None, "l", 0, (0, 1), 1)
-served = SimpleNamespace(digest="m", problem=problem, inputs=())
-taken = log.Log(log.Folder.at(sys.argv[1]), served, log.policy(), written, lost, 3600)
-now = datetime.now(UTC).replace(tzinfo=None)
+served = Model(problem, "constant", (), "m", dict)
+taken = writer.Log(log.Folder.at(sys.argv[1]), served, log.policy(), written, lost, 3600)
+now = time_ns() // 1_000
 
 
 def rows(days):
-    times, number = [now - timedelta(days=day) for day in days], len(days)
-    return {log.ID: [*range(number)], log.TIME: times, "_score": [0.5] * number, "_alert": [False] * number}
+    times, number = [now - day * writer.A_DAY for day in days], len(days)
+    return [*range(number)], times, {}, {"score": [0.5] * number, "alert": [False] * number}
 
 
-taken.add(rows(range(200, 300)), "an attack")
+taken.add(*rows(range(200, 300)), "an attack")
 before = lost.labels("days")._value.get()
 for number in range(50):
-    taken.add(rows([0] * 100), "honest")
+    taken.add(*rows([0] * 100), "honest")
 after = lost.labels("days")._value.get()
 taken.close()
 print(f"honest rows lost: {after - before:.0f} of 5000, written: {written._value.get():.0f}")

@@ -204,7 +204,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline import contract, log, model, params, tasks
+from pipeline import contract, log, model, params, tasks, writer
 from pipeline.rows import made
 
 tar, days, into = map(Path, sys.argv[1:])
@@ -227,8 +227,8 @@ logged = table.select(
     pl.lit("0" * 32).alias(log.REQUEST),
     pl.lit(datetime.now(UTC)).cast(log.ALWAYS[log.SCORED]).alias(log.SCORED),
 )
-for name, part in log.parts(KEPT, scorer.digest, log.personal(log.policy(), ours.id)):
-    log.Folder.at(str(into)).put(name, log.encoded(part))
+for name, part in writer.parts(KEPT, scorer.digest, log.personal(log.policy(), ours.id)):
+    log.Folder.at(str(into)).put(name, writer.encoded(part))
 """
 """Writes the log as the service does. argv: the model, the bank's days, the log."""
 

@@ -9,7 +9,8 @@ import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from secrets import token_hex
+from math import inf
+from random import getrandbits
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -25,7 +26,7 @@ METERED = {"/livez", "/readyz", "/healthz", "/metrics", "/docs.json", "/"}
 MAX_BYTES = 4 * 2**20  # of a request: several times what MAX_ROWS rows need
 UNDER_WAY = 16 * MAX_BYTES  # bytes of requests that are being sent, all together: they wait in memory
 SECONDS = 5.0  # that a request may take to be sent and its answer to be fetched, unless PREDICT_SECONDS says another
-WAIT = 0.05  # seconds that a request waits for its turn, unless PREDICT_WAIT says another; then it is refused
+WAIT = 0.025  # seconds that a request waits for its turn, unless PREDICT_WAIT says another; then it is refused
 RETRY = 1  # seconds after which to ask again
 JSON, REQUEST_ID = b"application/json", b"x-request-id"
 SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:;=/+@-]{0,127}")  # a request id as proxies make them; it ends up in logs
@@ -58,17 +59,16 @@ class Scorer(Protocol):
         """The answer to a request's body, and to its id. Raises ValidationError where the body is wrong."""
 
 
-class Turn:
-    """How long the requests that came in at once have waited for their turn.
+class Turns:
+    """How long requests wait: those that are there at once are answered one after the other, in a turn of the loop."""
 
-    One is answered after the other, so all that wait were there when the first of them had its turn.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, most: float) -> None:
+        self.most = most  # seconds that a turn should take
         self.began: float | None = None
+        self.long = -inf  # when the last one ended that took longer
 
     def waited(self) -> float:
-        """Seconds, at least."""
+        """Seconds since the turn began, when all that have theirs in it were there."""
         now = perf_counter()
         if self.began is None:
             self.began = now
@@ -76,7 +76,14 @@ class Turn:
         return now - self.began
 
     def over(self) -> None:
+        now = perf_counter()
+        if self.began is not None and now - self.began > self.most:
+            self.long = now
         self.began = None
+
+    def overloaded(self) -> bool:
+        """Whether this turn takes longer, and one right before it did: a single one is a crowd that will be gone."""
+        return self.waited() > self.most and (self.began or 0) - self.long < self.most
 
 
 class Door:
@@ -95,11 +102,12 @@ class Door:
     ) -> None:
         self.app, self.scorer = app, scorer
         self.unmetered: App = ExceptionMiddleware(router)
-        self.seconds, self.wait = seconds, wait
-        self.turn, self.under_way = Turn(), 0
+        self.seconds, self.turns, self.under_way = seconds, Turns(wait), 0
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         if scope["type"] != "http" or scope["path"] in METERED:
+            if scope.get("path") == "/metrics":
+                self.scorer().meters.add()
             await self.app(scope, receive, send)
         elif scope["path"] == PREDICT and scope["method"] == "POST":
             await self.predict(dict(scope["headers"]), receive, send)
@@ -108,7 +116,8 @@ class Door:
 
     async def predict(self, headers: Headers, receive: Any, send: Any) -> None:
         """Answer a request, or refuse it; where its caller has hung up, nobody is answered."""
-        began, name, scorer = perf_counter(), named(headers), self.scorer()
+        began = perf_counter() - self.turns.waited()  # it was there when the turn began
+        name, scorer = named(headers), self.scorer()
         extra: list[tuple[bytes, bytes]] = []
         try:
             status, content = 200, self.answered(await self.body(headers, receive), name, scorer)
@@ -131,6 +140,7 @@ class Door:
 
     async def body(self, headers: Headers, receive: Any) -> bytes:
         """The request's body. Raises Refused where nobody should read it, Gone where it does not come to its end."""
+        self.wait_no_longer()
         length = length_of(headers)
         if self.under_way + length > UNDER_WAY:
             raise Refused(429, "busy", f"too much is being sent at once; ask again in {RETRY} s")
@@ -152,8 +162,7 @@ class Door:
 
     def answered(self, body: bytes, name: str, scorer: Scorer) -> bytes:
         """The answer to a body. Raises Refused where the body is wrong, where its turn comes too late, or we fail."""
-        if self.turn.waited() > self.wait:
-            raise Refused(429, "busy", f"too many ask at once; ask again in {RETRY} s, with more rows in a request")
+        self.wait_no_longer()
         try:
             return scorer.answer(body, name)
         except ValidationError as wrong:
@@ -164,11 +173,16 @@ class Door:
             logger.exception("the request %s was not answered", name)
             raise Refused(500, "fault", "An unexpected error has occurred, please check the server log.") from None
 
+    def wait_no_longer(self) -> None:
+        """Raises Refused where more are asking than can be answered: those behind this one would wait for it too."""
+        if self.turns.overloaded():
+            raise Refused(429, "busy", f"too many ask at once; ask again in {RETRY} s, with more rows in a request")
+
 
 def named(headers: Headers) -> str:
-    """The id that a request came with, if it is a sane one, or a new one."""
+    """The id that a request came with, if it is a sane one, or a new one, which nobody needs to be unable to guess."""
     said = headers.get(REQUEST_ID, b"").decode("latin-1")
-    return said if SANE.fullmatch(said) else token_hex(16)
+    return said if SANE.fullmatch(said) else f"{getrandbits(128):032x}"
 
 
 def length_of(headers: Headers) -> int:

@@ -30,6 +30,7 @@ from pipeline.distance import ALARMS, JENSEN_SHANNON, WASSERSTEIN, Sample, apart
 from pipeline.log import ID, MODEL, SCORED, TIME
 from pipeline.model import Input, Outputs, Problem
 from pipeline.params import BadInput, run_stage
+from pipeline.personal import pseudonym
 from pipeline.places import replacing
 from pipeline.policy.drift import CATEGORY, misnamed, of_answer, of_columns
 from pipeline.reading import count
@@ -566,12 +567,12 @@ def key(rows: pl.DataFrame) -> pl.Expr:
         case [only]:
             return (plain if only == ID else hashed).alias(KEY)
         case _:  # the policy has changed
-            return hashed.fill_null(plain.map_batches(log.pseudonym, pl.String)).alias(KEY)
+            return hashed.fill_null(plain.map_batches(pseudonym, pl.String)).alias(KEY)
 
 
 def keyed(told: pl.DataFrame, name: str, rows: pl.DataFrame) -> pl.Series:
     """The same of the source's rows."""
-    return told[name].cast(pl.String) if identifiers(rows) == [ID] else log.pseudonym(told[name])
+    return told[name].cast(pl.String) if identifiers(rows) == [ID] else pseudonym(told[name])
 
 
 def metrics(judged: pl.DataFrame, ours: Contract, knobs: Mapping[str, Any]) -> Facts:

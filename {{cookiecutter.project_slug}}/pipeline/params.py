@@ -40,6 +40,14 @@ def run_stage(main: Callable[[], None]) -> None:
         raise
 
 
+def variable(name: str, usual: float, whole: bool = False) -> float:
+    """What a variable of the environment says, a number above 0, or the usual one. Raises BadInput for other words."""
+    said = os.environ.get(name) or str(usual)
+    if not re.fullmatch(r"\d{1,6}" if whole else r"\d{1,6}(\.\d+)?", said) or not float(said):
+        raise BadInput(f"{name} is {said!r}; write a {'whole ' * whole}number above 0, such as {usual}")
+    return int(said) if whole else float(said)
+
+
 def deletable(module: str, gone: str) -> Any:
     """A module that its users may delete. Raises BadInput, which says `gone`, where they have."""
     try:

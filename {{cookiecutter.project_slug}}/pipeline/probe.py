@@ -71,8 +71,9 @@ def main() -> None:
             "ready_seconds": round(ready_seconds, 2),
             "contract": OTHERS + sum(1 for kind in (unusual, bad) for _ in kind(served, sample[0])),
             "broken": broken,
-            **load_test(port, sample),
+            **load_test(port, served.problem.id, sample, right),
         }
+        measured["broken"] += [f"{OTHERS_ANSWERS}, under load"] * (measured["wrong"] > 0)
     SERVICE.parent.mkdir(exist_ok=True)
     SERVICE.write_text(json.dumps(measured, indent=2) + "\n")
     print(f"{SERVICE}: ready in {ready_seconds:.1f} s, {measured['requests']:,} requests, {measured['latency_ms']} ms")
@@ -255,6 +256,7 @@ def ready(port: int) -> bool:
 def answers(port: int, served: model.Model, sample: Sequence[Row], right: Sequence[Row]) -> Iterator[str]:
     """Good rows get the answers of the model that was tested, with its digest."""
     status, answer = ask(port, "POST", "/predict", {"rows": sample})
+    pairs = list(zip(sample, right, strict=True))
     if status != 200 or set(answer) != {"predictions", "model"}:
         yield f"{len(sample)} good rows got {status}: {quoted(answer)}"
         return
@@ -262,9 +264,23 @@ def answers(port: int, served: model.Model, sample: Sequence[Row], right: Sequen
     if [found.get(name) for found in got] != [row[name] for row in sample]:
         yield f"the answers do not carry the rows' {name}, in their order"
     elif not all(same(without(found, name), row) for found, row in zip(got, right, strict=True)):
-        yield "the service's answers are not those of the model that was tested"
+        yield OTHERS_ANSWERS
+    elif not all(is_right(ask(port, "POST", "/predict", {"rows": [row]})[1], row, of, name) for row, of in pairs):
+        yield f"{OTHERS_ANSWERS}, where it is asked row by row"
     if answer["model"] != served.digest:
         yield f"the service answers for {answer['model']}, tested was {served.digest}"
+
+
+OTHERS_ANSWERS = "the service's answers are not those of the model that was tested"
+
+
+def is_right(answer: Any, row: Row, right: Row, name: str) -> bool:
+    """Whether a row that was asked alone got its own answer; the identifier is called `name`."""
+    try:
+        (found,) = answer["predictions"]
+    except (TypeError, KeyError, ValueError):
+        return False
+    return same(found, {name: row[name], **right})
 
 
 def same(found: Any, right: Any) -> bool:
@@ -376,34 +392,41 @@ OTHERS = 6  # checks that belong to no column: the answers, their identifiers, t
 # --- the load ---
 
 
-def load_test(port: int, sample: Sequence[Row]) -> dict[str, Any]:
-    """One-row requests over a few connections: how many, how many errors, and the latency's percentiles in ms."""
+def load_test(port: int, name: str, sample: Sequence[Row], right: Sequence[Row]) -> dict[str, Any]:
+    """One-row requests over a few connections: how many, how many failed, how many got another row's answer, or none of
+    the model's, and the latency's percentiles in ms.
+    """
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        results = list(pool.map(lambda start: requests(port, sample, start), range(CONNECTIONS)))
-    seconds = np.array([latency for latencies, _ in results for latency in latencies])
+        results = list(pool.map(lambda start: requests(port, name, sample, right, start), range(CONNECTIONS)))
+    seconds = np.array([latency for latencies, *_ in results for latency in latencies])
     if not seconds.size:
         raise BadInput(f"The service answered nothing under load; see {LOG}")
     percentiles = dict(
         zip(("p50", "p95", "p99"), np.percentile(1000 * seconds, (50, 95, 99)).round(2).tolist(), strict=True)
     )
-    errors = sum(failed for _, failed in results)
-    return {"requests": seconds.size, "connections": CONNECTIONS, "errors": errors, "latency_ms": percentiles}
+    errors, wrong = (sum(counts) for counts in list(zip(*results, strict=True))[1:])
+    counted = {"requests": seconds.size, "connections": CONNECTIONS, "errors": errors, "wrong": wrong}
+    return counted | {"latency_ms": percentiles}
 
 
-def requests(port: int, sample: Sequence[Row], start: int) -> tuple[list[float], int]:
-    """The seconds of each answer on one connection, and the number of errors."""
+def requests(
+    port: int, name: str, sample: Sequence[Row], right: Sequence[Row], start: int
+) -> tuple[list[float], int, int]:
+    """The seconds of each answer on one connection, the number of errors, and that of wrong answers."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    latencies, errors, until = [], 0, time.perf_counter() + SECONDS
+    latencies, errors, wrong, until = [], 0, 0, time.perf_counter() + SECONDS
     while (began := time.perf_counter()) < until:
         start += 1
+        row, of = (rows[start % len(rows)] for rows in (sample, right))
         try:
-            status, _ = ask(port, "POST", "/predict", {"rows": [sample[start % len(sample)]]}, connection)
-            errors += status != 200
+            status, answer = ask(port, "POST", "/predict", {"rows": [row]}, connection)
         except (OSError, http.client.HTTPException):
-            errors += 1
+            status, answer = 0, None
             connection.close()
         latencies.append(time.perf_counter() - began)
-    return latencies, errors
+        errors += status != 200
+        wrong += status == 200 and not is_right(answer, row, of, name)
+    return latencies, errors, wrong
 
 
 def ask(

@@ -7,7 +7,9 @@ beside pipeline/, or the directory that MODEL names.
 """
 
 import gc
+import logging
 import os
+import resource
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,11 +22,11 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from pipeline import log, tasks, writer
+from pipeline import door, log, tasks, writer
 from pipeline.door import App, Door
 from pipeline.meters import Meters
 from pipeline.model import BadModel, Model, load
-from pipeline.params import BadInput
+from pipeline.params import BadInput, variable
 from pipeline.request import Row, answer_model, request_model
 
 EPOCH, MICROSECOND, DAY = datetime(1970, 1, 1), timedelta(microseconds=1), timedelta(days=1)
@@ -34,7 +36,8 @@ def load_model() -> Model:
     """The model beside this code, in the repository and in a Bento alike, unless MODEL names another."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime reports to its maker unless it is told not to
     try:
-        return load(Path(os.environ.get("MODEL") or Path(__file__).parent.parent / "model"))
+        threads = int(variable("PREDICT_THREADS", 1, whole=True))
+        return load(Path(os.environ.get("MODEL") or Path(__file__).parent.parent / "model"), threads)
     except BadModel as error:
         raise BadInput(str(error)) from None
 
@@ -44,7 +47,10 @@ class Behind(bentoml.Service[Any]):
 
     def to_asgi(self, is_main: bool = True) -> App:
         app: Any = super().to_asgi(is_main=is_main)
-        return Door(app, app.router, bentoml.get_current_service)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a connection is an open file
+        logging.getLogger("uvicorn.access").propagate = False  # else it writes a line a request, for nobody
+        return Door(app, app.router, bentoml.get_current_service, seconds, wait)
 
 
 model = load_model()
@@ -52,12 +58,14 @@ problem, task = model.problem, tasks.task(model.problem.task)
 ASKED, ANSWERED = request_model(problem, model.inputs), answer_model(problem)
 timed = [column.name for column in model.inputs if column.type == "time"]
 shares = tasks.shares(task.answers(problem))
-rules, period = log.policy(), writer.period()
+rules, period = log.policy(), variable("PREDICTION_LOG_SECONDS", writer.SECONDS)
+seconds, wait = variable("PREDICT_SECONDS", door.SECONDS), variable("PREDICT_WAIT", door.WAIT)
 log.Folder.at()  # what is wrong with the log ends the start, as what is wrong with the model does
 
 
 @bentoml.service(
     service_class=Behind,
+    workers=int(variable("PREDICT_WORKERS", 1, whole=True)),
     traffic={"timeout": 5},  # BentoML holds on to every request for as long, however soon it was answered
     logging={"access": {"enabled": False}},
     tracing={"excluded_urls": ".*"},  # half of a request's time, even where nothing is traced
@@ -96,6 +104,7 @@ class Scorer:
     def close(self) -> None:
         """Write what the prediction log still holds."""
         self.log.close()
+        self.meters.add()
 
 
 def happened(rows: Sequence[Row]) -> list[int]:

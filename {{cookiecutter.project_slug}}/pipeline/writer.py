@@ -5,8 +5,6 @@ in which nobody is answered.
 """
 
 import logging
-import os
-import re
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -25,7 +23,6 @@ from prometheus_client import Counter
 from pipeline import tasks
 from pipeline.log import ALWAYS, ID, KINDS, MODEL, SCORED, TIME, TYPES, Folder, hashed, kept, line, personal
 from pipeline.model import MISSING, NUMBERS, TEXTS, Input, Model
-from pipeline.params import BadInput
 from pipeline.personal import HASH, REQUEST, Policy, Rules, pseudonym
 
 SECONDS = 60.0  # between two writes, unless PREDICTION_LOG_SECONDS says another: what a crash loses at most
@@ -257,14 +254,6 @@ class Log:
                 return False
             self.closing.wait(pause)
             pause = min(2 * pause, 15)
-
-
-def period() -> float:
-    """PREDICTION_LOG_SECONDS, or SECONDS. Raises BadInput where it is no number above 0."""
-    said = os.environ.get("PREDICTION_LOG_SECONDS") or str(SECONDS)
-    if not re.fullmatch(r"\d{1,6}(\.\d+)?", said) or not float(said):
-        raise BadInput(f"PREDICTION_LOG_SECONDS is {said!r}; write a number of seconds above 0")
-    return float(said)
 
 
 def parts(table: pl.DataFrame, model: str, rules: Rules) -> Iterator[tuple[str, pl.DataFrame]]:

@@ -21,7 +21,7 @@ import pytest
 import spox
 from scipy.special import logsumexp
 
-from pipeline import encode, export, log, monitor, reference, tasks
+from pipeline import encode, export, monitor, reference, tasks, writer
 from pipeline.contract import Label
 from pipeline.encode import Encoding
 from pipeline.families import Array, Family, Fitted, Loss, Matrix, family
@@ -366,17 +366,13 @@ def service_log_and_drift_take_what_the_model_says(of: Served, monkeypatch: pyte
     problem, inputs = of.model.problem, of.model.inputs
     names = [problem.id, problem.time, *(column.name for column in inputs)]
     asked = of.asked.select(names).with_columns(pl.col(pl.Datetime).dt.strftime(ISO)).write_json()
-    rows = service.request_model(problem, inputs).model_validate_json(f'{{"rows": {asked}}}').rows
-    moments = [row.moment for row in rows]
-    table = {
-        name: service.before(field, rows, moments) if timed else [getattr(row, field) for row in rows]
-        for field, name, timed in service.columns
-    }
-    out, task = of.model.predict(table), of.task
+    rows = service.ASKED.model_validate_json(f'{{"rows": {asked}}}').rows
+    moments, given = service.happened(rows), of.model.given(rows)
+    out, task = of.model.scorer(given), of.task
     assert of.gap(out, of.model.predict(of.test)) < of.case.near
-    types = {name: log.TYPES[kind] for name, kind in [(c.name, c.type) for c in inputs]}
-    answers = {log.kept(name): values for name, values in task.answer(out, problem).items()}
-    logged = monitor.answered(pl.DataFrame({**table, **answers}, schema=types | log.answers(problem)), problem)
+    written = writer.Rows(of.model)
+    written.take([row[problem.id] for row in rows], moments, given, task.answer(out, problem), "a", 0)
+    logged = monitor.answered(written.table(), problem)
     kept = reference.part(reference.TEST, of.test, of.model).with_columns(pl.lit(1.0).alias(monitor.LIKE))
     production = monitor.Production(of.model.digest, problem, inputs, kept)
     before, now = production.sample(kept), production.sample(logged)

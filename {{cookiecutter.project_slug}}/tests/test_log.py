@@ -17,11 +17,11 @@ import yaml
 from jsonschema import Draft202012Validator
 from prometheus_client import CollectorRegistry, Counter
 
-from pipeline import log, personal
-from pipeline.log import HASH, ID, TIME, Folder, Log, Policy
+from pipeline import log, personal, writer
+from pipeline.log import ID, TIME, Folder
 from pipeline.model import Model
 from pipeline.params import BadInput
-from pipeline.personal import OMIT, REQUEST
+from pipeline.personal import HASH, OMIT, REQUEST, Policy
 from pipeline.rows import INPUTS as FEATURE_TYPES
 from tests import tables
 from tests.tables import ROOT
@@ -37,7 +37,7 @@ FOREVER = (date(2000, 1, 1), date(2100, 1, 1))
 
 
 def rows(number: int, first: int = 0, day: date = DAY) -> dict[str, list[Any]]:
-    """Rows of a day, as the service hands them over."""
+    """Rows of a day, by the log's columns."""
     moment = datetime(day.year, day.month, day.day, 12)
     inputs = {column.name: [VALUES[column.type]] * number for column in INPUTS}
     said = {name: [value] * number for name, value in SAID.items()}
@@ -58,7 +58,17 @@ class Running:
         self.registry = CollectorRegistry()
         written = Counter("written", "Rows", registry=self.registry)
         lost = Counter("lost", "Rows", ["reason"], registry=self.registry)
-        self.log = Log(folder, served, rules, written, lost, seconds, **options)
+        self.log = writer.Log(folder, served, rules, written, lost, seconds, **options)
+        self.served = served
+
+    def add(self, rows: dict[str, list[Any]], request: str) -> None:
+        """Rows by the log's columns, handed over as the service does."""
+        asked = [dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)]
+        moments = [(row[TIME] - datetime(1970, 1, 1)) // timedelta(microseconds=1) for row in asked]
+        said = {
+            name.removeprefix("_"): values for name, values in rows.items() if name in log.answers(self.served.problem)
+        }
+        self.log.add(rows[ID], moments, self.served.given(asked), said, request)
 
     def written(self) -> float | None:
         return self.registry.get_sample_value("written_total")
@@ -119,8 +129,8 @@ def wait_until(done: Callable[[], bool]) -> None:
 
 def test_rows_come_back_as_they_went_in(tmp_path: Path, start: Callable[..., Running]) -> None:
     running, before = start(), datetime.now(UTC)
-    running.log.add(rows(2), "first")
-    running.log.add(rows(1, 7), "second")
+    running.add(rows(2), "first")
+    running.add(rows(1, 7), "second")
     running.log.close()
     table = log.read(str(tmp_path), DAY, DAY)
     inputs = {column.name: FEATURE_TYPES[column.type] for column in INPUTS}
@@ -159,7 +169,7 @@ def test_the_parts_of_another_task_s_answer_come_back(
     problem = replace(SERVED.problem, **task)
     running = start(served=replace(SERVED, problem=problem))
     asked = {name: values for name, values in rows(1).items() if name not in SAID}
-    running.log.add(asked | said, "a")
+    running.add(asked | said, "a")
     running.log.close()
     table = log.read(str(tmp_path), DAY, DAY)
     assert not {*SAID} & {*table.columns}
@@ -172,7 +182,7 @@ def test_what_may_be_missing_is_null_and_what_was_learned_is_what_is_written(
 ) -> None:
     missing: dict[str, list[Any]] = {column.name: [None] for column in INPUTS if column.missing}
     running = start()
-    running.log.add(rows(1) | missing, "a")
+    running.add(rows(1) | missing, "a")
     running.log.close()
     table = log.read(str(tmp_path), DAY, DAY)
     features = tables.feature_rows(100)
@@ -183,7 +193,7 @@ def test_what_may_be_missing_is_null_and_what_was_learned_is_what_is_written(
 
 def test_an_identifier_that_is_an_integer_stays_one(tmp_path: Path, start: Callable[..., Running]) -> None:
     running = start(served=replace(SERVED, problem=replace(SERVED.problem, id_type="integer")))
-    running.log.add(rows(2) | {ID: [7, 2**63 - 1]}, "a")
+    running.add(rows(2) | {ID: [7, 2**63 - 1]}, "a")
     running.log.close()
     assert log.read(str(tmp_path), DAY, DAY)[ID].to_list() == [7, 2**63 - 1]
 
@@ -191,7 +201,7 @@ def test_an_identifier_that_is_an_integer_stays_one(tmp_path: Path, start: Calla
 def test_each_day_has_a_folder(tmp_path: Path, start: Callable[..., Running]) -> None:
     running = start()
     late = {**rows(2), TIME: [datetime(2018, 8, 14, 23, 59, 59), datetime(2018, 8, 15)]}
-    running.log.add(late, "over midnight")
+    running.add(late, "over midnight")
     running.log.close()
     assert log.days(str(tmp_path)) == [DAY, DAY + timedelta(days=1)]
     assert numbers(log.read(str(tmp_path), DAY, DAY)) == [0]
@@ -201,23 +211,23 @@ def test_each_day_has_a_folder(tmp_path: Path, start: Callable[..., Running]) ->
 
 def test_time_and_many_rows_have_it_written(start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> None:
     ticking = start(seconds=0.05)
-    ticking.log.add(rows(1), "a")
+    ticking.add(rows(1), "a")
     wait_until(lambda: ticking.written() == 1)
-    monkeypatch.setattr(log, "PART", 3)
+    monkeypatch.setattr(writer, "PART", 3)
     full = start()
-    full.log.add(rows(2), "a")
-    full.log.add(rows(2), "b")
+    full.add(rows(2), "a")
+    full.add(rows(2), "b")
     wait_until(lambda: full.written() == 4)
 
 
 def test_two_writers_lose_nothing_to_each_other(tmp_path: Path, start: Callable[..., Running]) -> None:
     writers = [start(seconds=0.01) for _ in range(2)]
     for number in range(50):
-        for place, writer in enumerate(writers):
-            writer.log.add(rows(1, 2 * number + place), "a")
+        for place, each in enumerate(writers):
+            each.add(rows(1, 2 * number + place), "a")
         time.sleep(0.002)
-    for writer in writers:
-        writer.log.close()
+    for each in writers:
+        each.log.close()
     assert sorted(numbers(log.read(str(tmp_path), DAY, DAY))) == list(range(100))
 
 
@@ -230,7 +240,7 @@ def test_a_part_is_seen_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.
         os.replace(half, whole)
 
     monkeypatch.setattr(Path, "replace", replace)
-    [(name, table)] = log.parts(pl.DataFrame({TIME: [datetime(2018, 8, 14)]}), "m", {})
+    [(name, table)] = writer.parts(pl.DataFrame({TIME: [datetime(2018, 8, 14)]}), "m", {})
     folder.put(name, b"content")
     assert seen == [(b"content", 0, False)]
     assert (tmp_path / name).read_bytes() == b"content"
@@ -243,11 +253,11 @@ def test_overload_loses_rows_and_counts_them(storage: Storage, start: Callable[.
     storage.answers.clear()
     running = start(storage, seconds=0.01, most=10)
     for number in range(8):  # while nothing is written
-        running.log.add(rows(3, 3 * number), "a")
+        running.add(rows(3, 3 * number), "a")
     assert running.lost() == {"full": 15}
     storage.answers.set()
     wait_until(lambda: running.written() == 9)
-    running.log.add(rows(3, 100), "a")
+    running.add(rows(3, 100), "a")
     running.log.close()
     assert (running.written(), running.lost()) == (12, {"full": 15})
 
@@ -257,7 +267,7 @@ def test_storage_that_fails_for_a_while_loses_nothing(
 ) -> None:
     Storage.failing = 1
     running = start(storage, seconds=0.01)
-    running.log.add(rows(3), "a")
+    running.add(rows(3), "a")
     wait_until(lambda: running.written() == 3)
     assert running.lost() == {}
     assert numbers(log.read(str(tmp_path), DAY, DAY)) == [0, 1, 2]
@@ -268,22 +278,22 @@ def test_storage_that_fails_for_long_loses_rows_and_counts_them(
 ) -> None:
     Storage.failing = 1
     running = start(storage, seconds=0.01, patience=0)
-    running.log.add(rows(3), "a")
+    running.add(rows(3), "a")
     wait_until(lambda: running.lost() == {"storage": 3})
     [record] = caplog.records
     assert "no space left" in record.getMessage() and record.exc_info is None
-    running.log.add(rows(2), "a")
+    running.add(rows(2), "a")
     wait_until(lambda: running.written() == 2)
 
 
 def test_days_without_number_are_refused(tmp_path: Path, start: Callable[..., Running]) -> None:
     running = start()
-    for number in range(log.DAYS + 5):
-        running.log.add(rows(1, number, DAY + timedelta(days=number)), "a")
-    running.log.add(rows(1), "a day that is open")
+    for number in range(writer.DAYS + 5):
+        running.add(rows(1, number, DAY + timedelta(days=number)), "a")
+    running.add(rows(1), "a day that is open")
     running.log.close()
-    assert len(log.days(str(tmp_path))) == log.DAYS
-    assert (running.written(), running.lost()) == (log.DAYS + 1, {"days": 5})
+    assert len(log.days(str(tmp_path))) == writer.DAYS
+    assert (running.written(), running.lost()) == (writer.DAYS + 1, {"days": 5})
 
 
 def of_old_days(number: int, first: date = DAY) -> dict[str, list[Any]]:
@@ -298,37 +308,37 @@ def test_requests_of_old_days_lose_no_row_of_today(
 ) -> None:
     running, today = start(), datetime.now(UTC).date()
     for number in range(requests):
-        running.log.add(of_old_days(100, DAY + timedelta(days=100 * number)), "an attack")
+        running.add(of_old_days(100, DAY + timedelta(days=100 * number)), "an attack")
     for number in range(50):
-        running.log.add(rows(100, 100 * number, today), "honest")
+        running.add(rows(100, 100 * number, today), "honest")
     running.log.close()
     assert len(log.read(str(tmp_path), today, today)) == 5000
-    assert len(log.days(str(tmp_path))) == min(requests * log.OPENED, log.DAYS) + 1
-    assert running.lost() == {"days": requests * 100 - min(requests * log.OPENED, log.DAYS)}
+    assert len(log.days(str(tmp_path))) == min(requests * writer.OPENED, writer.DAYS) + 1
+    assert running.lost() == {"days": requests * 100 - min(requests * writer.OPENED, writer.DAYS)}
 
 
 def test_a_request_loses_the_oldest_of_too_many_days_and_keeps_its_rows_whole(
     tmp_path: Path, start: Callable[..., Running]
 ) -> None:
     running = start()
-    running.log.add(of_old_days(100), "a long past")
+    running.add(of_old_days(100), "a long past")
     running.log.close()
     kept = log.read(str(tmp_path), *FOREVER)
-    assert sorted(numbers(kept)) == list(range(100 - log.OPENED, 100))
+    assert sorted(numbers(kept)) == list(range(100 - writer.OPENED, 100))
     assert [(moment.date() - DAY).days for moment in kept[TIME]] == numbers(kept)
 
 
 def test_what_comes_after_the_end_is_lost(start: Callable[..., Running]) -> None:
     running = start()
     running.log.close()
-    running.log.add(rows(2), "late")
+    running.add(rows(2), "late")
     assert running.lost() == {"shutdown": 2}
 
 
 def test_a_shutdown_does_not_wait_for_storage_that_hangs(storage: Storage, start: Callable[..., Running]) -> None:
     storage.answers.clear()
     running = start(storage)
-    running.log.add(rows(2), "a")
+    running.add(rows(2), "a")
     running.log.close(seconds=0.05)
     assert running.lost() == {"shutdown": 2}
 
@@ -342,19 +352,19 @@ def test_hashed_columns_still_join_and_omitted_ones_are_gone(
 ) -> None:
     served = replace(SERVED, problem=replace(SERVED.problem, id_type=kind))
     running = start(None, Policy({"order_id": HASH, "amount": OMIT, "größe €": HASH, REQUEST: OMIT}, 90), served=served)
-    running.log.add(rows(3) | {ID: [0, 1, 2] if kind == "integer" else ["0", "1", "2"]}, "a")
+    running.add(rows(3) | {ID: [0, 1, 2] if kind == "integer" else ["0", "1", "2"]}, "a")
     running.log.close()
     table = log.read(str(tmp_path), DAY, DAY)
     assert not {ID, "amount", "größe €", REQUEST} & set(table.columns)
     source = pl.DataFrame({"order_id": [2, 5, 0], "label": [1, 1, 0]})
-    hashed = log.pseudonym(source["order_id"]).alias(log.hashed(ID))
+    hashed = personal.pseudonym(source["order_id"]).alias(log.hashed(ID))
     assert sorted(table.join(source.with_columns(hashed), on=log.hashed(ID))["label"]) == [0, 1]
     assert table[log.hashed(ID)].str.contains("^[0-9a-f]{32}$").all()
     assert table[log.hashed("größe €")].unique().to_list() == [personal.digest("klein")]
 
 
 def test_a_pseudonym_is_the_value_s_sha256() -> None:
-    assert log.pseudonym(pl.Series("a", [1, None])).to_list() == ["6b86b273ff34fce19d6b804eff5a3f57", None]
+    assert personal.pseudonym(pl.Series("a", [1, None])).to_list() == ["6b86b273ff34fce19d6b804eff5a3f57", None]
 
 
 def test_the_policy_is_what_its_schema_describes(owned: None) -> None:
@@ -403,10 +413,10 @@ def test_a_part_that_cannot_be_read_is_named(
     tmp_path: Path, start: Callable[..., Running], content: bytes | None
 ) -> None:
     running = start()
-    running.log.add(rows(1), "a")
+    running.add(rows(1), "a")
     running.log.close()
     bad = tmp_path / str(DAY) / "bad.parquet"
-    bad.write_bytes(log.encoded(pl.DataFrame({log.MODEL: ["a"]})) if content is None else content)
+    bad.write_bytes(writer.encoded(pl.DataFrame({log.MODEL: ["a"]})) if content is None else content)
     with pytest.raises(BadInput, match=re.escape(str(bad))):
         log.read(str(tmp_path), DAY, DAY)
 
@@ -414,7 +424,7 @@ def test_a_part_that_cannot_be_read_is_named(
 def test_parts_of_different_policies_are_read_together(tmp_path: Path, start: Callable[..., Running]) -> None:
     for rules in (KEEP_ALL, Policy({"order_id": HASH, "amount": OMIT, "größe €": HASH}, 90)):
         running = start(None, rules)
-        running.log.add(rows(1), "a")
+        running.add(rows(1), "a")
         running.log.close()
     table = log.read(str(tmp_path), DAY, DAY).sort(ID, nulls_last=True)
     assert table["amount"].to_list() == [0.5, None] and table["größe €"].to_list() == ["klein", None]
@@ -426,7 +436,7 @@ def test_another_problem_s_columns_do_not_change_ours(tmp_path: Path, start: Cal
     theirs = replace(SERVED, inputs=text, digest="sha256:cd")
     for served, value in ((SERVED, {}), (theirs, {column.name: ["ten"] for column in INPUTS})):
         running = start(served=served)
-        running.log.add(rows(1) | value, "a")
+        running.add(rows(1) | value, "a")
         running.log.close()
     table = log.read(str(tmp_path), DAY, DAY, SERVED.digest).sort(log.MODEL)
     assert {column.name: table.schema[column.name] for column in INPUTS} == {
@@ -438,13 +448,6 @@ def test_another_problem_s_columns_do_not_change_ours(tmp_path: Path, start: Cal
 def test_an_address_that_no_file_system_knows_is_refused() -> None:
     with pytest.raises(BadInput, match="PREDICTION_LOG is nosuch://bucket"):
         Folder.at("nosuch://bucket")
-
-
-def test_a_bad_period_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    for said in ("0", "-1", "soon", "nan", "inf"):
-        monkeypatch.setenv("PREDICTION_LOG_SECONDS", said)
-        with pytest.raises(BadInput, match="PREDICTION_LOG_SECONDS"):
-            log.period()
 
 
 # --- retention ---
@@ -500,7 +503,7 @@ def test_prune_goes_by_the_clock_and_by_the_policy(
 def test_a_bucket_is_written_read_and_pruned(start: Callable[..., Running]) -> None:
     address = f"memory://predictions-{os.getpid()}"
     running = start(Folder.at(address))
-    running.log.add(rows(3), "a")
+    running.add(rows(3), "a")
     running.log.close()
     assert log.days(address) == [DAY]
     assert numbers(log.read(address, DAY, DAY)) == [0, 1, 2]

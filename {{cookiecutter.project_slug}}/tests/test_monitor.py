@@ -17,8 +17,9 @@ import pytest
 import yaml
 
 from gitops import facts
-from pipeline import distance, log, model, monitor, params, policy, reference, rows, source, tasks
+from pipeline import distance, log, model, monitor, params, policy, reference, rows, source, tasks, writer
 from pipeline.model import Input, Model, Outputs
+from pipeline.personal import HASH, REQUEST, Policy
 from pipeline.policy.drift import misnamed
 from tests import by_task, tables
 from tests.tables import knobs, ours, write_knobs, write_model, write_policies
@@ -86,11 +87,11 @@ def write_log(made: pl.DataFrame, scorer: Any, digest: str | None = None, ago: f
         pl.col(TIME).cast(pl.Datetime("us")).alias(log.TIME),
         *NAMES,
         *(pl.Series(log.kept(name), values) for name, values in said.items()),
-        pl.lit("0" * 32).alias(log.REQUEST),
+        pl.lit("0" * 32).alias(REQUEST),
         pl.lit(datetime.now(UTC) - timedelta(days=ago)).cast(log.ALWAYS[log.SCORED]).alias(log.SCORED),
     )
-    for name, part in log.parts(logged, digest or scorer.digest, log.personal(log.policy(), ID)):
-        log.Folder.at("predictions").put(name, log.encoded(part))
+    for name, part in writer.parts(logged, digest or scorer.digest, log.personal(log.policy(), ID)):
+        log.Folder.at("predictions").put(name, writer.encoded(part))
 
 
 class SameAnswers:
@@ -512,7 +513,7 @@ def test_pseudonyms_join(here: Here, hashed: str) -> None:
     if len(here.rows):
         here.fill()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(log, "policy", lambda *_: log.Policy({ID: log.HASH}, 90))
+        patch.setattr(log, "policy", lambda *_: Policy({ID: HASH}, 90))
         here.rows = rows.filter(since <= DAY)
         here.fill()
     assert here.check("healthy")[0]["live"] == plain
@@ -520,7 +521,7 @@ def test_pseudonyms_join(here: Here, hashed: str) -> None:
 
 def test_without_identifiers_quality_is_not_judged(here: Here) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(log, "policy", lambda *_: log.Policy({ID: "omit"}, 90))
+        patch.setattr(log, "policy", lambda *_: Policy({ID: "omit"}, 90))
         here.fill()
     measured, gate = here.check("healthy")
     assert measured["live"] is None and gate["not_judged"][0].startswith("live quality: 0 rows")
@@ -841,7 +842,7 @@ def test_a_spoiled_log_is_a_sentence(here: Here, spoil: Callable[[], None], caps
     "spoil",
     [
         spoiled(lambda rows: rows.with_columns(pl.lit(0).alias(f"::error::{n}\n<script>") for n in range(2_000))),
-        spoiled(lambda rows: rows.with_columns(pl.lit("\n::error::`x`").alias(log.REQUEST))),
+        spoiled(lambda rows: rows.with_columns(pl.lit("\n::error::`x`").alias(REQUEST))),
         spoiled(lambda rows: rows.with_columns(pl.lit(None, pl.Datetime("us")).alias(log.TIME))),
         spoiled(lambda rows: pl.concat([rows, rows])),
         lambda: Path("predictions/9999-12-31").mkdir(),

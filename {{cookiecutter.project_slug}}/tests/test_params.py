@@ -252,3 +252,13 @@ def test_every_stage_that_reads_knobs_follows_both_files() -> None:
         knobs = {each.partition(".")[0] for each in listed if isinstance(each, str)}
         assert "split" in measures and not knobs & set(params.MEASURES), name
     assert str(params.EVALUATION) in content.READ
+
+
+def test_a_variable_is_a_number_above_0_or_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert params.variable("PREDICT_WAIT", 0.5) == 0.5
+    for said, whole in (("0", False), ("-1", False), ("soon", False), ("nan", False), ("inf", False), ("1.5", True)):
+        monkeypatch.setenv("PREDICT_WAIT", said)
+        with pytest.raises(BadInput, match=f"PREDICT_WAIT is '{said}'; write a "):
+            params.variable("PREDICT_WAIT", 1, whole)
+    monkeypatch.setenv("PREDICT_WAIT", "2.5")
+    assert params.variable("PREDICT_WAIT", 1) == 2.5

@@ -26,11 +26,12 @@ from pipeline import (
     probe,
     source,
     validate,
+    writer,
 )
 from pipeline import rows as stage
 from pipeline.model import Model
 from pipeline.params import BadInput
-from pipeline.personal import HASH
+from pipeline.personal import HASH, Policy
 from pipeline.policy import judge_behaviour, judge_data
 from pipeline.policy.champion import judge_seen
 from tests import tables
@@ -70,7 +71,7 @@ def rows() -> pl.DataFrame:
 def logged(table: pl.DataFrame, rules: Mapping[str, str]) -> pl.DataFrame:
     """The rows as the prediction log writes them under these rules."""
     kept = table.select(pl.col(ID).alias(log.ID), pl.col(TIME).alias(log.TIME), *(column.name for column in INPUTS))
-    return pl.concat(part for _, part in log.parts(kept, "m", log.personal(log.Policy(rules, 90), ID)))
+    return pl.concat(part for _, part in writer.parts(kept, "m", log.personal(Policy(rules, 90), ID)))
 
 
 def explained(table: pl.DataFrame) -> dict[str, Any]:

@@ -189,7 +189,16 @@ def test_an_answer_has_to_be_the_model_s_part_by_part(
     def said(**changed: Any) -> list[str]:
         first, *others = [{served.problem.id: row[served.problem.id], **told} for row, told in pairs]
         answer = {"predictions": [first | changed, *others], "model": served.digest}
-        monkeypatch.setattr(probe, "ask", lambda *_: (200, json.loads(json.dumps(answer))))
+
+        def ask(port: int, method: str, path: str, body: dict[str, Any], on: Any = None) -> tuple[int, Any]:
+            its = [row for row in answer["predictions"] if len(body["rows"]) > 1 or row == by_id(body["rows"][0])]
+            return 200, json.loads(json.dumps(answer | {"predictions": its}))
+
+        def by_id(row: dict[str, Any]) -> Any:
+            at = [each[served.problem.id] for each in sample].index(row[served.problem.id])
+            return answer["predictions"][at]
+
+        monkeypatch.setattr(probe, "ask", ask)
         return list(probe.answers(0, served, sample, right))
 
     assert said() == said(**near) == []
@@ -197,6 +206,26 @@ def test_an_answer_has_to_be_the_model_s_part_by_part(
     assert [said(**changed) for changed in BROKEN[task]] == [[wrong]] * len(BROKEN[task])
     assert said(more=1) == [wrong]
     assert said(**{served.problem.id: "another"}) == ["the answers do not carry the rows' order_id, in their order"]
+
+
+def test_a_service_that_answers_with_what_it_said_first_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To all rows at once it may be right: of each alone, it is not; nor under load."""
+    served = by_task.write_model(tmp_path / "model", "binary", tables.inputs())
+    table = feature_rows().head(3).with_columns(amount=pl.Series([12.5, 150, 400]))
+    sample, right, name = probe.asked(served, table), probe.answered(served, table), served.problem.id
+
+    def ask(port: int, method: str, path: str, body: dict[str, Any], on: Any = None) -> tuple[int, Any]:
+        ours = [{name: row[name], **of} for row, of in zip(body["rows"], right, strict=False)]  # of the first rows
+        return 200, {"predictions": ours, "model": served.digest}
+
+    monkeypatch.setattr(probe, "ask", ask)
+    monkeypatch.setattr(probe, "SECONDS", 0.05)
+    (said,) = probe.answers(0, served, sample, right)
+    assert said.endswith("where it is asked row by row")
+    found = probe.load_test(0, name, sample, right)
+    assert found["errors"] == 0 and 0 < found["wrong"] < found["requests"]
 
 
 NAMES = {column.name for column in tables.inputs()}

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline import log, reference, rows
 from pipeline.params import BadInput
+from pipeline.personal import HASH, Policy
 from tests import by_task
 from tests.tables import inputs, knobs, ours, workspace, write_model
 
@@ -19,7 +20,7 @@ DAYS = OURS.days(knobs())
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(workspace(tmp_path))
-    monkeypatch.setattr(log, "policy", lambda names: log.Policy({}, 90))
+    monkeypatch.setattr(log, "policy", lambda names: Policy({}, 90))
     write_model(Path("model"))
     return tmp_path
 
@@ -59,7 +60,7 @@ def test_it_has_each_input_as_the_log_writes_it_with_what_is_missing(folder: Pat
 
 
 def test_what_the_log_leaves_out_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    personal = log.Policy({"amount": log.HASH, "größe €": "omit"}, 90)
+    personal = Policy({"amount": HASH, "größe €": "omit"}, 90)
     monkeypatch.setattr(log, "policy", lambda names: personal)
     reference.main()
     assert not {"amount", "größe €"} & set(pl.read_parquet(reference.REFERENCE).columns)

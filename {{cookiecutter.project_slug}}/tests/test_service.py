@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,10 +25,10 @@ import onnx
 import polars as pl
 import pytest
 from onnx import TensorProto, helper
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
-from pipeline import log, model, monitor, tasks
+from pipeline import log, model, monitor, request, tasks
 from pipeline.model import Input
 from tests import by_task, tables
 from tests.tables import ROOT, write_policies
@@ -120,7 +119,7 @@ BAD: dict[str, tuple[str | bytes, list[Any], str]] = {
     "no rows": (body(), ["rows"], "at least 1"),
     "too many rows": (body(*[row()] * 1001), ["rows"], "at most 1000"),
     "rows that are no list": ('{"rows": {}}', ["rows"], "array"),
-    "nothing": ("", ["rows"], "required"),
+    "nothing": ("", [], "Invalid JSON"),
     "an unknown key": (json.dumps({"rows": [row()], "verbose": 1}), ["verbose"], "not permitted"),
     "no JSON": ("amount=1", [], "Invalid JSON"),
     "JSON without an end": ("[" * 100_000, [], "Invalid JSON"),
@@ -262,7 +261,7 @@ def test_a_bad_request_is_told_where_and_why(client: httpx.Client, name: str, ca
 def test_a_fault_of_ours_is_logged(
     client: httpx.Client, service: ModuleType, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(type(service.model), "predict", lambda *_: 1 / 0)
+    monkeypatch.setattr(type(service.model), "given", lambda *_: 1 / 0)
     answer = client.post("/predict", content=body(row()))
     assert answer.status_code == 500
     assert "ZeroDivisionError" in caplog.text
@@ -330,48 +329,45 @@ HARD = (
 )
 
 
-def test_whatever_columns_are_called_they_are_asked_for_by_that_name(service: ModuleType) -> None:
+def test_whatever_columns_are_called_they_are_asked_for_by_that_name() -> None:
     inputs = [Input(name, "integer") for name in HARD]
     whole = tables.problem()
-    asked = service.request_model(whole, inputs)
+    asked = request.request_model(whole, inputs)
     values = dict(zip(HARD, range(len(HARD)), strict=True))
-    (found,) = asked.model_validate_json(body({whole.id: "a", **values})).rows
-    assert [getattr(found, name) for name in service.names(inputs)] == list(values.values())
+    assert asked.model_validate_json(body({whole.id: "a", **values})).rows == [{whole.id: "a", **values, TIME: None}]
     for name in HARD:
         with pytest.raises(ValidationError, match="1 validation error") as caught:
             asked.model_validate_json(body({whole.id: "a", **values, name: "x"}))
         assert caught.value.errors()[0]["loc"] == ("rows", 0, name)
 
 
-def test_a_row_without_a_time_of_its_own_says_none(service: ModuleType) -> None:
-    asked = service.request_model(replace(tables.problem(), time=None), ())
-    assert asked.model_validate_json(body({ID: "a"})).rows[0].identifier == "a"
+def test_a_row_without_a_time_of_its_own_says_none() -> None:
+    asked = request.request_model(replace(tables.problem(), time=None), ())
+    assert asked.model_validate_json(body({ID: "a"})).rows == [{ID: "a"}]
     for name in (TIME, "_time"):
         with pytest.raises(ValueError, match="Extra inputs are not permitted"):
             asked.model_validate_json(body({ID: "a", name: "2020-01-01T00:00:00"}))
 
 
-def test_an_identifier_may_be_an_integer(service: ModuleType) -> None:
+def test_an_identifier_may_be_an_integer() -> None:
     whole = replace(tables.problem(), id_type="integer")
-    asked = service.request_model(whole, ())
-    assert [row.identifier for row in asked.model_validate_json(body({ID: -(2**63) + 1}, {ID: 2**63 - 1})).rows] == [
-        -(2**63) + 1,
-        2**63 - 1,
-    ]
+    asked = request.request_model(whole, ())
+    rows = [{ID: -(2**63) + 1}, {ID: 2**63 - 1}]
+    assert [row[ID] for row in asked.model_validate_json(body(*rows)).rows] == [row[ID] for row in rows]
     for wrong in ("1", 2**63, True, 1.5, None):
         with pytest.raises(ValueError, match="1 validation error"):
             asked.model_validate_json(body({ID: wrong}))
 
 
-def test_a_level_longer_than_others_may_be_is_taken_where_it_was_learned(service: ModuleType) -> None:
-    asked = service.request_model(tables.problem(), [Input("x", "category", levels=("a" * 2_000,))])
+def test_a_level_longer_than_others_may_be_is_taken_where_it_was_learned() -> None:
+    asked = request.request_model(tables.problem(), [Input("x", "category", levels=("a" * 2_000,))])
     assert asked.model_validate_json(body({ID: "a", "x": "a" * 2_000}))
 
 
 @pytest.mark.parametrize("name", ["score", "alert"])
 def test_an_identifier_that_is_called_as_a_part_of_the_answer_is_refused(service: ModuleType, name: str) -> None:
     with pytest.raises(SystemExit, match=f"contract.yaml: id is `{name}`"):
-        service.answer_model(replace(tables.problem(), id=name))
+        request.answer_model(replace(tables.problem(), id=name))
 
 
 def test_without_a_model_one_sentence_ends_the_process(tmp_path: Path) -> None:
@@ -491,9 +487,8 @@ def test_a_log_that_cannot_be_kept_ends_the_start_in_a_sentence(
 
 @dataclass(frozen=True)
 class Other:
-    """The service with a model of another task: the module, its model, its log and its counters."""
+    """The service with a model of another task: its model, its log and its counters."""
 
-    service: ModuleType
     scorer: Any
     model: model.Model
     logged: Path
@@ -502,9 +497,7 @@ class Other:
     def ask(self, name: str) -> list[dict[str, Any]]:
         """What is predicted of a row of each of the AMOUNTS, in a request of that name, as a caller reads it."""
         asked = body(*(row(str(at), amount=amount) for at, amount in enumerate(AMOUNTS)))
-        self.service.request_id.set(name)
-        rows = self.service.request_model(self.model.problem, INPUTS).model_validate_json(asked).rows
-        return list(json.loads(asyncio.run(self.scorer.predict(rows)).body)["predictions"])
+        return list(json.loads(self.scorer.answer(asked.encode(), name))["predictions"])
 
 
 @pytest.fixture
@@ -516,10 +509,8 @@ def other(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.setenv(name, str(value))
     monkeypatch.delitem(sys.modules, "pipeline.service", raising=False)
     service = importlib.import_module("pipeline.service")
-    for kind in (Counter, Gauge, Histogram):  # of this test alone
-        monkeypatch.setattr(service, kind.__name__, partial(kind, registry=registry))
-    scorer = service.Scorer.inner()
-    yield Other(service, scorer, made, tmp_path / "log", registry)
+    scorer = service.Scorer.inner(registry)
+    yield Other(scorer, made, tmp_path / "log", registry)
     scorer.close()
 
 
@@ -550,6 +541,7 @@ def test_an_answer_is_what_the_task_says_and_counted_so(other: Other) -> None:
             assert list(shares) == list(problem.values) and sum(shares.values()) == pytest.approx(1)
             assert max(shares, key=lambda name: shares[name]) == right["class"]
         assert said == pytest.approx(right)
+    other.scorer.meters.add()
     counted = [other.counted.get_sample_value(*each) for each in COUNTED[problem.task]]
     assert counted == ([2, 2, 2] if problem.task == "multiclass" else [2, 6])
 
@@ -570,7 +562,7 @@ def test_what_is_logged_is_what_the_model_said(other: Other) -> None:
 @pytest.mark.parametrize("other", ANSWERS, indirect=True)
 def test_the_api_page_tells_the_parts_of_an_answer(other: Other) -> None:
     problem = other.model.problem
-    page = other.service.answer_model(problem).model_json_schema()["$defs"]["Prediction"]["properties"]
+    page = request.answer_model(problem).model_json_schema()["$defs"]["Prediction"]["properties"]
     parts = tasks.task(problem.task).answers(problem)
     assert list(page) == [ID, *parts]
     assert all(page[name]["description"] == part.about for name, part in parts.items())
@@ -579,7 +571,7 @@ def test_the_api_page_tells_the_parts_of_an_answer(other: Other) -> None:
         assert page["probabilities"]["additionalProperties"] == {"type": "number"}
     for name in parts:
         with pytest.raises(SystemExit, match=f"contract.yaml: id is `{name}`"):
-            other.service.answer_model(replace(problem, id=name))
+            request.answer_model(replace(problem, id=name))
 
 
 # As it ships: built into a Bento, served by BentoML
@@ -660,11 +652,16 @@ def test_two_hundred_at_once_each_get_their_own_answer(address: str, tiny: Path)
     async def ask(client: httpx.AsyncClient, number: int) -> None:
         if number % 2:
             content, where, reason = BAD[kinds[number // 2 % len(kinds)]]
-            assert_refused(await client.post("/predict", content=content), where, reason)
+            assert_refused(await patiently(client, content), where, reason)
             return
         asked = row(str(number), amount=float(number), **AT)
-        answer = (await client.post("/predict", content=body(asked))).json()
+        answer = (await patiently(client, body(asked))).json()
         assert answer == {"predictions": fitted(tiny, asked), "model": digest}
+
+    async def patiently(client: httpx.AsyncClient, content: str | bytes) -> httpx.Response:
+        while (answer := await client.post("/predict", content=content)).status_code == 429:
+            await asyncio.sleep(float(answer.headers["retry-after"]))
+        return answer
 
     async def ask_all() -> None:
         limits = httpx.Limits(max_connections=200)
