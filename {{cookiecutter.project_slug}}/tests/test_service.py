@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import json
+import math
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,9 +26,13 @@ import numpy as np
 import onnx
 import polars as pl
 import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
+from schemathesis import GenerationMode
 
 from pipeline import log, model, monitor, request, tasks
 from pipeline.model import Input
@@ -208,11 +214,8 @@ def client(service: ModuleType) -> Iterator[httpx.Client]:
 
 def fitted(tiny: Path, *rows: dict[str, Any]) -> list[dict[str, Any]]:
     """What the service has to say of rows: with the days that a time lies before the row's own moment."""
-    moments = [datetime.fromisoformat(row[TIME]) for row in rows]
-    days = [
-        None if row.get("born") is None else (at - datetime.fromisoformat(row["born"])) / timedelta(days=1)
-        for at, row in zip(moments, rows, strict=True)
-    ]
+    pairs = [(in_utc(row[TIME]), in_utc(row.get("born") or "")) for row in rows]
+    days = [None if born is None or at is None else (at - born) / timedelta(days=1) for at, born in pairs]
     table = {column.name: [row.get(column.name) for row in rows] for column in INPUTS}
     out = model.load(tiny).predict(table | {"born": days})
     said = zip(rows, out["score"].tolist(), out["alert"].tolist(), strict=True)
@@ -381,6 +384,74 @@ def test_without_a_model_one_sentence_ends_the_process(tmp_path: Path) -> None:
     assert run.returncode == 1
     assert "nowhere" in run.stderr
     assert len(run.stderr.splitlines()) == 1
+
+
+# Rows that nobody thought of
+
+DRIVEN = settings(
+    derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck), max_examples=200
+)
+ODD = ["", "\0", "a" * 1_000, "a" * 1_001, "2020-02-30", 2**63, 1e300]
+
+
+def allowed(column: Input, value: Any) -> bool:
+    """Whether the contract allows a value, as JSON decodes it."""
+    kind = type(value)
+    if value is None:
+        return column.missing
+    match column.type:
+        case "boolean":
+            return kind is bool
+        case "integer" | "number":
+            as_read = float if column.type == "number" else int
+            lowest = -as_read(2**63 - 1) if column.minimum is None else column.minimum
+            highest = as_read(2**63 - 1) if column.maximum is None else column.maximum
+            number = kind is int or (kind is float and column.type == "number")
+            return number and bool(lowest <= value <= highest)  # which NaN is not
+        case "time":
+            return kind is str and in_utc(value) is not None
+        case _ if column.categories:
+            return kind is str and value in column.categories
+        case _:
+            return kind is str and 0 < len(value) <= 1_000 and not value.startswith("\0")
+
+
+def in_utc(said: str) -> datetime | None:
+    """A time of ISO 8601 in UTC, without a zone; None for any other text."""
+    try:
+        found = datetime.fromisoformat(said)
+        return found.astimezone(UTC).replace(tzinfo=None) if found.tzinfo else found
+    except (ValueError, OverflowError):
+        return None
+
+
+def values(column: Input) -> st.SearchStrategy[Any]:
+    """Any value that JSON knows, and more of those that lie at an end of what the column allows."""
+    ends = [float(end) for end in (column.minimum, column.maximum) if end is not None]
+    near = [(end, int(end), end - 1, int(end) + 1, math.nextafter(end, -1e9), math.nextafter(end, 1e9)) for end in ends]
+    text = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+    times = st.datetimes(timezones=st.none() | st.timezones()).map(datetime.isoformat)
+    plain = st.none() | st.booleans() | st.integers() | st.floats() | text | times
+    known = st.sampled_from([*chain(*near), *(column.categories or ()), *column.levels, *ODD])
+    return known | plain | st.lists(plain, max_size=2) | st.dictionaries(text, plain, max_size=2)
+
+
+@pytest.mark.parametrize("column", INPUTS, ids=lambda column: column.type)
+@settings(DRIVEN, max_examples=100)
+@given(data=st.data())
+def test_any_value_is_answered_as_the_model_does_or_told_where_it_is_wrong(
+    client: httpx.Client, tiny: Path, column: Input, data: st.DataObject
+) -> None:
+    """One row of three holds it: the others are good, and are refused with it."""
+    rows, value = [row(str(at), **AT) for at in range(3)], data.draw(values(column), "value")
+    rows[at := data.draw(st.integers(0, 2), "row")][column.name] = value
+    answer = client.post("/predict", content=body(*rows))
+    if allowed(column, value):
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["predictions"] == fitted(tiny, *rows)
+    else:
+        assert answer.status_code == 400
+        assert [refusal["loc"][:3] for refusal in answer.json()["detail"]][0] == ["rows", at, column.name]
 
 
 # The prediction log
@@ -642,6 +713,25 @@ def wait_until(ready: Callable[[], bool], server: subprocess.Popen[Any], seconds
             pass
         time.sleep(0.2)
     raise TimeoutError(f"not ready after {seconds} s")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=str)
+def test_what_is_made_of_the_api_s_own_words_ends_in_no_fault(address: str, mode: GenerationMode) -> None:
+    described = schemathesis.openapi.from_dict(httpx.get(f"{address}/docs.json").json())
+    asked: list[Any] = [operation.ok() for operation in described.get_all_operations()]  # type: ignore[union-attr]
+    assert {"/predict", "/metrics", "/livez", "/readyz"} <= {operation.path for operation in asked}
+
+    @DRIVEN
+    @given(case=st.one_of([operation.as_strategy(generation_mode=mode) for operation in asked]))
+    def drive(case: Any) -> None:
+        sent = case.as_transport_kwargs(base_url=address)
+        content = json.dumps(sent["json"]) if "json" in sent else sent.get("data")
+        answer = caller.request(sent["method"], sent["url"], content=content, headers=dict(sent["headers"]))
+        assert answer.status_code < 500, answer.text
+
+    with httpx.Client(timeout=30) as caller:
+        drive()
 
 
 @pytest.mark.slow
