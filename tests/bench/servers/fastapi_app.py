@@ -1,21 +1,21 @@
 """FastAPI with onnxruntime, as FastAPI's manual writes it: a plain endpoint, and with ASYNC=1 an async one."""
 
 import os
-from typing import Any
 
 from fastapi import FastAPI
-from graph import Answer, Request, said
+
+from tests.bench.servers.graph import Answer, Request, answer
 
 app = FastAPI()
 
 if os.environ.get("ASYNC"):
 
     @app.post("/predict")
-    async def predict(request: Request) -> Answer:  # type: ignore[valid-type]
-        return said(request)
+    async def predict(request: Request) -> Answer:
+        return answer(request.rows)
 
 else:
 
     @app.post("/predict")
-    def predict_in_a_thread(request: Request) -> Answer:  # type: ignore[valid-type]
-        return said(request)
+    def predict_in_a_thread(request: Request) -> Answer:
+        return answer(request.rows)

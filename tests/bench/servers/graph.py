@@ -19,10 +19,10 @@ options = SessionOptions()
 options.intra_op_num_threads = options.inter_op_num_threads = 1
 SESSION = InferenceSession(FOLDER / "model.onnx", options, providers=["CPUExecutionProvider"])
 
-inputs: dict[str, Any] = {column["name"]: (KINDS[column["type"]], ...) for column in MANIFEST["inputs"]}
-outside: dict[str, Any] = {MANIFEST["problem"]["time"]: (str | None, None)}
-Row = create_model("Row", **{ID: (int, ...)}, **inputs, **outside)
-Prediction = create_model("Prediction", **{ID: (int, ...)}, score=(float, ...), alert=(bool, ...))
+inputs: Any = {ID: (int, ...)} | {column["name"]: (KINDS[column["type"]], ...) for column in MANIFEST["inputs"]}
+said: Any = {ID: (int, ...), "score": (float, ...), "alert": (bool, ...)}
+Row = create_model("Row", **inputs)
+Prediction = create_model("Prediction", **said)
 
 
 class Request(BaseModel):
@@ -33,12 +33,7 @@ class Answer(BaseModel):
     predictions: list[Prediction]  # type: ignore[valid-type]
 
 
-def said(request: Request) -> Answer:
-    """The answer to a request."""
-    return said_of(request.rows)
-
-
-def said_of(rows: list[Any]) -> Answer:
+def answer(rows: list[Any]) -> Answer:
     """The answer to rows."""
     numbers = np.array([[getattr(row, name) for name in NAMES] for row in rows], dtype=np.float64)
     score, alert = SESSION.run(None, {"_numbers": np.ascontiguousarray(numbers.T)})

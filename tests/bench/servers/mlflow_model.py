@@ -3,11 +3,13 @@
 import os
 from typing import Any
 
-import mlflow
-from graph import NAMES, SESSION
+import mlflow.models
+import mlflow.pyfunc
+
+from tests.bench.servers.graph import NAMES, SESSION
 
 
-class Scorer(mlflow.pyfunc.PythonModel):
+class Scorer(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined]
     def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
         score, alert = SESSION.run(None, {"_numbers": model_input[NAMES].to_numpy(dtype=float).T})
         return [{"score": one, "alert": other} for one, other in zip(score.tolist(), alert.tolist(), strict=True)]

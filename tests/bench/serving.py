@@ -1,0 +1,299 @@
+"""The service under load, beside stock BentoML, `mlflow models serve` and FastAPI with onnxruntime.
+
+One machine, one run, one model, the same JSON row, one worker each.
+
+Each server is started, driven for WARM seconds, which are not counted, and then measured; one after the other, so that
+each has the machine for itself. The load is that of h2load (nghttp2), which says how long each single request took;
+what it costs the machine, both sides pay.
+"""
+
+import http.client
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil  # type: ignore[import-untyped]
+
+from tests import baking
+from tests.bench.startup import tiny
+
+SERVERS = Path(__file__).parent / "servers"
+CONNECTIONS, WARM, SECONDS = 32, 60, 20
+RATE = 2_000  # requests a second, offered
+STEADY = 5 * 60  # seconds
+TIMES = 1.2  # the async FastAPI service's requests a second
+OFFERED = 2  # times the peak
+IDLE = 10_000  # connections
+
+PYTHON = str(baking.VENV / "bin" / "python")
+THEIRS = "tests.bench.servers"
+QUIET = ("--no-access-log", "--log-level", "warning", "--port")
+UVICORN = (PYTHON, "-m", "uvicorn", f"{THEIRS}.fastapi_app:app", *QUIET)
+
+
+@dataclass(frozen=True)
+class Server:
+    """How a server is started, and what it is asked."""
+
+    command: Sequence[str]  # the port comes last
+    folder: Path
+    variables: Mapping[str, str]
+    path: str = "/predict"
+    body: str = "one"
+
+
+@dataclass(frozen=True)
+class Load:
+    """What came of a load: the status of each request, and its milliseconds, both [requests]; by when it was sent."""
+
+    status: np.ndarray
+    ms: np.ndarray
+    sent: np.ndarray  # seconds since the first
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Answers with 200 a second."""
+        return int((self.status == 200).sum()) / self.seconds
+
+    def p99(self, status: int = 200) -> float:
+        """Of the answers with a status."""
+        of = self.ms[self.status == status]
+        return float(np.percentile(of, 99)) if of.size else 0.0
+
+    def between(self, first: float, last: float) -> "Load":
+        """What was sent between two seconds."""
+        some = (self.sent >= first) & (self.sent < last)
+        return Load(self.status[some], self.ms[some], self.sent[some], last - first)
+
+
+def rows() -> Iterator[dict[str, Any]]:
+    """Throughput beside the others, latency at a rate, what log costs, steadiness, overload, connections."""
+    with tempfile.TemporaryDirectory(prefix="bench ") as name:
+        folder = Path(name)
+        ours, others = made(folder)
+        yield from beside(ours, others, folder)
+        yield from alone(ours, folder)
+
+
+def made(folder: Path) -> tuple[Server, dict[str, Server]]:
+    """Our service, as a bake builds it, and the others with the same model."""
+    bake = tiny(folder)
+    environment = {"PATH": f"{baking.VENV / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    subprocess.run(("dvc", "repro", "--quiet", "bento"), cwd=bake, env=os.environ | environment, check=True)
+    subprocess.run([PYTHON, SERVERS / "row.py", folder], cwd=bake, env=os.environ | environment, check=True)
+    with tarfile.open(bake / "build/service.bento") as bento:
+        bento.extractall(folder / "bento", filter="data")
+    model = {"MODEL": str(bake / "model"), "BENTOML_HOME": str(folder / "home"), "PATH": environment["PATH"]}
+    ours = Server(
+        (PYTHON, "-m", "bentoml", "serve", ".", "--port"),
+        folder / "bento",
+        {"BENTOML_HOME": str(folder / "ours"), "PREDICTION_LOG": str(folder / "log"), "PREDICTION_LOG_SECONDS": "5"},
+    )
+    logged = folder / "mlflow"
+    variables = os.environ | model | {"TO": str(logged)}
+    subprocess.run(
+        [PYTHON, "-m", f"{THEIRS}.mlflow_model"], cwd=baking.ROOT, env=variables, check=True, capture_output=True
+    )
+    mlflow = [str(baking.VENV / "bin/mlflow"), "models", "serve", "--env-manager", "local"]
+    mlflow += ["--model-uri", str(logged), "--workers", "1", "--port"]
+    more = {"PYTHONPATH": str(baking.ROOT)}
+    stock = (PYTHON, "-m", "bentoml", "serve", f"{THEIRS}.stock:Stock", "--port")
+    return ours, {
+        "FastAPI, async": Server(UVICORN, baking.ROOT, model | {"ASYNC": "1"}),
+        "FastAPI, plain": Server(UVICORN, baking.ROOT, model),
+        "stock BentoML": Server(stock, baking.ROOT, model),
+        "mlflow models serve": Server(mlflow, folder, model | more, "/invocations", "mlflow"),
+    }
+
+
+def beside(ours: Server, others: Mapping[str, Server], folder: Path) -> Iterator[dict[str, Any]]:
+    """What each answers a second, and at what p99; then at one rate."""
+    with serving(ours, folder) as port:
+        mine = loaded(port, ours, folder)
+        asked = at(RATE, port, ours, folder)
+        many = loaded(port, Server((), folder, {}, body="many"), folder, warm=5)
+    for name, server in others.items():
+        with serving(server, folder) as port:
+            theirs = loaded(port, server, folder)
+            bar = f">= {TIMES}" if name == "FastAPI, async" else ">= 1"
+            yield compared(f"requests a second, beside {name}", mine.rate, theirs.rate, "req/s", bar)
+            yield compared(f"p99 at {CONNECTIONS} connections, beside {name}", mine.p99(), theirs.p99(), "ms")
+            if name == "FastAPI, async":
+                at_rate = at(RATE, port, server, folder)
+                what = f"p99 at {RATE:,} requests a second offered, beside {name}"
+                yield compared(what, asked.p99(), at_rate.p99(), "ms", "<= 1")
+    yield compared("rows a second, 64 in a request", 64 * many.rate, mine.rate, "rows/s")
+
+
+def alone(ours: Server, folder: Path) -> Iterator[dict[str, Any]]:
+    """What log and counters cost; whether it stays as it is over minutes; what it does where too much is asked."""
+    with serving(ours, folder) as port:
+        logged = loaded(port, ours, folder, warm=20)
+    with serving(silent(ours, folder), folder) as port:
+        quiet = loaded(port, ours, folder, warm=20)
+    yield compared(
+        "requests a second, log and live drift on, beside both off", logged.rate, quiet.rate, "req/s", ">= 0.9"
+    )
+    with serving(ours, folder) as port:
+        began = grown(port)
+        whole = loaded(port, ours, folder, warm=0, seconds=STEADY)
+        second, last = (whole.between(60 * minute, 60 * minute + 60) for minute in (1, STEADY // 60 - 1))
+        yield compared("p99 of the last of 5 minutes, beside the second", last.p99(), second.p99(), "ms", "<= 1.2")
+        yield compared("megabytes after 5 minutes, beside the start under load", grown(port), began, "MB", "<= 1.1")
+        offered = at(OFFERED * logged.rate, port, ours, folder, connections=200)
+        yield row(f"p99 of what is answered, {OFFERED} times the peak offered", offered.p99(), "ms", "<= 100")
+        told = set(np.unique(offered.status).tolist())
+        yield row("and the rest: statuses other than 200 and 429", len(told - {200, 429}), "", "<= 0")
+        yield row("answered of them", 100 * float((offered.status == 200).mean()), "%", None)
+        usual = at(RATE, port, ours, folder)
+        with idle(port):
+            crowd = at(RATE, port, ours, folder)
+        yield row(
+            f"errors at {RATE:,} a second, beside {IDLE:,} connections", int((crowd.status != 200).sum()), "", "<= 0"
+        )
+        what = f"p99 at {RATE:,} a second, beside {IDLE:,} connections that say nothing, and without"
+        yield compared(what, crowd.p99(), usual.p99(), "ms", "<= 2")
+
+
+def silent(ours: Server, folder: Path) -> Server:
+    """The same service without its log and what is counted of each row: of a copy, as no switch turns them off."""
+    copy = folder / "silent"
+    shutil.copytree(ours.folder, copy)
+    writer = next(copy.rglob("pipeline/writer.py"))
+    text = writer.read_text()
+    taken = "        now, number = time_ns() // 1_000, len(identifiers)\n"
+    assert taken in text
+    writer.write_text(text.replace(taken, "        return\n" + taken))
+    return replace(ours, folder=copy)
+
+
+# --- servers ---
+
+
+@contextmanager
+def serving(server: Server, folder: Path) -> Iterator[int]:
+    """The port of a server, once it answers the request that it will be asked."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    log = folder / "server.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            (*server.command, str(port)),
+            cwd=server.folder,
+            env=os.environ | server.variables,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        until = time.monotonic() + 120
+        while not answers(port, server, folder):
+            assert process.poll() is None and time.monotonic() < until, log.read_text()[-3000:]
+            time.sleep(0.2)
+        yield port
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=60)
+
+
+def answers(port: int, server: Server, folder: Path) -> bool:
+    """Whether it answers."""
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        headers = {"content-type": "application/json"}
+        connection.request("POST", server.path, (folder / f"{server.body}.json").read_bytes(), headers)
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+
+
+def grown(port: int) -> float:
+    """The megabytes of the process that uses most, of what serves at a port."""
+    first = next(each for each in psutil.process_iter() if each.cmdline()[-1:] == [str(port)])
+    return float(max(each.memory_info().rss for each in (first, *first.children(recursive=True)))) / 1e6
+
+
+BEGUN = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{"
+
+
+@contextmanager
+def idle(port: int) -> Iterator[None]:
+    """Many connections that are open, of which every second has begun a request and does not go on."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, IDLE + 1_000), hard))
+    with ExitStack() as stack:
+        for number in range(IDLE):
+            held = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+            if number % 2:
+                held.sendall(BEGUN)
+        yield
+
+
+# --- load ---
+
+
+def loaded(port: int, server: Server, folder: Path, warm: int = WARM, seconds: int = SECONDS) -> Load:
+    """As much as CONNECTIONS callers can ask, each for the next answer once it has one."""
+    return h2load(port, server, folder, CONNECTIONS, warm, seconds)
+
+
+def at(rate: float, port: int, server: Server, folder: Path, connections: int = CONNECTIONS) -> Load:
+    """So many requests a second, whether they are answered or not."""
+    return h2load(port, server, folder, connections, 5, SECONDS, f"--rps={rate / connections}")
+
+
+def h2load(port: int, server: Server, folder: Path, connections: int, warm: int, seconds: int, *more: str) -> Load:
+    """What h2load measures; raises RuntimeError with its words where it measures nothing."""
+    log = folder / "requests.log"
+    log.unlink(missing_ok=True)
+    command = ("h2load", "--h1", "-t1", f"-c{connections}", f"-D{seconds}", f"--warm-up-time={warm}", *more)
+    about = ("-d", str(folder / f"{server.body}.json"), "-H", "content-type: application/json", f"--log-file={log}")
+    done = baking.run(*command, *about, f"http://127.0.0.1:{port}{server.path}", cwd=folder)
+    if done.returncode or not log.exists() or not log.stat().st_size:
+        raise RuntimeError(done.stdout)
+    sent, status, took = np.loadtxt(log, dtype=np.int64, ndmin=2).T
+    return Load(status, took / 1000, (sent - sent.min()) / 1e6, seconds)
+
+
+# --- rows of the table ---
+
+
+def compared(what: str, ours: float, theirs: float, unit: str, bar: str | None = None) -> dict[str, Any]:
+    """Ours beside theirs; the bar is the ratio's."""
+    ratio = ours / theirs if theirs else None
+    return {**row(what, ours, unit, bar), "theirs": theirs, "ratio": ratio, "reached": reached(ratio, bar)}
+
+
+def row(what: str, ours: float, unit: str, bar: str | None) -> dict[str, Any]:
+    """A row with no other side; the bar is its own."""
+    return {
+        "what": what,
+        "ours": ours,
+        "theirs": None,
+        "unit": unit,
+        "ratio": None,
+        "bar": bar,
+        "reached": reached(ours, bar),
+    }
+
+
+def reached(value: float | None, bar: str | None) -> bool:
+    """Whether a value keeps to a bar."""
+    if bar is None:
+        return True
+    sign, number = bar.split()
+    return value is not None and (value >= float(number) if sign == ">=" else value <= float(number))
