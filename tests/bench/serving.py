@@ -1,10 +1,8 @@
 """The service under load, beside stock BentoML, `mlflow models serve` and FastAPI with onnxruntime.
 
-One machine, one run, one model, the same JSON row, one worker each.
-
-Each server is started, driven for WARM seconds, which are not counted, and then measured; one after the other, so that
-each has the machine for itself. The load is that of h2load (nghttp2), which says how long each single request took;
-what it costs the machine, both sides pay.
+One machine, one run, one model, the same JSON row, one worker each. Each server is started and driven for WARM seconds,
+which are not counted; then ours and theirs are measured by turns, so that what else the machine does meets both. The load
+is that of h2load (Debian's nghttp2-client), which says how long each single request took; what it costs, both pay.
 """
 
 import http.client
@@ -17,9 +15,10 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from tests import baking
 from tests.bench.startup import tiny
 
 SERVERS = Path(__file__).parent / "servers"
-CONNECTIONS, WARM, SECONDS = 32, 60, 20
+CONNECTIONS, WARM, TURNS, SECONDS = 32, 60, 3, 10
 RATE = 2_000  # requests a second, offered
 STEADY = 5 * 60  # seconds
 TIMES = 1.2  # the async FastAPI service's requests a second
@@ -121,51 +120,63 @@ def made(folder: Path) -> tuple[Server, dict[str, Server]]:
 
 def beside(ours: Server, others: Mapping[str, Server], folder: Path) -> Iterator[dict[str, Any]]:
     """What each answers a second, and at what p99; then at one rate."""
-    with serving(ours, folder) as port:
-        mine = loaded(port, ours, folder)
-        asked = at(RATE, port, ours, folder)
-        many = loaded(port, Server((), folder, {}, body="many"), folder, warm=5)
-    for name, server in others.items():
-        with serving(server, folder) as port:
-            theirs = loaded(port, server, folder)
-            bar = f">= {TIMES}" if name == "FastAPI, async" else ">= 1"
-            yield compared(f"requests a second, beside {name}", mine.rate, theirs.rate, "req/s", bar)
-            yield compared(f"p99 at {CONNECTIONS} connections, beside {name}", mine.p99(), theirs.p99(), "ms")
-            if name == "FastAPI, async":
-                at_rate = at(RATE, port, server, folder)
-                what = f"p99 at {RATE:,} requests a second offered, beside {name}"
-                yield compared(what, asked.p99(), at_rate.p99(), "ms", "<= 1")
-    yield compared("rows a second, 64 in a request", 64 * many.rate, mine.rate, "rows/s")
+    with serving(ours, folder) as mine:
+        mine.loaded(WARM)
+        for name, server in others.items():
+            with serving(server, folder) as theirs:
+                theirs.loaded(WARM)
+                us, them = by_turns(mine.loaded, theirs.loaded)
+                bar = f">= {TIMES}" if name == "FastAPI, async" else ">= 1"
+                yield compared(f"requests a second, beside {name}", us.rate, them.rate, "req/s", bar)
+                yield compared(f"p99 at {CONNECTIONS} connections, beside {name}", us.p99(), them.p99(), "ms")
+                yield compared(f"megabytes, beside {name}", mine.megabytes(), theirs.megabytes(), "MB")
+                if name == "FastAPI, async":
+                    us, them = by_turns(partial(mine.at, RATE), partial(theirs.at, RATE))
+                    what = f"p99 at {RATE:,} requests a second offered, beside {name}"
+                    yield compared(what, us.p99(), them.p99(), "ms", "<= 1")
+        many = replace(mine, server=replace(ours, body="many"))
+        us, them = by_turns(many.loaded, mine.loaded)
+        yield compared("rows a second, 64 in a request, beside one", 64 * us.rate, them.rate, "rows/s")
 
 
 def alone(ours: Server, folder: Path) -> Iterator[dict[str, Any]]:
     """What log and counters cost; whether it stays as it is over minutes; what it does where too much is asked."""
-    with serving(ours, folder) as port:
-        logged = loaded(port, ours, folder, warm=20)
-    with serving(silent(ours, folder), folder) as port:
-        quiet = loaded(port, ours, folder, warm=20)
-    yield compared(
-        "requests a second, log and live drift on, beside both off", logged.rate, quiet.rate, "req/s", ">= 0.9"
-    )
-    with serving(ours, folder) as port:
-        began = grown(port)
-        whole = loaded(port, ours, folder, warm=0, seconds=STEADY)
+    with serving(silent(ours, folder), folder) as quiet, serving(ours, folder) as mine:
+        for each in (quiet, mine):
+            each.loaded(SECONDS)
+        us, them = by_turns(mine.loaded, quiet.loaded)
+        what = "requests a second, log and live drift on, beside both off"
+        yield compared(what, us.rate, them.rate, "req/s", ">= 0.9")
+        began = mine.megabytes()
+        whole = mine.loaded(STEADY)
         second, last = (whole.between(60 * minute, 60 * minute + 60) for minute in (1, STEADY // 60 - 1))
         yield compared("p99 of the last of 5 minutes, beside the second", last.p99(), second.p99(), "ms", "<= 1.2")
-        yield compared("megabytes after 5 minutes, beside the start under load", grown(port), began, "MB", "<= 1.1")
-        offered = at(OFFERED * logged.rate, port, ours, folder, connections=200)
+        yield compared("megabytes after 5 minutes, beside before", mine.megabytes(), began, "MB", "<= 1.1")
+        offered = mine.at(OFFERED * us.rate, connections=200)
         yield row(f"p99 of what is answered, {OFFERED} times the peak offered", offered.p99(), "ms", "<= 100")
         told = set(np.unique(offered.status).tolist())
         yield row("and the rest: statuses other than 200 and 429", len(told - {200, 429}), "", "<= 0")
         yield row("answered of them", 100 * float((offered.status == 200).mean()), "%", None)
-        usual = at(RATE, port, ours, folder)
-        with idle(port):
-            crowd = at(RATE, port, ours, folder)
+        with idle(mine.port):
+            crowd = mine.at(RATE)
+        usual = mine.at(RATE)
         yield row(
-            f"errors at {RATE:,} a second, beside {IDLE:,} connections", int((crowd.status != 200).sum()), "", "<= 0"
+            f"failed at {RATE:,} a second, beside {IDLE:,} connections", int((crowd.status != 200).sum()), "", "<= 0"
         )
-        what = f"p99 at {RATE:,} a second, beside {IDLE:,} connections that say nothing, and without"
+        what = f"p99 at {RATE:,} a second, beside {IDLE:,} connections and without"
         yield compared(what, crowd.p99(), usual.p99(), "ms", "<= 2")
+
+
+def by_turns(*sides: Callable[[], Load]) -> list[Load]:
+    """What the sides do in TURNS turns each, one after the other."""
+    turns = [[side() for side in sides] for _ in range(TURNS)]
+    return [together(side) for side in zip(*turns, strict=True)]
+
+
+def together(loads: Sequence[Load]) -> Load:
+    """Several loads as one."""
+    status, ms, sent = (np.concatenate([getattr(load, name) for load in loads]) for name in ("status", "ms", "sent"))
+    return Load(status, ms, sent, sum(load.seconds for load in loads))
 
 
 def silent(ours: Server, folder: Path) -> Server:
@@ -183,13 +194,35 @@ def silent(ours: Server, folder: Path) -> Server:
 # --- servers ---
 
 
+@dataclass(frozen=True)
+class Served:
+    """A server that answers."""
+
+    server: Server
+    folder: Path
+    port: int
+    process: psutil.Process
+
+    def loaded(self, seconds: int = SECONDS) -> Load:
+        """As much as CONNECTIONS callers can ask, each for the next answer once it has one."""
+        return h2load(self, CONNECTIONS, seconds)
+
+    def at(self, rate: float, connections: int = CONNECTIONS) -> Load:
+        """So many requests a second, whether they are answered or not."""
+        return h2load(self, connections, SECONDS, f"--rps={rate / connections}")
+
+    def megabytes(self) -> float:
+        """Of its process that uses most."""
+        return float(max(each.memory_info().rss for each in (self.process, *self.process.children(True)))) / 1e6
+
+
 @contextmanager
-def serving(server: Server, folder: Path) -> Iterator[int]:
-    """The port of a server, once it answers the request that it will be asked."""
+def serving(server: Server, folder: Path) -> Iterator[Served]:
+    """A server, once it answers what it will be asked."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
-    log = folder / "server.log"
+    log = folder / f"server-{port}.log"
     with log.open("w") as output:
         process = subprocess.Popen(
             (*server.command, str(port)),
@@ -204,7 +237,7 @@ def serving(server: Server, folder: Path) -> Iterator[int]:
         while not answers(port, server, folder):
             assert process.poll() is None and time.monotonic() < until, log.read_text()[-3000:]
             time.sleep(0.2)
-        yield port
+        yield Served(server, folder, port, psutil.Process(process.pid))
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=60)
@@ -219,12 +252,6 @@ def answers(port: int, server: Server, folder: Path) -> bool:
         return connection.getresponse().status == 200
     except OSError:
         return False
-
-
-def grown(port: int) -> float:
-    """The megabytes of the process that uses most, of what serves at a port."""
-    first = next(each for each in psutil.process_iter() if each.cmdline()[-1:] == [str(port)])
-    return float(max(each.memory_info().rss for each in (first, *first.children(recursive=True)))) / 1e6
 
 
 BEGUN = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{"
@@ -246,23 +273,13 @@ def idle(port: int) -> Iterator[None]:
 # --- load ---
 
 
-def loaded(port: int, server: Server, folder: Path, warm: int = WARM, seconds: int = SECONDS) -> Load:
-    """As much as CONNECTIONS callers can ask, each for the next answer once it has one."""
-    return h2load(port, server, folder, CONNECTIONS, warm, seconds)
-
-
-def at(rate: float, port: int, server: Server, folder: Path, connections: int = CONNECTIONS) -> Load:
-    """So many requests a second, whether they are answered or not."""
-    return h2load(port, server, folder, connections, 5, SECONDS, f"--rps={rate / connections}")
-
-
-def h2load(port: int, server: Server, folder: Path, connections: int, warm: int, seconds: int, *more: str) -> Load:
+def h2load(on: Served, connections: int, seconds: int, *more: str) -> Load:
     """What h2load measures; raises RuntimeError with its words where it measures nothing."""
-    log = folder / "requests.log"
+    log = on.folder / "requests.log"
     log.unlink(missing_ok=True)
-    command = ("h2load", "--h1", "-t1", f"-c{connections}", f"-D{seconds}", f"--warm-up-time={warm}", *more)
-    about = ("-d", str(folder / f"{server.body}.json"), "-H", "content-type: application/json", f"--log-file={log}")
-    done = baking.run(*command, *about, f"http://127.0.0.1:{port}{server.path}", cwd=folder)
+    command = ("h2load", "--h1", "-t1", f"-c{connections}", f"-D{seconds}", f"--log-file={log}", *more)
+    about = ("-d", str(on.folder / f"{on.server.body}.json"), "-H", "content-type: application/json")
+    done = baking.run(*command, *about, f"http://127.0.0.1:{on.port}{on.server.path}", cwd=on.folder)
     if done.returncode or not log.exists() or not log.stat().st_size:
         raise RuntimeError(done.stdout)
     sent, status, took = np.loadtxt(log, dtype=np.int64, ndmin=2).T
