@@ -1,8 +1,8 @@
 """The service under load, beside stock BentoML, `mlflow models serve` and FastAPI with onnxruntime.
 
 One machine, one run, one model, the same JSON row, one worker each. Each server is started and driven for WARM seconds,
-which are not counted; then ours and theirs are measured by turns, so that what else the machine does meets both. The load
-is that of h2load (Debian's nghttp2-client), which says how long each single request took; what it costs, both pay.
+which are not counted; then ours and theirs are measured by turns, so that what else the machine does meets both. The
+load is that of h2load (Debian's nghttp2-client), which says how long each single request took; both pay for it.
 """
 
 import http.client
@@ -80,11 +80,18 @@ class Load:
 
 def rows() -> Iterator[dict[str, Any]]:
     """Throughput beside the others, latency at a rate, what log costs, steadiness, overload, connections."""
+    needed("h2load", "nghttp2-client")
     with tempfile.TemporaryDirectory(prefix="bench ") as name:
         folder = Path(name)
         ours, others = made(folder)
         yield from beside(ours, others, folder)
         yield from alone(ours, folder)
+
+
+def needed(command: str, package: str) -> None:
+    """Ends in a sentence where a command is not there."""
+    if not shutil.which(command):
+        raise SystemExit(f"{command} is needed for this benchmark: apt-get install {package}")
 
 
 def made(folder: Path) -> tuple[Server, dict[str, Server]]:
@@ -202,6 +209,7 @@ class Served:
     folder: Path
     port: int
     process: psutil.Process
+    log: Path
 
     def loaded(self, seconds: int = SECONDS) -> Load:
         """As much as CONNECTIONS callers can ask, each for the next answer once it has one."""
@@ -217,11 +225,11 @@ class Served:
 
 
 @contextmanager
-def serving(server: Server, folder: Path) -> Iterator[Served]:
-    """A server, once it answers what it will be asked."""
+def serving(server: Server, folder: Path, port: int | None = None) -> Iterator[Served]:
+    """A server, on a free port or the one that is named, once it answers what it will be asked."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
+        port = port or int(free.getsockname()[1])
     log = folder / f"server-{port}.log"
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -237,7 +245,7 @@ def serving(server: Server, folder: Path) -> Iterator[Served]:
         while not answers(port, server, folder):
             assert process.poll() is None and time.monotonic() < until, log.read_text()[-3000:]
             time.sleep(0.2)
-        yield Served(server, folder, port, psutil.Process(process.pid))
+        yield Served(server, folder, port, psutil.Process(process.pid), log)
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=60)
