@@ -24,8 +24,9 @@ PREDICT = "/predict"
 METERED = {"/livez", "/readyz", "/healthz", "/metrics", "/docs.json", "/"}
 
 MAX_BYTES = 4 * 2**20  # of a request: several times what MAX_ROWS rows need
-UNDER_WAY = 16 * MAX_BYTES  # bytes of requests that are being sent, all together: they wait in memory
-SECONDS = 5.0  # that a request may take to be sent and its answer to be fetched, unless PREDICT_SECONDS says another
+UNDER_WAY = 16 * MAX_BYTES  # bytes of all requests that have come in part: they wait in memory
+SMALL = 16 * 2**10  # of them; a request of no more is let in, whatever others send
+SECONDS = 5.0  # that a request may take to be sent, unless PREDICT_SECONDS says another
 WAIT = 0.025  # seconds that a request waits for its turn, unless PREDICT_WAIT says another; then it is refused
 RETRY = 1  # seconds after which to ask again
 JSON, REQUEST_ID = b"application/json", b"x-request-id"
@@ -141,10 +142,8 @@ class Door:
     async def body(self, headers: Headers, receive: Any) -> bytes:
         """The request's body. Raises Refused where nobody should read it, Gone where it does not come to its end."""
         self.wait_no_longer()
-        length = length_of(headers)
-        if self.under_way + length > UNDER_WAY:
-            raise Refused(429, "busy", f"too much is being sent at once; ask again in {RETRY} s")
-        self.under_way += length
+        check(headers)
+        came = 0
         try:
             async with asyncio.timeout(self.seconds):
                 message = await receive()
@@ -152,13 +151,16 @@ class Door:
                     return whole(message)
                 parts = [whole(message)]
                 while message.get("more_body"):
+                    came, self.under_way = came + len(parts[-1]), self.under_way + len(parts[-1])
+                    if came > SMALL and self.under_way > UNDER_WAY:
+                        raise Refused(429, "busy", f"too much is being sent at once; ask again in {RETRY} s")
                     message = await receive()
                     parts.append(whole(message))
                 return b"".join(parts)
         except TimeoutError:
             raise Refused(408, "slow", f"send the whole request within {self.seconds:g} s") from None
         finally:
-            self.under_way -= length
+            self.under_way -= came
 
     def answered(self, body: bytes, name: str, scorer: Scorer) -> bytes:
         """The answer to a body. Raises Refused where the body is wrong, where its turn comes too late, or we fail."""
@@ -185,8 +187,8 @@ def named(headers: Headers) -> str:
     return said if SANE.fullmatch(said) else f"{getrandbits(128):032x}"
 
 
-def length_of(headers: Headers) -> int:
-    """The bytes of a request, by its headers. Raises Refused where it cannot be read."""
+def check(headers: Headers) -> None:
+    """Raises Refused where the headers say that a body cannot be read."""
     media_type = headers.get(b"content-type", JSON).partition(b";")[0].strip().lower()
     if media_type != JSON:
         said = media_type.decode("latin-1")
@@ -198,7 +200,6 @@ def length_of(headers: Headers) -> int:
         raise Refused(411, "length", "send the header content-length")
     if len(length) > 20 or int(length) > MAX_BYTES:
         raise Refused(413, "length", f"send at most {MAX_BYTES} bytes and {MAX_ROWS} rows in a request")
-    return int(length)
 
 
 def whole(message: Mapping[str, Any]) -> bytes:

@@ -130,11 +130,20 @@ def test_who_hangs_up_is_not_answered() -> None:
 
 def test_bodies_under_way_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door, "UNDER_WAY", 100)
+    monkeypatch.setattr(door, "SMALL", 10)
     _, at = opened()
-    large = [lambda: knock(at, b" " * 20, b" " * 20, pause=0.01)] * 4
-    found = sorted(status for status, *_ in at_once(*large))
-    assert found == [200, 200, 429, 429] and at.under_way == 0
-    assert at_once(lambda: knock(at, b" " * 100))[0][0] == 200
+    large, small = (lambda size=size: knock(at, b" " * size, b" " * size, pause=0.01) for size in (40, 5))
+    found = [status for status, *_ in at_once(*[large] * 4, small, lambda: knock(at, b" " * 100))]
+    assert sorted(found[:4]) == [200, 200, 429, 429] and at.under_way == 0
+    assert found[4:] == [200, 200], "whoever sends little, or all at once, is let in"
+
+
+def test_who_says_that_much_will_come_keeps_nobody_out() -> None:
+    _, at = opened()
+    at.seconds = 0.05
+    many = [lambda: knock(at, b" ", b" ", pause=1, headers={"content-length": str(door.MAX_BYTES)})] * 50
+    *slow, honest = at_once(*many, lambda: knock(at, GOOD))
+    assert {status for status, *_ in slow} == {408} and honest[0] == 200
 
 
 def test_under_overload_some_are_answered_in_time_and_the_rest_is_told_so_at_once() -> None:
