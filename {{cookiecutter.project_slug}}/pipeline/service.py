@@ -34,19 +34,15 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import JSONResponse
 
 from pipeline import log, tasks
-from pipeline.model import MAX_ROWS, MISSING, BadModel, Input, Model, Problem, Value, load
+from pipeline.model import AHEAD, MAX_ROWS, MISSING, SINCE, BadModel, Input, Model, Problem, Value, load
 from pipeline.params import BadInput
 from pipeline.reading import nearest
 from pipeline.tasks import Answered
 
 MAX_BYTES = 4 * 2**20  # of a request: several times what MAX_ROWS rows need
-LARGEST = 2**63 - 1  # for a column that names no range: an int64, and far from where sums become infinite
-LONGEST = 1_000  # characters of a text, unless the model has learned a longer one
 TOLD, TOLD_NAME = 20, 100  # mistakes, and characters of a name: what compares more keeps others waiting
 METERED = {"/predict", "/livez", "/readyz", "/healthz", "/metrics", "/docs.json", "/"}
 
-SINCE = datetime(2000, 1, 1, tzinfo=UTC)  # an event before it has a clock that is wrong
-AHEAD = timedelta(days=1)  # that an event's clock may be: time zones, and no more
 REQUEST_ID = "x-request-id"
 SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:;=/+@-]{0,127}")  # a request id as proxies make them; it ends up in logs
 
@@ -124,13 +120,11 @@ def field(column: Input) -> tuple[Any, Any]:
 
 def typed(column: Input) -> Any:
     """The type of a column's values, and their range."""
-    lowest = -LARGEST if column.minimum is None else column.minimum
-    highest = LARGEST if column.maximum is None else column.maximum
     match column.type:
         case "integer":
-            return Annotated[int, Field(ge=ceil(lowest), le=floor(highest))]
+            return Annotated[int, Field(ge=ceil(column.lowest), le=floor(column.highest))]
         case "number":
-            return Annotated[float, Field(ge=float(lowest), le=float(highest))]
+            return Annotated[float, Field(ge=float(column.lowest), le=float(column.highest))]
         case "boolean":
             return bool
         case "time":
@@ -138,8 +132,7 @@ def typed(column: Input) -> Any:
         case _ if column.categories:
             return Literal[column.categories]
         case _:
-            longest = max(map(len, column.levels), default=0)
-            return Annotated[str, Field(min_length=1, max_length=max(LONGEST, longest), pattern=WRITTEN)]
+            return Annotated[str, Field(min_length=1, max_length=column.longest, pattern=WRITTEN)]
 
 
 def happened(said: object) -> datetime:
