@@ -7,7 +7,7 @@ Where identifier and time have the prediction log's names, they are taken by the
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from itertools import pairwise
 from threading import Lock
 from typing import Any
@@ -189,6 +189,7 @@ class Held:
     def example(self, at: int) -> str:
         """Such a value, and whose it is, as policies/log.yaml lets them be shown."""
         (reading, _, _), (who, value) = self.faults[at], self.first[at]
+        value = str(value) if isinstance(value, date) else value
         shown = "" if value is None else personal.quoted(reading.column.name, value, otherwise="")
         row = "" if reading is self.identifier else personal.named(self.identifier.column.name, who)
         said = f"{shown} of {row}" if shown and row else shown or row

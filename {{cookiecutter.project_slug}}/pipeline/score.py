@@ -55,7 +55,10 @@ HEAD, TAIL = (
     2**16,
 )  # bytes of a file's start, by which what is no parquet is known; of its end, which describes it
 
+Abouts = dict[str, Mapping[str, Any]]
+"""What a file system says of files, by name: `size`, and some of STAMPS."""
 Said = dict[str, str]
+"""What a file of answers says of itself: by which `model`, of which version of `rows`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -112,7 +115,7 @@ class Folder:
         """A file's, on the file system."""
         return f"{self.root}/{name}"
 
-    def files(self) -> dict[str, dict[str, Any]]:
+    def files(self) -> Abouts:
         """What the file system says of each file below, by name; nothing where there is no such folder."""
         with speaking(str(self)):
             self.system.invalidate_cache()
@@ -220,14 +223,14 @@ class Run:
         self.task, self.schema = tasks.task(served.problem.task), answered(served.problem)
         self.nothing = pl.DataFrame(schema=self.schema)
         self.now = datetime.now(UTC).replace(tzinfo=None)
-        self.files, self.there = rows_of(source), set(out.files())
+        self.files, self.there = rows_of(source), out.files()
         self.stopped, self.lock = Event(), Lock()
-        self.bar = tqdm(desc="score", unit="B", unit_scale=True, disable=None, leave=False)
+        self.bar = tqdm(desc="rows", unit="B", unit_scale=True, disable=None, leave=False)
 
     def all(self) -> None:
         """Score them. Raises BadInput, at the end, where some cannot be."""
         todo, rows, bad = self.todo(), 0, {}
-        self.bar.reset(sum(self.size(name) for name in todo))
+        self.bar.reset(sum(self.files[name]["size"] for name in todo))
         with self.bar, ThreadPoolExecutor(AT_ONCE) as pool:
             try:
                 running = {pool.submit(self.one, name): name for name in todo}
@@ -276,22 +279,19 @@ class Run:
 
     def known(self, name: str) -> Said:
         """What a file in OUT says of itself. Raises BadInput where it is no file of answers."""
+        with speaking(f"{self.out}: {name}"):
+            end = self.out.end(name)
         try:
-            said = json.loads(pl.read_parquet_metadata(BytesIO(self.out.end(name)))[SCORED])
-            return {part: str(said[part]) for part in ("model", "rows")}
-        except Exception as error:
+            said = json.loads(pl.read_parquet_metadata(BytesIO(end))[SCORED])
+            return {part: said[part] for part in ("model", "rows")}
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, KeyError):
             raise BadInput(
-                f"{self.out}: {name} is no file that `make score` has written ({first_line(error)}); move it away, or "
-                "name another OUT: nothing is overwritten"
+                f"{self.out}: {name} is no file of answers, and would be overwritten; move it away, or name another OUT"
             ) from None
 
     def of(self, name: str) -> Said:
         """What the answers to a file's rows say of themselves."""
-        return {"model": self.served.digest, "rows": self.files[name]}
-
-    def size(self, name: str) -> int:
-        """Of a file, in bytes."""
-        return int(self.files[name].partition(" ")[0])
+        return {"model": self.served.digest, "rows": version(self.files[name])}
 
     def one(self, name: str) -> int:
         """Score a file, and return its number of rows. Raises Bad where it cannot be, once it lies in REJECTS."""
@@ -300,8 +300,9 @@ class Run:
                 try:
                     number = self.scored(name, path)
                 except Bad:
-                    with self.out.making(f"{REJECTS}/{name}") as copy:
-                        shutil.copyfile(path, copy)
+                    if path.is_file():
+                        with self.out.making(f"{REJECTS}/{name}") as copy:
+                            shutil.copyfile(path, copy)
                     raise
         except Bad as error:
             with self.out.making(f"{REJECTS}/{name}{NOTE}") as note:
@@ -325,7 +326,7 @@ class Run:
             columns = readings(self.served, frame.collect_schema(), self.now)
             number = int(frame.select(pl.len()).collect().item())
         held, said = Held(columns), {**self.of(name), "at": str(self.now)}
-        step = self.size(name) / max(number, 1)
+        step = self.files[name]["size"] / max(number, 1)
 
         def answers(batch: pl.DataFrame) -> pl.DataFrame:
             held.look(batch)
@@ -342,7 +343,7 @@ class Run:
                 raise CancelledError  # half of it is answered: nobody may see that
             if not held.sound:
                 raise Bad(str(held))
-            if self.source.version(name) != self.files[name]:
+            if self.source.version(name) != version(self.files[name]):
                 raise Bad("has changed while it was read; run this again once it is written")
         return number
 
@@ -355,11 +356,11 @@ class Run:
         return pl.DataFrame([*who, *parts]).with_columns(pl.lit(self.served.digest).alias(MODEL))
 
 
-def rows_of(source: Folder) -> dict[str, str]:
-    """The version of each file of rows, by name. Raises BadInput where there is none."""
+def rows_of(source: Folder) -> Abouts:
+    """The files of rows. Raises BadInput where there is none."""
     found = source.files()
     hidden = {name for name in found if any(part.startswith(HIDDEN) for part in name.split("/"))}
-    rows = {name: version(about) for name, about in found.items() if name.endswith(SUFFIX) and name not in hidden}
+    rows = {name: about for name, about in found.items() if name.endswith(SUFFIX) and name not in hidden}
     if "" in found:
         raise BadInput(f"{source}: is a file; name the folder that it lies in")
     if not rows:
@@ -369,9 +370,7 @@ def rows_of(source: Folder) -> dict[str, str]:
         raise BadInput(f"{source}: has a folder {REJECTS}/, as OUT will have for what cannot be scored; rename it")
     if left := len(found) - len(rows):
         begin = " or ".join(HIDDEN)
-        print(
-            f"{source}: {count(left, 'file')} not called *{SUFFIX}, or with a name that begins with {begin}: left out"
-        )
+        print(f"{source}: {count(left, 'file')} that are not called *{SUFFIX}, or begin with {begin}: left out")
     return dict(sorted(rows.items()))
 
 
