@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -435,3 +437,17 @@ def test_a_bucket_is_as_good_as_a_folder(
     found = written(out / "s3")
     assert len(found) == 20 and all(table.equals(pl.read_parquet(out / name)) for name, table in found.items())
     assert "are one folder" in refusal(f"{bucket}/rows", f"{bucket}/rows/out", served)
+
+
+# --- the command ---
+
+
+def test_make_hands_on_what_stands_on_its_command_line_alone(tmp_path: Path) -> None:
+    for name in ("Makefile", "environment.mk"):
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
+    given = ['SOURCE=my "rows" of $5\'s', "OUT=s3://bucket/answers"]
+    shown = ["make", "--no-print-directory", "--dry-run", "--old-file=setup", "score", *given]
+    out = subprocess.run(shown, cwd=tmp_path, capture_output=True, text=True, env={**environment, "MODEL": "shell's"})
+    given = ['--source=my "rows" of $5\'s', "--out=s3://bucket/answers"]
+    assert shlex.split(out.stdout) == ["python", "-m", "pipeline.score", *given]
