@@ -225,12 +225,12 @@ class Run:
         self.now = datetime.now(UTC).replace(tzinfo=None)
         self.files, self.there = rows_of(source), out.files()
         self.stopped, self.lock = Event(), Lock()
-        self.bar = tqdm(desc="rows", unit="B", unit_scale=True, disable=None, leave=False)
 
     def all(self) -> None:
         """Score them. Raises BadInput, at the end, where some cannot be."""
         todo, rows, bad = self.todo(), 0, {}
-        self.bar.reset(sum(self.files[name]["size"] for name in todo))
+        size = sum(self.files[name]["size"] for name in todo)
+        self.bar = tqdm(total=size, desc="rows", unit="B", unit_scale=True, disable=None, leave=False)
         with self.bar, ThreadPoolExecutor(AT_ONCE) as pool:
             try:
                 running = {pool.submit(self.one, name): name for name in todo}
@@ -254,8 +254,8 @@ class Run:
         if bad:
             raise BadInput(
                 listing(
-                    f"{len(bad)} of the {count(len(self.files), 'file')} of {self.source} cannot be scored and lie in "
-                    f"{REJECTS}/ of {self.out}, each with the reason beside it; mend them in SOURCE and run this again",
+                    f"{self.source}: {len(bad):,} of {count(len(self.files), 'file')} cannot be scored; {self.out} has "
+                    f"what they are in {REJECTS}/, with the reasons; mend them in SOURCE, and run this again",
                     [f"{name}: {why}" for name, why in sorted(bad.items())],
                 )
             )

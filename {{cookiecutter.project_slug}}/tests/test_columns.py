@@ -42,7 +42,7 @@ def wrong(table: pl.DataFrame, served: Model = SERVED) -> str:
     return str(held)
 
 
-READ: Mapping[str, pl.Expr] = {
+READ: Mapping[str, pl.Expr | pl.Series] = {
     "as the source has it": pl.col("items"),
     "decimals for whole numbers": pl.col("items").cast(pl.Float64),
     "a narrow number": pl.col("amount").cast(pl.Float32),

@@ -1,5 +1,6 @@
 """`make score`: every row is answered once, as the service answers it, whatever ends a run; a bad file is named."""
 
+import io
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import fsspec
 import polars as pl
 import pytest
 from moto.server import ThreadedMotoServer
+from tqdm import tqdm
 
 from pipeline import personal, score, tasks
 from pipeline.log import ID, TIME
@@ -152,25 +155,41 @@ def many(folder: Path, number: int = 300) -> Path:
     return folder
 
 
+def begun(rows: Path, out: Path, served: Path) -> subprocess.Popen[str]:
+    """A run that has written some more files of answers."""
+    command = [sys.executable, "-m", "pipeline.score", *map(str, ("--source", rows, "--out", out, "--model", served))]
+    running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    there = len([*out.glob("*.parquet")])
+    while running.poll() is None and len([*out.glob("*.parquet")]) < there + 20:
+        time.sleep(0.001)
+    return running
+
+
 def test_what_was_killed_goes_on_where_it_was(tmp_path: Path, out: Path, served: Path) -> None:
     rows = many(tmp_path / "many")
-    command = [sys.executable, "-m", "pipeline.score", "--source", rows, "--out", out, "--model", served]
-    killed = 0
-    while killed < 3:
-        running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-        there = len(list(out.glob("*.parquet")))
-        while running.poll() is None and len(list(out.glob("*.parquet"))) < there + 20:
-            time.sleep(0.001)
-        running.send_signal(signal.SIGKILL)
-        killed += running.wait() == -signal.SIGKILL
+    for _ in range(3):
+        running = begun(rows, out, served)
+        running.kill()
+        running.communicate()
+        assert running.returncode == -signal.SIGKILL
     before = {path.name: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
     assert 60 <= len(before) < 300
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    run(rows, out, served)
     after = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     assert before.items() <= after.items()
-    assert [*after] and sorted(after) == [path.name for path in sorted(rows.iterdir())]
+    assert sorted(after) == sorted(path.name for path in rows.iterdir())
     found = pl.concat(written(out).values())["order_id"]
     assert found.to_list() == tables.source(3000)["order_id"].to_list()
+
+
+def test_what_is_stopped_ends_at_once_with_whole_files(tmp_path: Path, out: Path, served: Path) -> None:
+    running = begun(many(tmp_path / "many"), out, served)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=10)
+    assert (running.returncode, said) == (1, "stopped\n")
+    assert 20 <= len(written(out)) < 300
+    assert all(len(table) == 10 for table in written(out).values())
+    assert {path.suffix for path in out.iterdir()} == {".parquet"}
 
 
 def test_what_cannot_be_written_ends_the_run_and_is_no_fault_of_the_rows(
@@ -186,24 +205,6 @@ def test_what_cannot_be_written_ends_the_run_and_is_no_fault_of_the_rows(
     assert [*out.iterdir()] == []
     run(rows, out, served)
     assert len(written(out)) == 20
-
-
-def test_a_run_that_is_stopped_leaves_no_half_of_a_file(
-    rows: Path, out: Path, served: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    predict, calls = Model.predict, iter(range(1000))
-
-    def stop(self: Model, table: Any) -> Any:
-        if next(calls) == 7:
-            raise KeyboardInterrupt
-        return predict(self, table)
-
-    monkeypatch.setattr(Model, "predict", stop)
-    with pytest.raises((KeyboardInterrupt, pl.exceptions.PanicException)):
-        run(rows, out, served)
-    monkeypatch.setattr(Model, "predict", predict)
-    assert all(len(table) == 20 for table in written(out).values())
-    assert not (out / "rejects").exists()
 
 
 def test_two_runs_do_not_write_one_folder(rows: Path, out: Path, served: Path) -> None:
@@ -290,7 +291,7 @@ def test_a_bad_file_is_named_and_the_others_are_scored(
     good = {path.name: path.read_bytes() for path in rows.iterdir()}
     bad = dict(broken(rows))
     said = refusal(rows, out, served)
-    assert f"7 of the 20 files of SOURCE {rows} cannot be scored and lie in rejects/ of OUT {out}, each with" in said
+    assert f"SOURCE {rows}: 7 of 20 files cannot be scored; OUT {out} has what they are in rejects/, with" in said
     rejects, named = out / "rejects", capsys.readouterr().err
     for name, words in bad.items():
         assert re.search(rf"  {re.escape(name)}: .*{re.escape(words)}", said), said
@@ -301,7 +302,7 @@ def test_a_bad_file_is_named_and_the_others_are_scored(
     assert {path.name for path in out.glob("*.*")} == good.keys() - bad.keys()
     for name in [*bad][1:]:
         (rows / name).write_bytes(good[name])
-    assert "1 of the 20 files" in refusal(rows, out, served)
+    assert "1 of 20 files" in refusal(rows, out, served)
     assert {path.name for path in rejects.iterdir()} == {"2020-01-02.parquet", "2020-01-02.parquet.json"}
     (rows / "2020-01-02.parquet").write_bytes(good["2020-01-02.parquet"])
     run(rows, out, served)
@@ -311,7 +312,7 @@ def test_a_bad_file_is_named_and_the_others_are_scored(
 def test_a_file_that_has_become_bad_leaves_no_answers(rows: Path, out: Path, served: Path) -> None:
     run(rows, out, served)
     (rows / "2020-01-03.parquet").write_bytes(b"")
-    assert "1 of the 20 files" in refusal(rows, out, served)
+    assert "1 of 20 files" in refusal(rows, out, served)
     assert not (out / "2020-01-03.parquet").exists() and len([*out.glob("*.parquet")]) == 19
 
 
@@ -440,6 +441,26 @@ def test_a_bucket_is_as_good_as_a_folder(
 
 
 # --- the command ---
+
+
+class Screen(io.StringIO):
+    """What somebody watches."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_whoever_watches_sees_a_bar_and_others_a_line_a_file(
+    rows: Path, out: Path, served: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(rows, out, served)
+    said = capsys.readouterr()
+    assert said.err == "" and len(re.findall(r"^2020-01-\d\d\.parquet: 20 rows$", said.out, re.M)) == 20
+    monkeypatch.setattr(sys, "stderr", screen := Screen())
+    monkeypatch.setattr("pipeline.score.tqdm", partial(tqdm, mininterval=0, ncols=80))
+    run(rows, out.with_name("others"), served)
+    assert re.search(r"rows: +5\d%\|.+/s\]", screen.getvalue())
+    assert "2020-01-" not in capsys.readouterr().out
 
 
 def test_make_hands_on_what_stands_on_its_command_line_alone(tmp_path: Path) -> None:
