@@ -28,7 +28,7 @@ from tests.bench.families import in_the_bake, mixed, run
 from tests.rehearsal.project import ANSWERS
 
 MIXED = "mixed"
-FILES, TURNS, BAR = 20, 5, 2.0
+FILES, TURNS, BAR = 20, 3, 2.0
 BATCHES = (1_000, 10_000, 100_000)  # rows of a call of onnxruntime
 ROWS = {"network": 2_000_000, "trees": 1_000_000, MIXED: 400_000}
 KNOBS = {"simulate": {"customers": 1000}, "families": {"network": {"epochs": 1}}}
