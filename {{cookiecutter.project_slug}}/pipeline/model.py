@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -28,6 +29,10 @@ FORMAT = 3
 NUMBERS, TEXTS = "_numbers", "_texts"  # of the graph: its inputs, as one a column would cost more than the model
 MISSING = "\0"  # what stands for a missing text in the graph: onnxruntime takes None for the text "None"
 MAX_ROWS = 1_000  # of a request: a few milliseconds, in which nobody else is answered
+LARGEST = 2**63 - 1  # for a column that names no range: an int64, and far from where sums become infinite
+LONGEST = 1_000  # characters of a text, unless the model has learned a longer one
+SINCE = datetime(2000, 1, 1, tzinfo=UTC)  # an event before it has a clock that is wrong
+AHEAD = timedelta(days=1)  # that an event's clock may be: time zones, and no more
 ROWS = 10_000  # scored at once: what a graph needs on its way grows with them
 
 Outputs = Mapping[str, np.ndarray]
@@ -62,6 +67,21 @@ class Input:
     def text(self) -> bool:
         """Whether its values are texts; else they are numbers: a boolean 0 or 1, a time the days before the row's."""
         return self.type == "category"
+
+    @property
+    def lowest(self) -> float:
+        """The least that a number may be."""
+        return -LARGEST if self.minimum is None else self.minimum
+
+    @property
+    def highest(self) -> float:
+        """The most."""
+        return LARGEST if self.maximum is None else self.maximum
+
+    @property
+    def longest(self) -> int:
+        """The characters that a text may have."""
+        return max([LONGEST, *map(len, self.levels)])
 
 
 @dataclass(frozen=True)
@@ -230,6 +250,8 @@ def fed(column: Input, values: Any) -> np.ndarray:
 
 def texts(values: Any) -> np.ndarray:
     """Texts as objects. Raises TypeError."""
+    if str(getattr(values, "dtype", "")) == "String":  # of polars, whose own loop takes half as long
+        return np.asarray(values.fill_null(MISSING).to_numpy(), dtype=object)
     return np.array([value if type(value) is str else _text(value) for value in values], dtype=object)
 
 

@@ -1,7 +1,7 @@
 """What the service is asked, and what it answers: types made of what the model's manifest says of a row."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from math import ceil, floor
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -18,17 +18,12 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 from typing_extensions import TypedDict
 
 from pipeline import tasks
-from pipeline.model import MAX_ROWS, MISSING, Input, Problem
+from pipeline.model import AHEAD, MAX_ROWS, MISSING, SINCE, Input, Problem
 from pipeline.params import BadInput
 from pipeline.reading import nearest
 from pipeline.tasks import Answered
 
-LARGEST = 2**63 - 1  # for a column that names no range: an int64, and far from where sums become infinite
-LONGEST = 1_000  # characters of a text, unless the model has learned a longer one
 TOLD, TOLD_NAME = 20, 100  # mistakes, and characters of a name: what compares more keeps others waiting
-
-SINCE = datetime(2000, 1, 1, tzinfo=UTC)  # an event before it has a clock that is wrong
-AHEAD = timedelta(days=1)  # that an event's clock may be: time zones, and no more
 
 WRITTEN = f"^[^{MISSING}]"  # the graph takes MISSING for no text
 REQUEST = "the request"  # what a refusal calls it
@@ -96,13 +91,11 @@ def field(column: Input) -> Any:
 
 def typed(column: Input) -> Any:
     """The type of a column's values, and their range."""
-    lowest = -LARGEST if column.minimum is None else column.minimum
-    highest = LARGEST if column.maximum is None else column.maximum
     match column.type:
         case "integer":
-            return Annotated[int, Field(ge=ceil(lowest), le=floor(highest))]
+            return Annotated[int, Field(ge=ceil(column.lowest), le=floor(column.highest))]
         case "number":
-            return Annotated[float, Field(ge=float(lowest), le=float(highest))]
+            return Annotated[float, Field(ge=float(column.lowest), le=float(column.highest))]
         case "boolean":
             return bool
         case "time":
@@ -110,8 +103,7 @@ def typed(column: Input) -> Any:
         case _ if column.categories:
             return Literal[column.categories]
         case _:
-            longest = max(map(len, column.levels), default=0)
-            return Annotated[str, Field(min_length=1, max_length=max(LONGEST, longest), pattern=WRITTEN)]
+            return Annotated[str, Field(min_length=1, max_length=column.longest, pattern=WRITTEN)]
 
 
 def happened(said: object) -> datetime:
