@@ -13,8 +13,9 @@ import argparse
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from io import BytesIO
@@ -61,6 +62,9 @@ KINDS: dict[str, pl.DataType] = {
 """What the parts of an answer are written as; shares are in the order of the manifest's classes."""
 
 ROOT = Path(__file__).absolute().parent.parent
+
+AHEAD = 8  # parts that are read while others are looked at, as a bucket answers slowly
+BATCH = 100_000  # rows that are looked at together
 
 SECONDS = 60.0  # between two writes, unless PREDICTION_LOG_SECONDS says another: what a crash loses at most
 PART = 20_000  # rows: so many are written at once, however early
@@ -132,15 +136,32 @@ class Folder:
                 f"{path}: the prediction log cannot be listed ({line(error)}); check PREDICTION_LOG and its credentials"
             ) from None
 
-    def read(self, path: str) -> pl.DataFrame:
-        """A part's rows. Raises BadInput naming it where it is damaged, or no part of a log."""
+    def read(self, path: str, columns: Collection[str] | None = None) -> pl.DataFrame:
+        """A part's rows: what parts have ALWAYS, and those of the columns, or all, that it has.
+
+        Raises BadInput naming it where it is damaged, or no part of a log.
+        """
         try:
-            table = pl.read_parquet(self.system.cat_file(path))
+            content = path if isinstance(self.system, LocalFileSystem) else self.system.cat_file(path)
+            schema = pl.read_parquet_schema(content)
+            asked = [name for name in schema if columns is None or name in ALWAYS or name in columns]
+            table = pl.read_parquet(content, columns=asked, glob=False, hive_partitioning=False)
         except (Exception, pl.exceptions.PanicException) as error:
             raise BadInput(f"{path}: is no part that can be read ({line(error)}); restore it or move it away") from None
         if odd := [name for name, dtype in ALWAYS.items() if table.schema.get(name) != dtype]:
             raise BadInput(f"{path}: is no part of a prediction log: see {', '.join(odd)}; move it away")
         return table
+
+    def tables(self, day: date, columns: Collection[str] | None = None) -> Iterator[pl.DataFrame]:
+        """The rows of a day's parts, in the order in which they were written. Raises BadInput."""
+        with ThreadPoolExecutor(AHEAD) as pool:
+            ahead: deque[Future[pl.DataFrame]] = deque()
+            for path in self.files(day, ".parquet"):
+                ahead.append(pool.submit(self.read, path, columns))
+                if len(ahead) == AHEAD:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
 
 
 def line(error: BaseException) -> str:
@@ -156,17 +177,38 @@ def days(address: str | None = None) -> list[date]:
     return Folder.at(address).days()
 
 
-def read(address: str | None, first: date, last: date, model: str | None = None) -> pl.DataFrame:
+def batches(day: date, columns: Collection[str], address: str | None = None) -> Iterator[pl.DataFrame]:
+    """The rows of a day: what parts have ALWAYS, and those of `columns` that they have, as each part has them.
+
+    Small parts come together, so that no more than BATCH rows, or one part, are in memory at a time, and as many that
+    are read ahead. Raises BadInput naming the part that cannot be read.
+    """
+    together: list[pl.DataFrame] = []
+    for table in Folder.at(address).tables(day, columns):
+        if together and (table.schema != together[0].schema or sum(map(len, together)) + len(table) > BATCH):
+            yield pl.concat(together)
+            together = []
+        together.append(table)
+    if together:
+        yield pl.concat(together)
+
+
+def read(
+    address: str | None,
+    first: date,
+    last: date,
+    model: str | None = None,
+    columns: Collection[str] | None = None,
+) -> pl.DataFrame:
     """The rows of `first` to `last`, inclusive: ID, TIME, the model's inputs, its answers, MODEL, REQUEST and SCORED.
 
-    A column that only some parts have is null in the others; what was hashed has a column of its own (`hashed`). With a
-    `model`, its digest, rows that others answered have what parts ALWAYS have, and no more: they may be of another
-    problem, with columns of the same names and of other types. Raises BadInput naming the part that cannot be read.
+    Of `columns`, where they are named, beside what parts have ALWAYS. A column that only some parts have is null in the
+    others; what was hashed has a column of its own (`hashed`). With a `model`, its digest, rows that others answered
+    have what parts ALWAYS have, and no more: they may be of another problem, with columns of the same names and of
+    other types. Raises BadInput naming the part that cannot be read.
     """
     folder = Folder.at(address)
-    paths = [path for day in folder.days() if first <= day <= last for path in folder.files(day, ".parquet")]
-    with ThreadPoolExecutor(max_workers=16) as pool:  # a bucket answers slowly
-        tables = list(pool.map(folder.read, paths))
+    tables = [table for day in folder.days() if first <= day <= last for table in folder.tables(day, columns)]
     if model is not None:
         theirs = pl.col(MODEL).ne_missing(model)
         tables = [part for table in tables for part in (table.filter(~theirs), table.filter(theirs).select(*ALWAYS))]

@@ -21,7 +21,7 @@ import pytest
 import spox
 from scipy.special import logsumexp
 
-from pipeline import encode, export, log, monitor, reference, tasks
+from pipeline import counts, encode, export, log, monitor, reference, tasks
 from pipeline.contract import Label
 from pipeline.encode import Encoding
 from pipeline.families import Array, Family, Fitted, Loss, Matrix, family
@@ -377,11 +377,12 @@ def service_log_and_drift_take_what_the_model_says(of: Served, monkeypatch: pyte
     types = {name: log.TYPES[kind] for name, kind in [(c.name, c.type) for c in inputs]}
     answers = {log.kept(name): values for name, values in task.answer(out, problem).items()}
     logged = monitor.answered(pl.DataFrame({**table, **answers}, schema=types | log.answers(problem)), problem)
-    kept = reference.part(reference.TEST, of.test, of.model).with_columns(pl.lit(1.0).alias(monitor.LIKE))
+    kept = pl.concat(reference.part(part, of.test, of.model) for part in (reference.TRAIN, reference.TEST))
     production = monitor.Production(of.model.digest, problem, inputs, kept)
-    before, now = production.sample(kept), production.sample(logged)
-    for column in inputs:
-        facts = monitor.column_facts(column, before, logged, now, dict.fromkeys(before.columns, 0.0))
+    before = production.side(reference.TEST, kept[reference.DAY].to_list())
+    now = counts.Side(production.count(logged), len(logged))
+    for input_, column in zip(inputs, production.counted.columns, strict=True):
+        facts = monitor.column_facts(input_, column, before, now, 0.0)
         assert facts["distance"] == pytest.approx(0, abs=0.01)
         assert facts["rise"] == pytest.approx(0)
         assert facts["out_of_range"] == 0

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from gitops import facts
-from pipeline import distance, log, model, monitor, params, policy, reference, rows, source, tasks
+from pipeline import counts, distance, log, model, monitor, params, policy, reference, rows, source, tasks
 from pipeline.model import Input, Model, Outputs
 from pipeline.policy.drift import misnamed
 from tests import by_task, tables
@@ -379,11 +379,12 @@ def test_many_levels_are_no_drift() -> None:
         other = asked.with_columns(
             pl.when(pl.int_range(pl.len()) % 5 == 0).then(pl.lit("new")).otherwise("x").alias("x")
         )
+        column = counts.of_input(input_, pl.Series(before))
         one, same, far = (
-            distance.Sample({"x": rows.select(monitor.measurable(input_))["x"].to_numpy()}, np.ones(len(rows)))
-            for rows in (pl.DataFrame({"x": before}), asked, other)
+            counts.Side({"x": column.count(values)}, len(values))
+            for values in (pl.Series(before), asked["x"], other["x"])
         )
-        assert (distance.apart(one, same, "x") or 0) < 0.08 and (distance.apart(one, far, "x") or 0) > 0.25
+        assert (counts.moved(column, one, same) or 0) < 0.08 and (counts.moved(column, one, far) or 0) > 0.25
 
 
 def test_a_service_of_few_rows_is_looked_at_by_parts_of_the_window(here: Here) -> None:
