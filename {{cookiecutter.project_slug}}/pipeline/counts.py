@@ -9,7 +9,7 @@ of range exactly.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Protocol
 
 import numpy as np
@@ -19,24 +19,24 @@ from pipeline.distance import apart
 from pipeline.model import Input, Problem
 
 LEVELS = 100  # of a category, the most frequent, are told apart; the rarer ones that were learned count as one
+MISSING, RARER, OTHER = LEVELS, LEVELS + 1, LEVELS + 2  # the places behind them; of OTHER none was learned
 FURTHEST = 3e38  # from the median: numbers beyond are taken for this, as bfloat16 has none
-BIN, ROWS = "_bin", "_rows"
+ROWS = "_rows"
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many rows are in which bin of a column, of those that have any; and in which a value is out of order."""
+    """How many rows are in which bin of a column, of those that have any; and in how many its value is out of range."""
 
     bins: np.ndarray  # uint16
     rows: np.ndarray  # float64
-    beyond: float = 0.0  # rows out of the range that the service takes
-    unseen: float = 0.0  # rows of a level that was not learned
+    beyond: float = 0.0  # of the range that the service takes
 
     @classmethod
-    def of(cls, rows: np.ndarray, beyond: float = 0.0, unseen: float = 0.0) -> "Counts":
-        """Of the rows of every bin, [bins]."""
-        bins = np.flatnonzero(rows)
-        return cls(bins.astype(np.uint16), rows[bins].astype(np.float64), beyond, unseen)
+    def of(cls, rows: np.ndarray) -> "Counts":
+        """Of what `Column.count` gives."""
+        bins = np.flatnonzero(rows[:-1] != 0)  # three times as fast as of numbers
+        return cls(bins.astype(np.uint16), rows[bins].astype(np.float64), float(rows[-1]))
 
     @classmethod
     def sum(cls, parts: Sequence["Counts"], weights: np.ndarray | None = None) -> "Counts":
@@ -44,8 +44,7 @@ class Counts:
         each = np.ones(len(parts)) if weights is None else weights
         bins = np.concatenate([part.bins for part in parts])
         rows = np.concatenate([part.rows * weight for part, weight in zip(parts, each, strict=True)])
-        beyond, unseen = each @ [part.beyond for part in parts], each @ [part.unseen for part in parts]
-        return cls.of(np.bincount(bins, rows), float(beyond), float(unseen))
+        return cls.of(np.append(np.bincount(bins, rows), each @ [part.beyond for part in parts]))
 
 
 class Column(Protocol):
@@ -58,11 +57,14 @@ class Column(Protocol):
     def values(self) -> np.ndarray:
         """What the bins stand for: float64 [bins], NaN for no value; int64 where it only counts which one it is."""
 
-    def measured(self, values: pl.Series) -> np.ndarray:
-        """Some of its values as distances are measured, [rows], of the same type."""
+    def read(self, dtype: pl.DataType) -> pl.Expr:
+        """The column as it is looked at, of rows that have it in a type which its values may have."""
 
-    def count(self, values: pl.Series) -> Counts:
-        """How many of them are in which bin."""
+    def measured(self, values: pl.Series) -> np.ndarray:
+        """What was read as distances are measured, [rows], of the type of `values`."""
+
+    def count(self, values: pl.Series) -> np.ndarray:
+        """How many rows of what was read are in each bin; and last, how many are out of range: [bins + 1]."""
 
 
 @dataclass(frozen=True)
@@ -78,17 +80,30 @@ class Number:
     def values(self) -> np.ndarray:
         return halves()
 
+    def read(self, dtype: pl.DataType) -> pl.Expr:
+        value = pl.col(self.name)
+        return value if dtype == pl.Boolean else value.cast(pl.Float64).fill_null(np.nan)
+
     def measured(self, values: pl.Series) -> np.ndarray:
-        numbers = values.cast(pl.Float64).fill_null(np.nan).to_numpy()
+        numbers = values.cast(pl.Float64).to_numpy()
         return np.where(np.isinf(numbers), np.nan, numbers) if np.isinf(numbers).any() else numbers
 
-    def count(self, values: pl.Series) -> Counts:
+    def count(self, values: pl.Series) -> np.ndarray:
+        if values.dtype == pl.Boolean:  # two values are counted by themselves, a hundred times as fast
+            yes, no_value = int(values.sum()), values.null_count()
+            each = np.array([len(values) - yes - no_value, yes, no_value])
+            return np.append(np.bincount(self.bins(np.array([0.0, 1.0, np.nan])), each, len(halves())), 0)
         numbers = self.measured(values)
-        with np.errstate(over="ignore"):
-            away = np.clip(numbers - self.middle, -FURTHEST, FURTHEST).astype(np.float32)
         below = 0 if self.minimum is None else np.count_nonzero(numbers < self.minimum)
         above = 0 if self.maximum is None else np.count_nonzero(numbers > self.maximum)
-        return Counts.of(np.bincount(away.view(np.uint32) >> 16), float(below + above))
+        return np.append(np.bincount(self.bins(numbers), minlength=len(halves())), below + above)
+
+    def bins(self, numbers: np.ndarray) -> np.ndarray:
+        """The bins of numbers, [rows]."""
+        with np.errstate(over="ignore"):
+            away = np.clip(numbers - self.middle, -FURTHEST, FURTHEST).astype(np.float32)
+        found: np.ndarray = away.view(np.uint32) >> 16
+        return found
 
 
 @cache
@@ -110,20 +125,30 @@ class Text:
 
     @property
     def values(self) -> np.ndarray:
-        return np.arange(LEVELS + 3)
+        return np.arange(OTHER + 1)
+
+    def read(self, dtype: pl.DataType) -> pl.Expr:
+        return pl.col(self.name).cast(pl.String)
 
     def measured(self, values: pl.Series) -> np.ndarray:
-        return values.alias(self.name).to_frame().select(coded(self.input)).to_series().to_numpy()
+        return values.to_frame().select(coded(self.input)).to_series().to_numpy()
 
-    def count(self, values: pl.Series) -> Counts:
-        found = values.alias(self.name).value_counts(name=ROWS)
-        bins = self.measured(found[self.name])
-        there = found.filter(valued(self.input))
-        beyond, unseen = (
-            float(there.filter(~pl.col(self.name).is_in(known))[ROWS].sum()) if known is not None else 0.0
-            for known in (self.input.categories, self.input.levels)
-        )
-        return Counts.of(np.bincount(bins, found[ROWS].to_numpy()), beyond, unseen)
+    def count(self, values: pl.Series) -> np.ndarray:
+        found, allowed = values.value_counts(name=ROWS), self.input.categories
+        levels, rows = found[self.name].to_list(), found[ROWS].to_numpy()
+        bins = np.array([self.places.get(level, OTHER) for level in levels], dtype=np.int64)
+        odd = np.array([bool(allowed and level and level not in allowed) for level in levels], dtype=bool)
+        return np.append(np.bincount(bins, rows, OTHER + 1), rows[odd].sum())
+
+    @cached_property
+    def places(self) -> dict[str | None, int]:
+        """The bins of what is known."""
+        return {None: MISSING, "": MISSING} | places(self.input)
+
+
+def places(column: Input) -> dict[str, int]:
+    """The places of the levels that were learned, the most frequent first."""
+    return {level: at if at < LEVELS else RARER for at, level in enumerate(column.levels)}
 
 
 def valued(column: Input) -> pl.Expr:
@@ -135,10 +160,8 @@ def valued(column: Input) -> pl.Expr:
 
 def coded(column: Input) -> pl.Expr:
     """The place of a row's level among the LEVELS that are told apart; then missing, rarer and other ones."""
-    missing, rarer, other = LEVELS, LEVELS + 1, LEVELS + 2
-    places = {level: at if at < LEVELS else rarer for at, level in enumerate(column.levels)}
-    code = pl.col(column.name).replace_strict(places, default=other, return_dtype=pl.Int64)
-    return pl.when(valued(column)).then(code).otherwise(missing)
+    code = pl.col(column.name).replace_strict(places(column), default=OTHER, return_dtype=pl.Int64)
+    return pl.when(valued(column)).then(code).otherwise(MISSING)
 
 
 @dataclass(frozen=True)
@@ -152,11 +175,14 @@ class Class:
     def values(self) -> np.ndarray:
         return np.arange(self.classes)
 
+    def read(self, dtype: pl.DataType) -> pl.Expr:
+        return pl.col(self.name)
+
     def measured(self, values: pl.Series) -> np.ndarray:
         return values.to_numpy()
 
-    def count(self, values: pl.Series) -> Counts:
-        return Counts.of(np.bincount(values.to_numpy()))
+    def count(self, values: pl.Series) -> np.ndarray:
+        return np.bincount(values.to_numpy(), minlength=self.classes + 1)  # all are in range
 
 
 def of_input(column: Input, learned: pl.Series) -> Column:
@@ -171,8 +197,25 @@ def of_answer(name: str, learned: pl.Series, problem: Problem) -> Column:
 
 def middle(learned: pl.Series) -> float:
     """The median of a column's numbers; 0 where it has none."""
-    numbers = Number("").measured(learned)
+    column = Number(learned.name)
+    numbers = measured(learned.to_frame(), [column])[column.name]
     return float(np.median(numbers[~np.isnan(numbers)])) if not np.isnan(numbers).all() else 0.0
+
+
+def read(rows: pl.DataFrame, columns: Sequence[Column]) -> list[pl.Series]:
+    """Columns of rows as they are looked at."""
+    schema = rows.schema
+    return rows.select(column.read(schema[column.name]) for column in columns).get_columns()
+
+
+def count(rows: pl.DataFrame, columns: Sequence[Column]) -> dict[str, np.ndarray]:
+    """The counts of columns of rows, as `Column.count` gives them."""
+    return {column.name: column.count(values) for column, values in zip(columns, read(rows, columns), strict=True)}
+
+
+def measured(rows: pl.DataFrame, columns: Sequence[Column]) -> dict[str, np.ndarray]:
+    """Columns of rows, as distances are measured."""
+    return {column.name: column.measured(values) for column, values in zip(columns, read(rows, columns), strict=True)}
 
 
 # --- two sides ---
@@ -197,5 +240,15 @@ def missing(column: Column, side: Side) -> float:
     """The share of rows in which an input has no value."""
     counts = side.columns[column.name]
     values = column.values[counts.bins]
-    nothing = np.isnan(values) if values.dtype.kind == "f" else values == LEVELS
-    return float(counts.rows[nothing].sum() / counts.rows.sum())
+    return share(counts, np.isnan(values) if values.dtype.kind == "f" else values == MISSING)
+
+
+def unseen(column: Column, side: Side) -> float:
+    """The share of rows in which a text is of no level that was learned."""
+    counts = side.columns[column.name]
+    return share(counts, counts.bins == OTHER)
+
+
+def share(counts: Counts, inside: np.ndarray) -> float:
+    """The share of rows that are in some of the bins."""
+    return float(counts.rows[inside].sum() / counts.rows.sum())

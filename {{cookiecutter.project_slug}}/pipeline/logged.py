@@ -15,14 +15,13 @@ import numpy as np
 import polars as pl
 
 from pipeline import log, tasks
-from pipeline.counts import Column, Counts
+from pipeline.counts import Column, Counts, count
 from pipeline.log import ID, MODEL, SCORED, TIME
 from pipeline.model import Input, Outputs, Problem
 from pipeline.params import BadInput
 
 OUT = "_out"  # what the model said of a row: a column of its outputs
 SHARE = 1_000_000  # rows of a day whose identifiers are compared at a time
-TOGETHER = 16  # counts of a column that are held before they are summed
 KEY, DRAWN = "_key", "_drawn"
 
 Read = Callable[[date, Collection[str]], Iterable[pl.DataFrame]]
@@ -92,7 +91,7 @@ class Tally:
     def __init__(self, watched: Watched, shown: int) -> None:
         self.watched, self.shown = watched, shown
         self.rows = 0
-        self.parts: dict[str, list[Counts]] = {column.name: [] for column in (*watched.columns, watched.answer)}
+        self.sums: dict[str, np.ndarray] = {}
         self.lacks = {column.name for column in watched.inputs}
         self.some, self.least, self.draw = pl.DataFrame(), 1.0, np.random.default_rng(0)
 
@@ -100,41 +99,35 @@ class Tally:
         """Count rows that the model answered. Raises BadInput where they hold what it does not take, or say."""
         if rows.is_empty():
             return
-        if odd := [column.name for column in self.watched.inputs if not fits(rows, column)]:
+        schema = rows.schema
+        types = {column.name: schema.get(column.name, pl.Null()) for column in self.watched.inputs}
+        if odd := [column.name for column in self.watched.inputs if not fits(types[column.name], column)]:
             raise BadInput(not_asked(odd))
-        of_answers = said(rows, self.watched.problem)[tasks.task(self.watched.problem.task).WATCHED]
-        rows = rows.with_columns(pl.Series(self.watched.answer.name, of_answers))
-        for column, input_ in zip(self.watched.columns, self.watched.inputs, strict=True):
-            self.put(column, rows[column.name] if column.name in rows.columns else nothing(input_, len(rows)))
-        self.put(self.watched.answer, rows[self.watched.answer.name])
+        answers = said(rows, self.watched.problem)[tasks.task(self.watched.problem.task).WATCHED]
+        lacks = {name for name, dtype in types.items() if dtype == pl.Null}
+        rows = rows.with_columns(pl.Series(self.watched.answer.name, answers), *(pl.lit(None).alias(n) for n in lacks))
+        for name, counts in count(rows, (*self.watched.columns, self.watched.answer)).items():
+            self.sums[name] = self.sums.get(name, 0) + counts
         self.rows += len(rows)
-        self.lacks -= {name for name, dtype in rows.schema.items() if dtype != pl.Null}
-        self.show(rows.select(name for name in self.parts if name in rows.columns))
-
-    def put(self, column: Column, values: pl.Series) -> None:
-        """Count a column's values."""
-        parts = self.parts[column.name]
-        parts.append(column.count(values))
-        if len(parts) == TOGETHER:
-            parts[:] = [Counts.sum(parts)]
+        self.lacks &= lacks
+        self.show(rows.select(*self.sums))
 
     def show(self, rows: pl.DataFrame) -> None:
         """Keep the rows of the smallest of as many random numbers, so that each row is as likely to be kept."""
+        if not self.shown:
+            return
         drawn = self.draw.random(len(rows))
         near = np.flatnonzero(drawn < self.least)
+        if len(near) > self.shown:
+            near = near[np.argpartition(drawn[near], self.shown)[: self.shown]]
         fresh = rows[near].with_columns(pl.Series(DRAWN, drawn[near]))
         self.some = pl.concat([self.some, fresh], how="diagonal_relaxed").bottom_k(self.shown, by=DRAWN)
-        if self.shown and len(self.some) == self.shown:
+        if len(self.some) == self.shown:
             self.least = float(self.some[DRAWN].to_numpy().max())
 
     def counts(self) -> dict[str, Counts]:
         """By column; none where there was no row."""
-        return {name: Counts.sum(parts) for name, parts in self.parts.items() if parts}
-
-
-def nothing(column: Input, rows: int) -> pl.Series:
-    """So many rows without a value."""
-    return pl.repeat(None, rows, dtype=log.TYPES[column.type], eager=True)
+        return {name: Counts.of(rows) for name, rows in self.sums.items()}
 
 
 # --- what a row says ---
@@ -149,9 +142,8 @@ def identifiers(rows: pl.DataFrame) -> list[str]:
     return [name for name in IDENTIFIERS if name in rows.columns]
 
 
-def fits(rows: pl.DataFrame, column: Input) -> bool:
-    """Whether an input is of a type that its values may have, or not there."""
-    dtype = rows.schema.get(column.name, pl.Null())
+def fits(dtype: pl.DataType, column: Input) -> bool:
+    """Whether an input's values may be of a type; Null is that of a column which is not there."""
     return dtype in (pl.Null, log.TYPES[column.type]) or (dtype.is_numeric() and not column.text)
 
 

@@ -27,7 +27,7 @@ import polars as pl
 
 from pipeline import contract, counts, evaluate, ingest, log, model, params, policy, source, tasks
 from pipeline.contract import Contract
-from pipeline.counts import LEVELS, Column, Counts, Side, coded, missing, moved, valued
+from pipeline.counts import LEVELS, Column, Counts, Side, coded, missing, moved, unseen, valued
 from pipeline.distance import ALARMS, JENSEN_SHANNON, WASSERSTEIN, Sample, chances, spread
 from pipeline.log import ID, MODEL, TIME
 from pipeline.logged import DRAWN, IDENTIFIERS, OUT, Day, Watched, answered, identifiers, not_asked, of_day
@@ -90,8 +90,8 @@ class Production:
 
     def count(self, rows: pl.DataFrame) -> dict[str, Counts]:
         """The counts of rows such as the reference's."""
-        every = (*self.counted.columns, self.counted.answer)
-        return {column.name: column.count(rows[column.name]) for column in every}
+        counted = counts.count(rows, (*self.counted.columns, self.counted.answer))
+        return {name: Counts.of(each) for name, each in counted.items()}
 
     @cached_property
     def weekdays(self) -> dict[str, dict[int, Weekday]]:
@@ -133,7 +133,7 @@ class Production:
     def sample(self, part: str, days: Sequence[date], columns: Sequence[Column]) -> Sample:
         """The same as distances are measured."""
         rows = self.like(part, days)
-        return Sample({c.name: c.measured(rows[c.name]) for c in columns}, rows[LIKE].to_numpy())
+        return Sample(counts.measured(rows, columns), rows[LIKE].to_numpy())
 
 
 def main() -> None:
@@ -350,7 +350,6 @@ def together(days: Sequence[Day]) -> Side:
 def column_facts(input_: Input, column: Column, before: Side, now: Side, chance: float) -> Facts:
     """An input's distance, and how far chance goes; the shares of rows that have no value, or one that is none."""
     here, usual = missing(column, now), missing(column, before)
-    counted = now.columns[column.name]
     return {
         "name": input_.name,
         "type": input_.type,
@@ -360,8 +359,8 @@ def column_facts(input_: Input, column: Column, before: Side, now: Side, chance:
         "missing": here,
         "missing_before": usual,
         "rise": rise(here, usual, now.size, before.size, len(before.columns)),
-        "out_of_range": counted.beyond / now.size,
-        "unseen": counted.unseen / now.size if input_.text else None,  # of levels that were not learned
+        "out_of_range": now.columns[column.name].beyond / now.size,
+        "unseen": unseen(column, now) if input_.text else None,
     }
 
 

@@ -381,8 +381,8 @@ def test_many_levels_are_no_drift() -> None:
         )
         column = counts.of_input(input_, pl.Series(before))
         one, same, far = (
-            counts.Side({"x": column.count(values)}, len(values))
-            for values in (pl.Series(before), asked["x"], other["x"])
+            counts.Side({"x": counts.Counts.of(counts.count(rows, [column])["x"])}, len(rows))
+            for rows in (pl.DataFrame({"x": before}), asked, other)
         )
         assert (counts.moved(column, one, same) or 0) < 0.08 and (counts.moved(column, one, far) or 0) > 0.25
 
