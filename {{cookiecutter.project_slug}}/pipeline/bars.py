@@ -29,7 +29,7 @@ import polars as pl
 from pipeline import behaviour, contract, evaluate, model, monitor, params, personal, policy, reference, tasks
 from pipeline.behaviour import as_tried, changed, like
 from pipeline.contract import Contract, leveled
-from pipeline.counts import Side, moved
+from pipeline.counts import moved, side
 from pipeline.distance import chances
 from pipeline.edits import Bar, Item, Place, Proposal, diff, flow
 from pipeline.model import Model, Problem
@@ -400,8 +400,8 @@ def astray(production: monitor.Production, days: int) -> dict[str, tuple[float, 
         part = rows[reference.DAY].unique().to_list()
         if len(part) < days:
             continue
-        there, here = production.side(reference.TRAIN, part), Side(production.count(rows), len(rows))
         columns = [*production.counted.columns, production.counted.answer]
+        there, here = production.side(reference.TRAIN, part), side(rows, columns)
         chance = chance or chances([production.sample(reference.TRAIN, part, columns)], len(rows))[0]
         for block, column in zip(blocks(production), columns, strict=True):
             away = moved(column, there, here) or 0

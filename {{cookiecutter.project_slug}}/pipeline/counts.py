@@ -7,7 +7,7 @@ less than 0.01 + 0.02 d away from that of the rows. Texts count by level, classe
 of range exactly.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Protocol
@@ -20,7 +20,6 @@ from pipeline.model import Input, Problem
 
 LEVELS = 100  # of a category, the most frequent, are told apart; the rarer ones that were learned count as one
 MISSING, RARER, OTHER = LEVELS, LEVELS + 1, LEVELS + 2  # the places behind them; of OTHER none was learned
-FURTHEST = 3e38  # from the median: numbers beyond are taken for this, as bfloat16 has none
 ROWS = "_rows"
 
 
@@ -92,30 +91,32 @@ class Number:
         if values.dtype == pl.Boolean:  # two values are counted by themselves, a hundred times as fast
             yes, no_value = int(values.sum()), values.null_count()
             each = np.array([len(values) - yes - no_value, yes, no_value])
-            return np.append(np.bincount(self.bins(np.array([0.0, 1.0, np.nan])), each, len(halves())), 0)
+            return np.bincount(self.bins(np.array([0.0, 1.0, np.nan])), each, len(halves()) + 1)
         numbers = self.measured(values)
-        below = 0 if self.minimum is None else np.count_nonzero(numbers < self.minimum)
-        above = 0 if self.maximum is None else np.count_nonzero(numbers > self.maximum)
-        return np.append(np.bincount(self.bins(numbers), minlength=len(halves())), below + above)
+        found = np.bincount(self.bins(numbers), minlength=len(halves()) + 1)
+        if self.minimum is not None:
+            found[-1] += np.count_nonzero(numbers < self.minimum)
+        if self.maximum is not None:
+            found[-1] += np.count_nonzero(numbers > self.maximum)
+        return found
 
     def bins(self, numbers: np.ndarray) -> np.ndarray:
         """The bins of numbers, [rows]."""
         with np.errstate(over="ignore"):
-            away = np.clip(numbers - self.middle, -FURTHEST, FURTHEST).astype(np.float32)
+            away = (numbers - self.middle).astype(np.float32)
         found: np.ndarray = away.view(np.uint32) >> 16
         return found
 
 
 @cache
 def halves() -> np.ndarray:
-    """The numbers of bfloat16, float64 [65,536]: the upper halves of a float32. NaN for what is none."""
-    found = (np.arange(2**16, dtype=np.uint32) << 16).view(np.float32)
-    return np.where(np.isfinite(found), found, np.float32(np.nan)).astype(np.float64)
+    """The numbers of bfloat16, float64 [65,536]: the upper halves of a float32; for its infinities, the ends."""
+    return np.nan_to_num((np.arange(2**16, dtype=np.uint32) << 16).view(np.float32), nan=np.nan).astype(np.float64)
 
 
 @dataclass(frozen=True)
 class Text:
-    """A column of texts. Its bins are the LEVELS that are told apart; then missing, rarer and other ones."""
+    """A column of texts, which their hashes stand for. Its bins are the LEVELS; then missing, rarer and other ones."""
 
     input: Input
 
@@ -128,22 +129,37 @@ class Text:
         return np.arange(OTHER + 1)
 
     def read(self, dtype: pl.DataType) -> pl.Expr:
-        return pl.col(self.name).cast(pl.String)
+        return hashed(pl.col(self.name))
 
     def measured(self, values: pl.Series) -> np.ndarray:
-        return values.to_frame().select(coded(self.input)).to_series().to_numpy()
+        return values.replace_strict(self.known, default=OTHER, return_dtype=pl.Int64).to_numpy()
 
     def count(self, values: pl.Series) -> np.ndarray:
-        found, allowed = values.value_counts(name=ROWS), self.input.categories
-        levels, rows = found[self.name].to_list(), found[ROWS].to_numpy()
-        bins = np.array([self.places.get(level, OTHER) for level in levels], dtype=np.int64)
-        odd = np.array([bool(allowed and level and level not in allowed) for level in levels], dtype=bool)
-        return np.append(np.bincount(bins, rows, OTHER + 1), rows[odd].sum())
+        found = values.value_counts(name=ROWS)
+        bins, rows = self.measured(found[self.name]), found[ROWS].to_numpy()
+        odd = [text not in self.allowed for text in found[self.name]] if self.allowed else [False]
+        return np.append(np.bincount(bins, rows, OTHER + 1), rows[(bins != MISSING) & odd].sum())
 
     @cached_property
-    def places(self) -> dict[str | None, int]:
-        """The bins of what is known."""
-        return {None: MISSING, "": MISSING} | places(self.input)
+    def known(self) -> dict[int, int]:
+        """The bins of the hashes."""
+        bins = {None: MISSING, "": MISSING} | places(self.input)
+        return dict(zip(hashes(bins), bins.values(), strict=True))
+
+    @cached_property
+    def allowed(self) -> frozenset[int]:
+        """The hashes of the closed list; none where any text is taken."""
+        return frozenset(hashes(self.input.categories or ()))
+
+
+def hashed(text: pl.Expr) -> pl.Expr:
+    """The hash of a text, or of none."""
+    return text.cast(pl.String).hash()
+
+
+def hashes(texts: Iterable[str | None]) -> pl.Series:
+    """The hashes of texts."""
+    return pl.DataFrame({ROWS: list(texts)}, schema={ROWS: pl.String}).select(hashed(pl.col(ROWS))).to_series()
 
 
 def places(column: Input) -> dict[str, int]:
@@ -202,20 +218,24 @@ def middle(learned: pl.Series) -> float:
     return float(np.median(numbers[~np.isnan(numbers)])) if not np.isnan(numbers).all() else 0.0
 
 
-def read(rows: pl.DataFrame, columns: Sequence[Column]) -> list[pl.Series]:
-    """Columns of rows as they are looked at."""
-    schema = rows.schema
-    return rows.select(column.read(schema[column.name]) for column in columns).get_columns()
-
-
 def count(rows: pl.DataFrame, columns: Sequence[Column]) -> dict[str, np.ndarray]:
     """The counts of columns of rows, as `Column.count` gives them."""
-    return {column.name: column.count(values) for column, values in zip(columns, read(rows, columns), strict=True)}
+    return {column.name: column.count(read(rows, column)) for column in columns}
+
+
+def side(rows: pl.DataFrame, columns: Sequence[Column]) -> "Side":
+    """Columns of rows, each of which counts once."""
+    return Side({name: Counts.of(each) for name, each in count(rows, columns).items()}, len(rows))
 
 
 def measured(rows: pl.DataFrame, columns: Sequence[Column]) -> dict[str, np.ndarray]:
     """Columns of rows, as distances are measured."""
-    return {column.name: column.measured(values) for column, values in zip(columns, read(rows, columns), strict=True)}
+    return {column.name: column.measured(read(rows, column)) for column in columns}
+
+
+def read(rows: pl.DataFrame, column: Column) -> pl.Series:
+    """A column of rows as it is looked at; one after the other, as they all find room where the first did."""
+    return rows.select(column.read(rows[column.name].dtype)).to_series()
 
 
 # --- two sides ---

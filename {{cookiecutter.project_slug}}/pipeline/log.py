@@ -64,7 +64,7 @@ KINDS: dict[str, pl.DataType] = {
 ROOT = Path(__file__).absolute().parent.parent
 
 AHEAD = 8  # parts that are read while others are looked at, as a bucket answers slowly
-BATCH = 100_000  # rows that are looked at together
+BATCH = 250_000  # rows that are looked at together
 
 SECONDS = 60.0  # between two writes, unless PREDICTION_LOG_SECONDS says another: what a crash loses at most
 PART = 20_000  # rows: so many are written at once, however early

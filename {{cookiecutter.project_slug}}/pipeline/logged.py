@@ -106,8 +106,8 @@ class Tally:
         answers = said(rows, self.watched.problem)[tasks.task(self.watched.problem.task).WATCHED]
         lacks = {name for name, dtype in types.items() if dtype == pl.Null}
         rows = rows.with_columns(pl.Series(self.watched.answer.name, answers), *(pl.lit(None).alias(n) for n in lacks))
-        for name, counts in count(rows, (*self.watched.columns, self.watched.answer)).items():
-            self.sums[name] = self.sums.get(name, 0) + counts
+        counts = count(rows, (*self.watched.columns, self.watched.answer))
+        self.sums = {name: counts[name] + self.sums[name] for name in self.sums} or counts
         self.rows += len(rows)
         self.lacks &= lacks
         self.show(rows.select(*self.sums))

@@ -14,6 +14,7 @@ import os
 import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -48,6 +49,7 @@ LIKE = "_like"  # how often a row of the reference counts
 ENOUGH = 100  # rows of a day, for it to say something by itself; where there are fewer, days are put together
 WHOLE = 0.9  # of a day's rows, for it to be a day of one model: on the day of a promotion the morning is another's
 HISTORY = 28  # days of the log, to say since when
+SIDE_BY_SIDE = 2  # days that are counted
 AHEAD = timedelta(hours=1)  # that the clock of a service may be
 PAGE_ROWS = 10_000  # a side: the page takes seconds, and its numbers are close to those of all rows
 MISSING, RARER, OTHER = "missing", "rarer", "other"  # what the page calls them
@@ -62,8 +64,7 @@ class Weekday:
     """The reference's rows of a day of the week."""
 
     days: int  # that there are such rows of
-    rows: int
-    columns: Mapping[str, Counts]
+    side: Side
 
 
 @dataclass(frozen=True)
@@ -88,17 +89,13 @@ class Production:
         answer = counts.of_answer(self.watched, test[self.watched], self.problem)
         return Watched(self.digest, self.problem, self.inputs, tuple(columns), answer)
 
-    def count(self, rows: pl.DataFrame) -> dict[str, Counts]:
-        """The counts of rows such as the reference's."""
-        counted = counts.count(rows, (*self.counted.columns, self.counted.answer))
-        return {name: Counts.of(each) for name, each in counted.items()}
-
     @cached_property
     def weekdays(self) -> dict[str, dict[int, Weekday]]:
-        """Of each part of the reference, by the number of the day of the week."""
-        found: dict[str, dict[int, Weekday]] = {TRAIN: {}, TEST: {}}
+        """Of each part of the reference, what is compared with it, by the number of the day of the week."""
+        watched, found = self.counted, dict[str, dict[int, Weekday]]()
+        every = {TRAIN: (*watched.columns, watched.answer), TEST: (watched.answer,)}
         for (part, number), rows in self.reference.group_by(PART, pl.col(DAY).dt.weekday(), maintain_order=True):
-            found[part][number] = Weekday(rows[DAY].n_unique(), len(rows), self.count(rows))
+            found.setdefault(part, {})[number] = Weekday(rows[DAY].n_unique(), counts.side(rows, every[part]))
         return found
 
     def weights(self, part: str, days: Sequence[date]) -> dict[int, float]:
@@ -113,16 +110,14 @@ class Production:
     def side(self, part: str, days: Sequence[date]) -> Side:
         """The reference's part, to hold rows of such days against."""
         weights = self.weights(part, days)
-        each, often = [self.weekdays[part][number] for number in weights], np.array(list(weights.values()))
-        rows = np.array([of.rows for of in each])
+        each, often = [self.weekdays[part][number].side for number in weights], np.array(list(weights.values()))
+        rows = np.array([of.size for of in each])
         columns = {name: Counts.sum([of.columns[name] for of in each], often) for name in each[0].columns}
         return Side(columns, float((often @ rows) ** 2 / (often**2 @ rows)))  # Kish's effective size
 
     def sides(self, days: Sequence[date]) -> tuple[Side, Side]:
         """What rows of such days are compared with: their inputs with TRAIN's, their answers with TEST's."""
-        train, test = self.side(TRAIN, days), self.side(TEST, days)
-        inputs = {column.name: train.columns[column.name] for column in self.inputs}
-        return Side(inputs, train.size), Side({self.watched: test.columns[self.watched]}, test.size)
+        return self.side(TRAIN, days), self.side(TEST, days)
 
     def like(self, part: str, days: Sequence[date]) -> pl.DataFrame:
         """The rows of a side, with how often each counts as LIKE."""
@@ -293,7 +288,13 @@ def span(last: date, days: int) -> Span:
 
 def counted(production: Production, days: Sequence[date], first: date) -> list[Day]:
     """The log's days, in counts; of those from `first` on, rows are kept for the page. Raises BadInput."""
-    return [of_day(day, log.batches, production.counted, PAGE_ROWS if day >= first else 0) for day in days]
+    watched = production.counted
+
+    def told(day: date) -> Day:
+        return of_day(day, log.batches, watched, PAGE_ROWS if day >= first else 0)
+
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:  # one day is read while another is counted
+        return list(pool.map(told, days))
 
 
 def check_written(days: Sequence[Day], now: datetime, silent: timedelta) -> None:
@@ -358,7 +359,7 @@ def column_facts(input_: Input, column: Column, before: Side, now: Side, chance:
         "method": JENSEN_SHANNON if input_.text else WASSERSTEIN,
         "missing": here,
         "missing_before": usual,
-        "rise": rise(here, usual, now.size, before.size, len(before.columns)),
+        "rise": rise(here, usual, now.size, before.size, len(now.columns) - 1),  # all but the answers
         "out_of_range": now.columns[column.name].beyond / now.size,
         "unseen": unseen(column, now) if input_.text else None,
     }

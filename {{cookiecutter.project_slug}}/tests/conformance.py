@@ -379,8 +379,8 @@ def service_log_and_drift_take_what_the_model_says(of: Served, monkeypatch: pyte
     logged = monitor.answered(pl.DataFrame({**table, **answers}, schema=types | log.answers(problem)), problem)
     kept = pl.concat(reference.part(part, of.test, of.model) for part in (reference.TRAIN, reference.TEST))
     production = monitor.Production(of.model.digest, problem, inputs, kept)
-    before = production.side(reference.TEST, kept[reference.DAY].to_list())
-    now = counts.Side(production.count(logged), len(logged))
+    before = production.side(reference.TRAIN, kept[reference.DAY].unique().to_list())
+    now = counts.side(logged, [*production.counted.columns, production.counted.answer])
     for input_, column in zip(inputs, production.counted.columns, strict=True):
         facts = monitor.column_facts(input_, column, before, now, 0.0)
         assert facts["distance"] == pytest.approx(0, abs=0.01)

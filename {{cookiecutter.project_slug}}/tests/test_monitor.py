@@ -380,10 +380,8 @@ def test_many_levels_are_no_drift() -> None:
             pl.when(pl.int_range(pl.len()) % 5 == 0).then(pl.lit("new")).otherwise("x").alias("x")
         )
         column = counts.of_input(input_, pl.Series(before))
-        one, same, far = (
-            counts.Side({"x": counts.Counts.of(counts.count(rows, [column])["x"])}, len(rows))
-            for rows in (pl.DataFrame({"x": before}), asked, other)
-        )
+        tables = pl.DataFrame({"x": before}), asked, other
+        one, same, far = (counts.side(table, [column]) for table in tables)
         assert (counts.moved(column, one, same) or 0) < 0.08 and (counts.moved(column, one, far) or 0) > 0.25
 
 
