@@ -298,7 +298,7 @@ def counted(production: Production, days: Sequence[date], first: date) -> list[D
 
 
 def check_written(days: Sequence[Day], now: datetime, silent: timedelta) -> None:
-    """Raises BadInput where nothing was scored for so long, and where rows are of the future, who would hide it."""
+    """Raises BadInput where nothing was scored for so long, and where rows are of the future, which would hide that."""
     written = {of.scored: of.day for of in days if of.scored}
     newest = max(written, default=None)
     if newest is None or newest < now - silent:

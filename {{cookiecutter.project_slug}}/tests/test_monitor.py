@@ -779,6 +779,23 @@ def test_a_log_that_has_gone_silent_is_an_outage(here: Here) -> None:
     assert "nothing was written" in here.check("unknown")[0]["problem"]
 
 
+@pytest.mark.parametrize("share", [1, 100])
+def test_rows_that_are_yet_to_be_scored_hide_no_silence(here: Here, share: int) -> None:
+    """The clock of a service is ahead, or that of one of several."""
+    rows = here.rows
+    here.rows = rows.filter(NUMBER % share > 0)
+    here.fill()
+    here.rows = rows.filter(NUMBER % share == 0)
+    here.fill(ago=-400)
+    problem = here.check("unknown")[0]["problem"]
+    assert "which is yet to come" in problem and f"{datetime.now(UTC) + timedelta(days=400):%Y-%m-%d}" in problem
+
+
+def test_a_clock_may_be_a_little_ahead(here: Here) -> None:
+    here.fill(ago=-1 / 48)
+    here.check("healthy")
+
+
 def test_an_empty_log_is_no_verdict(here: Here) -> None:
     Path("predictions").mkdir()
     assert "holds no day" in here.check("unknown")[0]["problem"]
