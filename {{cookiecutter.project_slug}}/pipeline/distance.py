@@ -7,12 +7,13 @@ lines that measure the prediction log.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import log2, sqrt
+from math import log, log2, sqrt
 
 import numpy as np
 
 WASSERSTEIN = "Wasserstein distance (normed)"  # as Evidently calls it, and computes it
 JENSEN_SHANNON = "Jensen-Shannon distance"
+NATS = sqrt(log(2))  # times as large it is to Evidently, whose logarithms are natural: ours is between 0 and 1
 NARROW = 0.001  # the least deviation that a distance is measured in, as Evidently has it
 FAR = 1e6  # deviations: as good as infinite, which JSON has no word for
 HUGE = 1e150  # values beyond are taken for this, whose square is a number

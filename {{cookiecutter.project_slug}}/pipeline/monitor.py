@@ -29,7 +29,7 @@ import polars as pl
 from pipeline import contract, counts, evaluate, ingest, log, model, params, policy, source, tasks
 from pipeline.contract import Contract
 from pipeline.counts import LEVELS, Column, Counts, Side, coded, missing, moved, unseen, valued
-from pipeline.distance import ALARMS, JENSEN_SHANNON, WASSERSTEIN, Sample, chances, spread
+from pipeline.distance import ALARMS, JENSEN_SHANNON, NATS, WASSERSTEIN, Sample, chances, spread
 from pipeline.log import ID, MODEL, TIME
 from pipeline.logged import DRAWN, IDENTIFIERS, OUT, Day, Watched, answered, identifiers, not_asked, of_day
 from pipeline.model import Input, Problem
@@ -638,7 +638,7 @@ def page(production: Production, rows: pl.DataFrame, bars: Mapping[str, float]) 
         columns=[*numbers, *texts],
         num_method="wasserstein",
         cat_method="jensenshannon",
-        per_column_threshold=dict(bars),
+        per_column_threshold={name: bar * (NATS if name in texts else 1) for name, bar in bars.items()},
         drift_share=1 / (len(numbers) + len(texts)),  # one column is drift enough; half of them is Evidently's default
     )
     html = Report([preset]).run(*sides).get_html_str(as_iframe=False)
