@@ -29,7 +29,8 @@ import polars as pl
 from pipeline import behaviour, contract, evaluate, model, monitor, params, personal, policy, reference, tasks
 from pipeline.behaviour import as_tried, changed, like
 from pipeline.contract import Contract, leveled
-from pipeline.distance import apart, chances
+from pipeline.counts import moved, side
+from pipeline.distance import chances
 from pipeline.edits import Bar, Item, Place, Proposal, diff, flow
 from pipeline.model import Model, Problem
 from pipeline.params import BadInput, run_stage
@@ -399,20 +400,20 @@ def astray(production: monitor.Production, days: int) -> dict[str, tuple[float, 
         part = rows[reference.DAY].unique().to_list()
         if len(part) < days:
             continue
-        there, here = production.sample(production.like(reference.TRAIN, part)), production.sample(rows)
-        chance = chance or chances([there], len(rows))[0]
-        for block, name in blocks(production):
-            far = apart(there, here, name) or 0
-            beyond = far if far > chance[name] else 0
-            found[block] = max(found.get(block, (0, name)), (beyond, name))
+        columns = [*production.counted.columns, production.counted.answer]
+        there, here = production.side(reference.TRAIN, part), side(rows, columns)
+        chance = chance or chances([production.sample(reference.TRAIN, part, columns)], len(rows))[0]
+        for block, column in zip(blocks(production), columns, strict=True):
+            away = moved(column, there, here) or 0
+            beyond = away if away > chance[column.name] else 0
+            found[block] = max(found.get(block, (0, column.name)), (beyond, column.name))
     return found
 
 
-def blocks(production: monitor.Production) -> Iterator[tuple[str, str]]:
-    """The block of drift.yaml that each input is judged by, and what is watched of the answers."""
-    for column in production.inputs:
-        yield "categories" if column.text else "columns", column.name
-    yield "answer", production.watched
+def blocks(production: monitor.Production) -> Iterator[str]:
+    """The blocks of drift.yaml that the inputs are judged by, and what is watched of the answers."""
+    yield from ("categories" if column.text else "columns" for column in production.inputs)
+    yield "answer"
 
 
 # --- behaviour.yaml ---

@@ -1,17 +1,19 @@
 """How far two samples of a column lie apart; and how far by chance alone, which for few rows is further than most bars.
 
-Samples are weights, float64 [draws, rows]: how often each row counts, as one sample and as the other. So what is drawn
-a thousand times to learn about chance is measured by the very lines that measure the prediction log.
+Samples are weights, float64 [draws, rows]: how often each row counts, as one sample and as the other; a bin of
+counts.py is a row that counts often. So what is drawn a thousand times to learn about chance is measured by the very
+lines that measure the prediction log.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import log2, sqrt
+from math import log, log2, sqrt
 
 import numpy as np
 
 WASSERSTEIN = "Wasserstein distance (normed)"  # as Evidently calls it, and computes it
 JENSEN_SHANNON = "Jensen-Shannon distance"
+NATS = sqrt(log(2))  # times as large it is to Evidently, whose logarithms are natural: ours is between 0 and 1
 NARROW = 0.001  # the least deviation that a distance is measured in, as Evidently has it
 FAR = 1e6  # deviations: as good as infinite, which JSON has no word for
 HUGE = 1e150  # values beyond are taken for this, whose square is a number
@@ -49,13 +51,15 @@ def effective(weights: np.ndarray, once: np.ndarray) -> np.ndarray:
     return np.divide(weights.sum(axis=1) ** 2, below, out=np.zeros(len(weights)), where=below > 0)
 
 
-def apart(before: Sample, now: Sample, name: str) -> float | None:
-    """A column's distance; None where one of both has no value."""
-    values = np.concatenate([before.columns[name], now.columns[name]])
-    no_row = np.zeros_like
-    one = np.concatenate([before.weight, no_row(now.weight)])[None]
-    other = np.concatenate([no_row(before.weight), now.weight])[None]
-    found = float(measure(values, one[0])(one, other, np.array([before.size]), np.array([now.size]))[0])
+def apart(values: Sequence[np.ndarray], weights: Sequence[np.ndarray], sizes: Sequence[float]) -> float | None:
+    """How far the second of two sides of a column lies from the first; None where one of both has no value.
+
+    Of each side its values [rows], how often each counts, and its effective size.
+    """
+    one = np.concatenate([weights[0], np.zeros(len(weights[1]))])[None]
+    other = np.concatenate([np.zeros(len(weights[0])), weights[1]])[None]
+    m, n = (np.array([size]) for size in sizes)
+    found = float(measure(np.concatenate(values), one[0])(one, other, m, n)[0])
     return None if np.isnan(found) else found
 
 

@@ -6,18 +6,20 @@ PREDICTION_LOG is a URL that fsspec knows, such as s3://bucket/predictions, or a
 pipeline/, in the repository or in the Bento, and `predictions` there is the default. `make serve` gives the
 repository's to the Bento. A part lies in the folder of its rows' day, and its name says when it was written (UTC); no
 two have one name, however many services write. `python -m pipeline.log prune` deletes what is older than
-policies/log.yaml allows.
+policies/log.yaml allows; `python -m pipeline.log compact` merges small parts (compaction.py).
 """
 
 import argparse
 import os
 import re
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 import polars as pl
@@ -54,7 +56,15 @@ KINDS: dict[str, pl.DataType] = {
 }
 """What the parts of an answer are written as; shares are in the order of the manifest's classes."""
 
+MERGED = ".merged.parquet"  # how the name of a part ends that compaction.py has made of small ones
+REPLACES = "replaces"  # where its metadata name them
+
 ROOT = Path(__file__).absolute().parent.parent
+
+AHEAD = 8  # parts that are read while others are looked at, as a bucket answers slowly
+BATCH = 250_000  # rows that are looked at together
+
+T = TypeVar("T")
 
 
 # --- where it lies ---
@@ -115,15 +125,65 @@ class Folder:
                 f"{path}: the prediction log cannot be listed ({line(error)}); check PREDICTION_LOG and its credentials"
             ) from None
 
-    def read(self, path: str) -> pl.DataFrame:
-        """A part's rows. Raises BadInput naming it where it is damaged, or no part of a log."""
-        try:
-            table = pl.read_parquet(self.system.cat_file(path))
-        except (Exception, pl.exceptions.PanicException) as error:
-            raise BadInput(f"{path}: is no part that can be read ({line(error)}); restore it or move it away") from None
+    def current(self, day: date) -> list[str]:
+        """Paths of a day's parts in order, but for those whose rows a merged one has. Raises BadInput."""
+        paths = self.files(day, ".parquet")
+        merged = [path for path in paths if path.endswith(MERGED)]
+        gone = {name for path in merged for name in self.replaces(path)} if len(merged) < len(paths) else ()
+        return [path for path in paths if name_of(path) not in gone]
+
+    def replaces(self, path: str) -> list[str]:
+        """The names of the parts whose rows a merged one has: whoever sees both counts these once. Raises BadInput."""
+        with naming(path), self.system.open(path) as file:
+            return pl.read_parquet_metadata(file).get(REPLACES, "").split()
+
+    def read(self, path: str, columns: Collection[str] | None = None) -> pl.DataFrame:
+        """A part's rows: what parts have ALWAYS, and those of the columns, or all, that it has.
+
+        Raises BadInput naming it where it is damaged, or no part of a log.
+        """
+        with naming(path):
+            content = path if isinstance(self.system, LocalFileSystem) else self.system.cat_file(path)
+            part = pl.scan_parquet(content, glob=False, hive_partitioning=False)
+            names = part.collect_schema().names()
+            table = part.select(n for n in names if columns is None or n in ALWAYS or n in columns).collect()
         if odd := [name for name, dtype in ALWAYS.items() if table.schema.get(name) != dtype]:
             raise BadInput(f"{path}: is no part of a prediction log: see {', '.join(odd)}; move it away")
         return table
+
+    def tables(self, day: date, columns: Collection[str] | None = None) -> Iterator[pl.DataFrame]:
+        """The rows of a day's parts, in their order. Raises BadInput."""
+        return ahead(lambda path: self.read(path, columns), self.current(day))
+
+
+def name_of(path: str) -> str:
+    """A file's name."""
+    return path.rsplit("/", 1)[-1]
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Raises BadInput naming a part that cannot be read."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise BadInput(
+            f"{path}: was there a moment ago; parts were merged or deleted meanwhile: run it again"
+        ) from None
+    except (Exception, pl.exceptions.PanicException) as error:  # each of fsspec's file systems has errors of its own
+        raise BadInput(f"{path}: is no part that can be read ({line(error)}); restore it or move it away") from None
+
+
+def ahead(read: Callable[[str], T], paths: Sequence[str]) -> Iterator[T]:
+    """What `read` gives of each path, in order; AHEAD of them are read while one is looked at."""
+    with ThreadPoolExecutor(AHEAD) as pool:
+        coming: deque[Future[T]] = deque()
+        for path in paths:
+            coming.append(pool.submit(read, path))
+            if len(coming) == AHEAD:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
 
 
 def line(error: BaseException) -> str:
@@ -139,17 +199,38 @@ def days(address: str | None = None) -> list[date]:
     return Folder.at(address).days()
 
 
-def read(address: str | None, first: date, last: date, model: str | None = None) -> pl.DataFrame:
+def batches(day: date, columns: Collection[str], address: str | None = None) -> Iterator[pl.DataFrame]:
+    """The rows of a day: what parts have ALWAYS, and those of `columns` that they have, as each part has them.
+
+    Small parts come together, so that no more than BATCH rows, or one part, are in memory at a time, and as many that
+    are read ahead. Raises BadInput naming the part that cannot be read.
+    """
+    together: list[pl.DataFrame] = []
+    for table in Folder.at(address).tables(day, columns):
+        if together and (table.schema != together[0].schema or sum(map(len, together)) + len(table) > BATCH):
+            yield pl.concat(together)
+            together = []
+        together.append(table)
+    if together:
+        yield pl.concat(together)
+
+
+def read(
+    address: str | None,
+    first: date,
+    last: date,
+    model: str | None = None,
+    columns: Collection[str] | None = None,
+) -> pl.DataFrame:
     """The rows of `first` to `last`, inclusive: ID, TIME, the model's inputs, its answers, MODEL, REQUEST and SCORED.
 
-    A column that only some parts have is null in the others; what was hashed has a column of its own (`hashed`). With a
-    `model`, its digest, rows that others answered have what parts ALWAYS have, and no more: they may be of another
-    problem, with columns of the same names and of other types. Raises BadInput naming the part that cannot be read.
+    Of `columns`, where they are named, beside what parts have ALWAYS. A column that only some parts have is null in the
+    others; what was hashed has a column of its own (`hashed`). With a `model`, its digest, rows that others answered
+    have what parts ALWAYS have, and no more: they may be of another problem, with columns of the same names and of
+    other types. Raises BadInput naming the part that cannot be read.
     """
     folder = Folder.at(address)
-    paths = [path for day in folder.days() if first <= day <= last for path in folder.files(day, ".parquet")]
-    with ThreadPoolExecutor(max_workers=16) as pool:  # a bucket answers slowly
-        tables = list(pool.map(folder.read, paths))
+    tables = [table for day in folder.days() if first <= day <= last for table in folder.tables(day, columns)]
     if model is not None:
         theirs = pl.col(MODEL).ne_missing(model)
         tables = [part for table in tables for part in (table.filter(~theirs), table.filter(theirs).select(*ALWAYS))]
@@ -202,17 +283,29 @@ def prune(folder: Folder, before: date) -> list[str]:
 
 def written(path: str, day: date) -> date:
     """The day on which a file was written, by its name; else the day of its rows."""
-    stamp = re.fullmatch(r"(\d{8})T\d{6}-[0-9a-f]{32}\.(parquet|partial)", path.rsplit("/", 1)[-1])
-    return datetime.strptime(stamp[1], "%Y%m%d").date() if stamp else day
+    said = stamp(path)
+    return datetime.strptime(said[:8], "%Y%m%d").date() if said else day
+
+
+def stamp(path: str) -> str:
+    """The moment in a file's name; nothing where its name has none."""
+    found = re.fullmatch(r"(\d{8}T\d{6})-[0-9a-f]{32}(\.merged)?\.(parquet|partial)", name_of(path))
+    return found[1] if found else ""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Delete what is older than retention_days, by the clock."""
+    """Delete what is older than retention_days, by the clock; or merge the small parts of days that are over."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.log", description="Keep the prediction log in bounds.")
-    parser.add_argument("command", choices=["prune"], help="delete what is older than policies/log.yaml allows")
-    parser.parse_args(arguments)
-    folder, keep = Folder.at(), policy().retention_days
-    deleted = prune(folder, datetime.now(UTC).date() - timedelta(days=keep))
+    does = "prune: delete what is older than policies/log.yaml allows; compact: merge the small parts of past days"
+    parser.add_argument("command", choices=["prune", "compact"], help=does)
+    folder, today = Folder.at(), datetime.now(UTC).date()
+    if parser.parse_args(arguments).command == "compact":
+        from pipeline import compaction  # which reads the log by this module
+
+        print(f"{folder.root}: {compaction.compact(folder, today)}")
+        return
+    keep = policy().retention_days
+    deleted = prune(folder, today - timedelta(days=keep))
     print(f"{folder.root}: {count(len(deleted), 'file')} deleted, written more than {count(keep, 'day')} ago")
 
 

@@ -14,8 +14,10 @@ import os
 import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
 from math import ceil, isfinite, nan, sqrt
 from pathlib import Path
 from statistics import NormalDist
@@ -24,11 +26,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipeline import contract, evaluate, ingest, log, model, params, policy, source, tasks
+from pipeline import contract, counts, evaluate, ingest, log, model, params, policy, source, tasks
 from pipeline.contract import Contract
-from pipeline.distance import ALARMS, JENSEN_SHANNON, WASSERSTEIN, Sample, apart, chances, spread
-from pipeline.log import ID, MODEL, SCORED, TIME
-from pipeline.model import Input, Outputs, Problem
+from pipeline.counts import LEVELS, Column, Counts, Side, coded, missing, moved, unseen, valued
+from pipeline.distance import ALARMS, JENSEN_SHANNON, NATS, WASSERSTEIN, Sample, chances, spread
+from pipeline.log import ID, MODEL, TIME
+from pipeline.logged import DRAWN, IDENTIFIERS, OUT, Day, Watched, answered, identifiers, not_asked, of_day
+from pipeline.model import Input, Problem
 from pipeline.params import BadInput, run_stage
 from pipeline.personal import pseudonym
 from pipeline.places import replacing
@@ -43,17 +47,25 @@ DRIFT = Path("reports/drift.json")
 PAGE = Path("reports/drift.html")
 
 LIKE = "_like"  # how often a row of the reference counts
-OUT = "_out"  # what the model said of a row: a column of its outputs
-LEVELS = 100  # of a category, the most frequent, are told apart; the rarer ones that were learned count as one
 ENOUGH = 100  # rows of a day, for it to say something by itself; where there are fewer, days are put together
 WHOLE = 0.9  # of a day's rows, for it to be a day of one model: on the day of a promotion the morning is another's
 HISTORY = 28  # days of the log, to say since when
+SIDE_BY_SIDE = 2  # days that are counted
+AHEAD = timedelta(hours=1)  # that the clock of a service may be
 PAGE_ROWS = 10_000  # a side: the page takes seconds, and its numbers are close to those of all rows
 MISSING, RARER, OTHER = "missing", "rarer", "other"  # what the page calls them
 RED, BLUE = "#ed0400", "#0b62c4"  # Evidently draws what is healthy in red too, and has no setting for it
 
 Facts = dict[str, Any]
 Span = tuple[date, date]  # first and last day, inclusive
+
+
+@dataclass(frozen=True)
+class Weekday:
+    """The reference's rows of a day of the week."""
+
+    days: int  # that there are such rows of
+    side: Side
 
 
 @dataclass(frozen=True)
@@ -70,30 +82,54 @@ class Production:
         """The column of the answers, numbers or codes of classes, whose drift is watched."""
         return log.kept(tasks.task(self.problem.task).WATCHED)
 
-    def sides(self, days: Sequence[date]) -> tuple[Sample, Sample]:
-        """What rows of such days are compared with: their inputs with TRAIN's, their answers with TEST's."""
-        train, test = (self.sample(self.like(part, days)) for part in (TRAIN, TEST))
-        inputs = {column.name: train.columns[column.name] for column in self.inputs}
-        return Sample(inputs, train.weight), Sample({self.watched: test.columns[self.watched]}, test.weight)
+    @cached_property
+    def counted(self) -> Watched:
+        """What of the log is counted, and how."""
+        train, test = (self.reference.filter(pl.col(PART) == part) for part in (TRAIN, TEST))
+        columns = (counts.of_input(column, train[column.name]) for column in self.inputs)
+        answer = counts.of_answer(self.watched, test[self.watched], self.problem)
+        return Watched(self.digest, self.problem, self.inputs, tuple(columns), answer)
 
-    def sample(self, rows: pl.DataFrame) -> Sample:
-        """Rows as distances are measured; by their LIKE, where they have one."""
-        columns = {column.name: rows.select(measurable(column)).to_series().to_numpy() for column in self.inputs}
-        columns[self.watched] = rows[self.watched].to_numpy()
-        return Sample(columns, rows[LIKE].to_numpy() if LIKE in rows.columns else np.ones(len(rows)))
+    @cached_property
+    def weekdays(self) -> dict[str, dict[int, Weekday]]:
+        """Of each part of the reference, what is compared with it, by the number of the day of the week."""
+        watched, found = self.counted, dict[str, dict[int, Weekday]]()
+        every = {TRAIN: (*watched.columns, watched.answer), TEST: (watched.answer,)}
+        for (part, number), rows in self.reference.group_by(PART, pl.col(DAY).dt.weekday(), maintain_order=True):
+            found.setdefault(part, {})[number] = Weekday(rows[DAY].n_unique(), counts.side(rows, every[part]))
+        return found
 
-    def like(self, part: str, days: Sequence[date]) -> pl.DataFrame:
-        """The reference's rows of a part, with a LIKE by which each day of the week counts as often as in `days`.
+    def weights(self, part: str, days: Sequence[date]) -> dict[int, float]:
+        """How often a row of a part counts, by its day of the week, so that each of these is as often as in `days`.
 
         Weekends are not like weekdays, and neither the log's days nor the training days need be whole weeks.
         """
-        weekday, asked = pl.col(DAY).dt.weekday(), Counter(day.isoweekday() for day in days)
-        rows = self.reference.filter(pl.col(PART) == part)
-        held = dict(rows.group_by(weekday.alias("weekday")).agg(pl.col(DAY).n_unique()).iter_rows())
-        weight = {number: asked[number] / held[number] for number in held}
-        same = rows.with_columns(weekday.replace_strict(weight, return_dtype=pl.Float64).alias(LIKE))
-        same = same.filter(pl.col(LIKE) > 0)
-        return same if len(same) else rows.with_columns(pl.lit(1.0).alias(LIKE))
+        asked, held = Counter(day.isoweekday() for day in days), self.weekdays[part]
+        same = {number: asked[number] / held[number].days for number in held if asked[number]}
+        return same or dict.fromkeys(held, 1.0)
+
+    def side(self, part: str, days: Sequence[date]) -> Side:
+        """The reference's part, to hold rows of such days against."""
+        weights = self.weights(part, days)
+        each, often = [self.weekdays[part][number].side for number in weights], np.array(list(weights.values()))
+        rows = np.array([of.size for of in each])
+        columns = {name: Counts.sum([of.columns[name] for of in each], often) for name in each[0].columns}
+        return Side(columns, float((often @ rows) ** 2 / (often**2 @ rows)))  # Kish's effective size
+
+    def sides(self, days: Sequence[date]) -> tuple[Side, Side]:
+        """What rows of such days are compared with: their inputs with TRAIN's, their answers with TEST's."""
+        return self.side(TRAIN, days), self.side(TEST, days)
+
+    def like(self, part: str, days: Sequence[date]) -> pl.DataFrame:
+        """The rows of a side, with how often each counts as LIKE."""
+        weights = self.weights(part, days)
+        like = pl.col(DAY).dt.weekday().replace_strict(weights, default=0.0, return_dtype=pl.Float64)
+        return self.reference.filter(pl.col(PART) == part).with_columns(like.alias(LIKE)).filter(pl.col(LIKE) > 0)
+
+    def sample(self, part: str, days: Sequence[date], columns: Sequence[Column]) -> Sample:
+        """The same as distances are measured."""
+        rows = self.like(part, days)
+        return Sample(counts.measured(rows, columns), rows[LIKE].to_numpy())
 
 
 def main() -> None:
@@ -219,36 +255,31 @@ def measure(
         facts["retrain"] |= retrain(knobs, ours, matured)
     labelled = span(min(matured, window[1]), bars["days"])
 
-    read = rows_of(min(span(window[1], HISTORY)[0], labelled[0]), window[1], production.digest)
-    check_written(read, now - timedelta(days=bars["silent_days"]))
-    answered, days = of_production(read, production), whole_days(read, production.digest)
-    looked_at = [day for day in days if day >= window[0]]
-    if len(looked_at) < bars["minimum_days"]:
+    logged = counted(production, [day for day in known if day >= span(window[1], HISTORY)[0]], window[0])
+    check_written(logged, now, timedelta(days=bars["silent_days"]))
+    check_columns(logged)
+    whole = [of for of in logged if of.logged and of.answered >= WHOLE * of.logged]  # but for other models' days
+    inside = [of for of in whole if of.day >= window[0]]
+    if len(inside) < bars["minimum_days"]:
         if early:
             return None
         raise BadInput(
-            f"the model in production answered on {count(len(looked_at), 'whole day')} from {window[0]} to "
-            f"{window[1]}, {bars['minimum_days']} are needed: is it the one that is deployed?"
+            f"the model in production answered on {count(len(inside), 'whole day')} from {window[0]} to {window[1]}, "
+            f"{bars['minimum_days']} are needed: is it the one that is deployed?"
         )
-    rows = answered.filter(pl.col(DAY).is_in(looked_at))
-    facts["rows"] = len(rows)
-    if len(rows) < bars["rows"]:
+    facts["rows"] = sum(of.rows for of in inside)
+    if facts["rows"] < bars["rows"]:
         raise BadInput(
-            f"the log holds {count(len(rows), 'row')} of the model in production from {window[0]} to {window[1]}, "
+            f"the log holds {count(facts['rows'], 'row')} of the model in production from {window[0]} to {window[1]}, "
             f"{bars['rows']:,} are needed: rows are lost, or window.rows in policies/drift.yaml is not for this service"
         )
-    sides, here = production.sides(looked_at), production.sample(rows)
-    chance = chances(sides, len(rows))
-    facts["reference_rows"] = len(sides[0].weight)
-    facts["columns"] = [column_facts(column, sides[0], rows, here, chance[0]) for column in production.inputs]
-    facts["answer"] = answer_facts(production, sides[1], here, chance[1])
-    wide = [spread(len(rows), side.size) for side in sides]
-    for part in parts(days, window[0], len(rows), policy["evidence_days"]):
-        facts["days"].append(part_facts(part, production, answered.filter(pl.col(DAY).is_in(part)), wide))
+    facts |= compared(production, whole, window[0], policy["evidence_days"])
     if facts["same_problem"]:
         facts["headline"] = evaluate.headline(ours, knobs["evaluate"])
-        facts["live"] = live(in_our_classes(answered, production, ours), labelled, ours, knobs, facts["days"])
-    return rows
+        rows = in_our_classes(scored(labelled, production), production, ours)
+        facts["live"] = live(rows, labelled, ours, knobs, facts["days"])
+    some = [of.some.with_columns(pl.lit(of.day).alias(DAY)) for of in inside]
+    return pl.concat(some, how="diagonal_relaxed").bottom_k(PAGE_ROWS, by=DRAWN)
 
 
 def span(last: date, days: int) -> Span:
@@ -256,117 +287,99 @@ def span(last: date, days: int) -> Span:
     return last - timedelta(days=days - 1), last
 
 
-def rows_of(first: date, last: date, digest: str) -> pl.DataFrame:
-    """The log's rows of `first` to `last`, with their DAY; of other models' rows, what any log has."""
-    rows = log.read(None, first, last, digest).with_columns(pl.col(TIME).dt.date().alias(DAY))
-    return rows.filter(pl.col(DAY).is_between(first, last))
+def counted(production: Production, days: Sequence[date], first: date) -> list[Day]:
+    """The log's days, in counts; of those from `first` on, rows are kept for the page. Raises BadInput."""
+    watched = production.counted
+
+    def told(day: date) -> Day:
+        return of_day(day, log.batches, watched, PAGE_ROWS if day >= first else 0)
+
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:  # one day is read while another is counted
+        return list(pool.map(told, days))
 
 
-def check_written(rows: pl.DataFrame, since: datetime) -> None:
-    """Raises BadInput where the newest row was scored before `since`."""
-    written = rows[SCORED].max()
-    if not isinstance(written, datetime) or written < since:
-        when = f"since {written:%Y-%m-%d %H:%M}" if isinstance(written, datetime) else "in these days"
+def check_written(days: Sequence[Day], now: datetime, silent: timedelta) -> None:
+    """Raises BadInput where nothing was scored for so long, and where rows are of the future, which would hide that."""
+    written = {of.scored: of.day for of in days if of.scored}
+    newest = max(written, default=None)
+    if newest is None or newest < now - silent:
+        when = f"since {newest:%Y-%m-%d %H:%M}" if newest else "in these days"
         raise BadInput(f"nothing was written to the prediction log {when}: the service, or its log, is down")
-
-
-def of_production(rows: pl.DataFrame, production: Production) -> pl.DataFrame:
-    """The rows that the model in production answered, each once. Raises BadInput where they make no sense."""
-    ours = rows.filter(pl.col(MODEL) == production.digest)
-    if key := identifiers(ours):
-        again = [] if production.problem.time else [DAY]  # who has no time of their own is asked about on many days
-        ours = ours.unique([*key, *again], keep="last", maintain_order=True)
-    odd = [column.name for column in production.inputs if not fits(ours, column)] if len(ours) else []
-    if odd:
+    if newest > now + AHEAD:
         raise BadInput(
-            f"the log's {', '.join(odd[:3])} hold something else than the model takes: the service does not log what "
-            "it is asked"
+            f"the prediction log has rows of {written[newest]} that were scored at {newest:%Y-%m-%d %H:%M}, which is "
+            "yet to come, so that nobody would see it if nothing were written any more: set the clock of the service, "
+            "and move the parts away whose names begin with such a time"
         )
-    return answered(ours, production.problem) if len(ours) else ours
 
 
-def answered(rows: pl.DataFrame, problem: Problem) -> pl.DataFrame:
-    """Rows of the log with what their answers say as OUT, and of it what is watched as the reference has it.
+def check_columns(days: Sequence[Day]) -> None:
+    """Raises BadInput for inputs that no day has."""
+    lacks = [of.lacks for of in days if of.rows]
+    if lacks and (odd := sorted(frozenset.intersection(*lacks))):
+        raise BadInput(not_asked(odd))
 
-    Raises BadInput where they hold what no model of the task says.
+
+def compared(production: Production, days: Sequence[Day], first: date, evidence: int) -> Facts:
+    """How far the days from `first` on, the window, are from the reference; and parts of the window, and those before.
+
+    `evidence` is the number of parts that the window has at least.
     """
-    task = tasks.task(problem.task)
-    out = said(rows, problem)
-    if out is None or not task.sound(out, problem).all():
-        raise BadInput(
-            f"the log holds answers that no model of the task {problem.task} gives: something else than the service "
-            "writes to it"
-        )
-    return rows.with_columns(tasks.kept(OUT, out), pl.Series(log.kept(task.WATCHED), out[task.WATCHED]))
-
-
-def said(rows: pl.DataFrame, problem: Problem) -> Outputs | None:
-    """What the answers of the log's rows say; None where a part of one is not there, or of another type."""
-    for name, kind in log.answers(problem).items():
-        if rows.schema.get(name) != kind or rows[name].null_count():
-            return None
-    task = tasks.task(problem.task)
-    parts = {name: rows[log.kept(name)] for name in task.answers(problem)}
-    try:
-        return task.logged({name: tasks.array(part) for name, part in parts.items()}, problem)
-    except (ValueError, KeyError):  # shares of another number of classes, another class
-        return None
-
-
-def identifiers(rows: pl.DataFrame) -> list[str]:
-    """The columns that identify a row: plain, or hashed, or either where the policy has changed."""
-    return [name for name in (ID, log.hashed(ID)) if name in rows.columns]
-
-
-def fits(rows: pl.DataFrame, column: Input) -> bool:
-    """Whether an input is there, of a type that its values may have."""
-    dtype = rows.schema.get(column.name, pl.Unknown())
-    return dtype == log.TYPES[column.type] or (dtype.is_numeric() and not column.text)
-
-
-def whole_days(rows: pl.DataFrame, digest: str) -> list[date]:
-    """The days that are the model's: it answered nearly all of their rows."""
-    share = rows.group_by(DAY).agg(pl.col(MODEL).eq_missing(digest).mean().alias("share"))
-    return sorted(share.filter(pl.col("share") >= WHOLE)[DAY])
-
-
-def column_facts(
-    column: Input, reference: Sample, rows: pl.DataFrame, here: Sample, chance: Mapping[str, float]
-) -> Facts:
-    """A column's distance, and how far chance goes; the shares of rows that have no value, or one that is none."""
-    there, outside = valued(column), beyond_range(column)
-    learned = pl.col(column.name).is_in(column.levels)
-    now, before = ((side.columns[column.name], side.weight) for side in (here, reference))
-    missing, usual = (float(np.average(nothing_in(values), weights=weight)) for values, weight in (now, before))
+    inside = [of for of in days if of.day >= first]
+    asked, here, watched = [of.day for of in inside], together(inside), production.counted
+    train, test = production.sides(asked)
+    samples = production.sample(TRAIN, asked, watched.columns), production.sample(TEST, asked, [watched.answer])
+    chance, answers = chances(samples, int(here.size))
+    wide = [spread(here.size, side.size) for side in (train, test)]
     return {
-        "name": column.name,
-        "type": column.type,
-        "distance": apart(reference, here, column.name),
-        "chance": chance[column.name],
-        "method": JENSEN_SHANNON if column.text else WASSERSTEIN,
-        "missing": missing,
-        "missing_before": usual,
-        "rise": rise(missing, usual, len(rows), reference.size, len(reference.columns)),
-        "out_of_range": rows.select((there & outside).mean().fill_null(0.0)).item(),
-        # levels that were not learned
-        "unseen": rows.select((there & ~learned).mean()).item() if column.text else None,
+        "reference_rows": len(samples[0].weight),
+        "columns": [
+            column_facts(input_, column, train, here, chance[column.name])
+            for input_, column in zip(production.inputs, watched.columns, strict=True)
+        ],
+        "answer": answer_facts(production, test, here, answers[watched.answer.name]),
+        "days": [part_facts(part, production, wide) for part in parts(days, first, evidence)],
     }
 
 
-def answer_facts(production: Production, reference: Sample, here: Sample, chance: Mapping[str, float]) -> Facts:
+def together(days: Sequence[Day]) -> Side:
+    """The rows of such days, to hold against the reference."""
+    names = dict.fromkeys(name for of in days for name in of.columns)
+    columns = {name: Counts.sum([of.columns[name] for of in days if of.columns]) for name in names}
+    return Side(columns, float(sum(of.rows for of in days)))
+
+
+def column_facts(input_: Input, column: Column, before: Side, now: Side, chance: float) -> Facts:
+    """An input's distance, and how far chance goes; the shares of rows that have no value, or one that is none."""
+    here, usual = missing(column, now), missing(column, before)
+    return {
+        "name": input_.name,
+        "type": input_.type,
+        "distance": moved(column, before, now),
+        "chance": chance,
+        "method": JENSEN_SHANNON if input_.text else WASSERSTEIN,
+        "missing": here,
+        "missing_before": usual,
+        "rise": rise(here, usual, now.size, before.size, len(now.columns) - 1),  # all but the answers
+        "out_of_range": now.columns[column.name].beyond / now.size,
+        "unseen": unseen(column, now) if input_.text else None,
+    }
+
+
+def answer_facts(production: Production, before: Side, now: Side, chance: float) -> Facts:
     """The distance of what is watched of the answers, and how far chance goes."""
-    name = production.watched
-    of_classes = here.columns[name].dtype.kind == "i"
+    answer = production.counted.answer
+    of_classes = answer.values.dtype.kind == "i"
     return {
         "name": tasks.task(production.problem.task).WATCHED,
         "type": CATEGORY if of_classes else "number",
-        "distance": apart(reference, here, name),
-        "chance": chance[name],
+        "distance": moved(answer, before, now),
+        "chance": chance,
         "method": JENSEN_SHANNON if of_classes else WASSERSTEIN,
     }
 
 
-def rise(missing: float, before: float, rows: int, reference: float, columns: int) -> float:
+def rise(missing: float, before: float, rows: float, reference: float, columns: int) -> float:
     """How far a share has risen at least, so that chance makes any of so many columns rise in ALARMS of the cases.
 
     Two samples of one share differ by their standard error, and of few rows askew, to which Cornish and Fisher's
@@ -379,29 +392,14 @@ def rise(missing: float, before: float, rows: int, reference: float, columns: in
     return max(missing - before - reach * error - max(askew, 0), 0.0)
 
 
-def valued(column: Input) -> pl.Expr:
-    """Whether a row has a value: no null, NaN, infinity or empty text."""
-    if column.text:
-        return (pl.col(column.name) != "").fill_null(False)
-    return pl.col(column.name).cast(pl.Float64).is_finite().fill_null(False)
-
-
-def beyond_range(column: Input) -> pl.Expr:
-    """Whether a value is one that the service refuses."""
-    if column.text:
-        return ~pl.col(column.name).is_in(column.categories) if column.categories else pl.lit(False)
-    value = pl.col(column.name).cast(pl.Float64)
-    below = value < column.minimum if column.minimum is not None else pl.lit(False)
-    return below | (value > column.maximum if column.maximum is not None else pl.lit(False))
-
-
-def parts(days: Sequence[date], first: date, rows: int, evidence: int) -> Iterator[Sequence[date]]:
+def parts(days: Sequence[Day], first: date, evidence: int) -> Iterator[Sequence[Day]]:
     """The days, so many together that there are ENOUGH of the window's rows: where days are large, each by itself.
 
     The window, which begins on `first`, is divided into as many equal parts as `evidence` asks for at least, and the
     days before it into parts as long.
     """
-    before, inside = ([day for day in days if (day >= first) is there] for there in (False, True))
+    before, inside = ([of for of in days if (of.day >= first) is there] for there in (False, True))
+    rows = sum(of.rows for of in inside)
     together = max(min(ceil(ENOUGH * len(inside) / rows), len(inside) // evidence), 1)
     for some in (before, inside):
         for part in np.array_split(np.arange(len(some)), max(len(some) // together, 1)):
@@ -409,45 +407,36 @@ def parts(days: Sequence[date], first: date, rows: int, evidence: int) -> Iterat
                 yield some[part[0] : part[-1] + 1]
 
 
-def part_facts(part: Sequence[date], production: Production, rows: pl.DataFrame, wide: Sequence[float]) -> Facts:
+def part_facts(part: Sequence[Day], production: Production, wide: Sequence[float]) -> Facts:
     """The distances of a day, or of days together; `live` adds their quality.
 
     `wider`: so many times as far as in the window, where its spread is `wide`, chance alone goes here.
     """
-    sides, here = production.sides(part), production.sample(rows)
-    inputs, answer = (spread(len(rows), side.size) / than for side, than in zip(sides, wide, strict=True))
+    (train, test), here, watched = production.sides([of.day for of in part]), together(part), production.counted
+    inputs, answer = (spread(here.size, side.size) / than for side, than in zip((train, test), wide, strict=True))
     return {
-        "day": part[0],
-        "until": part[-1],
-        "rows": len(rows),
-        "answer": apart(sides[1], here, production.watched),
-        "columns": {column.name: apart(sides[0], here, column.name) for column in production.inputs},
+        "day": part[0].day,
+        "until": part[-1].day,
+        "rows": int(here.size),
+        "answer": moved(watched.answer, test, here),
+        "columns": {column.name: moved(column, train, here) for column in watched.columns},
         "wider": {"columns": inputs, "answer": answer},
         "headline": None,
     }
 
 
-def measurable(column: Input) -> pl.Expr:
-    """A column as distances are measured: places of levels, or numbers, NaN for none; a boolean is 0 or 1."""
-    if column.text:
-        return coded(column)
-    return pl.when(valued(column)).then(pl.col(column.name).cast(pl.Float64)).otherwise(float("nan"))
-
-
-def nothing_in(values: np.ndarray) -> np.ndarray:
-    """Whether there is no value, of those of a column as distances are measured; bool [rows]."""
-    return np.isnan(values) if values.dtype.kind == "f" else values == LEVELS
-
-
-def coded(column: Input) -> pl.Expr:
-    """The place of a row's level among the LEVELS that are told apart; then missing, rarer and other ones."""
-    missing, rarer, other = LEVELS, LEVELS + 1, LEVELS + 2
-    places = {level: at if at < LEVELS else rarer for at, level in enumerate(column.levels)}
-    code = pl.col(column.name).replace_strict(places, default=other, return_dtype=pl.Int64)
-    return pl.when(valued(column)).then(code).otherwise(missing)
-
-
 # --- labels ---
+
+
+def scored(days: Span, production: Production) -> pl.DataFrame:
+    """The rows of such days that the model in production answered, each once, with OUT; of their inputs none."""
+    asked = [*IDENTIFIERS, *log.answers(production.problem)]
+    rows = log.read(None, *days, production.digest, asked).with_columns(pl.col(TIME).dt.date().alias(DAY))
+    ours = rows.filter(pl.col(DAY).is_between(*days) & (pl.col(MODEL) == production.digest))
+    if key := identifiers(ours):
+        again = [] if production.problem.time else [DAY]  # who has no time of their own is asked about on many days
+        ours = ours.unique([*key, *again], keep="last", maintain_order=True)
+    return answered(ours, production.problem) if len(ours) else ours
 
 
 def newest_labels(knobs: Mapping[str, Any], ours: Contract, last: date) -> date:
@@ -627,14 +616,14 @@ def page(production: Production, rows: pl.DataFrame, bars: Mapping[str, float]) 
     from evidently.presets import DataDriftPreset
 
     days = rows[DAY].unique().to_list()
-    shown = [column for column in production.inputs if rows.select(valued(column).any()).item()]
+    there = (column for column in production.inputs if column.name in rows.columns)
+    shown = [column for column in there if rows.select(valued(column).any()).item()]
     numbers, texts = [[c.name for c in shown if c.text is text] for text in (False, True)]
     of_classes = rows[production.watched].dtype.is_integer()
     (texts if of_classes else numbers).append(production.watched)
     # The answers stand beside inputs of other rows: Evidently looks at one column at a time.
     inputs, answers = (drawn(production.like(part, days), PAGE_ROWS) for part in (TRAIN, TEST))
     reference = inputs.with_columns(answers[production.watched])
-    current = rows.sample(min(PAGE_ROWS, len(rows)), seed=0)
     definition = DataDefinition(numerical_columns=numbers, categorical_columns=texts)
     kinds = [spoken(column) for column in shown if column.text]
     if of_classes:
@@ -644,13 +633,13 @@ def page(production: Production, rows: pl.DataFrame, bars: Mapping[str, float]) 
         Dataset.from_pandas(
             table.select(pl.col(numbers).cast(pl.Float64), *kinds).to_pandas(), data_definition=definition
         )
-        for table in (current, reference)
+        for table in (rows, reference)
     ]
     preset = DataDriftPreset(
         columns=[*numbers, *texts],
         num_method="wasserstein",
         cat_method="jensenshannon",
-        per_column_threshold=dict(bars),
+        per_column_threshold={name: bar * (NATS if name in texts else 1) for name, bar in bars.items()},
         drift_share=1 / (len(numbers) + len(texts)),  # one column is drift enough; half of them is Evidently's default
     )
     html = Report([preset]).run(*sides).get_html_str(as_iframe=False)

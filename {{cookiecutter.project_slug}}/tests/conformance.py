@@ -21,7 +21,7 @@ import pytest
 import spox
 from scipy.special import logsumexp
 
-from pipeline import encode, export, monitor, reference, tasks, writer
+from pipeline import counts, encode, export, monitor, reference, tasks, writer
 from pipeline.contract import Label
 from pipeline.encode import Encoding
 from pipeline.families import Array, Family, Fitted, Loss, Matrix, family
@@ -373,11 +373,12 @@ def service_log_and_drift_take_what_the_model_says(of: Served, monkeypatch: pyte
     written = writer.Rows(of.model)
     written.take([row[problem.id] for row in rows], moments, given, task.answer(out, problem), "a", 0)
     logged = monitor.answered(written.table(), problem)
-    kept = reference.part(reference.TEST, of.test, of.model).with_columns(pl.lit(1.0).alias(monitor.LIKE))
+    kept = pl.concat(reference.part(part, of.test, of.model) for part in (reference.TRAIN, reference.TEST))
     production = monitor.Production(of.model.digest, problem, inputs, kept)
-    before, now = production.sample(kept), production.sample(logged)
-    for column in inputs:
-        facts = monitor.column_facts(column, before, logged, now, dict.fromkeys(before.columns, 0.0))
+    before = production.side(reference.TRAIN, kept[reference.DAY].unique().to_list())
+    now = counts.side(logged, [*production.counted.columns, production.counted.answer])
+    for input_, column in zip(inputs, production.counted.columns, strict=True):
+        facts = monitor.column_facts(input_, column, before, now, 0.0)
         assert facts["distance"] == pytest.approx(0, abs=0.01)
         assert facts["rise"] == pytest.approx(0)
         assert facts["out_of_range"] == 0

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from gitops import facts
-from pipeline import distance, log, model, monitor, params, policy, reference, rows, source, tasks, writer
+from pipeline import counts, distance, log, model, monitor, params, policy, reference, rows, source, tasks, writer
 from pipeline.model import Input, Model, Outputs
 from pipeline.personal import HASH, REQUEST, Policy
 from pipeline.policy.drift import misnamed
@@ -380,11 +380,10 @@ def test_many_levels_are_no_drift() -> None:
         other = asked.with_columns(
             pl.when(pl.int_range(pl.len()) % 5 == 0).then(pl.lit("new")).otherwise("x").alias("x")
         )
-        one, same, far = (
-            distance.Sample({"x": rows.select(monitor.measurable(input_))["x"].to_numpy()}, np.ones(len(rows)))
-            for rows in (pl.DataFrame({"x": before}), asked, other)
-        )
-        assert (distance.apart(one, same, "x") or 0) < 0.08 and (distance.apart(one, far, "x") or 0) > 0.25
+        column = counts.of_input(input_, pl.Series(before))
+        tables = pl.DataFrame({"x": before}), asked, other
+        one, same, far = (counts.side(table, [column]) for table in tables)
+        assert (counts.moved(column, one, same) or 0) < 0.08 and (counts.moved(column, one, far) or 0) > 0.25
 
 
 def test_a_service_of_few_rows_is_looked_at_by_parts_of_the_window(here: Here) -> None:
@@ -779,6 +778,23 @@ def test_too_few_rows_are_no_verdict(here: Here) -> None:
 def test_a_log_that_has_gone_silent_is_an_outage(here: Here) -> None:
     here.fill(ago=10)
     assert "nothing was written" in here.check("unknown")[0]["problem"]
+
+
+@pytest.mark.parametrize("share", [1, 100])
+def test_rows_that_are_yet_to_be_scored_hide_no_silence(here: Here, share: int) -> None:
+    """The clock of a service is ahead, or that of one of several."""
+    rows = here.rows
+    here.rows = rows.filter(NUMBER % share > 0)
+    here.fill()
+    here.rows = rows.filter(NUMBER % share == 0)
+    here.fill(ago=-400)
+    problem = here.check("unknown")[0]["problem"]
+    assert "which is yet to come" in problem and f"{datetime.now(UTC) + timedelta(days=400):%Y-%m-%d}" in problem
+
+
+def test_a_clock_may_be_a_little_ahead(here: Here) -> None:
+    here.fill(ago=-1 / 48)
+    here.check("healthy")
 
 
 def test_an_empty_log_is_no_verdict(here: Here) -> None:
