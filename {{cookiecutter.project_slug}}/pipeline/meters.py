@@ -14,7 +14,6 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 
 from pipeline import tasks
 from pipeline.model import Model, Value
-from pipeline.writer import REASONS
 
 PERIOD = 0.5  # seconds between additions
 STATUSES = (200, 400, 408, 411, 413, 415, 429, 500)
@@ -37,8 +36,6 @@ class Meters:
         self.watched = meter(served, registry)
         self.logged = counter("log_rows", "Rows that the prediction log has written")
         self.lost = counter("log_lost_rows", "Rows that the prediction log has lost, by the reason", "reason")
-        for reason in REASONS:
-            self.lost.labels(reason)
         info = Gauge(
             "scorer_model_info", "The model that answers", ["model"], registry=registry, multiprocess_mode="max"
         )

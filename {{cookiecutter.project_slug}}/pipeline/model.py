@@ -164,7 +164,7 @@ class Model:
 
         Of a request, whose types were checked: what `predict` makes of any table, for a tenth of the time.
         """
-        numbers, texts = ([column.name for column in self.ordered if column.text is text] for text in (False, True))
+        numbers, texts = self.by_kind
         whole = {}
         if numbers:
             values = np.array([[row[name] for name in numbers] for row in rows], dtype=np.float64)  # None becomes NaN
@@ -178,6 +178,12 @@ class Model:
     def ordered(self) -> tuple[Input, ...]:
         """The inputs in the graph's order."""
         return ordered(self.inputs)
+
+    @cached_property
+    def by_kind(self) -> tuple[Sequence[str], Sequence[str]]:
+        """The names of the numbers, and of the texts."""
+        count = sum(not column.text for column in self.inputs)
+        return self.names[:count], self.names[count:]
 
     @cached_property
     def names(self) -> tuple[str, ...]:

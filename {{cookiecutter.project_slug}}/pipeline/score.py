@@ -50,10 +50,8 @@ HIDDEN = (".", "_")  # what is not finished, or no data, begins with, by the cus
 STAMPS = ("ETag", "etag", "mtime", "last_modified", "created")
 """By which of these a file system tells another version of a file: the first that it has."""
 AT_ONCE = 4  # files: a bucket answers slowly, and a small file keeps no processor busy
-HEAD, TAIL = (
-    4096,
-    2**16,
-)  # bytes of a file's start, by which what is no parquet is known; of its end, which describes it
+HEAD = 4096  # bytes of a file's start, by which what is no parquet is known
+TAIL = 2**16  # of its end, which describes it
 
 Abouts = dict[str, Mapping[str, Any]]
 """What a file system says of files, by name: `size`, and some of STAMPS."""

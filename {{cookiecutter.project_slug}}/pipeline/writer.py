@@ -102,7 +102,7 @@ class Rows:
         kind, said = self.parts[name].kind, self.said[name]
         if kind == "label":
             return pl.Series(kept(name), [str(value) for value in said], KINDS[kind])
-        values = np.frombuffer(said, said.typecode) if said else np.empty(0)
+        values = np.frombuffer(said, said.typecode)
         if kind == SHARES:
             classes = len(self.served.problem.values)
             return pl.Series(kept(name), values.reshape(-1, classes)).arr.to_list().cast(KINDS[kind])
@@ -132,7 +132,7 @@ def text(column: Input, words: Sequence[str]) -> pl.Series:
 
 def times(name: str, moments: "array[int]") -> pl.Series:
     """Microseconds since the epoch as times, in the type that the log ALWAYS has."""
-    return pl.Series(name, np.frombuffer(moments, np.int64) if moments else []).cast(pl.Int64).cast(ALWAYS[name])
+    return pl.Series(name, np.frombuffer(moments, np.int64)).cast(ALWAYS[name])
 
 
 class Log:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -82,6 +82,27 @@ def owned() -> None:
     """For a test of whether the repository's own files are valid."""
     global guarded
     guarded = False
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """The address of an S3 with the bucket `bucket`; its credentials are in the environment."""
+    import fsspec
+    import httpx
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        address = f"http://{host}:{port}"
+        httpx.post(f"{address}/moto-api/reset").raise_for_status()  # all servers of a process share their buckets
+        fsspec.filesystem("s3", endpoint_url=address).mkdir("bucket")
+        yield address
+    server.stop()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

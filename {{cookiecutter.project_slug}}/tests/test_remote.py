@@ -20,7 +20,6 @@ import polars as pl
 import pytest
 import yaml
 from dvc.utils.serialize import dump_yaml, load_yaml
-from moto.server import ThreadedMotoServer
 
 from pipeline import ingest, params
 from pipeline.params import BadInput
@@ -71,22 +70,6 @@ def trained(machine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     commit(repository)
     run(repository, "dvc", "repro", "--quiet", *TARGETS)
     return repository
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """The address of an S3 with the bucket `bucket`; its credentials are in the environment."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "test")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        address = f"http://{host}:{port}"
-        fsspec.filesystem("s3", endpoint_url=address).mkdir("bucket")
-        yield address
-    server.stop()
 
 
 def run(repository: Path, *command: str) -> None:

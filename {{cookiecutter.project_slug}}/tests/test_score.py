@@ -19,7 +19,6 @@ from typing import Any
 import fsspec
 import polars as pl
 import pytest
-from moto.server import ThreadedMotoServer
 from tqdm import tqdm
 
 from pipeline import personal, score, tasks
@@ -402,23 +401,13 @@ def test_no_model_is_said(rows: Path, out: Path, tmp_path: Path) -> None:
     assert "manifest.json cannot be read" in refusal(rows, out, tmp_path / "no model")
 
 
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """The address of a folder in an S3, whose credentials are in the environment."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "test")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        fsspec.filesystem("s3").mkdir("bucket")
-        yield "s3://bucket/a folder"
-    server.stop()
+@pytest.fixture
+def bucket(s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a folder in an S3, whose address and credentials are in the environment."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
+    return "s3://bucket/a folder"
 
 
-@pytest.mark.slow
 def test_a_bucket_is_as_good_as_a_folder(
     bucket: str, rows: Path, out: Path, served: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
