@@ -98,13 +98,13 @@ def hold(folder: Path) -> None:
         theirs = load(folder / MODEL)
     except BadModel as error:
         raise BadInput(str(error)) from None
-    profile.load(folder / profile.PROFILE, theirs)
     if lies := [
         f"{MODEL / MANIFEST}: {place} is {shown(said)}, and {where} says {shown(wanted)}; export the model as it says"
         for place, said, where, wanted in claims(theirs, ours, family)
         if repr(said) != repr(wanted)  # as 1, 1.0 and true are equal
     ]:
         raise BadInput("\n".join(lies))
+    profile.load(folder / profile.PROFILE, theirs)
 
 
 def claims(theirs: Model, ours: Contract, family: Any) -> Iterator[tuple[str, Any, str, Any]]:

@@ -23,6 +23,7 @@ from prometheus_client import Counter
 from pipeline import tasks
 from pipeline.log import ALWAYS, ID, KINDS, MODEL, SCORED, TIME, TYPES, Folder, hashed, kept, line, personal
 from pipeline.model import MISSING, NUMBERS, TEXTS, Input, Model
+from pipeline.params import BadInput
 from pipeline.personal import HASH, REQUEST, Policy, Rules, pseudonym
 
 SECONDS = 60.0  # between two writes, unless PREDICTION_LOG_SECONDS says another: what a crash loses at most
@@ -267,17 +268,19 @@ class Log:
 
 
 def harmless(call: Callable[[T], None]) -> Callable[[T], None]:
-    """The call, whose failure costs no rows; the first one is logged."""
-    failed = False
+    """The call, whose failure ends no thread and costs no rows; it is logged, unless it is the same again."""
+    told = ""
 
     def called(value: T) -> None:
-        nonlocal failed
+        nonlocal told
         try:
             call(value)
-        except (Exception, pl.exceptions.PanicException):
-            if not failed:
-                logger.exception("what the service counts of its log is not whole")
-            failed = True
+        except (Exception, SystemExit, pl.exceptions.PanicException) as error:
+            if (said := line(error)) != told:
+                logger.warning(
+                    "the service's metrics are not whole: %s", said, exc_info=not isinstance(error, BadInput)
+                )
+            told = said
 
     return called
 

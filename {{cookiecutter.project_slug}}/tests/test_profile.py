@@ -95,7 +95,7 @@ def test_it_comes_back_from_its_file(tmp_path: Path) -> None:
     assert profile.load(tmp_path / "other.json", SERVED) is None
 
 
-ENDS = {"ends": [1.0, 2.0], "shares": [[0.25, 0.25, 0.25, 0.25]] * 7}
+ENDS: dict[str, Any] = {"ends": [1.0, 2.0], "shares": [[0.25, 0.25, 0.25, 0.25]] * 7}
 
 
 @pytest.mark.parametrize(
