@@ -62,7 +62,7 @@ shares = tasks.shares(task.answers(problem))
 rules, period = log.policy(), variable("PREDICTION_LOG_SECONDS", writer.SECONDS)
 seconds, wait = variable("PREDICT_SECONDS", door.SECONDS), variable("PREDICT_WAIT", door.WAIT)
 expected = profile.load(folder.parent / profile.PROFILE, model)
-release, promoted = bentoml.server_context.bento_version, os.environ.get("PROMOTED_MODEL", "")
+promoted = os.environ.get("PROMOTED_MODEL", "")  # what deploy/production says
 log.Folder.at()  # what is wrong with the log ends the start, as what is wrong with the model does
 
 
@@ -77,6 +77,7 @@ class Scorer:
     """Answers requests with the model that this Bento carries."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        release = bentoml.server_context.bento_version.replace("not available", "")  # where no Bento is served
         self.meters = meters = Meters(model, registry, release, promoted, expected, rules.personal)
         counters = meters.logged, meters.lost
         self.log = writer.Log(log.Folder.at(), model, rules, *counters, period, watch=meters.watch, tick=meters.tick)
