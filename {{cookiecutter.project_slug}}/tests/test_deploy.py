@@ -1,6 +1,7 @@
 """deploy/ builds with kustomize, is what Kubernetes knows, and runs the model that was promoted and nothing else."""
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -92,7 +93,7 @@ def test_what_the_service_writes_lies_on_a_volume(base: Resources) -> None:
     spec = pod(base)["spec"]
     (container,) = spec["containers"]
     places = {mount["mountPath"] for mount in container["volumeMounts"]}
-    written = [variable["value"] for variable in container["env"] if variable["value"].startswith("/")]
+    written = [each["value"] for each in container["env"] if each.get("value", "").startswith("/")]
     assert written and all(any(Path(path).is_relative_to(place) for place in places) for path in written)
     assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in spec["volumes"]}
 
@@ -147,6 +148,15 @@ def test_another_model_is_a_rollout() -> None:
 
     assert template(MANIFEST)["metadata"]["annotations"]["gitops/model"] == MODEL
     assert template(MANIFEST | {"model": OTHER}) != template(MANIFEST)
+
+
+def test_a_pod_is_told_which_model_was_promoted(tmp_path: Path) -> None:
+    template = pod(promoted(tmp_path, MANIFEST, texts()))
+    (container,) = template["spec"]["containers"]
+    (told,) = [each for each in container["env"] if each["name"] == "PROMOTED_MODEL"]
+    place = told["valueFrom"]["fieldRef"]["fieldPath"]
+    annotation = re.fullmatch(r"metadata\.annotations\['(.*)'\]", place)
+    assert annotation and template["metadata"]["annotations"][annotation[1]] == MODEL
 
 
 def test_a_manifest_adds_nothing_of_its_own() -> None:
