@@ -17,7 +17,9 @@ from pipeline.params import BadInput, run_stage
 from pipeline.policy.bars import load
 
 PLACE = Path(__file__).with_name("objectives.yaml")
-HEAD = "# Written by `make objectives` from policies/service.yaml, which says how many requests have to be answered, how soon.\n"
+HEAD = (
+    "# Written by `make objectives` from policies/service.yaml: how many requests have to be answered, and how soon.\n"
+)
 MONTH = 30 * 24  # hours
 ALERTS = {  # by severity: the share of a month's budget that is gone, in how many hours; and the shorter window
     "page": ((0.02, 1, "5m"), (0.05, 6, "30m")),
@@ -33,6 +35,7 @@ SUMMARIES = {
     "Availability": "Requests go unanswered (500, or 429 under overload)",
     "Latency": "Answers come late",
 }
+BURNS = "the month's budget burns {{ $value | humanize }} times too fast."
 
 
 def main() -> None:
@@ -96,8 +99,8 @@ def alerts(objectives: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for severity, windows in ALERTS.items():
         for name, (bad, *_) in missed(objectives, "increase", f"{windows[-1][1]}h").items():
             fast = " or ".join(
-                f"{rate(name, f'{hours}h')} > {share * MONTH / hours:g} and {rate(name, short)} > {share * MONTH / hours:g}"
-                for share, hours, short in windows
+                f"{rate(name, f'{hours}h')} > {bar:g} and {rate(name, short)} > {bar:g}"
+                for bar, hours, short in ((share * MONTH / hours, hours, short) for share, hours, short in windows)
             )
             alert = f"Scorer{name}{severity.title()}"
             yield {
@@ -105,7 +108,7 @@ def alerts(objectives: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 "expr": f"({fast}) and {bad} >= {LEAST}",
                 "labels": {"severity": severity},
                 "annotations": {
-                    "summary": f"{SUMMARIES[name]}: the month's budget burns {{{{ $value | humanize }}}} times too fast.",
+                    "summary": f"{SUMMARIES[name]}: {BURNS}",
                     "runbook": f"deploy/monitoring/README.md#{alert.lower()}",
                 },
             }
