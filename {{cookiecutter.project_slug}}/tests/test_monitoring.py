@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
@@ -209,11 +209,6 @@ def serving(work: Path, **variables: str) -> Iterator[str]:
         server.wait(timeout=30)
 
 
-def ask(url: str, *rows: dict[str, Any]) -> int:
-    """The status of the answer to these rows."""
-    return httpx.post(f"{url}/predict", json={"rows": rows}, timeout=30).status_code
-
-
 def until(found: Callable[[], Any], seconds: float = 40) -> None:
     """Waits until it is so."""
     end = monotonic() + seconds
@@ -222,54 +217,103 @@ def until(found: Callable[[], Any], seconds: float = 40) -> None:
         sleep(0.3)
 
 
-@pytest.mark.slow
-def test_what_breaks_is_shown_and_alerted(tmp_path: Path) -> None:
+class Watched(NamedTuple):
+    """The service, those that watch it, and the page."""
+
+    service: str
+    watch: local.Watch
+    page: str
+
+    def ask(self, *rows: dict[str, Any]) -> int:
+        """The status of the service's answer to these rows."""
+        return httpx.post(f"{self.service}/predict", json={"rows": rows}, timeout=30).status_code
+
+    def traffic(self) -> None:
+        """Some rows, and a mistake of their caller's."""
+        assert {self.ask(row(str(number), amount=number)) for number in range(20)} == {200}
+        assert self.ask({}) == 400
+
+    def empty(self) -> set[str]:
+        """The panels that have nothing to draw, by the page's way to Prometheus."""
+        stands = {"$namespace": ".*", "$__rate_interval": "10s"}
+        queries = [
+            (title, re.sub(r"\$\w+", lambda name: stands[name[0]], target["expr"]))
+            for title, panel in PANELS.items()
+            for target in panel["targets"]
+        ]
+        asked = f"{self.page}/prometheus/api/v1/query"
+        answers = {query: httpx.get(asked, params={"query": query}).json() for _, query in queries}
+        return {title for title, query in queries if not answers[query]["data"]["result"]}
+
+    def alerts(self) -> dict[str, str]:
+        """The alerts that Prometheus knows of, and their states."""
+        found = httpx.get(f"{self.page}/prometheus/api/v1/alerts").json()["data"]["alerts"]
+        return {each["labels"]["alertname"]: each["state"] for each in found}
+
+    def told(self) -> set[str]:
+        """The alerts that Alertmanager would send."""
+        found = httpx.get(f"{self.watch.alertmanager}/api/v2/alerts").json()
+        return {each["labels"]["alertname"] for each in found if each["status"]["state"] == "active"}
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """The service, watched; by its environment it should be another model, and it has little patience."""
     needs("prometheus", "prometheus-alertmanager")
-    slow = {"PREDICT_WAIT": "0.001", "PROMOTED_MODEL": "sha256:another"}
+    said = {"PREDICT_WAIT": "0.001", "PROMOTED_MODEL": "sha256:another"}
     with (
-        serving(tmp_path, **slow) as url,
+        serving(tmp_path_factory.mktemp("watched"), **said) as url,
         local.watching(urlsplit(url).netloc, scrape=1) as watch,
         local.served(watch) as page,
     ):
+        yield Watched(url, watch, page)
 
-        def traffic() -> None:
-            """Some rows, and a mistake of their caller's."""
-            assert {ask(url, row(str(number), amount=number)) for number in range(20)} == {200}
-            assert ask(url, {}) == 400
 
-        def empty() -> set[str]:
-            """The panels that have nothing to draw, by the page's way to Prometheus."""
-            asked = {"$namespace": ".*", "$__rate_interval": "10s"}
-            return {
-                title
-                for title, panel in PANELS.items()
-                for target in panel["targets"]
-                for query in [re.sub(r"\$\w+", lambda name: asked[name[0]], target["expr"])]
-                if not httpx.get(f"{page}/prometheus/api/v1/query", params={"query": query}).json()["data"]["result"]
-            }
+@pytest.mark.slow
+def test_every_panel_has_something_to_draw_and_what_breaks_is_alerted(watched: Watched) -> None:
+    unchecked = {"Since the last drift check"}  # none has been
+    until(lambda: watched.traffic() or watched.empty() == unchecked | {"The prediction log"})  # which has lost nothing
+    assert watched.alerts() == {"ScorerAnotherModel": "pending"}
 
-        def alerts() -> dict[str, str]:
-            """The alerts that Prometheus knows of, and their states."""
-            found = httpx.get(f"{page}/prometheus/api/v1/alerts").json()["data"]["alerts"]
-            return {each["labels"]["alertname"]: each["state"] for each in found}
+    days = [str(date(2018, 1, 1) + timedelta(days=day)) for day in range(40)]
+    watched.ask(*(row(day, **{TIME: day}) for day in days))  # of more days than a request may open
+    crowd = [row(str(number)) for number in range(1000)]
+    with ThreadPoolExecutor(32) as callers:
+        assert 429 in set(callers.map(lambda _: watched.ask(*crowd), range(200)))
 
-        unchecked = {"Since the last drift check"}  # no check has been
-        until(lambda: traffic() or empty() == unchecked | {"The prediction log"})  # nothing is lost
-        assert alerts() == {"ScorerAnotherModel": "pending"}
+    until(lambda: {"ScorerLogRowsLost", "ScorerAvailabilityPage"} <= watched.told())
+    until(lambda: watched.traffic() or watched.empty() == unchecked)
+    loaded = httpx.get(f"{watched.watch.prometheus}/api/v1/rules").json()["data"]["groups"]
+    states = [(rule["name"], rule["health"]) for group in loaded for rule in group["rules"]]
+    assert len(states) == len(rules()) and {health for _, health in states} == {"ok"}
 
-        days = [str(date(2018, 1, 1) + timedelta(days=day)) for day in range(40)]
-        ask(url, *(row(day, **{TIME: day}) for day in days))  # of more days than a request may open
-        crowd = [row(str(number)) for number in range(1000)]
-        with ThreadPoolExecutor(32) as callers:
-            assert 429 in set(callers.map(lambda _: ask(url, *crowd), range(200)))
 
-        def told() -> set[str]:
-            """The alerts that Alertmanager would send."""
-            found = httpx.get(f"{watch.alertmanager}/api/v2/alerts").json()
-            return {each["labels"]["alertname"] for each in found if each["status"]["state"] == "active"}
+BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
 
-        until(lambda: {"ScorerLogRowsLost", "ScorerAvailabilityPage"} <= told())
-        assert empty() == unchecked
-        loaded = httpx.get(f"{watch.prometheus}/api/v1/rules").json()["data"]["groups"]
-        states = [(rule["name"], rule["health"]) for group in loaded for rule in group["rules"]]
-        assert len(states) == len(rules()) and {health for _, health in states} == {"ok"}
+
+@pytest.mark.slow
+def test_a_browser_draws_the_panels_and_the_alert(watched: Watched) -> None:
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if not browser:
+        pytest.skip(f"needs {BROWSERS[0]}")
+    until(lambda: watched.traffic() or "ScorerAnotherModel" in watched.alerts())
+    done = subprocess.run(
+        [
+            browser,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--virtual-time-budget=8000",
+            "--dump-dom",
+            watched.page,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    page = done.stdout
+    assert all(f">{title.replace('&', '&amp;')}</h2>" in page for title in PANELS)
+    assert "none bad" not in page and page.count("<svg") >= 3 and 'class="bars"' in page
+    assert "ScorerAnotherModel" in page and "First: Look at Which model answers." in page
+    assert len(re.findall(r"sha256:\w{12}…", page)) == 1 and "no, or not known" in page
+    assert not re.search(r'(src|href)="(?!/)', page)

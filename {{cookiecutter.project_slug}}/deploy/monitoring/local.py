@@ -15,7 +15,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -57,7 +57,8 @@ def main() -> None:
         if not listens(port):
             print(f"Nothing answers on port {port} yet: `make serve` starts the service; PORT says another port")
         print("Ctrl-C ends it.", flush=True)
-        signal.pause()
+        with suppress(KeyboardInterrupt):
+            signal.pause()
 
 
 def program(names: Sequence[str]) -> str:

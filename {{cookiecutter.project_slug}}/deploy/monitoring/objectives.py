@@ -94,14 +94,16 @@ def rate(name: str, window: str) -> str:
     return f"scorer:{name.lower()}:burn_rate{window}"
 
 
+def burning(name: str, bar: float, hours: int, short: str) -> str:
+    """That a burn rate is above a bar over hours, and over the shorter window too."""
+    return f"{rate(name, f'{hours}h')} > {bar:g} and {rate(name, short)} > {bar:g}"
+
+
 def alerts(objectives: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """A page and a ticket for each objective."""
     for severity, windows in ALERTS.items():
         for name, (bad, *_) in missed(objectives, "increase", f"{windows[-1][1]}h").items():
-            fast = " or ".join(
-                f"{rate(name, f'{hours}h')} > {bar:g} and {rate(name, short)} > {bar:g}"
-                for bar, hours, short in ((share * MONTH / hours, hours, short) for share, hours, short in windows)
-            )
+            fast = " or ".join(burning(name, MONTH * share / hours, hours, short) for share, hours, short in windows)
             alert = f"Scorer{name}{severity.title()}"
             yield {
                 "alert": alert,
