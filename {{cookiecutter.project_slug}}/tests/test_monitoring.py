@@ -223,10 +223,11 @@ class Watched(NamedTuple):
     service: str
     watch: local.Watch
     page: str
+    client: httpx.Client
 
     def ask(self, *rows: dict[str, Any]) -> int:
         """The status of the service's answer to these rows."""
-        return httpx.post(f"{self.service}/predict", json={"rows": rows}, timeout=30).status_code
+        return self.client.post(f"{self.service}/predict", json={"rows": rows}).status_code
 
     def traffic(self) -> None:
         """Some rows, and a mistake of their caller's."""
@@ -242,17 +243,17 @@ class Watched(NamedTuple):
             for target in panel["targets"]
         ]
         asked = f"{self.page}/prometheus/api/v1/query"
-        answers = {query: httpx.get(asked, params={"query": query}).json() for _, query in queries}
+        answers = {query: self.client.get(asked, params={"query": query}).json() for _, query in queries}
         return {title for title, query in queries if not answers[query]["data"]["result"]}
 
     def alerts(self) -> dict[str, str]:
         """The alerts that Prometheus knows of, and their states."""
-        found = httpx.get(f"{self.page}/prometheus/api/v1/alerts").json()["data"]["alerts"]
+        found = self.client.get(f"{self.page}/prometheus/api/v1/alerts").json()["data"]["alerts"]
         return {each["labels"]["alertname"]: each["state"] for each in found}
 
     def told(self) -> set[str]:
         """The alerts that Alertmanager would send."""
-        found = httpx.get(f"{self.watch.alertmanager}/api/v2/alerts").json()
+        found = self.client.get(f"{self.watch.alertmanager}/api/v2/alerts").json()
         return {each["labels"]["alertname"] for each in found if each["status"]["state"] == "active"}
 
 
@@ -265,8 +266,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         serving(tmp_path_factory.mktemp("watched"), **said) as url,
         local.watching(urlsplit(url).netloc, scrape=1) as watch,
         local.served(watch) as page,
+        httpx.Client(timeout=30) as client,
     ):
-        yield Watched(url, watch, page)
+        yield Watched(url, watch, page, client)
 
 
 @pytest.mark.slow
@@ -283,7 +285,7 @@ def test_every_panel_has_something_to_draw_and_what_breaks_is_alerted(watched: W
 
     until(lambda: {"ScorerLogRowsLost", "ScorerAvailabilityPage"} <= watched.told())
     until(lambda: watched.traffic() or watched.empty() == unchecked)
-    loaded = httpx.get(f"{watched.watch.prometheus}/api/v1/rules").json()["data"]["groups"]
+    loaded = watched.client.get(f"{watched.watch.prometheus}/api/v1/rules").json()["data"]["groups"]
     states = [(rule["name"], rule["health"]) for group in loaded for rule in group["rules"]]
     assert len(states) == len(rules()) and {health for _, health in states} == {"ok"}
 
@@ -297,21 +299,9 @@ def test_a_browser_draws_the_panels_and_the_alert(watched: Watched) -> None:
     if not browser:
         pytest.skip(f"needs {BROWSERS[0]}")
     until(lambda: watched.traffic() or "ScorerAnotherModel" in watched.alerts())
-    done = subprocess.run(
-        [
-            browser,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--virtual-time-budget=8000",
-            "--dump-dom",
-            watched.page,
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    page = done.stdout
+    options = ("--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000", "--dump-dom")
+    done = subprocess.run([browser, *options, watched.page], capture_output=True, text=True, timeout=60)
+    page = done.stdout.partition("<script>")[0]
     assert all(f">{title.replace('&', '&amp;')}</h2>" in page for title in PANELS)
     assert "none bad" not in page and page.count("<svg") >= 3 and 'class="bars"' in page
     assert "ScorerAnotherModel" in page and "First: Look at Which model answers." in page
