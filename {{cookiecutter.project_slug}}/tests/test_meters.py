@@ -254,8 +254,9 @@ def test_the_heartbeat_is_read_in_the_log_s_folder_and_seldom(
     looked = []
 
     def look(folder: Folder) -> dict[str, datetime]:
+        found = log.heartbeat(folder)
         looked.append(folder)
-        return log.heartbeat(folder)
+        return found
 
     monkeypatch.setattr(meters, "heartbeat", look)
     counting = start()
