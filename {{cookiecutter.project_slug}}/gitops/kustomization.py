@@ -17,6 +17,7 @@ from pipeline.reading import in_a_line
 BASE = "deploy/base/"
 LIST = "kustomization.yaml"
 IMAGE = "service"
+CARD = "model-card"
 KINDS = (
     "apps/v1 Deployment",
     "autoscaling/v2 HorizontalPodAutoscaler",
@@ -90,6 +91,9 @@ def files(manifest: Mapping[str, Any], base: Mapping[str, str]) -> dict[str, str
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": asked["resources"],
+        "configMapGenerator": [
+            {"name": CARD, "files": ["MODEL_CARD.md"]}
+        ],  # for the service's page, where it is mounted
     }
     made = {LIST: HEAD + (NO_IMAGE if manifest["image"] is None else "") + dump(whole)}
     for name in asked["resources"]:

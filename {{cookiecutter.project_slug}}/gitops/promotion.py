@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from gitops import kustomization, ledger
 from gitops.content import PRODUCTION
@@ -44,16 +45,16 @@ def entry(
     }
 
 
-def files(manifest: Json, lock: str, facts: Json, policy: Json, base: Mapping[str, str]) -> dict[str, str]:
+def files(manifest: Json, lock: str, facts: Json, policy: Json, base: Mapping[str, str], home: str) -> dict[str, str]:
     """Every file of deploy/production, by its name; `facts` are those of the report that this needs.
 
-    `base` has the texts of deploy/base. Raises kustomization.Refused.
+    `base` has the texts of deploy/base, `home` is the repository's address. Raises kustomization.Refused.
     """
     return {
         "dvc.lock": lock,
         "manifest.json": pretty(manifest),
         "metrics.json": pretty(facts["metrics"]),
-        "MODEL_CARD.md": "\n".join(card(manifest, facts, policy)) + "\n",
+        "MODEL_CARD.md": "\n".join(card(manifest, facts, policy, home)) + "\n",
         **kustomization.files(manifest, base),
     }
 
@@ -66,12 +67,14 @@ def pretty(value: Json) -> str:
 # --- the model card --------------------------------------------------------------------------------------------------
 
 
-def card(manifest: Json, facts: Json, policy: Json) -> Iterator[str]:
+def card(manifest: Json, facts: Json, policy: Json, home: str) -> Iterator[str]:
     """Who should use the model for what, how good it is, where it came from.
 
     After Mitchell et al., Model Cards for Model Reporting (2019).
     """
-    yield f"# Model card\n\nModel {text(manifest['model'])}, released as {text(ledger.tag(manifest))}."
+    tag, asked = ledger.tag(manifest), quote(f'is:pr is:merged in:title "{title(manifest)}"')  # which has no number yet
+    yield f"# Model card\n\nModel {text(manifest['model'])}, released as [{text(tag)}]({home}/releases/tag/{tag}),"
+    yield f"promoted by [its pull request]({home}/pulls?q={asked})."
     yield f"It predicts {predicted(manifest['problem'])}."
     yield f"\n## Intended use\n\n{policy['card']['intended_use'].strip()}"
     yield "\n## How good it is"
@@ -82,20 +85,21 @@ def card(manifest: Json, facts: Json, policy: Json) -> Iterator[str]:
     yield "\n## Limits\n"
     yield from (f"- {limit}" for limit in policy["card"]["limits"])
     yield "\n## Lineage\n"
-    yield from lineage(manifest)
+    yield from lineage(manifest, home)
 
 
-def lineage(manifest: Json) -> Iterator[str]:
-    """Where the bytes came from, and who approved what."""
+def lineage(manifest: Json, home: str) -> Iterator[str]:
+    """Where the bytes came from, and who approved what; with whole addresses, as the service's page shows them too."""
     came = manifest["lineage"]
+    trained, released = (f"[run {run}]({home}/actions/runs/{run})" for run in (came["trained_by"], came["released_by"]))
     number, approvers = came["pull_request"], came["approved_by"]
-    yield f"- Commit {text(came['commit'])}, content key {text(manifest['key'])}"
+    yield f"- Commit [{text(came['commit'])}]({home}/commit/{came['commit']}), content key {text(manifest['key'])}"
     if number is None:
         yield "- Change: pushed to main without a pull request"
     else:
         who = ", ".join(map(text, approvers)) or "nobody"
-        yield f"- Change: #{number}, approved by {who}"
-    yield f"- Trained by run {came['trained_by']}, released by run {came['released_by']}"
+        yield f"- Change: [#{number}]({home}/pull/{number}), approved by {who}"
+    yield f"- Trained by {trained}, released by {released}"
     compared = manifest["champion"]
     yield f"- Compared with {text(compared) if compared else 'nothing: no model of this problem was in production'}"
     yield f"- Image {text(manifest['image']) if manifest['image'] else 'none'}"
@@ -209,7 +213,7 @@ def evidence(manifest: Json, facts: Json, run: str) -> Iterator[str]:
     yield f"- All gates held on these very bytes: [the run]({run})"
     if facts.get("disagreed"):
         yield f"- Main trained it itself, and took nothing of the pull request's: {text(facts['disagreed'])}"
-    yield from lineage(manifest)
+    yield from lineage(manifest, run.partition("/actions/")[0])
     for section in (champion, slices, data):
         yield from section(facts)
 

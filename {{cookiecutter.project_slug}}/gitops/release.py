@@ -132,7 +132,7 @@ def write(here: Repository, folder: Path, measured: Path, into: Path) -> None:
     told["words"] = problem.words(texts(content.CONTRACT))
     (into / "production").mkdir(parents=True, exist_ok=True)
     lock, base = (folder / "dvc.lock").read_bytes().decode(), kustomization.base()
-    for name, text in promotion.files(manifest, lock, told, policy(), base).items():
+    for name, text in promotion.files(manifest, lock, told, policy(), base, here.html_url).items():
         (into / "production" / name).write_bytes(text.encode())
     (into / "body.md").write_text(promotion.body(manifest, told, ledger.manifest(), facts.run_url()))
 

@@ -1,7 +1,7 @@
 """What stands before the service: it takes a request off the wire, and refuses what nobody should read or answer.
 
-It answers POST /predict ahead of BentoML's middleware, which would take longer than everything that is done here.
-All other paths are BentoML's.
+It answers POST /predict ahead of BentoML's middleware, which would take longer than everything that is done here, and
+the model's own page. All other paths are BentoML's.
 """
 
 import asyncio
@@ -17,11 +17,12 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 from starlette.middleware.exceptions import ExceptionMiddleware
 
+from pipeline.about import About
 from pipeline.meters import Meters
 from pipeline.model import MAX_ROWS
 
-PREDICT = "/predict"
-METERED = {"/livez", "/readyz", "/healthz", "/metrics", "/docs.json", "/"}
+PREDICT, TRY, PAGE, ABOUT = "/predict", "/try", "/", "/about.json"
+METERED = {"/livez", "/readyz", "/healthz", "/metrics", "/docs.json"}
 
 MAX_BYTES = 4 * 2**20  # of a request: several times what MAX_ROWS rows need
 UNDER_WAY = 16 * MAX_BYTES  # bytes of all requests that have come in part: they wait in memory
@@ -30,6 +31,7 @@ SECONDS = 5.0  # that a request may take to be sent, unless PREDICT_SECONDS says
 WAIT = 0.025  # seconds that a request waits for its turn, unless PREDICT_WAIT says another; then it is refused
 RETRY = 1  # seconds after which to ask again
 JSON, REQUEST_ID = b"application/json", b"x-request-id"
+JSON_TYPE = (b"content-type", JSON)
 SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:;=/+@-]{0,127}")  # a request id as proxies make them; it ends up in logs
 
 Scope = MutableMapping[str, Any]
@@ -44,7 +46,8 @@ class Refused(Exception):
 
     def __init__(self, status: int, reason: str, said: str, detail: Sequence[Any] | None = None) -> None:
         self.status, self.reason = status, reason
-        self.said = {"error": said} if detail is None else {"error": said, "detail": detail}
+        self.content = json.dumps({"error": said} if detail is None else {"error": said, "detail": detail}).encode()
+        self.headers = [(b"retry-after", str(RETRY).encode())] if status == 429 else []
 
 
 class Gone(Exception):
@@ -55,9 +58,13 @@ class Scorer(Protocol):
     """Who answers."""
 
     meters: Meters
+    about: About
 
     def answer(self, body: bytes, request: str) -> bytes:
         """The answer to a request's body, and to its id. Raises ValidationError where the body is wrong."""
+
+    def tried(self, body: bytes) -> bytes:
+        """The answer to a row of the page, with its reasons. Raises ValidationError where the body is wrong."""
 
 
 class Turns:
@@ -103,7 +110,7 @@ class Door:
     ) -> None:
         self.app, self.scorer = app, scorer
         self.unmetered: App = ExceptionMiddleware(router)
-        self.seconds, self.turns, self.under_way = seconds, Turns(wait), 0
+        self.seconds, self.turns, self.under_way, self.trying = seconds, Turns(wait), 0, False
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         if scope["type"] != "http" or scope["path"] in METERED:
@@ -112,6 +119,12 @@ class Door:
             await self.app(scope, receive, send)
         elif scope["path"] == PREDICT and scope["method"] == "POST":
             await self.predict(dict(scope["headers"]), receive, send)
+        elif scope["path"] == TRY and scope["method"] == "POST":
+            await self.tried(dict(scope["headers"]), receive, send)
+        elif scope["path"] in (PAGE, ABOUT) and scope["method"] in ("GET", "HEAD"):
+            about = self.scorer().about
+            page = scope["path"] == PAGE
+            await respond(send, 200, about.page if page else about.json, about.headers if page else [JSON_TYPE])
         else:
             await self.unmetered(scope, receive, send)
 
@@ -119,25 +132,37 @@ class Door:
         """Answer a request, or refuse it; where its caller has hung up, nobody is answered."""
         began = perf_counter() - self.turns.waited()  # it was there when the turn began
         name, scorer = named(headers), self.scorer()
-        extra: list[tuple[bytes, bytes]] = []
+        status, extra = 200, list[tuple[bytes, bytes]]()
         try:
-            status, content = 200, self.answered(await self.body(headers, receive), name, scorer)
+            body = await self.body(headers, receive)
+            self.wait_no_longer()
+            content = answered(scorer.answer, body, name)
         except Gone:
             scorer.meters.refused("gone")
             return
         except Refused as refused:
-            status, content = refused.status, json.dumps(refused.said).encode()
-            extra = [(b"retry-after", str(RETRY).encode())] if status == 429 else []
+            status, content, extra = refused.status, refused.content, refused.headers
             scorer.meters.refused(refused.reason)
-        head = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(content)).encode()),
-            (REQUEST_ID, name.encode()),
-            *extra,
-        ]
-        await send({"type": "http.response.start", "status": status, "headers": head})
-        await send({"type": "http.response.body", "body": content})
+        await respond(send, status, content, [JSON_TYPE, (REQUEST_ID, name.encode()), *extra])
         scorer.meters.answered(status, perf_counter() - began)
+
+    async def tried(self, headers: Headers, receive: Any, send: Any) -> None:
+        """Answer a row of the page with its reasons: one at a time, in a thread, so that requests need not wait."""
+        scorer, status, extra = self.scorer(), 200, list[tuple[bytes, bytes]]()
+        try:
+            body = await self.body(headers, receive)
+            if self.trying:
+                raise Refused(429, "busy", f"somebody else is trying a row; try again in {RETRY} s")
+            self.trying = True
+            try:
+                content = await asyncio.to_thread(answered, scorer.tried, body)
+            finally:
+                self.trying = False
+        except Gone:
+            return
+        except Refused as refused:
+            status, content, extra = refused.status, refused.content, refused.headers
+        await respond(send, status, content, [JSON_TYPE, *extra])
 
     async def body(self, headers: Headers, receive: Any) -> bytes:
         """The request's body. Raises Refused where nobody should read it, Gone where it does not come to its end."""
@@ -162,23 +187,30 @@ class Door:
         finally:
             self.under_way -= came
 
-    def answered(self, body: bytes, name: str, scorer: Scorer) -> bytes:
-        """The answer to a body. Raises Refused where the body is wrong, where its turn comes too late, or we fail."""
-        self.wait_no_longer()
-        try:
-            return scorer.answer(body, name)
-        except ValidationError as wrong:
-            detail = wrong.errors(include_url=False, include_context=False, include_input=False)
-            said = f"{len(detail)} validation error for {wrong.title}"
-            raise Refused(400, detail[0]["type"], said, detail) from None
-        except Exception:
-            logger.exception("the request %s was not answered", name)
-            raise Refused(500, "fault", "An unexpected error has occurred, please check the server log.") from None
-
     def wait_no_longer(self) -> None:
         """Raises Refused where more are asking than can be answered: those behind this one would wait for it too."""
         if self.turns.overloaded():
             raise Refused(429, "busy", f"too many ask at once; ask again in {RETRY} s, with more rows in a request")
+
+
+def answered(answer: Callable[..., bytes], body: bytes, *name: str) -> bytes:
+    """The answer to a body, and to the request's name. Raises Refused where the body is wrong, and where we fail."""
+    try:
+        return answer(body, *name)
+    except ValidationError as wrong:
+        detail = wrong.errors(include_url=False, include_context=False, include_input=False)
+        said = f"{len(detail)} validation error for {wrong.title}"
+        raise Refused(400, detail[0]["type"], said, detail) from None
+    except Exception:
+        logger.exception("the request %s was not answered", *name or ("of the page",))
+        raise Refused(500, "fault", "An unexpected error has occurred, please check the server log.") from None
+
+
+async def respond(send: Any, status: int, content: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    """Send an answer."""
+    length = (b"content-length", str(len(content)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+    await send({"type": "http.response.body", "body": content})
 
 
 def named(headers: Headers) -> str:

@@ -19,12 +19,11 @@ from pipeline.evaluate import MODEL
 from pipeline.model import Model
 from pipeline.params import run_stage
 from pipeline.personal import columns, policy, shown
+from pipeline.reasons import Table, contributions
 from pipeline.rows import LABEL
 from pipeline.tasks import Array, Judged, Task
 
 EXPLANATIONS = Path("reports/explanations.json")
-
-Table = dict[str, np.ndarray]  # the model's inputs [rows], as its graph takes them: float64, or objects of a category
 
 
 def importance(
@@ -46,34 +45,6 @@ def importance(
         falls = [whole - good(table | {column: rng.permutation(values)}) for _ in range(repeats)]
         found[column] = {"value": float(np.mean(falls)), "low": min(falls), "high": max(falls)}
     return dict(sorted(found.items(), key=lambda item: -item[1]["value"]))
-
-
-def contributions(
-    scorer: Model, task: Task, table: Table, background: Table, draws: int, rng: np.random.Generator
-) -> Array:
-    """What each input adds to each row's point, from that of ordinary rows on; float64 [rows, inputs].
-
-    Where there are several classes, it is the point of the class that the row is answered with.
-
-    Shapley values by sampling (Štrumbelj and Kononenko, Explaining prediction models and individual predictions with
-    feature contributions, 2014): from a random background row to the row itself, one input after the other in a
-    random order; what the score moves by is that input's. A row's sum is its score less the mean of where it began.
-    """
-    names, size = list(table), len(next(iter(table.values())))
-    steps, total = np.arange(len(names) + 1)[:, None], np.zeros((size, len(names)))
-    ordinary, about = len(background[names[0]]), task.about(scorer.predict(table))
-    every = None if about is None else np.tile(about, len(names) + 1)
-    for _ in range(draws):
-        order = rng.permutation(len(names))
-        begin = rng.integers(ordinary, size=size)
-        turn = np.argsort(order) + 1  # of each input: the step from which on it is the row's own
-        mixed = {
-            name: np.where(steps >= turn[at], table[name], background[name][begin]).ravel()  # [steps, rows]
-            for at, name in enumerate(names)
-        }
-        points = task.point(scorer.predict(mixed), every).reshape(len(names) + 1, size)
-        total[:, order] += np.diff(points, axis=0).T
-    return total / draws
 
 
 def explain(

@@ -48,6 +48,7 @@ class Meters:
         self.seconds = Many("scorer_request_seconds", about, buckets=LATENCY, registry=registry)
         self.rejected = counter("rejected", "Requests that were refused, by the reason", "reason")
         self.rows = counter("rows", "Rows that were answered")
+        self.tried = counter("tried", "Rows that people have tried on the service's page, which count nowhere else")
         self.watched = meter(served, registry)
         self.logged = counter("log_rows", "Rows that the prediction log has written")
         self.lost = counter("log_lost_rows", "Rows that the prediction log has lost, by the reason", "reason")

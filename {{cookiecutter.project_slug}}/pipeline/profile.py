@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import inf
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import polars as pl
@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 
 from pipeline import tasks
 from pipeline.log import kept
-from pipeline.model import Model
+from pipeline.model import Input, Model
 from pipeline.params import BadInput
 from pipeline.reading import in_a_line
 
@@ -44,7 +44,11 @@ class Bins(BaseModel):
     @property
     @abstractmethod
     def names(self) -> list[str]:
-        """The bins, in their order."""
+        """The bins, in their order; the last is MISSING."""
+
+    @abstractmethod
+    def values(self, column: Input) -> list[Any]:
+        """A value of each bin, as a row of the input has it: None where it is missing, or where none was seen."""
 
     @abstractmethod
     def places(self, values: pl.Series) -> np.ndarray:
@@ -79,6 +83,10 @@ class Numbers(Bins):
     def places(self, values: pl.Series) -> np.ndarray:
         return np.searchsorted([*self.ends, inf], values.cast(pl.Float64).to_numpy())  # NaN, a missing one, comes last
 
+    def values(self, column: Input) -> list[Any]:
+        ends = [int(end) if column.type == "integer" else end for end in self.ends]  # they were seen, but for digits
+        return [*ends, ends[-1] if ends else None, None]
+
     @model_validator(mode="after")
     def in_order(self) -> Self:
         """The ends rise."""
@@ -102,6 +110,10 @@ class Levels(Bins):
         found = values.cast(pl.String).replace_strict(known, default=other, return_dtype=pl.Int64)
         return found.set(values.is_null(), other + 1).to_numpy()
 
+    def values(self, column: Input) -> list[Any]:
+        known: list[Any] = [level == "true" for level in self.levels] if column.type == "boolean" else self.levels
+        return [*known, next((level for level in column.levels if level not in self.levels), None), None]
+
 
 class Profile(BaseModel):
     """The bins of columns, and the digest of the model whose they are."""
@@ -109,6 +121,24 @@ class Profile(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
     model: str
     columns: dict[str, Numbers | Levels]
+
+    def rows(self, inputs: Sequence[Input], number: int, rng: np.random.Generator) -> dict[str, list[Any]]:
+        """Values of those inputs that are in it, each as often as is expected, whatever the row's others are."""
+        found = {}
+        for column in (column for column in inputs if column.name in self.columns):
+            bins = self.columns[column.name]
+            shares, values = np.mean(bins.shares, axis=0), bins.values(column)
+            chosen = rng.choice(len(shares), size=number, p=shares / shares.sum())
+            found[column.name] = [values[at] for at in chosen]
+        return found
+
+    def usual(self, column: Input) -> Any:
+        """A number from the middle, or the most frequent level; None for an input that is not in it."""
+        if not (bins := self.columns.get(column.name)):
+            return None
+        shares = np.mean(bins.shares, axis=0)[:-1]
+        middle = np.searchsorted(np.cumsum(shares), shares.sum() / 2) if isinstance(bins, Numbers) else shares.argmax()
+        return bins.values(column)[int(middle)]
 
 
 def load(path: Path, of: Model) -> Profile | None:

@@ -35,8 +35,8 @@ Row = dict[str, Any]
 # --- what is asked ---
 
 
-def request_model(problem: Problem, inputs: Sequence[Input]) -> "type[Asked]":
-    """The request: {"rows": [{<id>: 1, <inputs>}]}, of 1 to MAX_ROWS rows, each value of its type and in its range.
+def request_model(problem: Problem, inputs: Sequence[Input], most: int = MAX_ROWS) -> "type[Asked]":
+    """The request: {"rows": [{<id>: 1, <inputs>}]}, of 1 to `most` rows, each value of its type and in its range.
 
     A row may say when its event happened, under the time's name, where the problem has one; it is None, where it does
     not, as is what may be missing. The first bad row ends the check, so that refusing a request costs no more than
@@ -49,7 +49,7 @@ def request_model(problem: Problem, inputs: Sequence[Input]) -> "type[Asked]":
         fields[problem.time] = Annotated[datetime, PlainValidator(happened, json_schema_input_type=datetime), about]
     row: Any = TypedDict("Row", fields)  # type: ignore[misc]
     row.__pydantic_config__ = STRICT  # type: ignore[attr-defined]
-    rows = Annotated[list[row], Field(min_length=1, max_length=MAX_ROWS), FailFast()]
+    rows = Annotated[list[row], Field(min_length=1, max_length=most), FailFast()]
     asked = create_model("Request", __base__=Asked, rows=(rows, ...))
     asked.sent = dict.fromkeys(fields)
     return asked

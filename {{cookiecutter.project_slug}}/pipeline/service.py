@@ -23,6 +23,7 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from pipeline import door, log, profile, tasks, writer
+from pipeline.about import About
 from pipeline.door import App, Door
 from pipeline.meters import Meters
 from pipeline.model import BadModel, Model, load
@@ -57,12 +58,14 @@ folder = Path(os.environ.get("MODEL") or Path(__file__).parent.parent / "model")
 model = load_model(folder)
 problem, task = model.problem, tasks.task(model.problem.task)
 ASKED, ANSWERED = request_model(problem, model.inputs), answer_model(problem)
+TRIED = request_model(problem, model.inputs, 1)
 timed = [column.name for column in model.inputs if column.type == "time"]
 shares = tasks.shares(task.answers(problem))
 rules, period = log.policy(), variable("PREDICTION_LOG_SECONDS", writer.SECONDS)
 seconds, wait = variable("PREDICT_SECONDS", door.SECONDS), variable("PREDICT_WAIT", door.WAIT)
 expected = profile.load(folder.parent / profile.PROFILE, model)
 promoted = os.environ.get("PROMOTED_MODEL", "")  # what deploy/production says
+card = Path(os.environ["MODEL_CARD"]) if os.environ.get("MODEL_CARD") else None
 log.Folder.at()  # what is wrong with the log ends the start, as what is wrong with the model does
 
 
@@ -79,6 +82,7 @@ class Scorer:
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         release = bentoml.server_context.bento_version.replace("not available", "")  # where no Bento is served
         self.meters = meters = Meters(model, registry, release, promoted, expected, rules.personal)
+        self.about = About(model, release, promoted, expected, rules.personal, card)
         counters = meters.logged, meters.lost
         self.log = writer.Log(log.Folder.at(), model, rules, *counters, period, watch=meters.watch, tick=meters.tick)
         gc.collect()
@@ -99,6 +103,15 @@ class Scorer:
         self.meters.scored(said[task.WATCHED], self.log.held)
         predictions = tasks.rowwise({problem.id: identifiers, **said}, problem, shares)
         return to_json({"predictions": predictions, "model": model.digest})
+
+    def tried(self, body: bytes) -> bytes:
+        """The answer to a row of the page, and its reasons; it is not logged. Raises ValidationError."""
+        (row,) = rows = TRIED.model_validate_json(body).rows
+        happened(rows)
+        said = task.answer(model.scorer(model.given(rows)), problem)
+        (prediction,) = tasks.rowwise(said, problem, shares)
+        self.meters.tried.inc()
+        return to_json({"prediction": prediction, **self.about.reasons(row), "model": model.digest})
 
     @bentoml.api(input_spec=ASKED, output_spec=ANSWERED)
     async def predict(self, rows: list[Any]) -> Response:
