@@ -22,7 +22,7 @@ from pipeline.profile import Profile
 from pipeline.reasons import Table, contributions
 
 PAGE = Path(__file__).with_suffix(".html")
-ORDINARY, DRAWS = 500, 100  # rows that a row's reasons are told from, and orders of the inputs that are tried
+DRAWS = 200  # orders of the inputs, of which reasons are the mean
 OPTIONS = 100  # levels of a category that are proposed
 
 logger = logging.getLogger(__name__)
@@ -41,14 +41,12 @@ class About:
         card: Path | None = None,
     ) -> None:
         self.served, self.task = served, tasks.task(served.problem.task)
-        self.ordinary: Table = {}
-        if profile:
-            told = [column for column in served.inputs if column.name not in personal]
-            drawn = profile.rows(told, ORDINARY, np.random.default_rng(0))
-            self.ordinary = {column.name: fed(column, drawn[column.name]) for column in told if column.name in drawn}
+        told = [column for column in served.inputs if profile and column.name not in personal]
+        known = {column.name: profile.usual(column) for column in told if profile and column.name in profile.columns}
+        self.usual: Table = {column.name: fed(column, [known[column.name]]) for column in told if column.name in known}
         self.page = PAGE.read_bytes()
         self.headers = headers(self.page)
-        fields = [field(column, profile, column.name in personal) for column in served.inputs]
+        fields = [field(column, known.get(column.name), column.name in personal) for column in served.inputs]
         self.json = to_json(
             {
                 "problem": {name: getattr(served.problem, name) for name in ("name", "id", "id_type", "time", "unit")},
@@ -63,33 +61,27 @@ class About:
         )
 
     def reasons(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The row's point, that of ordinary rows, and what each input adds on the way, the largest first.
+        """The row's point, that of the usual row, and what each input adds on the way, the largest first.
 
-        `row` has a value for every input, None where it is missing. None of `ordinary` and `reasons` where nothing is
-        known of ordinary rows; an input that nothing is known of is as it is in the row, and no reason.
+        Baseline Shapley values (Sundararajan and Najmi, The Many Shapley Values for Model Explanation, 2020): ordinary
+        rows would be better to begin from, but no Bento carries rows. `row` has a value for every input, None where it
+        is missing; one of which nothing usual is known is no reason, and `usual` is None where that is so of all.
         """
         table = {column.name: fed(column, [row[column.name]]) for column in self.served.inputs}
         out = self.served.predict(table)
         point, about = float(self.task.point(out)[0]), self.task.about(out)
-        said = {
+        added = contributions(self.served, self.task, table, table | self.usual, DRAWS, np.random.default_rng(0))[0]
+        moved = [{"column": name, "contribution": float(by)} for name, by in zip(table, added, strict=True) if by]
+        return {
             "point": self.task.POINT,
-            "value": point,
             "about": None if about is None else self.served.problem.values[int(about[0])],
+            "value": point,
+            "usual": point - float(added.sum()) if self.usual else None,
+            "reasons": sorted(moved, key=lambda each: -abs(each["contribution"])),
         }
-        if not self.ordinary:
-            return {**said, "ordinary": None, "reasons": []}
-        kept = {name: np.repeat(values, ORDINARY) for name, values in table.items()} | self.ordinary
-        added = contributions(self.served, self.task, table, kept, DRAWS, np.random.default_rng(0))[0]
-        whole = [
-            {"column": name, "contribution": float(by)}
-            for name, by in zip(table, added, strict=True)
-            if name in self.ordinary
-        ]
-        ordered = sorted(whole, key=lambda each: -abs(each["contribution"]))
-        return {**said, "ordinary": point - float(added.sum()), "reasons": ordered}
 
 
-def field(column: Input, profile: Profile | None, personal: bool) -> dict[str, Any]:
+def field(column: Input, usual: Any, personal: bool) -> dict[str, Any]:
     """An input as the form asks for it."""
     said = {"name": column.name, "type": column.type, "about": column.about, "missing": column.missing}
     closed = column.categories is not None
@@ -98,7 +90,7 @@ def field(column: Input, profile: Profile | None, personal: bool) -> dict[str, A
         "maximum": column.maximum,
         "closed": closed,
         "options": column.categories if closed else [] if personal else column.levels[:OPTIONS],
-        "example": None if personal or profile is None else profile.usual(column),
+        "example": usual,
     }
 
 

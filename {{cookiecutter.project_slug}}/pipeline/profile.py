@@ -122,16 +122,6 @@ class Profile(BaseModel):
     model: str
     columns: dict[str, Numbers | Levels]
 
-    def rows(self, inputs: Sequence[Input], number: int, rng: np.random.Generator) -> dict[str, list[Any]]:
-        """Values of those inputs that are in it, each as often as is expected, whatever the row's others are."""
-        found = {}
-        for column in (column for column in inputs if column.name in self.columns):
-            bins = self.columns[column.name]
-            shares, values = np.mean(bins.shares, axis=0), bins.values(column)
-            chosen = rng.choice(len(shares), size=number, p=shares / shares.sum())
-            found[column.name] = [values[at] for at in chosen]
-        return found
-
     def usual(self, column: Input) -> Any:
         """A number from the middle, or the most frequent level; None for an input that is not in it."""
         if not (bins := self.columns.get(column.name)):

@@ -50,7 +50,11 @@ def promoted(folder: Path, manifest: Mapping[str, Any], base: Mapping[str, str])
     made.mkdir(exist_ok=True)
     for name, text in kustomization.files(manifest, base).items():
         (made / name).write_text(text)
+    (made / "MODEL_CARD.md").write_text(CARD)
     return build(made)
+
+
+CARD = "# Model card\n"
 
 
 def pod(resources: Resources) -> Any:
@@ -130,6 +134,11 @@ def test_a_promotion_is_what_kustomize_makes_of_the_base(tmp_path: Path, base: R
     (tmp_path / "overlay" / "kustomization.yaml").write_text(json.dumps(overlay))
     named = yaml.safe_load(texts()["kustomization.yaml"]) | {"namespace": "scoring"}
     made = promoted(tmp_path, MANIFEST | {"image": image}, texts() | {"kustomization.yaml": json.dumps(named)})
+    volumes = {each["name"]: each for each in pod(made)["spec"]["volumes"]}
+    card = made.pop("ConfigMap")
+    assert card["data"] == {"MODEL_CARD.md": CARD} and card["metadata"]["namespace"] == "scoring"
+    assert volumes["about"]["configMap"]["name"] == card["metadata"]["name"] != kustomization.CARD, "by its content"
+    volumes["about"]["configMap"]["name"] = kustomization.CARD
     assert made == build(tmp_path / "overlay")
     assert made["Deployment"]["spec"]["replicas"] == (base["Deployment"]["spec"]["replicas"] if image else 0)
 

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from pipeline import door
+from pipeline.about import About
 from pipeline.door import Door
 from pipeline.meters import Meters
 from pipeline.model import Model
@@ -26,11 +27,15 @@ class Answering:
 
     def __init__(self, seconds: float = 0) -> None:
         self.registry, self.seconds = CollectorRegistry(), seconds
-        self.meters = Meters(Model(tables.problem(), "linear", (), "sha256:ab", dict), self.registry)
+        served = Model(tables.problem(), "linear", (), "sha256:ab", dict)
+        self.meters, self.about = Meters(served, self.registry), About(served)
 
     def answer(self, body: bytes, request: str) -> bytes:
         sleep(self.seconds)
         return str(len(body)).encode()
+
+    def tried(self, body: bytes) -> bytes:
+        return self.answer(body, "")
 
     def counted(self, name: str, **labels: str) -> float | None:
         self.meters.add()
@@ -42,12 +47,12 @@ async def nobody(*_: Any) -> None:
 
 
 def knock(
-    at: Door, *parts: bytes, pause: float = 0, headers: Mapping[str, str] | None = None
+    at: Door, *parts: bytes, pause: float = 0, headers: Mapping[str, str] | None = None, path: str = door.PREDICT
 ) -> Coroutine[Any, Any, Sent]:
-    """What is answered to a POST to /predict whose body comes in parts, with a pause before each."""
+    """What is answered to a POST to a path whose body comes in parts, with a pause before each."""
     whole = {**JSON, "content-length": str(sum(map(len, parts))), **(headers or {})}
     said = {name.encode(): value.encode() for name, value in whole.items() if value}
-    scope = {"type": "http", "path": "/predict", "method": "POST", "headers": list(said.items())}
+    scope = {"type": "http", "path": path, "method": "POST", "headers": list(said.items())}
 
     async def bodies() -> AsyncIterator[dict[str, Any]]:
         for number, part in enumerate(parts, start=1):
@@ -183,3 +188,33 @@ def test_a_fault_of_ours_is_answered_logged_and_counted(caplog: pytest.LogCaptur
     assert (status, headers["x-request-id"]) == (500, "mine") and "ZeroDivisionError" not in str(said)
     assert "mine" in caplog.text and "ZeroDivisionError" in caplog.text
     assert service.counted("rejected_total", reason="fault") == 1
+
+
+# --- the page ---
+
+
+def test_rows_are_tried_one_at_a_time_and_keep_no_request_waiting() -> None:
+    service, at = opened(seconds=0.3)
+
+    async def ask() -> tuple[Sequence[Sent], float]:
+        trying = [asyncio.create_task(knock(at, GOOD, path=door.TRY)) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        service.seconds, began = 0, perf_counter()
+        status, *_ = await knock(at, GOOD)
+        took = perf_counter() - began
+        return [(status, {}, None), *await asyncio.gather(*trying)], took
+
+    (answered, *tried), took = asyncio.run(ask())
+    assert answered[0] == 200 and took < 0.2
+    assert [status for status, *_ in tried] == [200, 429, 429] and tried[1][1]["retry-after"] == "1"
+    assert service.counted("requests_total", status="200") == 1, "what is tried is no request"
+    assert service.counted("requests_total", status="429") == 0
+    assert at_once(lambda: knock(at, GOOD, path=door.TRY))[0][0] == 200
+
+
+def test_what_is_tried_is_refused_as_a_request_is(caplog: pytest.LogCaptureFixture) -> None:
+    service, at = opened()
+    assert at_once(lambda: knock(at, GOOD, path=door.TRY, headers={"content-length": ""}))[0][0] == 411
+    service.tried = lambda body: 1 // 0  # type: ignore[method-assign, assignment, return-value]
+    assert at_once(lambda: knock(at, GOOD, path=door.TRY))[0][0] == 500 and "ZeroDivisionError" in caplog.text
+    assert at.trying is False

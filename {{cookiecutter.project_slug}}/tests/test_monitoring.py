@@ -23,6 +23,7 @@ from pipeline import log, model, profile, tasks
 from pipeline.params import BadInput
 from pipeline.policy import load
 from pipeline.reading import problems
+from tests.browser import browser
 from tests.tables import POLICIES, ROOT, write_policies
 from tests.test_deploy import build
 from tests.test_service import TIME, environment, row, wait_until, write_tiny_model
@@ -290,17 +291,12 @@ def test_every_panel_has_something_to_draw_and_what_breaks_is_alerted(watched: W
     assert len(states) == len(rules()) and {health for _, health in states} == {"ok"}
 
 
-BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
-
-
 @pytest.mark.slow
 def test_a_browser_draws_the_panels_and_the_alert(watched: Watched) -> None:
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if not browser:
-        pytest.skip(f"needs {BROWSERS[0]}")
+    program = browser()
     until(lambda: watched.traffic() or "ScorerAnotherModel" in watched.alerts())
     options = ("--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000", "--dump-dom")
-    done = subprocess.run([browser, *options, watched.page], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([program, *options, watched.page], capture_output=True, text=True, timeout=60)
     page = done.stdout.partition("<script>")[0]
     assert all(f">{title.replace('&', '&amp;')}</h2>" in page for title in PANELS)
     assert "none bad" not in page and page.count("<svg") >= 3 and 'class="bars"' in page

@@ -8,6 +8,7 @@ import re
 import tarfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -68,7 +69,7 @@ def entry(
 
 
 def files(manifest: dict[str, Any], told: dict[str, Any], lock: str = "lock") -> dict[str, str]:
-    return dict(promotion.files(manifest, lock, told, POLICY, BASE))
+    return dict(promotion.files(manifest, lock, told, POLICY, BASE, "https://forge.example/acme/bank"))
 
 
 def told(**data: Any) -> dict[str, Any]:
@@ -129,9 +130,12 @@ def test_the_card_says_what_a_reader_asks() -> None:
     plain = re.sub(r"&#(\d+);", lambda match: chr(int(match[1])), card)
     for words in (
         *("Ranks orders.", "Of one shop.", "2018-07-25", "2018-08-14", "0.700", "0.600", "amount"),
-        *("a" * 64, "#7, approved by", "alice", "run 1", "run 2", "no model of this problem was in production"),
+        *("a" * 64, "[#7](https://forge.example/acme/bank/pull/7), approved by", "alice", "[run 1](", "[run 2]("),
+        "no model of this problem was in production",
     ):
         assert words in plain, words
+    asked = re.search(r"promoted by \[its pull request\]\((\S+)\)", card)
+    assert asked and unquote(asked[1]).endswith(f'pulls?q=is:pr is:merged in:title "{promotion.title(entry())}"')
     pushed = files(entry(pull_request=None, approved_by=[]), told())["MODEL_CARD.md"]
     assert "without a pull request" in pushed
 

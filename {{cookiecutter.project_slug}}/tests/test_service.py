@@ -20,6 +20,7 @@ from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -37,6 +38,7 @@ from schemathesis import GenerationMode
 from pipeline import log, model, monitor, request, tasks
 from pipeline.model import Input
 from tests import by_task, tables
+from tests.browser import opened
 from tests.tables import ROOT, write_policies
 
 pytestmark = [  # what BentoML and Starlette have yet to mend
@@ -634,6 +636,21 @@ def test_an_answer_is_what_the_task_says_and_counted_so(other: Other) -> None:
 
 
 @pytest.mark.parametrize("other", ANSWERS, indirect=True)
+def test_a_row_that_is_tried_has_the_same_answer_and_leaves_nothing_behind(other: Other) -> None:
+    (right, *_), before = other.ask("asked"), sum(1 for _ in other.logged.rglob("*.parquet"))
+    said = json.loads(other.scorer.tried(body(row("0", amount=AMOUNTS[0])).encode()))
+    shares = said["prediction"].pop("probabilities", {}), right.pop("probabilities", {})
+    assert shares[0] == pytest.approx(shares[1]) and {ID: "0"} | said["prediction"] == right
+    assert said["model"] == other.model.digest and said["usual"] is None, "there is no profile"
+    assert (said["about"] is None) == (other.model.problem.task == "regression")
+    with pytest.raises(ValidationError, match="at most 1 item"):
+        other.scorer.tried(body(row("0"), row("1")).encode())
+    other.scorer.meters.add()
+    values = [other.counted.get_sample_value(f"scorer_{name}_total") for name in ("tried", "rows")]
+    assert values == [1, len(AMOUNTS)] and len(other.scorer.log.rows) + before <= len(AMOUNTS)
+
+
+@pytest.mark.parametrize("other", ANSWERS, indirect=True)
 def test_what_is_logged_is_what_the_model_said(other: Other) -> None:
     other.ask("told")
     found = in_log(other.logged, "told", len(AMOUNTS)).sort(log.ID)
@@ -715,10 +732,15 @@ def serving(work: Path, *options: str, **variables: str) -> Iterator[str]:
     assert "Traceback" not in output.read_text(), output.read_text()
 
 
+HOSTILE = "<script>document.title = 'owned'</script><img src=x onerror=\"document.title = 'owned'\">"
+
+
 @pytest.fixture(scope="module")
-def address(bento: Path) -> Iterator[str]:
-    """The address of the served Bento."""
-    with serving(bento) as url:
+def address(bento: Path, tiny: Path) -> Iterator[str]:
+    """The address of the served Bento, whose model was promoted; somebody has found a way to spoil its card."""
+    digest, card = model.load(tiny).digest, bento / "MODEL_CARD.md"
+    card.write_text(f"# Model card\n\nModel <code>{digest}</code>, released.\n\n## Limits\n\n{HOSTILE}\n")
+    with serving(bento, MODEL_CARD=str(card), PROMOTED_MODEL=digest) as url:
         yield url
 
 
@@ -796,9 +818,44 @@ def test_it_says_that_it_lives_what_it_scored_and_with_which_model(address: str,
     assert counted() == before + 3
     metrics = httpx.get(f"{address}/metrics").text
     assert f'scorer_model_info{{model="{model.load(tiny).digest}",release="tiny"}} 1.0' in metrics
-    assert "scorer_promoted_info" not in metrics
+    assert "scorer_promoted_info{" in metrics
     assert "scorer_score_bucket" in metrics
     assert 'service_version="tiny"' in metrics
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1100, 390])
+def test_a_browser_scores_a_row_on_the_page_and_is_told_a_mistake(address: str, width: int) -> None:
+    with opened() as page:
+        page.open(f"{address}/", width)
+        page.until("document.querySelector('form [name=amount]')")
+        words = str(page.run("document.body.innerText"))
+        assert PROBLEM.name in words and "This is the model in production." in words and "Limits" in words
+        assert page.run("document.querySelector('[name=amount]').value") == "1", "the usual one"
+        page.type("[name=amount]", "-5")
+        page.type("[name=items]", "many")
+        page.click("form button")
+        page.until("document.querySelector('[name=amount][aria-invalid]')")
+        wrong = page.run("[...document.querySelectorAll('.wrong:not(:empty)')].map((each) => each.textContent)")
+        assert [words.split(" or ")[0] for words in wrong][:2] == [
+            "Input should be greater than",
+            "Input should be a valid integer",
+        ]
+        assert page.run("document.querySelector('#answer').hidden")
+        for name, value in {"amount": "900", "items": "2", "born": "1980-01-01"}.items():
+            page.type(f"[name={name}]", value)
+        for name, value in {"express": "false", "model_config": "basic"}.items():
+            page.run(f"document.querySelector('[name={name}]').value = '{value}'")
+        page.click("form button")
+        page.until("!document.querySelector('#answer').hidden")
+        answer = str(page.run("document.querySelector('#answer').innerText"))
+        assert re.search(r"score\s+1\b", answer) and "Why" in answer and "amount" in answer, answer
+        assert page.run("document.querySelector('.wrong:not(:empty)')") is None
+        assert page.run("document.documentElement.scrollWidth") <= width, "nobody has to scroll sideways"
+        assert {urlsplit(url).netloc for url in page.asked} == {urlsplit(address).netloc}
+        assert page.run("document.title") == PROBLEM.name and not [
+            each for each in page.failed if "violates" not in each and "Refused" not in each
+        ]
 
 
 @pytest.mark.slow
