@@ -17,7 +17,7 @@ from pipeline.reading import in_a_line
 BASE = "deploy/base/"
 LIST = "kustomization.yaml"
 IMAGE = "service"
-CARD = "model-card"
+CARD = "model-card"  # for the service's page, where deploy/base mounts it
 KINDS = (
     "apps/v1 Deployment",
     "autoscaling/v2 HorizontalPodAutoscaler",
@@ -87,13 +87,12 @@ def files(manifest: Mapping[str, Any], base: Mapping[str, str]) -> dict[str, str
     where `base` has anything that is not known to be safe.
     """
     asked = listed(base)
+    inside = {"namespace": asked["namespace"]} if "namespace" in asked else {}
     whole = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": asked["resources"],
-        "configMapGenerator": [
-            {"name": CARD, "files": ["MODEL_CARD.md"]}
-        ],  # for the service's page, where it is mounted
+        "configMapGenerator": [{**inside, "name": CARD, "files": ["MODEL_CARD.md"]}],
     }
     made = {LIST: HEAD + (NO_IMAGE if manifest["image"] is None else "") + dump(whole)}
     for name in asked["resources"]:
