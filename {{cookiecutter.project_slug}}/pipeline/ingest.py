@@ -17,6 +17,7 @@ import polars as pl
 
 from pipeline import contract, personal
 from pipeline.contract import Column, Contract
+from pipeline.onepass import GROUP
 from pipeline.params import PARAMS, BadInput, deletable, load, run_stage
 from pipeline.places import first_line, replacing
 from pipeline.reading import nearest
@@ -48,7 +49,7 @@ def main() -> None:
     params, ours = load(), contract.load()
     table, (day, last) = rows(params, ours), before(params, ours)
     with replacing(ROWS) as temporary:
-        table.write_parquet(temporary)
+        table.write_parquet(temporary, row_group_size=GROUP)
     with replacing(BEFORE) as temporary:
         last.write_parquet(temporary, metadata={DELIVERED: day})
     print(f"{ROWS}: {table.height:,} rows")

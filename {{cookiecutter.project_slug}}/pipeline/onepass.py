@@ -11,9 +11,11 @@ import numpy as np
 import polars as pl
 
 from pipeline.counts import Counts
+from pipeline.places import ahead
 
 DAY, LEN, LEVEL = "_day", "_rows", "_level"
-BATCH = 250_000  # rows that are in memory at a time
+GROUP = 125_000  # rows of a group in a file that is read in batches: no group is read twice
+BATCH = 2 * GROUP  # rows that are looked at together
 MANY = 500_000  # levels that are held before equal ones are put together
 
 Count = Callable[[pl.DataFrame], np.ndarray]
@@ -65,7 +67,9 @@ def over(
 def by_piece(table: pl.LazyFrame, day: pl.Expr) -> Iterator[tuple[date | None, pl.DataFrame]]:
     """The rows of each day in a batch, batch by batch."""
     rows = table.with_columns(day.alias(DAY))
-    for batch in rows.collect_batches(chunk_size=BATCH, maintain_order=True, engine="streaming"):
+    number = table.select(pl.len()).collect(engine="streaming").item()
+    # polars' own collect_batches holds a dozen of them ready
+    for batch in ahead(lambda at: rows.slice(at, BATCH).collect(), range(0, number, BATCH), 1):
         if not batch[DAY].is_sorted():
             batch = batch.sort(DAY, maintain_order=True)
         first = 0

@@ -17,7 +17,7 @@ import polars as pl
 from pipeline import contract, personal, tasks
 from pipeline.before import beside
 from pipeline.contract import Column, Contract, leveled
-from pipeline.counts import Counts, Number, halves, read
+from pipeline.counts import Counts, Number, halves
 from pipeline.daily import MINUTES, content, daily, ends, minutes, moving
 from pipeline.ingest import BEFORE, DELIVERED, ROWS
 from pipeline.model import Problem
@@ -214,18 +214,17 @@ def jsonable(value: Any) -> Any:
 def duplicates(table: pl.LazyFrame, name: str) -> dict[str, Any]:
     """How many rows repeat the identifier of another, and the first identifiers that are repeated.
 
-    A share of the identifiers is held in memory at a time.
+    Hashes tell whether there are any; of more rows than SHARE, a part of the identifiers at a time.
     """
-    known = table.select(name).drop_nulls()
-    shares = max(ceil(collect(known.select(pl.len())).item() / SHARE), 1)
+    known, key = table.select(name).drop_nulls(), pl.col(name).hash()
+    shares = ceil(collect(table.select(pl.len())).item() / SHARE)
     rows, first = 0, list[tuple[Any, int]]()
     for share in range(shares):
-        some = known.filter(pl.col(name).hash() % shares == share) if shares > 1 else known
-        number, distinct = collect(some.select(pl.len(), pl.col(name).n_unique().alias("_distinct"))).row(0)
-        if number > distinct:
-            rows += number - distinct
-            repeated = some.group_by(name).agg(pl.len().alias(LEN)).filter(pl.col(LEN) > 1)
-            first += collect(repeated.bottom_k(EXAMPLES, by=name)).rows()
+        some = known.filter(key % shares == share) if shares > 1 else known
+        if collect(some.select((key.sort() == key.sort().shift()).any())).item():
+            repeated = collect(some.group_by(name).agg(pl.len().alias(LEN)).filter(pl.col(LEN) > 1))
+            rows += int((repeated[LEN] - 1).sum())
+            first += repeated.bottom_k(EXAMPLES, by=name).rows()
     examples = [{**personal.shown({name: value}), "_rows": number} for value, number in sorted(first)[:EXAMPLES]]
     return {"rows": rows, "examples": examples}
 
@@ -274,8 +273,7 @@ def within(found: Found, window: Days) -> pl.DataFrame:
 
 def positive(rows: pl.DataFrame, name: str) -> np.ndarray:
     """A column's numbers, by bins that are 1/128 of their value wide at most."""
-    column = Number(name)
-    return column.count(read(rows, column))
+    return Number(name).count(rows[name])
 
 
 def medians(found: Found, columns: Sequence[Column], ours: Contract) -> dict[str, dict[str, float]]:
