@@ -21,13 +21,12 @@ import polars as pl
 
 from pipeline import personal
 from pipeline.contract import Column, Contract
-from pipeline.counts import Counts
-from pipeline.onepass import DAY, LEN, LEVEL, Count, Found
+from pipeline.onepass import DAY, LEN, LEVEL, Counted, Found
 from pipeline.params import Days
 
 KEPT = 3  # runs of a column, days of missing values, levels that came or went: those that tell most
 DIGEST = "_digest"
-MINUTES = "minutes"  # where a pass has counted them
+MINUTES = "_minutes"  # where a pass has counted them, a name that no contract may have
 
 
 def daily(table: pl.LazyFrame, found: Found, columns: Sequence[Column], ours: Contract, window: Days) -> dict[str, Any]:
@@ -40,12 +39,12 @@ def daily(table: pl.LazyFrame, found: Found, columns: Sequence[Column], ours: Co
     begin, end = (datetime.combine(day, moment.min) for day in (window.since, window.test[1] + timedelta(days=1)))
     inside = table.filter((time >= begin) & (time < end)).with_columns(time.dt.date().alias(DAY))
     days = by_day(found.pieces.filter(pl.col(DAY).is_between(window.since, window.test[1])), moving(columns, ours))
-    hours = {day: of[MINUTES] for day, of in sorted(found.counts.items())}
+    hours = {day: of[MINUTES] for day, of in found.days.items()}
     entity = next((column.name for column in columns if column.name == ours.entity), None)  # if it is of its type
     return {
         "columns": len(moving(columns, ours)),
         "clock": dict(clock(hours)),
-        "untimed": [str(day) for day, of in hours.items() if not of.bins.any()],
+        "untimed": [str(day) for day, of in hours.items() if not of[1:].any()],
         "repeated": repeated(inside, days, content(columns, ours)),
         "constant": dict(constant(inside, days, moving(columns, ours))),
         "categories": categories(inside, days, found.levels, content(columns, ours), window.train[1], entity),
@@ -100,16 +99,17 @@ def digest(names: Sequence[str]) -> pl.Expr:
 # --- a clock of another zone ---
 
 
-def clock(hours: Mapping[date, Counts]) -> Iterator[tuple[str, dict[str, float]]]:
+def clock(hours: Mapping[date, np.ndarray]) -> Iterator[tuple[str, dict[str, float]]]:
     """Of each day the mean time of day and its spread, both in hours, and the rows that have one.
 
     The minute of midnight is no time of day, as a date is read as it. Mean and spread are circular; the spread divided
     by the root of the rows is the mean's standard error (Fisher, Statistical analysis of circular data, 1993, 4.4.4).
     """
     for day, of in hours.items():
-        angle, rows = of.bins[of.bins > 0] * (2 * np.pi / A_DAY), of.rows[of.bins > 0]
-        if not len(rows):
+        minute = 1 + np.flatnonzero(of[1:])
+        if not len(minute):
             continue
+        angle, rows = minute * (2 * np.pi / A_DAY), of[minute]
         first, second = (complex(rows @ np.exp(1j * times * angle)) / rows.sum() for times in (1, 2))
         if abs(first) > 0.01:  # else the rows lie all around the clock, and no hour is their mean
             spread = sqrt(max(1 - abs(second), 0) / 2) / abs(first) * 12 / pi
@@ -120,10 +120,10 @@ def clock(hours: Mapping[date, Counts]) -> Iterator[tuple[str, dict[str, float]]
 A_DAY = 24 * 60  # minutes
 
 
-def minutes(time: str) -> Count:
-    """Counts rows by the minute of their day."""
+def minutes(time: str) -> Counted:
+    """The rows by the minute of their day."""
     minute = pl.col(time).dt.hour().cast(pl.Int64) * 60 + pl.col(time).dt.minute()
-    return lambda rows: np.bincount(rows.select(minute).to_series().drop_nulls().to_numpy(), minlength=A_DAY + 1)
+    return Counted(lambda rows: np.bincount(rows.select(minute).to_series(), minlength=A_DAY), lambda counts: counts)
 
 
 # --- an earlier day again ---

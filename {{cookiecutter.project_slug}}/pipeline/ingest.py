@@ -17,7 +17,6 @@ import polars as pl
 
 from pipeline import contract, personal
 from pipeline.contract import Column, Contract
-from pipeline.onepass import GROUP
 from pipeline.params import PARAMS, BadInput, deletable, load, run_stage
 from pipeline.places import first_line, replacing
 from pipeline.reading import nearest
@@ -37,6 +36,7 @@ from pipeline.source import (
 from pipeline.source import before as yardstick
 
 ROWS, BEFORE = Path("data/rows.parquet"), Path("data/before.parquet")
+GROUP = 125_000  # rows of a group of ROWS: who reads whole groups reads nothing twice
 DELIVERED = "delivered"  # where the metadata of BEFORE say of which day it is
 SIMULATOR = "pipeline.simulate"
 EXAMPLES = 3

@@ -4,22 +4,52 @@ A piece is what a batch has of a day. Whoever asked puts the pieces together: as
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from pipeline.counts import Counts
+from pipeline.ingest import GROUP
 from pipeline.places import ahead
 
 DAY, LEN, LEVEL = "_day", "_rows", "_level"
-GROUP = 125_000  # rows of a group in a file that is read in batches: no group is read twice
 BATCH = 2 * GROUP  # rows that are looked at together
 MANY = 500_000  # levels that are held before equal ones are put together
 
-Count = Callable[[pl.DataFrame], np.ndarray]
-"""Counts rows by bins: [bins + 1], as `counts.Column.count` does."""
+
+@dataclass(frozen=True)
+class Counted:
+    """How rows are counted by bins, and what the counts of a whole day say."""
+
+    count: Callable[[pl.DataFrame], np.ndarray]
+    says: Callable[[np.ndarray], Any]
+
+
+@dataclass
+class Levels:
+    """The levels of a category: LEVEL, its _first and _last DAY, LEN."""
+
+    column: str
+    parts: list[pl.DataFrame] = field(default_factory=list)
+    held: int = 0
+
+    def add(self, day: date, rows: pl.DataFrame) -> None:
+        """Take in the rows of a day."""
+        found = rows[self.column].drop_nulls().alias(LEVEL).value_counts(name=LEN)
+        self.parts.append(found.with_columns(_first=pl.lit(day), _last=pl.lit(day)))
+        self.held += len(found)
+        if self.held > MANY:
+            self.parts = [self.table()]
+            self.held = len(self.parts[0]) // 2  # so that many different ones are not put together again and again
+
+    def table(self) -> pl.DataFrame:
+        """One row a level."""
+        empty = pl.DataFrame(schema={LEVEL: pl.String, LEN: pl.UInt32, "_first": pl.Date, "_last": pl.Date})
+        each = pl.concat(self.parts or [empty]).group_by(LEVEL, maintain_order=True)
+        return each.agg(pl.col("_first").min(), pl.col("_last").max(), pl.col(LEN).sum())
 
 
 @dataclass(frozen=True)
@@ -27,41 +57,37 @@ class Found:
     """What a pass found."""
 
     pieces: pl.DataFrame  # a row each: DAY, null where rows have none, LEN, and what was asked
-    counts: Mapping[date, Mapping[str, Counts]]  # of each day of a span
-    levels: Mapping[str, pl.DataFrame]  # of a category, in the days of a span: its LEVELs, _first and _last DAY, LEN
+    days: Mapping[date, Mapping[str, Any]]  # of a span, in order: what the counts of each say
+    levels: Mapping[str, pl.DataFrame]  # of each category, in the days of a span
 
 
 def over(
     table: pl.LazyFrame,
     day: pl.Expr,
     asked: Mapping[str, pl.Expr],
-    counted: Mapping[str, Count] | None = None,
+    counted: Mapping[str, Counted] | None = None,
     categories: Collection[str] = (),
     span: tuple[date, date] = (date.min, date.max),
 ) -> Found:
     """What the rows say, by day: what is `asked`, a number each; of the days of a span what is `counted`, and levels.
 
-    Constant memory: BATCH rows, and what is found. The rows of a day should stand together, as ingest leaves them.
+    The rows of a day stand together, as ingest leaves them. Constant memory: BATCH rows, and what is found.
     """
-    pieces, counts = [], dict[date, dict[str, list[Counts]]]()
-    levels: dict[str, list[pl.DataFrame]] = {name: [] for name in categories}
-    for of, rows in by_piece(table, day):
-        pieces.append(rows.select(pl.lit(of, pl.Date).alias(DAY), pl.len().alias(LEN), **asked))
-        if of is None or not span[0] <= of <= span[1]:
-            continue
-        for name, count in (counted or {}).items():
-            counts.setdefault(of, {}).setdefault(name, []).append(Counts.of(count(rows)))
-        for name, parts in levels.items():
-            found = rows[name].drop_nulls().alias(LEVEL).value_counts(name=LEN)
-            parts.append(found.with_columns(pl.lit(of).alias("_first"), pl.lit(of).alias("_last")))
-            if sum(map(len, parts)) > MANY + 2 * len(parts[0]):
-                parts[:] = [together(parts)]
-    nothing = table.clear().select(day.alias(DAY), pl.len().alias(LEN), **asked)  # the types, where there is no row
-    return Found(
-        pl.concat(pieces) if pieces else nothing.collect().clear(),
-        {of: {name: Counts.sum(parts) for name, parts in each.items()} for of, each in counts.items()},
-        {name: together(parts) for name, parts in levels.items()},
-    )
+    nothing = table.clear().select(day.alias(DAY), pl.len().alias(LEN), **asked).collect().clear()
+    pieces, days, levels = [nothing], dict[date, dict[str, Any]](), [Levels(name) for name in categories]
+    for of, parts in groupby(by_piece(table, day), lambda piece: piece[0]):
+        inside, counts = of is not None and span[0] <= of <= span[1], dict[str, np.ndarray]()
+        for _, rows in parts:
+            pieces.append(rows.select(pl.lit(of, pl.Date).alias(DAY), pl.len().alias(LEN), **asked))
+            if of is None or not inside:
+                continue
+            for name, each in (counted or {}).items():
+                counts[name] = counts.get(name, 0) + each.count(rows)
+            for category in levels:
+                category.add(of, rows)
+        if of is not None and inside:
+            days[of] = {name: each.says(counts[name]) for name, each in (counted or {}).items()}
+    return Found(pl.concat(pieces), dict(sorted(days.items())), {each.column: each.table() for each in levels})
 
 
 def by_piece(table: pl.LazyFrame, day: pl.Expr) -> Iterator[tuple[date | None, pl.DataFrame]]:
@@ -76,10 +102,3 @@ def by_piece(table: pl.LazyFrame, day: pl.Expr) -> Iterator[tuple[date | None, p
         for length, of in batch[DAY].rle().struct.unnest().iter_rows():
             yield of, batch.slice(first, length)
             first += length
-
-
-def together(parts: list[pl.DataFrame]) -> pl.DataFrame:
-    """Levels that are in several parts, as one."""
-    empty = pl.DataFrame(schema={LEVEL: pl.String, LEN: pl.UInt32, "_first": pl.Date, "_last": pl.Date})
-    each = pl.concat(parts or [empty]).group_by(LEVEL, maintain_order=True)
-    return each.agg(pl.col("_first").min(), pl.col("_last").max(), pl.col(LEN).sum())

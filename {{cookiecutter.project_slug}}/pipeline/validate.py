@@ -6,7 +6,6 @@ Everything is measured, whatever is found, so that all that is wrong is known at
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
-from functools import partial
 from math import ceil, isfinite
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,11 @@ import polars as pl
 from pipeline import contract, personal, tasks
 from pipeline.before import beside
 from pipeline.contract import Column, Contract, leveled
-from pipeline.counts import Counts, Number, halves
+from pipeline.counts import Number, halves
 from pipeline.daily import MINUTES, content, daily, ends, minutes, moving
 from pipeline.ingest import BEFORE, DELIVERED, ROWS
 from pipeline.model import Problem
-from pipeline.onepass import DAY, LEN, Count, Found, over
+from pipeline.onepass import DAY, LEN, Counted, Found, over
 from pipeline.params import BadInput, Days, load, run_stage
 from pipeline.places import first_line, replacing
 from pipeline.rows import TYPES, label
@@ -30,6 +29,7 @@ from pipeline.source import SIMULATE, source_of
 VALIDATION = Path("reports/validation.json")
 EXAMPLES = 3
 SHARE = 16_000_000  # rows whose identifiers are compared at a time
+ABOVE = slice(1, 0x7F80)  # the bins of the finite numbers above zero, in order
 
 Measured = Mapping[str, Any]
 
@@ -111,11 +111,11 @@ def passed(
 ) -> Found:
     """What one pass finds of the columns that are of their type; `dated` where rows have a day, `told` where labels."""
     asked = {**fault_sums(known, ours), **nulls(known)}
-    day, counted, categories = pl.lit(None, pl.Date), dict[str, Count](), list[str]()
+    day, counted, categories = pl.lit(None, pl.Date), dict[str, Counted](), list[str]()
     if dated:
         leveled_ = [column.name for column in known if leveled(column, ours)]
         asked |= level_sums(leveled_) | ends(moving(known, ours))
-        counted = {name: partial(positive, name=name) for name in leveled_} | {MINUTES: minutes(ours.time)}
+        counted = {name: median(name) for name in leveled_} | {MINUTES: minutes(ours.time)}
         day, categories = pl.col(ours.time).dt.date(), [c.name for c in content(known, ours) if c.type == "category"]
     if told:
         asked |= label_sums(ours)
@@ -271,28 +271,25 @@ def within(found: Found, window: Days) -> pl.DataFrame:
     return found.pieces.filter(pl.col(DAY).is_between(window.since, window.test[1])).sort(DAY, maintain_order=True)
 
 
-def positive(rows: pl.DataFrame, name: str) -> np.ndarray:
-    """A column's numbers, by bins that are 1/128 of their value wide at most."""
-    return Number(name).count(rows[name])
+def median(name: str) -> Counted:
+    """A column's median of what is above zero, as most may be 0, by bins that are 1/128 of their value wide at most."""
+    column = Number(name)
+    return Counted(lambda rows: column.count(rows[name]), middle)
+
+
+def middle(counts: np.ndarray) -> float:
+    """The median of the values above zero, of which each bin has so many; 0 where there is none."""
+    upto = np.cumsum(counts[ABOVE])
+    if not upto[-1]:
+        return 0.0
+    both = np.searchsorted(upto, [(upto[-1] - 1) // 2, upto[-1] // 2], side="right")
+    return float(halves()[ABOVE][both].mean())
 
 
 def medians(found: Found, columns: Sequence[Column], ours: Contract) -> dict[str, dict[str, float]]:
-    """The median of what is above zero, as most may be 0; of the same columns and days, less than 1/128 below it."""
-    days = sorted(found.counts)
+    """The `median` of the same columns and days, but for those without; less than 1/128 below it."""
     names = [column.name for column in columns if leveled(column, ours)]
-    of_all = {name: {str(day): middle(found.counts[day][name]) for day in days} for name in names}
-    return {name: {day: value for day, value in of.items() if value} for name, of in of_all.items()}
-
-
-def middle(counts: Counts) -> float:
-    """The median of the values above zero; 0 where there is none."""
-    values = halves()[counts.bins]
-    above = values > 0
-    upto = np.cumsum(counts.rows[above])
-    if not len(upto):
-        return 0.0
-    both = np.searchsorted(upto, [(upto[-1] - 1) // 2, upto[-1] // 2], side="right")
-    return float(values[above][both].mean())
+    return {name: {str(day): of[name] for day, of in found.days.items() if of[name]} for name in names}
 
 
 def label_sums(ours: Contract) -> dict[str, pl.Expr]:
