@@ -21,7 +21,7 @@ import polars as pl
 
 from pipeline import personal
 from pipeline.contract import Column, Contract
-from pipeline.onepass import DAY, LEN, LEVEL, Counted, Found
+from pipeline.onepass import DAY, LEN, LEVEL, Found
 from pipeline.params import Days
 
 KEPT = 3  # runs of a column, days of missing values, levels that came or went: those that tell most
@@ -120,10 +120,18 @@ def clock(hours: Mapping[date, np.ndarray]) -> Iterator[tuple[str, dict[str, flo
 A_DAY = 24 * 60  # minutes
 
 
-def minutes(time: str) -> Counted:
-    """The rows by the minute of their day."""
-    minute = pl.col(time).dt.hour().cast(pl.Int64) * 60 + pl.col(time).dt.minute()
-    return Counted(lambda rows: np.bincount(rows.select(minute).to_series(), minlength=A_DAY), lambda counts: counts)
+class Minutes:
+    """How many rows of a day are of each of its minutes."""
+
+    def __init__(self, time: str) -> None:
+        self.minute = pl.col(time).dt.hour().cast(pl.Int64) * 60 + pl.col(time).dt.minute()
+        self.rows = np.zeros(A_DAY, np.int64)
+
+    def add(self, rows: pl.DataFrame) -> None:
+        self.rows += np.bincount(rows.select(self.minute).to_series(), minlength=A_DAY)
+
+    def told(self) -> np.ndarray:
+        return self.rows
 
 
 # --- an earlier day again ---

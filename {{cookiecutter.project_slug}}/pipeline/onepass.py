@@ -7,9 +7,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import polars as pl
 
 from pipeline.ingest import GROUP
@@ -20,12 +19,14 @@ BATCH = 2 * GROUP  # rows that are looked at together
 MANY = 500_000  # levels that are held before equal ones are put together
 
 
-@dataclass(frozen=True)
-class Counted:
-    """How rows are counted by bins, and what the counts of a whole day say."""
+class Tally(Protocol):
+    """What is made of the rows of one day, as they come."""
 
-    count: Callable[[pl.DataFrame], np.ndarray]
-    says: Callable[[np.ndarray], Any]
+    def add(self, rows: pl.DataFrame) -> None:
+        """Take in some of them."""
+
+    def told(self) -> Any:
+        """What they say."""
 
 
 @dataclass
@@ -57,7 +58,7 @@ class Found:
     """What a pass found."""
 
     pieces: pl.DataFrame  # a row each: DAY, null where rows have none, LEN, and what was asked
-    days: Mapping[date, Mapping[str, Any]]  # of a span, in order: what the counts of each say
+    days: Mapping[date, Mapping[str, Any]]  # of a span, in order: what is told of each
     levels: Mapping[str, pl.DataFrame]  # of each category, in the days of a span
 
 
@@ -65,28 +66,29 @@ def over(
     table: pl.LazyFrame,
     day: pl.Expr,
     asked: Mapping[str, pl.Expr],
-    counted: Mapping[str, Counted] | None = None,
+    tallies: Mapping[str, Callable[[], Tally]] | None = None,
     categories: Collection[str] = (),
     span: tuple[date, date] = (date.min, date.max),
 ) -> Found:
-    """What the rows say, by day: what is `asked`, a number each; of the days of a span what is `counted`, and levels.
+    """What the rows say, by day: what is `asked`, a number each; of the days of a span what `tallies` tell, and levels.
 
     The rows of a day stand together, as ingest leaves them. Constant memory: BATCH rows, and what is found.
     """
     nothing = table.clear().select(day.alias(DAY), pl.len().alias(LEN), **asked).collect().clear()
     pieces, days, levels = [nothing], dict[date, dict[str, Any]](), [Levels(name) for name in categories]
     for of, parts in groupby(by_piece(table, day), lambda piece: piece[0]):
-        inside, counts = of is not None and span[0] <= of <= span[1], dict[str, np.ndarray]()
+        today = {name: tally() for name, tally in (tallies or {}).items()}
         for _, rows in parts:
             pieces.append(rows.select(pl.lit(of, pl.Date).alias(DAY), pl.len().alias(LEN), **asked))
-            if of is None or not inside:
+            if of is None or not span[0] <= of <= span[1]:
                 continue
-            for name, each in (counted or {}).items():
-                counts[name] = counts.get(name, 0) + each.count(rows)
+            for each in today.values():
+                each.add(rows)
             for category in levels:
                 category.add(of, rows)
-        if of is not None and inside:
-            days[of] = {name: each.says(counts[name]) for name, each in (counted or {}).items()}
+            days[of] = {}
+        if of in days:
+            days[of] = {name: each.told() for name, each in today.items()}
     return Found(pl.concat(pieces), dict(sorted(days.items())), {each.column: each.table() for each in levels})
 
 

@@ -4,8 +4,9 @@ Everything is measured, whatever is found, so that all that is wrong is known at
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
+from functools import partial
 from math import ceil, isfinite
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ from pipeline import contract, personal, tasks
 from pipeline.before import beside
 from pipeline.contract import Column, Contract, leveled
 from pipeline.counts import Number, halves
-from pipeline.daily import MINUTES, content, daily, ends, minutes, moving
+from pipeline.daily import MINUTES, Minutes, content, daily, ends, moving
 from pipeline.ingest import BEFORE, DELIVERED, ROWS
 from pipeline.model import Problem
-from pipeline.onepass import DAY, LEN, Counted, Found, over
+from pipeline.onepass import DAY, LEN, Found, Tally, over
 from pipeline.params import BadInput, Days, load, run_stage
 from pipeline.places import first_line, replacing
 from pipeline.rows import TYPES, label
@@ -29,6 +30,7 @@ from pipeline.source import SIMULATE, source_of
 VALIDATION = Path("reports/validation.json")
 EXAMPLES = 3
 SHARE = 16_000_000  # rows whose identifiers are compared at a time
+FEW = 40_000  # rows of a day, whose median is exact
 ABOVE = slice(1, 0x7F80)  # the bins of the finite numbers above zero, in order
 
 Measured = Mapping[str, Any]
@@ -111,15 +113,15 @@ def passed(
 ) -> Found:
     """What one pass finds of the columns that are of their type; `dated` where rows have a day, `told` where labels."""
     asked = {**fault_sums(known, ours), **nulls(known)}
-    day, counted, categories = pl.lit(None, pl.Date), dict[str, Counted](), list[str]()
+    day, tallies, categories = pl.lit(None, pl.Date), dict[str, Callable[[], Tally]](), list[str]()
     if dated:
         leveled_ = [column.name for column in known if leveled(column, ours)]
         asked |= level_sums(leveled_) | ends(moving(known, ours))
-        counted = {name: median(name) for name in leveled_} | {MINUTES: minutes(ours.time)}
+        tallies = {name: partial(Median, name) for name in leveled_} | {MINUTES: partial(Minutes, ours.time)}
         day, categories = pl.col(ours.time).dt.date(), [c.name for c in content(known, ours) if c.type == "category"]
     if told:
         asked |= label_sums(ours)
-    return over(table, day, asked, counted, categories, (window.since, window.test[1]))
+    return over(table, day, asked, tallies, categories, (window.since, window.test[1]))
 
 
 def nulls(columns: Sequence[Column]) -> dict[str, pl.Expr]:
@@ -271,23 +273,38 @@ def within(found: Found, window: Days) -> pl.DataFrame:
     return found.pieces.filter(pl.col(DAY).is_between(window.since, window.test[1])).sort(DAY, maintain_order=True)
 
 
-def median(name: str) -> Counted:
-    """A column's median of what is above zero, as most may be 0, by bins that are 1/128 of their value wide at most."""
-    column = Number(name)
-    return Counted(lambda rows: column.count(rows[name]), middle)
+class Median:
+    """A day's median of what is above zero, as most may be 0: of few rows exact, of more less than 1/128 below it."""
+
+    def __init__(self, name: str) -> None:
+        self.column, self.few, self.rows, self.counts = Number(name), list[pl.Series](), 0, 0
+
+    def add(self, rows: pl.DataFrame) -> None:
+        self.few.append(rows[self.column.name])
+        self.rows += len(rows)
+        if self.rows > FEW:
+            self.counts += sum(map(self.column.count, self.few))
+            self.few = []
+
+    def told(self) -> float | None:
+        """None where there is none."""
+        if self.rows > FEW:
+            return middle(self.counts)
+        values = pl.concat(self.few)
+        return values.filter((values > 0) & values.is_finite()).median()
 
 
-def middle(counts: np.ndarray) -> float:
-    """The median of the values above zero, of which each bin has so many; 0 where there is none."""
+def middle(counts: np.ndarray) -> float | None:
+    """The median of the values above zero, of which each bin has so many; None where there is none."""
     upto = np.cumsum(counts[ABOVE])
     if not upto[-1]:
-        return 0.0
+        return None
     both = np.searchsorted(upto, [(upto[-1] - 1) // 2, upto[-1] // 2], side="right")
     return float(halves()[ABOVE][both].mean())
 
 
 def medians(found: Found, columns: Sequence[Column], ours: Contract) -> dict[str, dict[str, float]]:
-    """The `median` of the same columns and days, but for those without; less than 1/128 below it."""
+    """The `Median` of the same columns and days, but for those without."""
     names = [column.name for column in columns if leveled(column, ours)]
     return {name: {str(day): of[name] for day, of in found.days.items() if of[name]} for name in names}
 
