@@ -21,12 +21,12 @@ import polars as pl
 
 from pipeline import personal
 from pipeline.contract import Column, Contract
-from pipeline.onepass import DAY, LEN, LEVEL, Found
+from pipeline.onepass import DAY, FIRST, LAST, LEN, LEVEL, Found
 from pipeline.params import Days
 
 KEPT = 3  # runs of a column, days of missing values, levels that came or went: those that tell most
 DIGEST = "_digest"
-MINUTES = "_minutes"  # where a pass has counted them, a name that no contract may have
+MINUTES = "minutes"  # where a pass has counted them
 
 
 def daily(table: pl.LazyFrame, found: Found, columns: Sequence[Column], ours: Contract, window: Days) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class Minutes:
     """How many rows of a day are of each of its minutes."""
 
     def __init__(self, time: str) -> None:
-        self.minute = pl.col(time).dt.hour().cast(pl.Int64) * 60 + pl.col(time).dt.minute()
+        self.minute = pl.col(time).dt.timestamp("us") // 60_000_000 % A_DAY
         self.rows = np.zeros(A_DAY, np.int64)
 
     def add(self, rows: pl.DataFrame) -> None:
@@ -235,8 +235,8 @@ def categories(
     for column in (column for column in content if column.type == "category" and rows):
         levels = seen[column.name]
         tests += len(levels) * sum(day > trained for day in rows)
-        new = levels.filter(pl.col("_first") > trained) if column.categories is None else levels.clear()
-        gone = levels.filter((pl.col("_last") >= trained) & (pl.col("_last") < max(rows)))
+        new = levels.filter(pl.col(FIRST) > trained) if column.categories is None else levels.clear()
+        gone = levels.filter((pl.col(LAST) >= trained) & (pl.col(LAST) < max(rows)))
         sides = ((new, "since"), (gone, "until"))
         moved = [each for some, side in sides for each in moves(some, inside, rows, column.name, side, entity)]
         if len(new) > KEPT:
@@ -253,15 +253,15 @@ def together(
 
     There are always some where levels are many. `chance` is Chernoff's bound on two samples of one share.
     """
-    new = levels.filter(pl.col("_first") > trained)
-    first = min(new["_first"].to_list())
+    new = levels.filter(pl.col(FIRST) > trained)
+    first = min(new[FIRST].to_list())
     after = [day for day in rows if day >= first]
     before = [day for day in rows if day <= trained][-len(after) :]
     if len(rows) < 3 * len(after):  # too few days before to know how many are usual
         return
     here, there = sum(rows[day] for day in after), sum(rows[day] for day in before)
     share = float(new[LEN].sum()) / here
-    fresh = levels.filter(pl.col("_first").is_in(before)).lazy().select(pl.col(LEVEL).alias(name))
+    fresh = levels.filter(pl.col(FIRST).is_in(before)).lazy().select(pl.col(LEVEL).alias(name))
     then = inside.filter(pl.col(DAY).is_in(before)).join(fresh, on=name, how="semi")
     usual = float(collect(then.select(pl.len())).item()) / there
     if share > 2 * usual:
@@ -288,7 +288,7 @@ def moves(
         there = inside.filter(pl.col(name).is_in(most[LEVEL].to_list()))
         there = there.select(pl.col(name).alias(LEVEL), DAY, pl.col(entity).alias("_entity")).unique()
         drawn = dict(collect(there.group_by(LEVEL).len()).iter_rows())
-    for level, first, last, number in most.select(LEVEL, "_first", "_last", LEN).iter_rows():
+    for level, first, last, number in most.select(LEVEL, FIRST, LAST, LEN).iter_rows():
         day = first if side == "since" else last
         of = sum(n for each, n in rows.items() if (each >= day if side == "since" else each <= day))
         chance = (of / sum(rows.values())) ** drawn[level]

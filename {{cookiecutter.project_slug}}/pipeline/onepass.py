@@ -1,12 +1,11 @@
-"""One pass over a table of any length, a piece at a time: what is asked of its rows, day by day.
+"""One pass over a table of any length, a batch at a time: what is asked of its rows, day by day.
 
 A piece is what a batch has of a day. Whoever asked puts the pieces together: as sums are, or ends, or means.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
-from itertools import groupby
 from typing import Any, Protocol
 
 import polars as pl
@@ -15,7 +14,9 @@ from pipeline.ingest import GROUP
 from pipeline.places import ahead
 
 DAY, LEN, LEVEL = "_day", "_rows", "_level"
+FIRST, LAST = "_first", "_last"
 BATCH = 2 * GROUP  # rows that are looked at together
+LARGE = 10_000  # rows of a day
 MANY = 500_000  # levels that are held before equal ones are put together
 
 
@@ -29,37 +30,13 @@ class Tally(Protocol):
         """What they say."""
 
 
-@dataclass
-class Levels:
-    """The levels of a category: LEVEL, its _first and _last DAY, LEN."""
-
-    column: str
-    parts: list[pl.DataFrame] = field(default_factory=list)
-    held: int = 0
-
-    def add(self, day: date, rows: pl.DataFrame) -> None:
-        """Take in the rows of a day."""
-        found = rows[self.column].drop_nulls().alias(LEVEL).value_counts(name=LEN)
-        self.parts.append(found.with_columns(_first=pl.lit(day), _last=pl.lit(day)))
-        self.held += len(found)
-        if self.held > MANY:
-            self.parts = [self.table()]
-            self.held = len(self.parts[0]) // 2  # so that many different ones are not put together again and again
-
-    def table(self) -> pl.DataFrame:
-        """One row a level."""
-        empty = pl.DataFrame(schema={LEVEL: pl.String, LEN: pl.UInt32, "_first": pl.Date, "_last": pl.Date})
-        each = pl.concat(self.parts or [empty]).group_by(LEVEL, maintain_order=True)
-        return each.agg(pl.col("_first").min(), pl.col("_last").max(), pl.col(LEN).sum())
-
-
 @dataclass(frozen=True)
 class Found:
     """What a pass found."""
 
     pieces: pl.DataFrame  # a row each: DAY, null where rows have none, LEN, and what was asked
-    days: Mapping[date, Mapping[str, Any]]  # of a span, in order: what is told of each
-    levels: Mapping[str, pl.DataFrame]  # of each category, in the days of a span
+    days: Mapping[date, Mapping[str, Any]]  # of a span: what is told of each
+    levels: Mapping[str, pl.DataFrame]  # of each category, in the days of a span: LEVEL, FIRST and LAST day, LEN
 
 
 def over(
@@ -74,33 +51,61 @@ def over(
 
     The rows of a day stand together, as ingest leaves them. Constant memory: BATCH rows, and what is found.
     """
-    nothing = table.clear().select(day.alias(DAY), pl.len().alias(LEN), **asked).collect().clear()
-    pieces, days, levels = [nothing], dict[date, dict[str, Any]](), [Levels(name) for name in categories]
-    for of, parts in groupby(by_piece(table, day), lambda piece: piece[0]):
-        today = {name: tally() for name, tally in (tallies or {}).items()}
-        for _, rows in parts:
-            pieces.append(rows.select(pl.lit(of, pl.Date).alias(DAY), pl.len().alias(LEN), **asked))
-            if of is None or not span[0] <= of <= span[1]:
-                continue
-            for each in today.values():
-                each.add(rows)
-            for category in levels:
-                category.add(of, rows)
-            days[of] = {}
-        if of in days:
-            days[of] = {name: each.told() for name, each in today.items()}
-    return Found(pl.concat(pieces), dict(sorted(days.items())), {each.column: each.table() for each in levels})
-
-
-def by_piece(table: pl.LazyFrame, day: pl.Expr) -> Iterator[tuple[date | None, pl.DataFrame]]:
-    """The rows of each day in a batch, batch by batch."""
     rows = table.with_columns(day.alias(DAY))
-    number = table.select(pl.len()).collect(engine="streaming").item()
+    pieces, levels = [piecewise(rows.clear().collect(), asked)], {name: list[pl.DataFrame]() for name in categories}
+    days, today = dict[date, dict[str, Any]](), dict[date, dict[str, Tally]]()
+    for batch in batches(rows):
+        pieces.append(piecewise(batch, asked))
+        inside = batch.filter(pl.col(DAY).is_between(*span))
+        for name, parts in levels.items():
+            parts.append(seen(inside, name))
+            if sum(map(len, parts)) > MANY + 2 * len(parts[0]):
+                parts[:] = [together(parts)]
+        for of, part in by_day(inside) if tallies else ():
+            if of not in today:
+                days |= told(today)
+                today = {of: {name: tally() for name, tally in (tallies or {}).items()}}
+            for tally in today[of].values():
+                tally.add(part)
+    return Found(pl.concat(pieces), days | told(today), {name: together(parts) for name, parts in levels.items()})
+
+
+def batches(rows: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+    """The rows, BATCH at a time, sorted by DAY."""
+    number = rows.select(pl.len()).collect(engine="streaming").item()
     # polars' own collect_batches holds a dozen of them ready
     for batch in ahead(lambda at: rows.slice(at, BATCH).collect(), range(0, number, BATCH), 1):
-        if not batch[DAY].is_sorted():
-            batch = batch.sort(DAY, maintain_order=True)
-        first = 0
-        for length, of in batch[DAY].rle().struct.unnest().iter_rows():
-            yield of, batch.slice(first, length)
-            first += length
+        yield batch.set_sorted(DAY) if batch[DAY].is_sorted() else batch.sort(DAY, maintain_order=True)
+
+
+def piecewise(batch: pl.DataFrame, asked: Mapping[str, pl.Expr]) -> pl.DataFrame:
+    """The pieces of a batch. Large days are looked at each by itself, which is three times as fast there."""
+    if len(batch) >= LARGE * max(batch[DAY].n_unique(), 1):
+        return pl.concat(part.select(pl.first(DAY), pl.len().alias(LEN), **asked) for _, part in by_day(batch))
+    return batch.group_by(DAY, maintain_order=True).agg(pl.len().alias(LEN), **asked)
+
+
+def by_day(batch: pl.DataFrame) -> Iterator[tuple[date, pl.DataFrame]]:
+    """The rows of each day."""
+    first = 0
+    for length, day in batch[DAY].rle().struct.unnest().iter_rows():
+        yield day, batch.slice(first, length)
+        first += length
+
+
+def told(days: Mapping[date, Mapping[str, Tally]]) -> dict[date, dict[str, Any]]:
+    """What the tallies of days that are over say."""
+    return {day: {name: tally.told() for name, tally in of.items()} for day, of in days.items()}
+
+
+def seen(batch: pl.DataFrame, name: str) -> pl.DataFrame:
+    """The levels of a category in a batch."""
+    there = batch.select(pl.col(name).alias(LEVEL), DAY).drop_nulls().group_by(LEVEL)
+    return there.agg(pl.col(DAY).min().alias(FIRST), pl.col(DAY).max().alias(LAST), pl.len().alias(LEN))
+
+
+def together(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Levels that are in several batches, as one."""
+    empty = pl.DataFrame(schema={LEVEL: pl.String, FIRST: pl.Date, LAST: pl.Date, LEN: pl.UInt32})
+    each = pl.concat([empty, *parts], how="vertical_relaxed").group_by(LEVEL)
+    return each.agg(pl.col(FIRST).min(), pl.col(LAST).max(), pl.col(LEN).sum())

@@ -17,7 +17,7 @@ import polars as pl
 from pipeline import contract, personal, tasks
 from pipeline.before import beside
 from pipeline.contract import Column, Contract, leveled
-from pipeline.counts import Number, halves
+from pipeline.counts import Number, count, halves
 from pipeline.daily import MINUTES, Minutes, content, daily, ends, moving
 from pipeline.ingest import BEFORE, DELIVERED, ROWS
 from pipeline.model import Problem
@@ -30,6 +30,7 @@ from pipeline.source import SIMULATE, source_of
 VALIDATION = Path("reports/validation.json")
 EXAMPLES = 3
 SHARE = 16_000_000  # rows whose identifiers are compared at a time
+MIDDLES = "middles"
 FEW = 40_000  # rows of a day, whose median is exact
 ABOVE = slice(1, 0x7F80)  # the bins of the finite numbers above zero, in order
 
@@ -117,7 +118,7 @@ def passed(
     if dated:
         leveled_ = [column.name for column in known if leveled(column, ours)]
         asked |= level_sums(leveled_) | ends(moving(known, ours))
-        tallies = {name: partial(Median, name) for name in leveled_} | {MINUTES: partial(Minutes, ours.time)}
+        tallies = {MIDDLES: partial(Middles, leveled_), MINUTES: partial(Minutes, ours.time)}
         day, categories = pl.col(ours.time).dt.date(), [c.name for c in content(known, ours) if c.type == "category"]
     if told:
         asked |= label_sums(ours)
@@ -273,25 +274,28 @@ def within(found: Found, window: Days) -> pl.DataFrame:
     return found.pieces.filter(pl.col(DAY).is_between(window.since, window.test[1])).sort(DAY, maintain_order=True)
 
 
-class Median:
-    """A day's median of what is above zero, as most may be 0: of few rows exact, of more less than 1/128 below it."""
+class Middles:
+    """Medians of what is above zero in a day, as most may be 0: of few rows exact, of more at most 1/128 below."""
 
-    def __init__(self, name: str) -> None:
-        self.column, self.few, self.rows, self.counts = Number(name), list[pl.Series](), 0, 0
+    def __init__(self, names: Sequence[str]) -> None:
+        self.columns = [Number(name) for name in names]
+        self.few, self.rows, self.counts = list[pl.DataFrame](), 0, dict[str, np.ndarray]()
 
     def add(self, rows: pl.DataFrame) -> None:
-        self.few.append(rows[self.column.name])
+        self.few.append(rows.select(column.name for column in self.columns))
         self.rows += len(rows)
         if self.rows > FEW:
-            self.counts += sum(map(self.column.count, self.few))
+            for part in self.few:
+                for name, counts in count(part, self.columns).items():
+                    self.counts[name] = self.counts[name] + counts if name in self.counts else counts
             self.few = []
 
-    def told(self) -> float | None:
+    def told(self) -> dict[str, float | None]:
         """None where there is none."""
         if self.rows > FEW:
-            return middle(self.counts)
-        values = pl.concat(self.few)
-        return values.filter((values > 0) & values.is_finite()).median()
+            return {name: middle(counts) for name, counts in self.counts.items()}
+        values = pl.col([column.name for column in self.columns])
+        return pl.concat(self.few).select(values.filter((values > 0) & values.is_finite()).median()).row(0, named=True)
 
 
 def middle(counts: np.ndarray) -> float | None:
@@ -304,9 +308,10 @@ def middle(counts: np.ndarray) -> float | None:
 
 
 def medians(found: Found, columns: Sequence[Column], ours: Contract) -> dict[str, dict[str, float]]:
-    """The `Median` of the same columns and days, but for those without."""
-    names = [column.name for column in columns if leveled(column, ours)]
-    return {name: {str(day): of[name] for day, of in found.days.items() if of[name]} for name in names}
+    """The `Middles` of the same columns and days, but for those without."""
+    names, days = [column.name for column in columns if leveled(column, ours)], found.days.items()
+    of_all = {name: {str(day): of[MIDDLES][name] for day, of in days} for name in names}
+    return {name: {day: value for day, value in of.items() if value is not None} for name, of in of_all.items()}
 
 
 def label_sums(ours: Contract) -> dict[str, pl.Expr]:
