@@ -16,6 +16,7 @@ from pipeline.places import ahead
 DAY, LEN, LEVEL = "_day", "_rows", "_level"
 FIRST, LAST = "_first", "_last"
 BATCH = 2 * GROUP  # rows that are looked at together
+SIDE_BY_SIDE = 2  # batches that are; polars' own collect_batches holds a dozen ready
 LARGE = 10_000  # rows of a day
 MANY = 500_000  # levels that are held before equal ones are put together
 
@@ -52,13 +53,20 @@ def over(
     The rows of a day stand together, as ingest leaves them. Constant memory: BATCH rows, and what is found.
     """
     rows = table.with_columns(day.alias(DAY))
+    number = rows.select(pl.len()).collect(engine="streaming").item()
+
+    def looked(at: int) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, pl.DataFrame]]:
+        batch = rows.slice(at, BATCH).collect()
+        batch = batch.set_sorted(DAY) if batch[DAY].is_sorted() else batch.sort(DAY, maintain_order=True)
+        inside = batch.filter(pl.col(DAY).is_between(*span))
+        return inside, piecewise(batch, asked), {name: seen(inside, name) for name in categories}
+
     pieces, levels = [piecewise(rows.clear().collect(), asked)], {name: list[pl.DataFrame]() for name in categories}
     days, today = dict[date, dict[str, Any]](), dict[date, dict[str, Tally]]()
-    for batch in batches(rows):
-        pieces.append(piecewise(batch, asked))
-        inside = batch.filter(pl.col(DAY).is_between(*span))
+    for inside, piece, some in ahead(looked, range(0, number, BATCH), SIDE_BY_SIDE):
+        pieces.append(piece)
         for name, parts in levels.items():
-            parts.append(seen(inside, name))
+            parts.append(some[name])
             if sum(map(len, parts)) > MANY + 2 * len(parts[0]):
                 parts[:] = [together(parts)]
         for of, part in by_day(inside) if tallies else ():
@@ -68,14 +76,6 @@ def over(
             for tally in today[of].values():
                 tally.add(part)
     return Found(pl.concat(pieces), days | told(today), {name: together(parts) for name, parts in levels.items()})
-
-
-def batches(rows: pl.LazyFrame) -> Iterator[pl.DataFrame]:
-    """The rows, BATCH at a time, sorted by DAY."""
-    number = rows.select(pl.len()).collect(engine="streaming").item()
-    # polars' own collect_batches holds a dozen of them ready
-    for batch in ahead(lambda at: rows.slice(at, BATCH).collect(), range(0, number, BATCH), 1):
-        yield batch.set_sorted(DAY) if batch[DAY].is_sorted() else batch.sort(DAY, maintain_order=True)
 
 
 def piecewise(batch: pl.DataFrame, asked: Mapping[str, pl.Expr]) -> pl.DataFrame:
