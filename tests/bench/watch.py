@@ -32,6 +32,7 @@ FIRST = date(2026, 1, 1)
 MODEL = "sha256:" + "a" * 64
 SEEDS, SIDE, SIZES = 20, 100_000, (0.0, 0.12, 0.5)  # rows a side; deviations
 THRESHOLD = 0.1
+NAMES = [f"column {at}" for at in range(COLUMNS - 4)]  # of the table that is validated
 
 
 def rows() -> Iterator[dict[str, Any]]:
@@ -66,6 +67,8 @@ def main() -> None:
         folder, alone = Path(name), get_context("spawn")
         with ProcessPoolExecutor(mp_context=alone) as pool:
             list(pool.map(written, [folder] * DAYS, range(DAYS)))
+        with ProcessPoolExecutor(1, mp_context=alone) as pool:
+            pool.submit(ingested, folder).result()
         found = {}
         for what, measured in {
             "drift check": drift_check,
@@ -145,34 +148,31 @@ def memory() -> float:
     return getrusage(RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def production() -> Any:
-    """A model in production whose inputs are the columns, and what it has learned from."""
+def learned() -> Any:
+    """The rows that a model in production has learned from."""
     import polars as pl
-    from pipeline import model, monitor, reference
+    from pipeline import reference
 
-    rows = mixed(np.random.default_rng(DAYS), REFERENCE)
     days = [FIRST - timedelta(days=42 - 42 * at // REFERENCE) for at in range(REFERENCE)]
-    part = (
-        pl.when(pl.int_range(REFERENCE) < REFERENCE // 2)
-        .then(pl.lit(reference.TRAIN))
-        .otherwise(pl.lit(reference.TEST))
-    )
-    kept = rows.with_columns(part.alias(reference.PART), pl.Series(reference.DAY, days))
-    return monitor.Production(MODEL, model.Problem.of(contract_of()), tuple(map(input_of, range(COLUMNS))), kept)
+    train = pl.int_range(REFERENCE) < REFERENCE // 2
+    part = pl.when(train).then(pl.lit(reference.TRAIN)).otherwise(pl.lit(reference.TEST))
+    rows = mixed(np.random.default_rng(DAYS), REFERENCE)
+    return rows.with_columns(part.alias(reference.PART), pl.Series(reference.DAY, days))
 
 
 def drift_check(folder: Path) -> dict[str, float]:
     """The check as it runs, but for live quality."""
-    from pipeline import monitor, params, policy
+    from pipeline import model, monitor, params, policy
 
     os.environ["PREDICTION_LOG"] = str(folder / "log")
     monitor.promoted = lambda: datetime.fromtimestamp(0, UTC)
     now = datetime.combine(FIRST + timedelta(days=DAYS), datetime.min.time(), UTC) + timedelta(hours=6)
     bars, knobs = policy.load("drift"), params.load()
+    what = MODEL, model.Problem.of(contract_of()), tuple(map(input_of, range(COLUMNS))), learned()
 
     def check() -> None:
         facts = monitor.nothing(knobs) | {"same_problem": False}
-        monitor.measure(facts, production(), contract_of(), knobs, bars, now)
+        monitor.measure(facts, monitor.Production(*what), contract_of(), knobs, bars, now)
         assert sum(day["rows"] for day in facts["days"]) == ROWS // DAYS // PARTS * PARTS * DAYS
 
     return beside(check, folder / "log" / "*" / "*.parquet", [f"column {at}" for at in range(COLUMNS)])
@@ -182,12 +182,10 @@ def evidently(folder: Path) -> dict[str, float]:
     """Evidently on as many of the same rows as it holds, with the methods and the reference of our check."""
     import polars as pl
 
-    numbers, texts = (
-        [f"column {at}" for at in range(COLUMNS) if (input_of(at).text) is kind] for kind in (False, True)
-    )
+    numbers, texts = ([f"column {at}" for at in range(COLUMNS) if input_of(at).text is kind] for kind in (False, True))
     now = pl.scan_parquet(folder / "log" / "*" / "*.parquet").head(THEIRS).select(numbers + texts).collect()
-    sides = [each.with_columns(pl.col(pl.Boolean).cast(int)) for each in (now, production().reference)]
-    took = seconds(lambda: distances(*sides, numbers, texts))
+    one, other = (each.with_columns(pl.col(pl.Boolean).cast(int)) for each in (now, learned()))
+    took = seconds(lambda: distances(one, other, numbers, texts))
     return {"ours": took, "memory": memory()}
 
 
@@ -200,29 +198,35 @@ def distances(now: Any, before: Any, numbers: list[str], texts: list[str]) -> di
     methods = dict.fromkeys(numbers, ("wasserstein", 1.0)) | dict.fromkeys(texts, ("jensenshannon", NATS))
     metrics = [ValueDrift(column=n, method=how, threshold=THRESHOLD * unit) for n, (how, unit) in methods.items()]
     known = DataDefinition(numerical_columns=numbers, categorical_columns=texts)
-    sides = [
-        Dataset.from_pandas(each.select(list(methods)).to_pandas(), data_definition=known) for each in (now, before)
-    ]
+    tables = [each.select(list(methods)).to_pandas() for each in (now, before)]
+    sides = [Dataset.from_pandas(table, data_definition=known) for table in tables]
     found = Report(metrics).run(*sides).dict()["metrics"]
     return {name: each["value"] / methods[name][1] for name, each in zip(methods, found, strict=True)}
 
 
-def validation(folder: Path) -> dict[str, float]:
-    """The stage `validate` on the same rows as ingest would have left them."""
+def ingested(folder: Path) -> None:
+    """Write the same rows as ingest would leave them, with an entity and a label in place of columns."""
     import polars as pl
-    from pipeline import contract, ingest, log, validate
+    from pipeline import ingest, log
 
-    names = [f"column {at}" for at in range(COLUMNS - 4)]
-    file, parts = folder / ingest.ROWS.name, pl.scan_parquet(folder / "log" / "*" / "*.parquet")
+    parts = pl.scan_parquet(folder / "log" / "*" / "*.parquet")
     whose = (pl.col(log.TIME).dt.epoch("us") // 7 % 200_000).alias("who")
     late = (pl.col(log.kept("score")) > 0.3).alias("late")
-    parts = parts.select(pl.col(log.ID).cast(pl.Int64).alias("row"), pl.col(log.TIME).alias("at"), whose, *names, late)
-    parts.sink_parquet(file, row_group_size=ingest.GROUP, maintain_order=True)
-    ranges = {"number": {"range": [0, None]}, "integer": {"range": [0, 100]}}
-    columns = {"row": {"type": "integer"}, "at": {"type": "time"}, "who": {"type": "integer"}}
-    for at, name in enumerate(names):
+    parts = parts.select(pl.col(log.ID).cast(pl.Int64).alias("row"), pl.col(log.TIME).alias("at"), whose, *NAMES, late)
+    parts.collect().write_parquet(folder / ingest.ROWS.name, row_group_size=ingest.GROUP)
+
+
+def validation(folder: Path) -> dict[str, float]:
+    """The stage `validate` on these rows."""
+    import polars as pl
+    from pipeline import contract, ingest, validate
+
+    file = folder / ingest.ROWS.name
+    columns: dict[str, Any] = {"row": {"type": "integer"}, "at": {"type": "time"}, "who": {"type": "integer"}}
+    for at, name in enumerate(NAMES):
+        ranges = {"number": [0, None] if at % 2 else None, "integer": [0, 100]}
         kind = KINDS[at % len(KINDS)]
-        columns[name] = {"type": kind, "missing": True, **(ranges.get(kind, {}) if at % 2 or kind == "integer" else {})}
+        columns[name] = {"type": kind, "missing": True} | ({"range": range_} if (range_ := ranges.get(kind)) else {})
     ours = contract.of(
         {
             **{"problem": "months", "task": "binary", "id": "row", "time": "at", "entity": "who"},
@@ -232,9 +236,8 @@ def validation(folder: Path) -> dict[str, float]:
         }
     )
     until = FIRST + timedelta(days=DAYS - 1)
-    window = ours.days(
-        {"data": {"until": str(until)}, "split": {"train": 19, "test": 7, "calibrate": 3}, "features": {}}
-    )
+    split = {"train": 19, "test": 7, "calibrate": 3}
+    window = ours.days({"data": {"until": str(until)}, "split": split, "features": {}})
 
     def check() -> None:
         found = validate.measure(pl.scan_parquet(file), ours, window)
@@ -248,21 +251,18 @@ def verdicts(folder: Path) -> dict[str, int]:
     from pipeline import counts
     from pipeline.model import Input
 
-    kinds, differ, of = (
-        {"even": "number", "tailed": "number", "rare": "boolean", "whole": "integer", "level": "category"},
-        0,
-        0,
-    )
+    kinds = {"even": "number", "tailed": "number", "rare": "boolean", "whole": "integer", "level": "category"}
+    differ = of = 0
     for seed in range(SEEDS):
         for size in SIZES:
             draw = np.random.default_rng([seed, SIZES.index(size)])
             before, now = (moved(draw, away) for away in (0, size))
-            sides = [each.cast({"rare": int}) for each in (now, before)]
-            theirs = distances(*sides, [name for name in kinds if name != "level"], ["level"])
+            one, other = (each.cast({"rare": int}) for each in (now, before))
+            theirs = distances(one, other, [name for name in kinds if name != "level"], ["level"])
             for name, kind in kinds.items():
                 column = counts.of_input(Input(name, kind, levels=tuple("abcdefgh")), before[name])
                 ours = counts.moved(column, counts.side(before, [column]), counts.side(now, [column])) or 0.0
-                differ, of = differ + ((ours > THRESHOLD) != (theirs[name] > THRESHOLD)), of + 1
+                differ, of = differ + int((ours > THRESHOLD) != (theirs[name] > THRESHOLD)), of + 1
     return {"differ": differ, "of": of}
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,7 @@ def read_and_record(file: File, ours: Contract) -> tuple[str, pl.DataFrame, list
     """The file's line of the snapshot, its rows, and what was made of them, from one reading."""
     content = file.read()
     table, said = parse(content, file.name, ours)
-    return record(file.name, content), table, said
+    return record(file.name, len(content), sha256(content).hexdigest()), table, said
 
 
 def parse(content: bytes, name: str, ours: Contract) -> tuple[pl.DataFrame, list[str]]:
