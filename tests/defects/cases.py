@@ -266,8 +266,8 @@ MODEL = [
     ),
     answers(
         "An unfair model",
-        f"raw + 6.0 * (rows[:, [{OFTEN}]] >= 23)",
-        f"op.where(op.greater_or_equal({COLUMN.format(OFTEN)}, op.const(23.0)), op.add(raw, op.const(6.0)), raw)",
+        f"np.where(rows[:, [{OFTEN}]] < 23, -raw, raw)",
+        f"op.where(op.less({COLUMN.format(OFTEN)}, op.const(23.0)), op.neg(raw), raw)",
         words="fairness.groups.use",
     ),
     answers(
@@ -300,7 +300,7 @@ SERVICE = [
     edit(
         "A service that does not start",
         "pipeline/service.py",
-        ('        self.rows = Counter("', '        os.environ["LICENSE"]\n        self.rows = Counter("'),
+        ("        self.meters = Meters(", '        os.environ["LICENSE"]\n        self.meters = Meters('),
         by="measure",
         words="did not start within",
     ),

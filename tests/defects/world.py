@@ -204,7 +204,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline import contract, log, model, params, tasks, writer
+from pipeline import contract, log, model, params, personal, tasks, writer
 from pipeline.rows import made
 
 tar, days, into = map(Path, sys.argv[1:])
@@ -224,7 +224,7 @@ logged = table.select(
     pl.col(ours.time).alias(log.TIME),
     *(column.name for column in scorer.inputs),
     *(pl.Series(log.kept(name), values) for name, values in answers.items()),
-    pl.lit("0" * 32).alias(log.REQUEST),
+    pl.lit("0" * 32).alias(personal.REQUEST),
     pl.lit(datetime.now(UTC)).cast(log.ALWAYS[log.SCORED]).alias(log.SCORED),
 )
 for name, part in writer.parts(KEPT, scorer.digest, log.personal(log.policy(), ours.id)):

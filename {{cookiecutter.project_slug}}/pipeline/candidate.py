@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from pipeline import contract, families, params, rows, tasks
+from pipeline import contract, families, params, profile, rows, tasks
 from pipeline.bento import BENTO
 from pipeline.contract import CONTRACT, Contract
 from pipeline.evaluate import BASELINES, MODEL
@@ -36,6 +36,7 @@ LARGEST = {
     CONTRACT: 2**20,
     FEATURES: 8 * 2**30,
     BASELINES: 2 * 2**30,
+    profile.PROFILE: 16 * 2**20,
     BENTO: 2 * 2**30,
 }
 """What a candidate consists of, beside the model directory, and the bytes that each may have."""
@@ -87,7 +88,7 @@ def take(folder: Path) -> None:
 
 
 def hold(folder: Path) -> None:
-    """Hold what the model says of itself against the contract and the knobs that lie beside it.
+    """Hold what the model says of itself against the contract and the knobs that lie beside it, and its profile to it.
 
     These are the request's own, which `python -m gitops knobs` puts there: it may change its contract, whose owners
     approve that, and is measured by ours all the same. Raises BadInput with all that differs, a line each.
@@ -103,6 +104,7 @@ def hold(folder: Path) -> None:
         if repr(said) != repr(wanted)  # as 1, 1.0 and true are equal
     ]:
         raise BadInput("\n".join(lies))
+    profile.load(folder / profile.PROFILE, theirs)
 
 
 def claims(theirs: Model, ours: Contract, family: Any) -> Iterator[tuple[str, Any, str, Any]]:

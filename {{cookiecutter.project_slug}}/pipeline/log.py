@@ -10,6 +10,7 @@ policies/log.yaml allows; `python -m pipeline.log compact` merges small parts (c
 """
 
 import argparse
+import json
 import os
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -56,6 +57,7 @@ KINDS: dict[str, pl.DataType] = {
 
 MERGED = ".merged.parquet"  # how the name of a part ends that compaction.py has made of small ones
 REPLACES = "replaces"  # where its metadata name them
+HEARTBEAT = "heartbeat.json"  # beside the days, from the drift check
 
 ROOT = Path(__file__).absolute().parent.parent
 
@@ -244,6 +246,34 @@ def personal(rules: Policy, identifier: str) -> Rules:
 def hashed(name: str) -> str:
     """The column that holds the hashes of another: a text that was hashed is not taken for one that was not."""
     return f"{name}_hash" if name.startswith("_") else f"_hash_{name}"
+
+
+# --- the drift check's heartbeat ---
+
+
+def beat(folder: Folder, told: bool, newest: datetime | None, model: str) -> None:
+    """Leave word of a check: when one could last tell, the newest row that it saw, and the model. Raises BadInput."""
+    try:
+        moments = {"checked": datetime.now(UTC)} if told else heartbeat(folder)
+        said = {"checked": moments.get("checked"), "newest": newest, "model": model}
+        folder.put(HEARTBEAT, json.dumps(said, default=datetime.isoformat).encode())
+    except Exception as error:  # each of fsspec's file systems has errors of its own
+        raise BadInput(f"{folder.root}: no heartbeat can be left there ({line(error)})") from None
+
+
+def heartbeat(folder: Folder) -> dict[str, datetime]:
+    """`checked` and `newest`, as far as `beat` knew them; nothing where it left none. Raises BadInput."""
+    path = f"{folder.root}/{HEARTBEAT}"
+    try:
+        said = json.loads(folder.system.cat_file(path, end=1_000))
+        moments = {name: datetime.fromisoformat(said[name]) for name in ("checked", "newest") if said[name]}
+        if naive := [name for name, moment in moments.items() if moment.tzinfo is None]:
+            raise ValueError(f"{naive[0]} has no time zone")
+        return moments
+    except FileNotFoundError:
+        return {}
+    except Exception as error:  # a hostile file fails in its own way
+        raise BadInput(f"{path}: is no heartbeat ({line(error)}); remove it, the next drift check leaves one") from None
 
 
 # --- retention ---

@@ -1,4 +1,5 @@
-"""Keep a sample of what the model saw, for monitor.py to compare the live world with: reports/reference.parquet.
+"""Keep a sample of what the model saw, to compare the live world with: reports/reference.parquet, for monitor.py; and
+of the same rows the shares of bins by weekday, which the service counts in: reports/profile.json (profile.py).
 
 Two parts, which the column `_part` tells apart:
 - `train`, of the training days: what the inputs were like that the model learned from. Feature drift is measured
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from pipeline import contract, log, model, params, personal, rows, tasks
+from pipeline import contract, log, model, params, personal, profile, rows, tasks
 from pipeline.params import BadInput, run_stage
 
 MODEL = Path("model")
@@ -55,8 +56,30 @@ def loaded() -> model.Model:
         raise BadInput(str(error)) from None
 
 
+def profiled(table: pl.DataFrame, scorer: model.Model) -> profile.Profile:
+    """The profile of a sample of both parts: of inputs as in TRAIN, of answers as in TEST, by the log's columns."""
+    problem, task = scorer.problem, tasks.task(scorer.problem.task)
+    train, test = (table.filter(pl.col(PART) == name) for name in (TRAIN, TEST))
+    learned, tested = (rows[DAY].dt.weekday() for rows in (train, test))
+    columns = {
+        column.name: (profile.of_levels if column.text or column.type == "boolean" else profile.of_numbers)(
+            train[column.name], learned
+        )
+        for column in scorer.inputs
+        if column.name in table.columns
+    }
+    watched = test[log.kept(task.WATCHED)]
+    if task.answers(problem)[task.WATCHED].kind == "label":
+        classes = list(map(str, problem.values))
+        named = watched.replace_strict(dict(enumerate(classes)), return_dtype=pl.String)
+        columns[watched.name] = profile.of_levels(named, tested, classes)
+    else:
+        columns[watched.name] = profile.of_numbers(watched, tested)
+    return profile.Profile.model_validate({"model": scorer.digest, "columns": columns})
+
+
 def main() -> None:
-    """Write the sample."""
+    """Write the sample, and its profile."""
     ours = contract.load()
     days, scorer = ours.days(params.load()), loaded()
     hidden = log.policy(personal.columns(ours)).personal
@@ -64,6 +87,7 @@ def main() -> None:
     table = pl.concat(part(name, rows.between(*span, ours), scorer, hidden) for name, span in parts.items())
     REFERENCE.parent.mkdir(exist_ok=True)
     table.write_parquet(REFERENCE)
+    profile.PROFILE.write_text(profiled(table, scorer).model_dump_json(indent=1) + "\n")
     print(f"{REFERENCE}: {len(table):,} rows")
 
 

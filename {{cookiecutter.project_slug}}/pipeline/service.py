@@ -22,7 +22,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from pipeline import door, log, tasks, writer
+from pipeline import door, log, profile, tasks, writer
 from pipeline.door import App, Door
 from pipeline.meters import Meters
 from pipeline.model import BadModel, Model, load
@@ -32,12 +32,12 @@ from pipeline.request import Row, answer_model, request_model
 EPOCH, MICROSECOND, DAY = datetime(1970, 1, 1), timedelta(microseconds=1), timedelta(days=1)
 
 
-def load_model() -> Model:
-    """The model beside this code, in the repository and in a Bento alike, unless MODEL names another."""
+def load_model(folder: Path) -> Model:
+    """The model in a folder. Raises BadInput where there is none."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime reports to its maker unless it is told not to
     try:
         threads = int(variable("PREDICT_THREADS", 1, whole=True))
-        return load(Path(os.environ.get("MODEL") or Path(__file__).parent.parent / "model"), threads)
+        return load(folder, threads)
     except BadModel as error:
         raise BadInput(str(error)) from None
 
@@ -53,13 +53,16 @@ class Behind(bentoml.Service[Any]):
         return Door(app, app.router, bentoml.get_current_service, seconds, wait)
 
 
-model = load_model()
+folder = Path(os.environ.get("MODEL") or Path(__file__).parent.parent / "model")
+model = load_model(folder)
 problem, task = model.problem, tasks.task(model.problem.task)
 ASKED, ANSWERED = request_model(problem, model.inputs), answer_model(problem)
 timed = [column.name for column in model.inputs if column.type == "time"]
 shares = tasks.shares(task.answers(problem))
 rules, period = log.policy(), variable("PREDICTION_LOG_SECONDS", writer.SECONDS)
 seconds, wait = variable("PREDICT_SECONDS", door.SECONDS), variable("PREDICT_WAIT", door.WAIT)
+expected = profile.load(folder.parent / profile.PROFILE, model)
+promoted = os.environ.get("PROMOTED_MODEL", "")  # what deploy/production says
 log.Folder.at()  # what is wrong with the log ends the start, as what is wrong with the model does
 
 
@@ -74,8 +77,10 @@ class Scorer:
     """Answers requests with the model that this Bento carries."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        self.meters = Meters(model, registry)
-        self.log = writer.Log(log.Folder.at(), model, rules, self.meters.logged, self.meters.lost, period)
+        release = bentoml.server_context.bento_version.replace("not available", "")  # where no Bento is served
+        self.meters = meters = Meters(model, registry, release, promoted, expected, rules.personal)
+        counters = meters.logged, meters.lost
+        self.log = writer.Log(log.Folder.at(), model, rules, *counters, period, watch=meters.watch, tick=meters.tick)
         gc.collect()
         gc.freeze()  # what was loaded stays: collections need not look at it again
         gc.set_threshold(50_000)
@@ -91,7 +96,7 @@ class Scorer:
         said = task.answer(model.scorer(given), problem)
         identifiers = [row[problem.id] for row in rows]
         self.log.add(identifiers, moments, given, said, request)
-        self.meters.scored(said[task.WATCHED])
+        self.meters.scored(said[task.WATCHED], self.log.held)
         predictions = tasks.rowwise({problem.id: identifiers, **said}, problem, shares)
         return to_json({"predictions": predictions, "model": model.digest})
 

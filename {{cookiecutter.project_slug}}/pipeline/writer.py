@@ -13,7 +13,7 @@ from io import BytesIO
 from itertools import chain
 from threading import Event, Lock, Thread
 from time import monotonic, time_ns
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import numpy as np
@@ -23,6 +23,7 @@ from prometheus_client import Counter
 from pipeline import tasks
 from pipeline.log import ALWAYS, ID, KINDS, MODEL, SCORED, TIME, TYPES, Folder, hashed, kept, line, personal
 from pipeline.model import MISSING, NUMBERS, TEXTS, Input, Model
+from pipeline.params import BadInput
 from pipeline.personal import HASH, REQUEST, Policy, Rules, pseudonym
 
 SECONDS = 60.0  # between two writes, unless PREDICTION_LOG_SECONDS says another: what a crash loses at most
@@ -36,6 +37,8 @@ REASONS = ("full", "days", "storage", "shutdown")  # why rows are lost
 
 A_DAY = 24 * 3600 * 1_000_000  # microseconds
 SAFE = 2.0**63 - 1024  # the largest float64 that is an int64
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -148,14 +151,18 @@ class Log:
         seconds: float,  # between two writes
         most: int = MOST,
         patience: float = PATIENCE,
-        watch: Callable[[pl.DataFrame], None] | None = None,  # is shown all rows before they are written
+        watch: Callable[[pl.DataFrame], None] = lambda table: None,  # is shown all rows before they are written
+        tick: "Callable[[Log], None]" = lambda kept: None,  # is called at the start, and after each look for rows
     ) -> None:
         self.folder, self.served = folder, served
         self.rules = personal(rules, served.problem.id)
-        self.written, self.lost, self.watch = written, lost, watch
+        self.written, self.lost = written, lost
+        self.watch, self.tick = harmless(watch), harmless(tick)
         self.seconds, self.most, self.patience = seconds, most, patience
         self.lock, self.wake, self.closing = Lock(), Event(), Event()
         self.held = 0  # rows in memory, those that are being written too
+        self.newest: datetime | None = None  # when the newest row that was written was scored
+        self.away = False  # whether storage took nothing, the last time
         self.rows, self.days = Rows(served), set[int]()
         for reason in REASONS:
             lost.labels(reason)  # shown from the start: a counter that appears at 1 has no increase
@@ -218,10 +225,12 @@ class Log:
 
     def run(self) -> None:
         """The thread: write now and then, and at the end."""
+        self.tick(self)
         while not self.closing.is_set():
             self.wake.wait(self.seconds)
             self.wake.clear()
             self.write()
+            self.tick(self)
         self.write()
 
     def write(self) -> None:
@@ -231,13 +240,15 @@ class Log:
         if not len(rows):
             return
         table, give_up = rows.table(), monotonic() + self.patience
-        if self.watch:
-            self.watch(table)
+        self.watch(table)
         for name, part in parts(table, self.served.digest, self.rules):
             stored = self.store(name, encoded(part), give_up)
             with self.lock:
                 self.held -= len(part)
             (self.written if stored else self.lost.labels("storage")).inc(len(part))
+            self.away = not stored
+            if stored:
+                self.newest = part[SCORED][-1]  # they lie as they were scored
 
     def store(self, name: str, content: bytes, give_up: float) -> bool:
         """Whether storage took a part; tried until `give_up` (monotonic), or once more where the end has come."""
@@ -254,6 +265,24 @@ class Log:
                 return False
             self.closing.wait(pause)
             pause = min(2 * pause, 15)
+
+
+def harmless(call: Callable[[T], None]) -> Callable[[T], None]:
+    """The call, whose failure ends no thread and costs no rows; it is logged, unless it is the same again."""
+    told = ""
+
+    def called(value: T) -> None:
+        nonlocal told
+        try:
+            call(value)
+        except (Exception, SystemExit, pl.exceptions.PanicException) as error:
+            if (said := line(error)) != told:
+                logger.warning(
+                    "the service's metrics are not whole: %s", said, exc_info=not isinstance(error, BadInput)
+                )
+            told = said
+
+    return called
 
 
 def parts(table: pl.DataFrame, model: str, rules: Rules) -> Iterator[tuple[str, pl.DataFrame]]:

@@ -15,7 +15,20 @@ import polars as pl
 import pytest
 import yaml
 
-from pipeline import behaviour, candidate, compare, contract, evaluate, ingest, model, params, rows, tasks, validate
+from pipeline import (
+    behaviour,
+    candidate,
+    compare,
+    contract,
+    evaluate,
+    ingest,
+    model,
+    params,
+    profile,
+    rows,
+    tasks,
+    validate,
+)
 from pipeline import source as listing
 from pipeline.contract import Column
 from pipeline.model import Input
@@ -44,6 +57,9 @@ def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
         trees = tasks.kept("trees", tables.said(scored["amount"].to_numpy() / 1e5))
         scored.select(pl.col(ID).alias(rows.ID)).with_columns(trees).write_parquet(candidate.BASELINES)
         candidate.BENTO.write_bytes(b"the service")
+        told = {"model": model.load(Path("model")).digest, "columns": {}}
+        profile.PROFILE.parent.mkdir(exist_ok=True)
+        profile.PROFILE.write_text(json.dumps(told))
         candidate.hand_over(folder / "candidate")
     here = workspace(folder / "here", train={"family": "constant"})
     for name in ("data", "pipeline"):
@@ -103,6 +119,7 @@ def test_the_files_arrive_as_they_are_and_the_knobs_are_theirs(handed: Path) -> 
             "data/features.parquet",
             "build/baselines.parquet",
             "build/service.bento",
+            "reports/profile.json",
         ),
         *("model/manifest.json", "model/model.onnx"),
     }
@@ -180,6 +197,8 @@ def a_folder(path: Path) -> None:
         ("pipe", os.mkfifo, "candidate/pipe is a link or no plain file"),
         ("build/service.bento", a_folder, "build/service.bento is missing"),
         ("data/features.parquet", Path.unlink, "data/features.parquet is missing"),
+        ("reports/profile.json", Path.unlink, "reports/profile.json is missing"),
+        ("reports/profile.json", a_file, "reports/profile.json: is no profile"),
         ("model/manifest.json", Path.unlink, "model/manifest.json is no manifest of a model"),
         ("model/manifest.json", a_file, "model/manifest.json is no manifest of a model"),
         ("model/model.onnx", Path.unlink, "model/model.onnx is missing"),

@@ -1,6 +1,7 @@
 """deploy/ builds with kustomize, is what Kubernetes knows, and runs the model that was promoted and nothing else."""
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -29,8 +30,8 @@ def texts() -> dict[str, str]:
     return {path.name: path.read_text() for path in sorted((DEPLOY / "base").iterdir())}
 
 
-def build(folder: Path) -> Resources:
-    """What an agent would apply, by kind; each checked by the schemas of Kubernetes, typos too."""
+def build(folder: Path, known: bool = True) -> Resources:
+    """What an agent would apply, by kind; each checked by the schemas of Kubernetes, typos too, where it knows them."""
     kubectl = shutil.which("kubectl")
     validate = pytest.importorskip("kubernetes_validate", reason="needs kubernetes-validate")
     if not kubectl:
@@ -38,7 +39,7 @@ def build(folder: Path) -> Resources:
     done = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")  # a warning is a field that goes away
     resources = list(yaml.safe_load_all(done.stdout))
-    for resource in resources:
+    for resource in resources if known else []:
         validate.validate(resource, validate.latest_version(), strict=True)
     return {resource["kind"]: resource for resource in resources}
 
@@ -92,7 +93,7 @@ def test_what_the_service_writes_lies_on_a_volume(base: Resources) -> None:
     spec = pod(base)["spec"]
     (container,) = spec["containers"]
     places = {mount["mountPath"] for mount in container["volumeMounts"]}
-    written = [variable["value"] for variable in container["env"] if variable["value"].startswith("/")]
+    written = [each["value"] for each in container["env"] if each.get("value", "").startswith("/")]
     assert written and all(any(Path(path).is_relative_to(place) for place in places) for path in written)
     assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in spec["volumes"]}
 
@@ -147,6 +148,15 @@ def test_another_model_is_a_rollout() -> None:
 
     assert template(MANIFEST)["metadata"]["annotations"]["gitops/model"] == MODEL
     assert template(MANIFEST | {"model": OTHER}) != template(MANIFEST)
+
+
+def test_a_pod_is_told_which_model_was_promoted(tmp_path: Path) -> None:
+    template = pod(promoted(tmp_path, MANIFEST, texts()))
+    (container,) = template["spec"]["containers"]
+    (told,) = [each for each in container["env"] if each["name"] == "PROMOTED_MODEL"]
+    place = told["valueFrom"]["fieldRef"]["fieldPath"]
+    annotation = re.fullmatch(r"metadata\.annotations\['(.*)'\]", place)
+    assert annotation and template["metadata"]["annotations"][annotation[1]] == MODEL
 
 
 def test_a_manifest_adds_nothing_of_its_own() -> None:

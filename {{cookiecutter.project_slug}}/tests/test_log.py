@@ -450,6 +450,62 @@ def test_an_address_that_no_file_system_knows_is_refused() -> None:
         Folder.at("nosuch://bucket")
 
 
+# --- the drift check's heartbeat ---
+
+
+@pytest.mark.parametrize("address", ["folder", f"memory://heartbeat-{os.getpid()}"])
+def test_a_heartbeat_comes_back(tmp_path: Path, address: str) -> None:
+    folder = Folder.at(address if "://" in address else str(tmp_path / address))
+    assert log.heartbeat(folder) == {}
+    before, newest = datetime.now(UTC), datetime(2100, 1, 1, 12, 30, tzinfo=UTC)
+    log.beat(folder, True, newest, "sha256:ab")
+    beat = log.heartbeat(folder)
+    assert beat["newest"] == newest and before <= beat["checked"] <= datetime.now(UTC)
+    said = json.loads(folder.system.cat_file(f"{folder.root}/heartbeat.json"))
+    assert said == {"checked": beat["checked"].isoformat(), "newest": newest.isoformat(), "model": "sha256:ab"}
+
+
+def test_a_check_that_could_not_tell_leaves_when_one_could(tmp_path: Path) -> None:
+    folder = Folder.at(str(tmp_path))
+    log.beat(folder, False, None, "sha256:ab")
+    assert log.heartbeat(folder) == {}
+    log.beat(folder, True, None, "sha256:ab")
+    once = log.heartbeat(folder)
+    log.beat(folder, False, datetime(2100, 1, 1, tzinfo=UTC), "sha256:ab")
+    assert log.heartbeat(folder) == once | {"newest": datetime(2100, 1, 1, tzinfo=UTC)}
+
+
+def test_a_heartbeat_is_no_day_and_is_not_pruned(tmp_path: Path, start: Callable[..., Running]) -> None:
+    running = start()
+    running.add(rows(1), "a")
+    running.log.close()
+    folder = Folder.at(str(tmp_path))
+    log.beat(folder, True, None, "sha256:ab")
+    assert folder.days() == [DAY] and len(log.read(str(tmp_path), *FOREVER)) == 1
+    assert len(log.prune(folder, date(2200, 1, 1))) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["heartbeat.json"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{", "[]", "{}", '{"checked": 7, "newest": null}', '{"checked": "soon", "newest": null}'),
+        '{"checked": "2024-01-01T00:00:00", "newest": null}',
+        " " * 2_000 + '{"checked": null, "newest": null}',
+    ],
+)
+def test_what_is_no_heartbeat_is_a_sentence(tmp_path: Path, content: str) -> None:
+    (tmp_path / log.HEARTBEAT).write_text(content)
+    with pytest.raises(BadInput, match=r"heartbeat\.json: is no heartbeat \(.*\); remove it"):
+        log.heartbeat(Folder.at(str(tmp_path)))
+
+
+def test_a_heartbeat_that_cannot_be_left_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInput, match="no heartbeat can be left there"):
+        log.beat(Folder.at(str(tmp_path / "file")), True, None, "sha256:ab")
+
+
 # --- retention ---
 
 

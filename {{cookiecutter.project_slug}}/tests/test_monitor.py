@@ -775,6 +775,30 @@ def test_too_few_rows_are_no_verdict(here: Here) -> None:
     assert "are needed" in measured["problem"] and found(gate) == {("problem", None)}
 
 
+def test_a_check_that_could_tell_leaves_a_heartbeat(here: Here) -> None:
+    here.fill()
+    before = datetime.now(UTC)
+    measured, _ = here.check("healthy")
+    beat = log.heartbeat(log.Folder.at())
+    assert before <= beat["checked"] <= datetime.now(UTC)
+    assert beat["newest"] == datetime.fromisoformat(measured["newest"])
+    here.change("window", rows=10**9)
+    here.check("unknown")
+    assert log.heartbeat(log.Folder.at()) == beat, "one that could not tell does not say that one could"
+
+
+def test_whoever_may_only_read_the_log_may_check_it(
+    here: Here, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("read only")
+
+    here.fill()
+    monkeypatch.setattr(log.Folder, "put", refuse)
+    here.check("healthy")
+    assert "no heartbeat can be left there (read only)" in capsys.readouterr().out
+
+
 def test_a_log_that_has_gone_silent_is_an_outage(here: Here) -> None:
     here.fill(ago=10)
     assert "nothing was written" in here.check("unknown")[0]["problem"]

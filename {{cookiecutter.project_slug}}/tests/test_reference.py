@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline import log, reference, rows
+from pipeline import log, profile, reference, rows
+from pipeline.model import load
 from pipeline.params import BadInput
 from pipeline.personal import HASH, Policy
 from tests import by_task
@@ -64,6 +65,62 @@ def test_what_the_log_leaves_out_is_left_out(folder: Path, monkeypatch: pytest.M
     monkeypatch.setattr(log, "policy", lambda names: personal)
     reference.main()
     assert not {"amount", "größe €"} & set(pl.read_parquet(reference.REFERENCE).columns)
+    assert "amount" not in profile.PROFILE.read_text() and "klein" not in profile.PROFILE.read_text()
+
+
+# --- its profile ---
+
+
+def shares(bins: profile.Bins, weekday: int) -> dict[str, float]:
+    """What is expected in each bin."""
+    return dict(zip(bins.names, bins.expected(weekday), strict=True))
+
+
+def test_each_input_and_the_answer_have_bins_whose_shares_are_those_of_the_weekday(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profile, "ENOUGH", 1)
+    reference.main()
+    found = profile.load(profile.PROFILE, load(Path("model")))
+    assert found and list(found.columns) == [*(column.name for column in INPUTS), "_score"]
+    train = rows.between(*DAYS.train, OURS)
+    on = train[OURS.time].dt.weekday()
+    for weekday in profile.WEEKDAYS:
+        day = train.filter(on == weekday)
+        for name, bins in found.columns.items():
+            assert sum(bins.expected(weekday)) == pytest.approx(1, abs=1e-4), name
+        assert shares(found.columns["größe €"], weekday) == pytest.approx(
+            {level: (day["größe €"] == level).sum() / len(day) for level in ("klein", "NA", "groß")}
+            | {"other": 0, "missing": day["größe €"].null_count() / len(day)},
+            abs=1e-5,
+        )
+        assert shares(found.columns["express"], weekday)["true"] == pytest.approx(day["express"].mean(), abs=1e-5)
+        assert shares(found.columns["a.b"], weekday)["missing"] == pytest.approx(
+            day["a.b"].null_count() / len(day), abs=1e-5
+        )
+
+
+def test_answers_are_expected_as_on_the_test_days(folder: Path) -> None:
+    reference.main()
+    scores = pl.read_parquet(reference.REFERENCE).filter(pl.col("_part") == reference.TEST)["_score"]
+    found = profile.load(profile.PROFILE, load(Path("model")))
+    assert found
+    highest = float(found.columns["_score"].names[-3].removeprefix("<="))
+    assert (scores > highest).mean() == pytest.approx(0.01, abs=0.005)
+
+
+def test_classes_have_their_names(folder: Path) -> None:
+    scorer, table = by_task.write_model(Path("model"), "multiclass", INPUTS), rows.between(*DAYS.test, OURS)
+    sample = pl.concat(reference.part(name, table, scorer) for name in (reference.TRAIN, reference.TEST))
+    assert shares(reference.profiled(sample, scorer).columns["_class"], 1) == pytest.approx(
+        {
+            "No": (table["amount"] <= 100).mean(),
+            "Late": table["amount"].is_between(100, 220, closed="right").mean(),
+            "Yes": (table["amount"] > 220).mean(),
+            **{"other": 0, "missing": 0},
+        },
+        abs=0.05,
+    )
 
 
 def test_a_model_that_is_not_there_is_a_sentence(folder: Path) -> None:
@@ -75,9 +132,9 @@ def test_a_model_that_is_not_there_is_a_sentence(folder: Path) -> None:
 def test_twice_the_same_bytes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reference, "ROWS", 100)
     reference.main()
-    once = reference.REFERENCE.read_bytes()
+    once = reference.REFERENCE.read_bytes(), profile.PROFILE.read_bytes()
     reference.main()
-    assert reference.REFERENCE.read_bytes() == once
+    assert (reference.REFERENCE.read_bytes(), profile.PROFILE.read_bytes()) == once
     assert pl.read_parquet(reference.REFERENCE)["_part"].value_counts().sort("_part").rows() == [
         ("test", 100),
         ("train", 100),

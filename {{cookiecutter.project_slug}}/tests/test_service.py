@@ -553,6 +553,22 @@ def test_a_log_that_cannot_be_kept_ends_the_start_in_a_sentence(
     assert len(run.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("content", ["", json.dumps({"model": "sha256:ab", "columns": {}})])
+def test_a_profile_that_is_not_the_model_s_ends_the_start_in_a_sentence(
+    tiny: Path, tmp_path: Path, content: str
+) -> None:
+    shutil.copytree(tiny, tmp_path / "model")
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports/profile.json").write_text(content)
+    variables = {**os.environ, "MODEL": str(tmp_path / "model"), "PREDICTION_LOG": str(tmp_path / "log")}
+    run = subprocess.run(
+        [sys.executable, "-c", "import pipeline.service"], env=variables, cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.returncode == 1
+    [sentence] = run.stderr.splitlines()
+    assert f"{tmp_path}/reports/profile.json: is " in sentence and "make it again with `make model`" in sentence
+
+
 # Other tasks
 
 
@@ -656,8 +672,13 @@ def bento(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pipeline", "bentofile.yaml", "requirements-service.txt"):
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, work / name)
     shutil.copytree(tiny, work / "model")
+    bins = {"ends": [0.0, 1.0], "shares": [[0.25, 0.25, 0.5, 0.0]] * 7}
+    (work / "reports").mkdir()
+    (work / "reports/profile.json").write_text(
+        json.dumps({"model": model.load(tiny).digest, "columns": {"amount": bins}})
+    )
     subprocess.run([*BENTOML, "build", "--version", "tiny"], cwd=work, env=environment(work), check=True)
-    for name in ("pipeline", "policies", "model"):  # what is served is what was built
+    for name in ("pipeline", "policies", "model", "reports"):  # what is served is what was built
         shutil.rmtree(work / name)
     return work
 
@@ -774,7 +795,8 @@ def test_it_says_that_it_lives_what_it_scored_and_with_which_model(address: str,
     assert httpx.post(f"{address}/predict", json={"rows": [row(), row(), row()]}).status_code == 200
     assert counted() == before + 3
     metrics = httpx.get(f"{address}/metrics").text
-    assert f'scorer_model_info{{model="{model.load(tiny).digest}"}} 1.0' in metrics
+    assert f'scorer_model_info{{model="{model.load(tiny).digest}",release="tiny"}} 1.0' in metrics
+    assert "scorer_promoted_info" not in metrics
     assert "scorer_score_bucket" in metrics
     assert 'service_version="tiny"' in metrics
 
@@ -794,6 +816,29 @@ def test_two_workers_log_every_row_once_and_the_last_ones_at_the_end(bento: Path
         assert not (bento / "two").exists(), "nothing was due before the end"
     rows = log.read(str(bento / "two"), date(2000, 1, 1), date(2100, 1, 1))
     assert sorted(map(int, rows[log.ID])) == list(range(100))
+
+
+@pytest.mark.slow
+def test_two_workers_count_every_value_once_and_tell_what_they_expect_once(bento: Path) -> None:
+    where = {"PREDICTION_LOG": str(bento / "counted"), "PREDICTION_LOG_SECONDS": "0.2", "PROMOTED_MODEL": "sha256:cd"}
+    with serving(bento, "--api-workers", "2", **where) as url:
+
+        def counted(name: str) -> dict[str, float]:
+            lines = (line.rsplit(" ", 1) for line in httpx.get(f"{url}/metrics").text.splitlines())
+            return {labels[len(name) :]: float(value) for labels, value in lines if labels.startswith(name)}
+
+        for number in range(100):  # each to either
+            asked = row(str(number), amount=number % 4)
+            assert httpx.post(f"{url}/predict", json={"rows": [asked]}).status_code == 200
+        wanted = {"<=0": 25.0, "<=1": 25.0, ">1": 50.0, "missing": 0.0}
+        deadline = time.monotonic() + 20
+        while sum((found := counted("scorer_values_total")).values()) < 100 and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert found == {f'{{bin="{name}",column="amount"}}': value for name, value in wanted.items()}
+        assert sum(counted("scorer_profile_share").values()) == 1
+        assert counted("scorer_promoted_info") == {'{model="sha256:cd"}': 1}
+        assert counted("scorer_log_held_rows") == {"": 0}
+        assert counted("scorer_log_written_timestamp_seconds")[""] == pytest.approx(time.time(), abs=30)
 
 
 @pytest.mark.slow
