@@ -118,7 +118,7 @@ def passed(
     if dated:
         leveled_ = [column.name for column in known if leveled(column, ours)]
         asked |= level_sums(leveled_) | ends(moving(known, ours))
-        tallies = {MIDDLES: partial(Middles, leveled_), MINUTES: partial(Minutes, ours.time)}
+        tallies = {MINUTES: partial(Minutes, ours.time)} | ({MIDDLES: partial(Middles, leveled_)} if leveled_ else {})
         day, categories = pl.col(ours.time).dt.date(), [c.name for c in content(known, ours) if c.type == "category"]
     if told:
         asked |= label_sums(ours)
