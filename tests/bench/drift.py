@@ -165,7 +165,9 @@ def weeks(
     monitor.promoted = lambda: datetime.fromtimestamp(0, UTC)
     same = {log.MODEL: pl.lit(production.digest), log.SCORED: pl.lit(datetime.now(UTC)).cast(log.ALWAYS[log.SCORED])}
     logged, moment = logged.with_columns(**same), pl.col(log.TIME).dt.date()
-    log.read = lambda address, first, last, model=None: logged.filter(moment.is_between(first, last))
+    parts = {day: part for (day,), part in logged.group_by(moment)}
+    log.batches = lambda day, columns: [parts[day]] if day in parts else []
+    log.read = lambda address, first, last, model, columns: logged.filter(moment.is_between(first, last))
     for week in range(1, number + 1):
         known = [last + timedelta(days=day + 1) for day in range(7 * week)]
         log.days = lambda known=known: known

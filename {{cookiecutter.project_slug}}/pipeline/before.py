@@ -15,7 +15,7 @@ import polars as pl
 
 from pipeline import personal, tasks
 from pipeline.contract import Column, Contract, leveled
-from pipeline.daily import collect, digest, divergence, ends, numbers
+from pipeline.daily import both, collect, digest, divergence, numbers
 from pipeline.model import Problem
 
 KEPT = 2  # levels of each side that are shown
@@ -70,7 +70,9 @@ def sums(content: Sequence[Column], ours: Contract) -> Iterator[pl.Expr]:
     """The rows; of each column the rows without a value, the ends of its values, and its level."""
     yield pl.len().alias("_rows")
     for at, column in enumerate(content):
-        yield from ends(column, at)
+        low, high = both(column)
+        yield pl.col(column.name).null_count().alias(f"_null{at}")
+        yield from (low.alias(f"_low{at}"), high.alias(f"_high{at}"))
         if leveled(column, ours):
             value = pl.col(column.name)
             some = pl.when(value.is_finite() & (value > 0)).then(value)

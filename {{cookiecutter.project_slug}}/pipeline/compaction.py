@@ -17,8 +17,9 @@ from itertools import groupby
 
 import polars as pl
 
-from pipeline.log import MERGED, REPLACES, Folder, ahead, name_of, stamp, written
+from pipeline.log import AHEAD, MERGED, REPLACES, Folder, name_of, stamp, written
 from pipeline.params import BadInput
+from pipeline.places import ahead
 from pipeline.reading import count
 
 SMALL = 8 * 2**20  # bytes: parts below are merged
@@ -63,7 +64,7 @@ def runs(folder: Folder, paths: Sequence[str], sizes: Mapping[str, int]) -> Iter
             return None
 
     waiting: dict[object, list[Part]] = {}
-    for part in filter(None, ahead(attempt, paths)):
+    for part in filter(None, ahead(attempt, paths, AHEAD)):
         schema = tuple(part[1].schema.items())
         run = waiting.setdefault(schema, [])
         if sum(sizes[path] for path, _ in run) + sizes[part[0]] > LARGE:

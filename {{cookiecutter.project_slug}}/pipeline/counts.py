@@ -7,7 +7,7 @@ less than 0.01 + 0.02 d away from that of the rows. Texts count by level, classe
 of range exactly.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Protocol
@@ -20,7 +20,7 @@ from pipeline.model import Input, Problem
 
 LEVELS = 100  # of a category, the most frequent, are told apart; the rarer ones that were learned count as one
 MISSING, RARER, OTHER = LEVELS, LEVELS + 1, LEVELS + 2  # the places behind them; of OTHER none was learned
-ROWS = "_rows"
+SLOTS = 2**16  # for the hashes of texts that are known, at most
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Counts:
     def sum(cls, parts: Sequence["Counts"], weights: np.ndarray | None = None) -> "Counts":
         """Those of all parts, each as often as its weight says."""
         each = np.ones(len(parts)) if weights is None else weights
+        if len(parts) == 1:
+            return cls(parts[0].bins, parts[0].rows * each[0], parts[0].beyond * float(each[0]))
         bins = np.concatenate([part.bins for part in parts])
         rows = np.concatenate([part.rows * weight for part, weight in zip(parts, each, strict=True)])
         return cls.of(np.append(np.bincount(bins, rows), each @ [part.beyond for part in parts]))
@@ -56,14 +58,11 @@ class Column(Protocol):
     def values(self) -> np.ndarray:
         """What the bins stand for: float64 [bins], NaN for no value; int64 where it only counts which one it is."""
 
-    def read(self, dtype: pl.DataType) -> pl.Expr:
-        """The column as it is looked at, of rows that have it in a type which its values may have."""
-
     def measured(self, values: pl.Series) -> np.ndarray:
-        """What was read as distances are measured, [rows], of the type of `values`."""
+        """Some of its values as distances are measured, [rows], of the type of `values`."""
 
     def count(self, values: pl.Series) -> np.ndarray:
-        """How many rows of what was read are in each bin; and last, how many are out of range: [bins + 1]."""
+        """How many of them are in each bin; and last, how many are out of range: [bins + 1]."""
 
 
 @dataclass(frozen=True)
@@ -79,21 +78,21 @@ class Number:
     def values(self) -> np.ndarray:
         return halves()
 
-    def read(self, dtype: pl.DataType) -> pl.Expr:
-        value = pl.col(self.name)
-        return value if dtype == pl.Boolean else value.cast(pl.Float64).fill_null(np.nan)
-
     def measured(self, values: pl.Series) -> np.ndarray:
         numbers = values.cast(pl.Float64).to_numpy()
-        return np.where(np.isinf(numbers), np.nan, numbers) if np.isinf(numbers).any() else numbers
+        return np.where(np.isinf(numbers), np.nan, numbers)
 
     def count(self, values: pl.Series) -> np.ndarray:
         if values.dtype == pl.Boolean:  # two values are counted by themselves, a hundred times as fast
-            yes, no_value = int(values.sum()), values.null_count()
-            each = np.array([len(values) - yes - no_value, yes, no_value])
+            yes, none = int(values.sum()), values.null_count()
+            each = np.array([len(values) - yes - none, yes, none])
             return np.bincount(self.bins(np.array([0.0, 1.0, np.nan])), each, len(halves()) + 1)
-        numbers = self.measured(values)
+        numbers = values.drop_nulls().cast(pl.Float64).to_numpy()
         found = np.bincount(self.bins(numbers), minlength=len(halves()) + 1)
+        if found[INFINITE].any():  # or so far away
+            numbers = numbers[~np.isinf(numbers)]
+            found = np.bincount(self.bins(numbers), minlength=len(halves()) + 1)
+        found[NOTHING] += len(values) - len(numbers)
         if self.minimum is not None:
             found[-1] += np.count_nonzero(numbers < self.minimum)
         if self.maximum is not None:
@@ -102,10 +101,14 @@ class Number:
 
     def bins(self, numbers: np.ndarray) -> np.ndarray:
         """The bins of numbers, [rows]."""
+        away = np.empty(len(numbers), np.float32)
         with np.errstate(over="ignore"):
-            away = (numbers - self.middle).astype(np.float32)
+            np.subtract(numbers, self.middle, out=away, casting="same_kind")  # by blocks that stay near the processor
         found: np.ndarray = away.view(np.uint32) >> 16
         return found
+
+
+INFINITE, NOTHING = [0x7F80, 0xFF80], 0x7FC0  # bins of infinities, and of what is none
 
 
 @cache
@@ -128,38 +131,42 @@ class Text:
     def values(self) -> np.ndarray:
         return np.arange(OTHER + 1)
 
-    def read(self, dtype: pl.DataType) -> pl.Expr:
-        return hashed(pl.col(self.name))
-
     def measured(self, values: pl.Series) -> np.ndarray:
-        return values.replace_strict(self.known, default=OTHER, return_dtype=pl.Int64).to_numpy()
+        return values.alias(self.name).to_frame().select(coded(self.input)).to_series().to_numpy()
 
     def count(self, values: pl.Series) -> np.ndarray:
-        found = values.value_counts(name=ROWS)
-        bins, rows = self.measured(found[self.name]), found[ROWS].to_numpy()
-        odd = [text not in self.allowed for text in found[self.name]] if self.allowed else [False]
-        return np.append(np.bincount(bins, rows, OTHER + 1), rows[(bins != MISSING) & odd].sum())
+        keys, (known, bins, odd) = values.hash().to_numpy(), self.table
+        slots = (keys & np.uint64(len(known) - 1)).astype(np.intp)
+        strange = known[slots] != keys
+        rows = np.bincount(slots, minlength=len(known)) - np.bincount(slots[strange], minlength=len(known))
+        found = np.append(np.bincount(bins, rows, OTHER + 1), rows @ odd)
+        for key, number in pl.Series(keys[strange]).value_counts().iter_rows():
+            place, beyond = self.known.get(key, (OTHER, self.input.categories is not None))
+            found[place] += number
+            found[-1] += number * beyond
+        return found
 
     @cached_property
-    def known(self) -> dict[int, int]:
-        """The bins of the hashes."""
-        bins = {None: MISSING, "": MISSING} | places(self.input)
-        return dict(zip(hashes(bins), bins.values(), strict=True))
+    def known(self) -> dict[int, tuple[int, bool]]:
+        """By the hash of each text that is known, its bin, and whether it is out of range."""
+        allowed = self.input.categories
+        found: dict[str | None, tuple[int, bool]] = dict.fromkeys(allowed or (), (OTHER, False))
+        for text, place in places(self.input).items():
+            found[text] = place, allowed is not None and text not in allowed
+        found |= dict.fromkeys((None, ""), (MISSING, False))
+        return dict(zip(pl.Series(list(found), dtype=pl.String).hash(), found.values(), strict=True))
 
     @cached_property
-    def allowed(self) -> frozenset[int]:
-        """The hashes of the closed list; none where any text is taken."""
-        return frozenset(hashes(self.input.categories or ()))
+    def table(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same as arrays, in the slot that a hash's last bits name; of two in one slot, one of them.
 
-
-def hashed(text: pl.Expr) -> pl.Expr:
-    """The hash of a text, or of none."""
-    return text.cast(pl.String).hash()
-
-
-def hashes(texts: Iterable[str | None]) -> pl.Series:
-    """The hashes of texts."""
-    return pl.DataFrame({ROWS: list(texts)}, schema={ROWS: pl.String}).select(hashed(pl.col(ROWS))).to_series()
+        Four times as fast as to group the texts; what is not in its slot is looked up by itself.
+        """
+        size = min(2 ** (16 * len(self.known)).bit_length(), SLOTS)
+        keys, bins, odd = np.zeros(size, np.uint64), np.zeros(size, np.int64), np.zeros(size)
+        for key, (place, beyond) in self.known.items():
+            keys[key % size], bins[key % size], odd[key % size] = key, place, beyond
+        return keys, bins, odd
 
 
 def places(column: Input) -> dict[str, int]:
@@ -191,9 +198,6 @@ class Class:
     def values(self) -> np.ndarray:
         return np.arange(self.classes)
 
-    def read(self, dtype: pl.DataType) -> pl.Expr:
-        return pl.col(self.name)
-
     def measured(self, values: pl.Series) -> np.ndarray:
         return values.to_numpy()
 
@@ -213,14 +217,13 @@ def of_answer(name: str, learned: pl.Series, problem: Problem) -> Column:
 
 def middle(learned: pl.Series) -> float:
     """The median of a column's numbers; 0 where it has none."""
-    column = Number(learned.name)
-    numbers = measured(learned.to_frame(), [column])[column.name]
+    numbers = Number("").measured(learned)
     return float(np.median(numbers[~np.isnan(numbers)])) if not np.isnan(numbers).all() else 0.0
 
 
 def count(rows: pl.DataFrame, columns: Sequence[Column]) -> dict[str, np.ndarray]:
     """The counts of columns of rows, as `Column.count` gives them."""
-    return {column.name: column.count(read(rows, column)) for column in columns}
+    return {column.name: column.count(rows[column.name]) for column in columns}
 
 
 def side(rows: pl.DataFrame, columns: Sequence[Column]) -> "Side":
@@ -230,12 +233,7 @@ def side(rows: pl.DataFrame, columns: Sequence[Column]) -> "Side":
 
 def measured(rows: pl.DataFrame, columns: Sequence[Column]) -> dict[str, np.ndarray]:
     """Columns of rows, as distances are measured."""
-    return {column.name: column.measured(read(rows, column)) for column in columns}
-
-
-def read(rows: pl.DataFrame, column: Column) -> pl.Series:
-    """A column of rows as it is looked at; one after the other, as they all find room where the first did."""
-    return rows.select(column.read(rows[column.name].dtype)).to_series()
+    return {column.name: column.measured(rows[column.name]) for column in columns}
 
 
 # --- two sides ---

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from pipeline.source import (
 from pipeline.source import before as yardstick
 
 ROWS, BEFORE = Path("data/rows.parquet"), Path("data/before.parquet")
+GROUP = 125_000  # rows of a group of ROWS: who reads whole groups reads nothing twice
 DELIVERED = "delivered"  # where the metadata of BEFORE say of which day it is
 SIMULATOR = "pipeline.simulate"
 EXAMPLES = 3
@@ -48,7 +50,7 @@ def main() -> None:
     params, ours = load(), contract.load()
     table, (day, last) = rows(params, ours), before(params, ours)
     with replacing(ROWS) as temporary:
-        table.write_parquet(temporary)
+        table.write_parquet(temporary, row_group_size=GROUP)
     with replacing(BEFORE) as temporary:
         last.write_parquet(temporary, metadata={DELIVERED: day})
     print(f"{ROWS}: {table.height:,} rows")
@@ -131,7 +133,7 @@ def read_and_record(file: File, ours: Contract) -> tuple[str, pl.DataFrame, list
     """The file's line of the snapshot, its rows, and what was made of them, from one reading."""
     content = file.read()
     table, said = parse(content, file.name, ours)
-    return record(file.name, content), table, said
+    return record(file.name, len(content), sha256(content).hexdigest()), table, said
 
 
 def parse(content: bytes, name: str, ours: Contract) -> tuple[pl.DataFrame, list[str]]:

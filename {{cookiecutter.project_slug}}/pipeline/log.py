@@ -13,14 +13,12 @@ import argparse
 import json
 import os
 import re
-from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import fsspec
 import polars as pl
@@ -30,7 +28,7 @@ from pipeline import tasks
 from pipeline.model import Problem
 from pipeline.params import BadInput, run_stage
 from pipeline.personal import Policy, Rules, policy
-from pipeline.places import day_of, opened
+from pipeline.places import ahead, day_of, opened
 from pipeline.reading import count
 
 ID, TIME, MODEL, SCORED = "_id", "_time", "_model", "_scored_at"
@@ -63,10 +61,8 @@ HEARTBEAT = "heartbeat.json"  # beside the days, from the drift check
 
 ROOT = Path(__file__).absolute().parent.parent
 
-AHEAD = 8  # parts that are read while others are looked at, as a bucket answers slowly
-BATCH = 250_000  # rows that are looked at together
-
-T = TypeVar("T")
+AHEAD = 4  # parts that are read while others are looked at, as a bucket answers slowly
+BATCH = 400_000  # rows that are looked at together
 
 
 # --- where it lies ---
@@ -155,7 +151,7 @@ class Folder:
 
     def tables(self, day: date, columns: Collection[str] | None = None) -> Iterator[pl.DataFrame]:
         """The rows of a day's parts, in their order. Raises BadInput."""
-        return ahead(lambda path: self.read(path, columns), self.current(day))
+        return ahead(lambda path: self.read(path, columns), self.current(day), AHEAD)
 
 
 def name_of(path: str) -> str:
@@ -174,18 +170,6 @@ def naming(path: str) -> Iterator[None]:
         ) from None
     except (Exception, pl.exceptions.PanicException) as error:  # each of fsspec's file systems has errors of its own
         raise BadInput(f"{path}: is no part that can be read ({line(error)}); restore it or move it away") from None
-
-
-def ahead(read: Callable[[str], T], paths: Sequence[str]) -> Iterator[T]:
-    """What `read` gives of each path, in order; AHEAD of them are read while one is looked at."""
-    with ThreadPoolExecutor(AHEAD) as pool:
-        coming: deque[Future[T]] = deque()
-        for path in paths:
-            coming.append(pool.submit(read, path))
-            if len(coming) == AHEAD:
-                yield coming.popleft().result()
-        while coming:
-            yield coming.popleft().result()
 
 
 def line(error: BaseException) -> str:

@@ -106,8 +106,11 @@ class Tally:
         answers = said(rows, self.watched.problem)[tasks.task(self.watched.problem.task).WATCHED]
         lacks = {name for name, dtype in types.items() if dtype == pl.Null}
         rows = rows.with_columns(pl.Series(self.watched.answer.name, answers), *(pl.lit(None).alias(n) for n in lacks))
-        counts = count(rows, (*self.watched.columns, self.watched.answer))
-        self.sums = {name: counts[name] + self.sums[name] for name in self.sums} or counts
+        for name, counts in count(rows, (*self.watched.columns, self.watched.answer)).items():
+            if name in self.sums:
+                self.sums[name] += counts
+            else:
+                self.sums[name] = counts
         self.rows += len(rows)
         self.lacks &= lacks
         self.show(rows.select(*self.sums))

@@ -50,7 +50,7 @@ LIKE = "_like"  # how often a row of the reference counts
 ENOUGH = 100  # rows of a day, for it to say something by itself; where there are fewer, days are put together
 WHOLE = 0.9  # of a day's rows, for it to be a day of one model: on the day of a promotion the morning is another's
 HISTORY = 28  # days of the log, to say since when
-SIDE_BY_SIDE = 2  # days that are counted
+SIDE_BY_SIDE = 3  # days that are counted: one is read while others are looked at
 AHEAD = timedelta(hours=1)  # that the clock of a service may be
 PAGE_ROWS = 10_000  # a side: the page takes seconds, and its numbers are close to those of all rows
 MISSING, RARER, OTHER = "missing", "rarer", "other"  # what the page calls them
@@ -306,7 +306,7 @@ def counted(production: Production, days: Sequence[date], first: date) -> list[D
     def told(day: date) -> Day:
         return of_day(day, log.batches, watched, PAGE_ROWS if day >= first else 0)
 
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:  # one day is read while another is counted
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         return list(pool.map(told, days))
 
 

@@ -2,14 +2,19 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.params import BadInput, unwritable
+
+A = TypeVar("A")
+T = TypeVar("T")
 
 ROOT = Path(__file__).absolute().parent.parent
 FSSPEC = {
@@ -36,6 +41,18 @@ def opened(address: str, what: str) -> tuple[Any, str]:
     except (ValueError, ImportError) as error:
         raise BadInput(f"{what} is {address}: {problem(address, FSSPEC) or ' '.join(str(error).split())}") from None
     return system, path
+
+
+def ahead(read: Callable[[A], T], todo: Iterable[A], number: int) -> Iterator[T]:
+    """What `read` gives of each, in order; so many are read while one is looked at."""
+    with ThreadPoolExecutor(number) as pool:
+        coming: deque[Future[T]] = deque()
+        for each in todo:
+            coming.append(pool.submit(read, each))
+            if len(coming) > number:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
 
 
 def day_of(path: str) -> date | None:

@@ -8,7 +8,7 @@ with SOURCE=listed it keeps the list that another job of the same run has made.
 import argparse
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -34,6 +34,7 @@ BEFORE = "before"  # in the list, the line of a delivery that is only compared w
 MANIFEST = Path("deploy/production/manifest.json")
 SUFFIX = ".parquet"  # of a daily file, behind its day
 REWRITE = "restore or rewrite them"
+PIECE = 4 * 2**20  # bytes of a file that are hashed at a time
 SHOWN = 10  # problems that a message lists; the rest is counted
 
 T = TypeVar("T")
@@ -92,6 +93,12 @@ class File:
         """The file's bytes. Raises BadInput where they cannot be read."""
         with speaking(self.name):
             return bytes(self.system.cat_file(self.path))
+
+    def pieces(self) -> Iterator[bytes]:
+        """The same, PIECE by PIECE. Raises BadInput where they cannot be read."""
+        with speaking(self.name), self.system.open(self.path, "rb", block_size=PIECE) as opened_:
+            while piece := opened_.read(PIECE):
+                yield piece
 
 
 def files(source: str, first: date, last: date) -> list[File]:
@@ -170,11 +177,17 @@ def every(work: Callable[[File], T], todo: Sequence[File], all_alike: str = REWR
 
 
 def listed(file: File) -> str:
-    """The file's line of the snapshot. Raises BadInput where it is no parquet file but, say, a pointer to one."""
-    content = file.read()
-    if not (content.startswith(MAGIC) and content.endswith(MAGIC)):
-        raise BadInput(f"{file.name}: {instead(content) or 'is no parquet file: copy it again'}")
-    return record(file.name, content)
+    """The file's line of the snapshot. Raises BadInput where it is no parquet file but, say, a pointer to one.
+
+    Constant memory, however large the file is.
+    """
+    begins, ends, size, digest = b"", b"", 0, sha256()
+    for piece in file.pieces():
+        begins, ends, size = begins or piece, (ends + piece)[-len(MAGIC) :], size + len(piece)
+        digest.update(piece)
+    if not (begins.startswith(MAGIC) and ends == MAGIC):
+        raise BadInput(f"{file.name}: {instead(begins) or 'is no parquet file: copy it again'}")
+    return record(file.name, size, digest.hexdigest())
 
 
 def instead(content: bytes) -> str | None:
@@ -227,9 +240,9 @@ def taken(source: str, window: Days) -> tuple[str, list[str]]:
     return snapshot(records), records
 
 
-def record(name: str, content: bytes) -> str:
+def record(name: str, size: int, digest: str) -> str:
     """A file's line of the snapshot: its name, size in bytes and sha256."""
-    return f"{name} {len(content)} {sha256(content).hexdigest()}\n"
+    return f"{name} {size} {digest}\n"
 
 
 def snapshot(records: Sequence[str]) -> str:

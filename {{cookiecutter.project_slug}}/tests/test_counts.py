@@ -78,7 +78,7 @@ def test_a_boolean_is_a_number() -> None:
     values, column = [True, False, None, True, True], Number("x", 1.0)
     of, same = (side(column, rows).columns["x"] for rows in (values, [1.0, 0.0, None, 1.0, 1.0]))
     assert of.bins.tolist() == same.bins.tolist() and of.rows.tolist() == same.rows.tolist() == [3, 1, 1]
-    assert column.measured(counts.read(pl.DataFrame({"x": values[:2]}), column)).tolist() == [1, 0]
+    assert column.measured(pl.Series(values[:2])).tolist() == [1, 0]
 
 
 def test_texts_count_by_level() -> None:
@@ -91,10 +91,7 @@ def test_texts_count_by_level() -> None:
     assert (of.bins.tolist(), of.rows.tolist()) == (bins, [2, 1, 2, 1, 3])
     assert counts.missing(column, there) == 2 / 9 and counts.unseen(column, there) == 3 / 9 and of.beyond == 2
     asked = pl.DataFrame({"größe €": texts})
-    assert (
-        column.measured(counts.read(asked, column)).tolist()
-        == asked.select(counts.coded(column.input)).to_series().to_list()
-    )
+    assert column.measured(asked["größe €"]).tolist() == asked.select(counts.coded(column.input)).to_series().to_list()
 
 
 def test_weights_are_of_all_rows_of_a_part() -> None:

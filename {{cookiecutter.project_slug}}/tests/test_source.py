@@ -6,17 +6,19 @@ import re
 import shutil
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import date, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import fsspec
 import polars as pl
 import pytest
 import yaml
+from fsspec.implementations.local import LocalFileSystem
 from ruamel.yaml import YAML
 
 from pipeline import ingest, personal, source
-from pipeline.params import BadInput, load
+from pipeline.params import BadInput, Days, load
 from tests.tables import KNOBS, ROOT, UNTIL, daily, knobs, ours, write_knobs
 
 FIRST, LAST = "2020-01-06", str(UNTIL)
@@ -192,12 +194,23 @@ def test_a_new_pin_takes_the_files_as_they_are(folder: Path) -> None:
 
 
 def test_swapped_days_are_another_snapshot(folder: Path) -> None:
-    before = source.snapshot([source.record(file.name, file.read_bytes()) for file in sorted(folder.iterdir())])
+    days = date(2020, 1, 1), date(2020, 1, 11)
+    window = Days(days[0], days, days)
+    before, _ = source.taken(str(folder), window)
     (folder / "2020-01-01.parquet").rename(folder / "x")
     (folder / "2020-01-02.parquet").rename(folder / "2020-01-01.parquet")
     (folder / "x").rename(folder / "2020-01-02.parquet")
-    after = source.snapshot([source.record(file.name, file.read_bytes()) for file in sorted(folder.iterdir())])
+    after, _ = source.taken(str(folder), window)
     assert before != after
+
+
+def test_a_file_is_hashed_in_pieces(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = source.File(LocalFileSystem(), str(folder / "2020-01-01.parquet"))
+    content = file.read()
+    for size in (4, 1000, len(content) - 1, len(content) + 1):
+        monkeypatch.setattr(source, "PIECE", size)
+        assert max(map(len, file.pieces())) <= size
+        assert source.listed(file) == f"{file.name} {len(content)} {sha256(content).hexdigest()}\n"
 
 
 @pytest.mark.parametrize(

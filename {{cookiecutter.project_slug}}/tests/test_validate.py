@@ -1,7 +1,7 @@
 """Every fault is measured: how many rows, their share, and three examples; and the file is always written."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipeline import ingest, personal, policy, validate
+from pipeline import ingest, onepass, personal, policy, validate
 from pipeline.contract import Column, Contract, Label
 from pipeline.params import BadInput, Days
 from tests.tables import KNOBS, SIZES, knobs, ours, write_knobs, write_policies
@@ -135,6 +135,44 @@ def test_repeated_identifiers_are_counted_but_for_the_first() -> None:
     measured = measure(with_values("order_id", *["order-00009"] * 3, "order-00007"))
     twice = [{"order_id": "order-00007", "_rows": 2}, {"order_id": "order-00009", "_rows": 4}]
     assert measured["duplicates"] == {"rows": 4, "examples": twice}
+
+
+@pytest.mark.parametrize("contract", [ours(), CLASSES, NUMBERS], ids=["binary", "multiclass", "regression"])
+def test_a_table_of_any_length_is_measured_by_batches(contract: Contract, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which cut days, and identifiers that are compared a share at a time; large days are looked at by themselves."""
+    table = with_values("amount", -1.0, nan, inf, None, 7.0)
+    table = table.with_columns(order_id=pl.Series([f"order {row % 45}" for row in range(5 * A_DAY)]))
+    whole = measure(table, contract)
+    assert whole["duplicates"]["rows"] == 5
+    for batch, large, few in ((7, 1, 40_000), (1, 100, 3), (50, 1, 0)):
+        monkeypatch.setattr(onepass, "BATCH", batch)
+        monkeypatch.setattr(onepass, "LARGE", large)
+        monkeypatch.setattr(onepass, "MANY", 0)
+        monkeypatch.setattr(validate, "SHARE", batch)
+        monkeypatch.setattr(validate, "FEW", few)
+        assert dict(leaves(measure(table, contract))) == {path: near(path, leaf) for path, leaf in leaves(whole)}
+
+
+def test_a_median_of_many_rows_is_near_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = measure(sound())["medians"]["amount"]
+    assert exact == dict(zip(DAYS, (2.5, 7.25, 12.25, 17.25, 22.25), strict=True))  # zero is left out
+    monkeypatch.setattr(validate, "FEW", 0)
+    binned = measure(sound())["medians"]["amount"]
+    assert all(value * 127 / 128 <= binned[day] <= value for day, value in exact.items())
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of a report, by their paths."""
+    if isinstance(value, dict | list):
+        for key, each in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from leaves(each, f"{path}/{key}")
+    else:
+        yield path, value
+
+
+def near(path: str, leaf: Any) -> Any:
+    """A number is as near as sums of other parts are, or medians of bins."""
+    return pytest.approx(leaf, rel=1 / 128 if "/medians/" in path else 1e-9) if isinstance(leaf, float) else leaf
 
 
 def test_missing_identifiers_are_no_duplicates() -> None:
