@@ -17,7 +17,7 @@ from pipeline.reading import in_a_line
 BASE = "deploy/base/"
 LIST = "kustomization.yaml"
 IMAGE = "service"
-CARD = "model-card"  # for the service's page, where deploy/base mounts it
+MODEL_CARD = "model-card"  # for the service's page, where deploy/base mounts it
 KINDS = (
     "apps/v1 Deployment",
     "autoscaling/v2 HorizontalPodAutoscaler",
@@ -92,7 +92,7 @@ def files(manifest: Mapping[str, Any], base: Mapping[str, str]) -> dict[str, str
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": asked["resources"],
-        "configMapGenerator": [{**inside, "name": CARD, "files": ["MODEL_CARD.md"]}],
+        "configMapGenerator": [{**inside, "name": MODEL_CARD, "files": ["MODEL_CARD.md"]}],
     }
     made = {LIST: HEAD + (NO_IMAGE if manifest["image"] is None else "") + dump(whole)}
     for name in asked["resources"]:

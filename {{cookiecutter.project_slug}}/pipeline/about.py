@@ -38,7 +38,7 @@ class About:
         promoted: str = "",  # the digest of the model that should answer, where it is known
         profile: Profile | None = None,
         personal: Collection[str] = (),  # inputs of which nothing is told but their names
-        card: Path | None = None,
+        model_card: Path | None = None,
     ) -> None:
         self.served, self.task = served, tasks.task(served.problem.task)
         told = [column for column in served.inputs if profile and column.name not in personal]
@@ -55,7 +55,7 @@ class About:
                 "family": served.family,
                 "release": release,
                 "promoted": promoted,
-                "card": drawn_card(card, served.digest),
+                "model_card": drawn(model_card, served.digest),
                 "inputs": fields,
             }
         )
@@ -94,8 +94,8 @@ def field(column: Input, usual: Any, personal: bool) -> dict[str, Any]:
     }
 
 
-def drawn_card(path: Path | None, digest: str) -> str | None:
-    """The model's card as HTML; None where there is none of this model. It comes with a promotion, which wrote it."""
+def drawn(path: Path | None, digest: str) -> str | None:
+    """The model card as HTML; None where there is none of this model. It comes with a promotion, which wrote it."""
     try:
         text = path.read_text() if path else ""
     except (OSError, UnicodeDecodeError) as error:

@@ -65,7 +65,7 @@ rules, period = log.policy(), variable("PREDICTION_LOG_SECONDS", writer.SECONDS)
 seconds, wait = variable("PREDICT_SECONDS", door.SECONDS), variable("PREDICT_WAIT", door.WAIT)
 expected = profile.load(folder.parent / profile.PROFILE, model)
 promoted = os.environ.get("PROMOTED_MODEL", "")  # what deploy/production says
-card = Path(os.environ["MODEL_CARD"]) if os.environ.get("MODEL_CARD") else None
+model_card = Path(os.environ["MODEL_CARD"]) if os.environ.get("MODEL_CARD") else None
 log.Folder.at()  # what is wrong with the log ends the start, as what is wrong with the model does
 
 
@@ -82,7 +82,7 @@ class Scorer:
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         release = bentoml.server_context.bento_version.replace("not available", "")  # where no Bento is served
         self.meters = meters = Meters(model, registry, release, promoted, expected, rules.personal)
-        self.about = About(model, release, promoted, expected, rules.personal, card)
+        self.about = About(model, release, promoted, expected, rules.personal, model_card)
         counters = meters.logged, meters.lost
         self.log = writer.Log(log.Folder.at(), model, rules, *counters, period, watch=meters.watch, tick=meters.tick)
         gc.collect()
@@ -109,9 +109,9 @@ class Scorer:
         (row,) = rows = TRIED.model_validate_json(body).rows
         happened(rows)
         said = task.answer(model.scorer(model.given(rows)), problem)
-        (prediction,) = tasks.rowwise(said, problem, shares)
+        (answer,) = tasks.rowwise(said, problem, shares)
         self.meters.tried.inc()
-        return to_json({"prediction": prediction, **self.about.reasons(row), "model": model.digest})
+        return to_json({"answer": answer, **self.about.reasons(row), "model": model.digest})
 
     @bentoml.api(input_spec=ASKED, output_spec=ANSWERED)
     async def predict(self, rows: list[Any]) -> Response:

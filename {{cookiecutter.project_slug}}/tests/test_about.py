@@ -83,14 +83,14 @@ def test_the_card_of_this_model_is_drawn_and_no_other(tmp_path: Path) -> None:
     def card(text: str | bytes) -> str | None:
         path = tmp_path / "MODEL_CARD.md"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        found: str | None = json.loads(About(SERVED, card=path).json)["card"]
+        found: str | None = json.loads(About(SERVED, model_card=path).json)["model_card"]
         return found
 
     assert "<td><code>b</code></td>" in (card(CARD.format("ab")) or "")
     assert card(CARD.format("cd")) is None
     assert card(CARD.format("cd") + "- Compared with <code>sha256&#58;ab</code>") is None, "it is another's card"
     assert card(b"\xff") is None
-    assert json.loads(About(SERVED, card=tmp_path / "none").json)["card"] is None
+    assert json.loads(About(SERVED, model_card=tmp_path / "none").json)["model_card"] is None
 
 
 def test_the_page_calls_nobody_but_this_service() -> None:

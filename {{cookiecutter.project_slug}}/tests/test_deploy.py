@@ -137,8 +137,10 @@ def test_a_promotion_is_what_kustomize_makes_of_the_base(tmp_path: Path, base: R
     volumes = {each["name"]: each for each in pod(made)["spec"]["volumes"]}
     card = made.pop("ConfigMap")
     assert card["data"] == {"MODEL_CARD.md": CARD} and card["metadata"]["namespace"] == "scoring"
-    assert volumes["about"]["configMap"]["name"] == card["metadata"]["name"] != kustomization.CARD, "by its content"
-    volumes["about"]["configMap"]["name"] = kustomization.CARD
+    assert volumes["about"]["configMap"]["name"] == card["metadata"]["name"] != kustomization.MODEL_CARD, (
+        "by its content"
+    )
+    volumes["about"]["configMap"]["name"] = kustomization.MODEL_CARD
     assert made == build(tmp_path / "overlay")
     assert made["Deployment"]["spec"]["replicas"] == (base["Deployment"]["spec"]["replicas"] if image else 0)
 

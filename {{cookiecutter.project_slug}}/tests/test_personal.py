@@ -259,7 +259,9 @@ SENTENCES: dict[str, Callable[[pytest.MonkeyPatch], object]] = {
     "no category": lambda _: read_as("category", 271828.5, 1, 2),
     "no number": lambda _: read_as("number", "Ada's own", "1", "2"),
     "no time": lambda _: read_as("time", "Ada's own", "1", "2"),
-    "no parquet": lambda _: source.listed(cast(source.File, SimpleNamespace(name="x", read=lambda: b"Ada's own\n"))),
+    "no parquet": lambda _: source.listed(
+        cast(source.File, SimpleNamespace(name="x", pieces=lambda: [b"Ada's own\n"]))
+    ),
 }
 
 

@@ -639,8 +639,8 @@ def test_an_answer_is_what_the_task_says_and_counted_so(other: Other) -> None:
 def test_a_row_that_is_tried_has_the_same_answer_and_leaves_nothing_behind(other: Other) -> None:
     (right, *_), before = other.ask("asked"), sum(1 for _ in other.logged.rglob("*.parquet"))
     said = json.loads(other.scorer.tried(body(row("0", amount=AMOUNTS[0])).encode()))
-    shares = said["prediction"].pop("probabilities", {}), right.pop("probabilities", {})
-    assert shares[0] == pytest.approx(shares[1]) and {ID: "0"} | said["prediction"] == right
+    shares = said["answer"].pop("probabilities", {}), right.pop("probabilities", {})
+    assert shares[0] == pytest.approx(shares[1]) and {ID: "0"} | said["answer"] == right
     assert said["model"] == other.model.digest and said["usual"] is None, "there is no profile"
     assert (said["about"] is None) == (other.model.problem.task == "regression")
     with pytest.raises(ValidationError, match="at most 1 item"):
