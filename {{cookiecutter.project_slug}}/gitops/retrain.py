@@ -28,8 +28,8 @@ POLICY = Path("policies/drift.yaml")
 
 REQUEST = "<!-- gitops:retrain -->"
 COVERED = "<!-- gitops:drift -->"
-ISSUES = "<!-- gitops:drift-"  # how the markers of both issues begin
-UNKNOWN, BLOCKED = f"{ISSUES}unknown -->", f"{ISSUES}blocked -->"
+ISSUES = "<!-- gitops:drift-"  # how the markers of all issues begin
+UNKNOWN, SKEWED, BLOCKED = (f"{ISSUES}{why} -->" for why in ("unknown", "skewed", "blocked"))
 
 LIMIT = report.LIMIT - 1_000  # room for what is put in front: a marker, the link that opens a request
 SHOWN = 20  # bars, and columns
@@ -118,7 +118,7 @@ def decide(told: Facts, seen: Seen, params: str, bars: Json, now: datetime) -> D
         match told["outcome"]:
             case "not_configured":
                 return Decision("nothing")
-            case "unknown":
+            case "unknown" | "skewed":
                 return Decision("tell")
             case "healthy" if not due(told, seen, params, bars):
                 return Decision("close")
@@ -330,6 +330,27 @@ def untold(told: Facts) -> str:
     return report.cut("\n".join(lines) + "\n", told["run"], LIMIT)
 
 
+def skewed(told: Facts) -> str:
+    """The issue's body where inputs are sent that are not what the source gives."""
+    lines = [
+        "## The service is asked with other inputs than its model learned from",
+        f"\nRows of the log were made again from the source, and differ from what was sent. {NO_MODEL}",
+        "\n**What to do next**: find who sends the inputs below, and what was changed there on the day that they began "
+        "to differ. It has to send what the source holds or, where `contract.yaml` has `inputs`, to compute them as "
+        f"`pipeline/features.py` does. Are they right, and the source wrong? Mend that. The bar is `skew` in "
+        f"`{POLICY}`.",
+        "\nThe first check whose newest day of the source agrees closes this issue.",
+        *evidence(told),
+    ]
+    return report.cut("\n".join(lines) + "\n", told["run"], LIMIT)
+
+
+NO_MODEL = (
+    "No model is asked for while this lasts: another one does not mend it, and whatever else the check finds may come "
+    "of it."
+)
+
+
 def blocked(told: Facts, why: str) -> str:
     """The issue's body where there is drift, or a model is due, and no request can be opened."""
     asks, _, back = ASKS[told["outcome"]]
@@ -368,6 +389,7 @@ def summary(told: Facts, done: str) -> str:
         "not_configured": "➖ Drift: not configured",
         "healthy": "🟢 Drift: none",
         "drifted": "🔴 Drift",
+        "skewed": "🔴 Skew: inputs are not what the source gives",
         "unknown": "⚪ Drift: could not tell",
     }[told["outcome"]]
     reasons = (f"- {text(reason)}" for reason in told["reasons"])
@@ -402,11 +424,20 @@ def looked_at(measured: Json, called: problem.Words) -> str:
     first, last = measured["window"]
     model = f" Model {text(measured['model'])}." if measured["model"] else ""
     said = f"The log of {first} to {last}: {measured['rows']:,} {many}, against {measured['reference_rows']:,}.{model}"
+    said += made_again(measured.get("skew"), many)
     live = measured["live"]
     if live is None:
         return f"{said} No labels have matured yet."
     metrics = ", ".join(f"{markdown.words(name)} {markdown.interval(each)}" for name, each in live["metrics"].items())
     return f"{said} Live, {live['days'][0]} to {live['days'][1]}, {live['rows']:,} labelled {many}: {metrics}."
+
+
+def made_again(skew: Json | None, many: str) -> str:
+    """How many rows were held against the source, and how many are not what it gives."""
+    if not skew or not skew["rows"]:
+        return ""
+    lost = f", which has not got {skew['lost']:,} more" if skew["lost"] else ""
+    return f" Of {skew['rows']:,} {many} made again from the source{lost}, {share(skew['share'])} differ."
 
 
 def plots(measured: Json) -> Iterator[str]:
@@ -507,6 +538,9 @@ def reconcile(here: Any, told: Facts, bars: Json) -> str:
             pulls.close(here, BRANCH, gone)
             pulls.close_issue(here, ISSUES, gone)
             return f"Every bar is met. What was open for drift is closed. {clock}"
+        case "tell" if told["outcome"] == "skewed":
+            pulls.close_issue(here, UNKNOWN, f"The drift check can tell again: {told['run']}")
+            return f"It is told in {pulls.issue(here, SKEWED, 'Skew: not what the source gives', skewed(told))}"
         case "tell":
             return f"It is told in {pulls.issue(here, UNKNOWN, 'Drift: could not tell', untold(told))}"
         case "blocked":

@@ -19,6 +19,7 @@ from pipeline.counts import Column, Counts, count
 from pipeline.log import ID, MODEL, SCORED, TIME
 from pipeline.model import Input, Outputs, Problem
 from pipeline.params import BadInput
+from pipeline.personal import pseudonym
 
 OUT = "_out"  # what the model said of a row: a column of its outputs
 SHARE = 1_000_000  # rows of a day whose identifiers are compared at a time
@@ -110,7 +111,7 @@ class Tally:
         self.sums = {name: counts[name] + self.sums[name] for name in self.sums} or counts
         self.rows += len(rows)
         self.lacks &= lacks
-        self.show(rows.select(*self.sums))
+        self.show(rows.select(TIME, *identifiers(rows), *self.sums))
 
     def show(self, rows: pl.DataFrame) -> None:
         """Keep the rows of the smallest of as many random numbers, so that each row is as likely to be kept."""
@@ -180,6 +181,24 @@ def said(rows: pl.DataFrame, problem: Problem) -> Outputs:
         f"the log holds answers that no model of the task {problem.task} gives: something else than the service writes "
         "to it"
     )
+
+
+# --- rows that the source has too ---
+
+
+def joined_by(rows: pl.DataFrame) -> pl.Expr:
+    """What the log's rows are joined by: a text, whatever the identifier's type; a hash, where the log has hashes."""
+    plain, hashed = pl.col(ID).cast(pl.String), pl.col(log.hashed(ID))
+    match identifiers(rows):
+        case [only]:
+            return (plain if only == ID else hashed).alias(KEY)
+        case _:  # the policy has changed
+            return hashed.fill_null(plain.map_batches(pseudonym, pl.String)).alias(KEY)
+
+
+def joins(told: pl.DataFrame, name: str, rows: pl.DataFrame) -> pl.Series:
+    """The same of the source's rows, whose identifier has such a name."""
+    return told[name].cast(pl.String) if identifiers(rows) == [ID] else pseudonym(told[name])
 
 
 # --- rows that come twice ---

@@ -26,15 +26,27 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipeline import contract, counts, evaluate, ingest, log, model, params, policy, source, tasks
+from pipeline import contract, counts, evaluate, ingest, log, model, params, policy, skew, source, tasks
 from pipeline.contract import Contract
 from pipeline.counts import LEVELS, Column, Counts, Side, coded, missing, moved, unseen, valued
 from pipeline.distance import ALARMS, JENSEN_SHANNON, NATS, WASSERSTEIN, Sample, chances, spread
-from pipeline.log import ID, MODEL, TIME
-from pipeline.logged import DRAWN, IDENTIFIERS, OUT, Day, Watched, answered, identifiers, not_asked, of_day
+from pipeline.log import MODEL, TIME
+from pipeline.logged import (
+    DRAWN,
+    IDENTIFIERS,
+    KEY,
+    OUT,
+    Day,
+    Watched,
+    answered,
+    identifiers,
+    joined_by,
+    joins,
+    not_asked,
+    of_day,
+)
 from pipeline.model import Input, Problem
 from pipeline.params import BadInput, run_stage
-from pipeline.personal import pseudonym
 from pipeline.places import replacing
 from pipeline.policy.drift import CATEGORY, misnamed, of_answer, of_columns
 from pipeline.reading import count
@@ -183,6 +195,7 @@ def nothing(knobs: Mapping[str, Any]) -> Facts:
         "columns": [],
         "answer": None,
         "live": None,
+        "skew": None,
         "headline": None,
         "days": [],
         "retrain": {"until": None, "now": str(knobs["data"].get("until")), "snapshot": None},
@@ -265,11 +278,14 @@ def measure(
     if facts["same_problem"]:  # also while it is early: by the clock, a model may be asked for all the same
         facts["retrain"] |= retrain(knobs, ours, matured)
     labelled = span(min(matured, window[1]), bars["days"])
+    asked = span(delivered_until(knobs, window[1]), bars["days"]) if facts["same_problem"] else window
 
-    logged = counted(production, [day for day in known if day >= span(window[1], HISTORY)[0]], window[0])
+    logged = counted(production, [day for day in known if day >= span(window[1], HISTORY)[0]], min(window, asked)[0])
     facts["newest"] = max((of.scored for of in logged if of.scored), default=None)
     check_written(logged, now, timedelta(days=bars["silent_days"]))
     check_columns(logged)
+    if facts["same_problem"]:  # also while it is early: it is the caller's, whatever model answers
+        facts["skew"] = skewed(logged, asked, production, ours, knobs)
     whole = [of for of in logged if of.logged and of.answered >= WHOLE * of.logged]  # but for other models' days
     inside = [of for of in whole if of.day >= window[0]]
     if len(inside) < bars["minimum_days"]:
@@ -470,6 +486,28 @@ def delivered(knobs: Mapping[str, Any]) -> list[date]:
     return found
 
 
+def delivered_until(knobs: Mapping[str, Any], last: date) -> date:
+    """The newest day of the log, up to `last`, that the source has delivered. Raises BadInput."""
+    return min(newest_day(knobs) or last, last)
+
+
+def skewed(
+    logged: Sequence[Day], asked: Span, production: Production, ours: Contract, knobs: Mapping[str, Any]
+) -> Facts:
+    """How far the inputs of such days are what the source gives. Raises BadInput where that cannot be listed."""
+    days = [of for of in logged if asked[0] <= of.day <= asked[1]]
+    there = None if source.source_of(knobs) == source.SIMULATE else delivered(knobs)
+    return skew.measured(days, production.inputs, there, ours, knobs, learned_from())
+
+
+def learned_from() -> str | None:
+    """The commit that the model in production learned from; None where its manifest does not say."""
+    try:
+        return str(json.loads((PRODUCTION / "manifest.json").read_text())["lineage"]["commit"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def retrain(knobs: dict[str, Any], ours: Contract, matured: date) -> Facts:
     """What params.yaml would say to learn from the newest labels: `data.until`, and a snapshot where one is pinned."""
     newest = matured if ours.dated else matured + timedelta(days=ours.label.delay)  # a whole delivery is learned from
@@ -525,7 +563,7 @@ def labelled(rows: pl.DataFrame, matured: Span, ours: Contract, knobs: dict[str,
     known = knobs["evaluate"].get("known")
     before = 0 if known is None or ours.entity is None else ours.label.delay + known
     told = identified(ingest.between(knobs, matured[0] - timedelta(days=before), matured[1], ours), ours)
-    keys, asked = keyed(told, ours.id, rows), rows.select(key(rows), OUT)
+    keys, asked = joins(told, ours.id, rows), rows.select(joined_by(rows), OUT)
     scored = told.with_columns(keys.alias(KEY)).join(asked, on=KEY, how="left", maintain_order="left")
     return scored, len(rows) - int(asked[KEY].is_in(keys.implode()).sum())
 
@@ -539,13 +577,13 @@ def delivered_later(
     Besides, the number of rows that are in none.
     """
     late, parts = timedelta(days=ours.label.delay), []
-    waiting = rows.select(key(rows), OUT, pl.col(TIME).alias(ours.time), pl.col(DAY) + late).with_row_index(AT)
+    waiting = rows.select(joined_by(rows), OUT, pl.col(TIME).alias(ours.time), pl.col(DAY) + late).with_row_index(AT)
     for delivery in delivered(knobs):
         due = waiting.filter(pl.col(DAY) <= delivery)
         if due.is_empty():
             continue
         told = identified(whole(knobs, delivery, ours), ours).drop(ours.time)
-        told = told.with_columns(keyed(told, ours.id, rows).alias(KEY))
+        told = told.with_columns(joins(told, ours.id, rows).alias(KEY))
         parts.append(told.join(due, on=KEY, maintain_order="left"))
         waiting = waiting.join(parts[-1].drop_nulls(LABEL), on=AT, how="anti")
     known_first = pl.concat(parts).sort(pl.col(LABEL).is_null(), maintain_order=True)
@@ -558,22 +596,7 @@ def whole(knobs: dict[str, Any], day: date, ours: Contract) -> pl.DataFrame:
     return ingest.between(knobs, day, day, ours).with_columns(pl.lit(day).cast(pl.Datetime("us")).alias(ours.time))
 
 
-KEY, AT = "_key", "_at"
-
-
-def key(rows: pl.DataFrame) -> pl.Expr:
-    """What the log's rows are joined by: a text, whatever the identifier's type; a hash, where the log has hashes."""
-    plain, hashed = pl.col(ID).cast(pl.String), pl.col(log.hashed(ID))
-    match identifiers(rows):
-        case [only]:
-            return (plain if only == ID else hashed).alias(KEY)
-        case _:  # the policy has changed
-            return hashed.fill_null(plain.map_batches(pseudonym, pl.String)).alias(KEY)
-
-
-def keyed(told: pl.DataFrame, name: str, rows: pl.DataFrame) -> pl.Series:
-    """The same of the source's rows."""
-    return told[name].cast(pl.String) if identifiers(rows) == [ID] else pseudonym(told[name])
+AT = "_at"
 
 
 def metrics(judged: pl.DataFrame, ours: Contract, knobs: Mapping[str, Any]) -> Facts:
@@ -687,6 +710,10 @@ def summary(facts: Facts) -> Iterator[str]:
         far = sorted(facts["columns"], key=lambda column: -(column["distance"] or 0))
         yield "furthest: " + ", ".join(f"{c['name']} {c['distance'] or 0:.3f}" for c in far[:3])
         yield f"{facts['answer']['name']}: {facts['answer']['distance'] or 0:.3f}"
+        if facts["skew"] and facts["skew"]["rows"]:
+            yield "of {rows:,} rows made again from the source, which lacks {lost:,} more, {share:.2%} differ".format(
+                **facts["skew"]
+            )
         if facts["live"]:
             yield (
                 "live, {days[0]} to {days[1]}: {rows:,} labelled rows, {unknown:,} whose label is not known yet, "
