@@ -415,6 +415,7 @@ def evidence(told: Facts) -> Iterator[str]:
         yield f"\n### What was looked at\n\n{looked_at(measured, called)} [The run]({told['run']})"
     yield from (f"\n➖ not judged: {short(reason)}" for reason in gate["not_judged"][:SHOWN])
     yield from plots(measured)
+    yield from estimates(measured)
     yield from columns(measured)
 
 
@@ -425,11 +426,14 @@ def looked_at(measured: Json, called: problem.Words) -> str:
     model = f" Model {text(measured['model'])}." if measured["model"] else ""
     said = f"The log of {first} to {last}: {measured['rows']:,} {many}, against {measured['reference_rows']:,}.{model}"
     said += made_again(measured.get("skew"), many)
+    expected = before_labels(measured.get("estimate"))
     live = measured["live"]
     if live is None:
-        return f"{said} No labels have matured yet."
+        return f"{said} No labels have matured yet.{expected}"
     metrics = ", ".join(f"{markdown.words(name)} {markdown.interval(each)}" for name, each in live["metrics"].items())
-    return f"{said} Live, {live['days'][0]} to {live['days'][1]}, {live['rows']:,} labelled {many}: {metrics}."
+    return (
+        f"{said} Live, {live['days'][0]} to {live['days'][1]}, {live['rows']:,} labelled {many}: {metrics}.{expected}"
+    )
 
 
 def made_again(skew: Json | None, many: str) -> str:
@@ -438,6 +442,45 @@ def made_again(skew: Json | None, many: str) -> str:
         return ""
     lost = f", which has not got {skew['lost']:,} more" if skew["lost"] else ""
     return f" Of {skew['rows']:,} {many} made again from the source{lost}, {share(skew['share'])} differ."
+
+
+def before_labels(estimate: Json | None) -> str:
+    """What the answers alone let expect of the days before labels, and of the labelled ones, to hold against those."""
+    if not estimate:
+        return ""
+    if estimate["unmeasured"]:
+        return f" Before labels nothing is estimated: {text(estimate['unmeasured'])}."
+    parts = (
+        f"{' to '.join(of['days'])} ({called}) "
+        + ", ".join(f"{markdown.words(name)} {markdown.number(value)}" for name, value in of["metrics"].items())
+        for called, of in (("labelled", estimate["labelled"]), ("before labels", estimate["before"]))
+        if of
+    )
+    return f" Estimated by the answers alone, no reason to retrain: {'; '.join(parts)}."
+
+
+def estimates(measured: Json) -> Iterator[str]:
+    """What was measured and what the answers let expect, day by day."""
+    estimate = measured.get("estimate")
+    if not estimate or not estimate["days"]:
+        return
+    live = {each["day"]: each["headline"] for each in measured["days"] if each["day"] == each["until"]}
+    live = live if estimate["name"] == measured["headline"] else {}
+    last = (estimate["labelled"] or {"days": [""]})["days"][-1]
+    yield from markdown.details(
+        "Estimated before labels",
+        markdown.table(
+            ["day", f"{estimate['name']}, measured", "estimated by the answers alone"],
+            (
+                [
+                    each["day"],
+                    markdown.number(live.get(each["day"])) if each["day"] <= last else "before labels",
+                    markdown.number(each["value"]),
+                ]
+                for each in estimate["days"]
+            ),
+        ),
+    )
 
 
 def plots(measured: Json) -> Iterator[str]:

@@ -104,24 +104,25 @@ class Tally:
         types = {column.name: schema.get(column.name, pl.Null()) for column in self.watched.inputs}
         if odd := [column.name for column in self.watched.inputs if not fits(types[column.name], column)]:
             raise BadInput(not_asked(odd))
-        answers = said(rows, self.watched.problem)[tasks.task(self.watched.problem.task).WATCHED]
+        out = said(rows, self.watched.problem)
+        answers = out[tasks.task(self.watched.problem.task).WATCHED]
         lacks = {name for name, dtype in types.items() if dtype == pl.Null}
         rows = rows.with_columns(pl.Series(self.watched.answer.name, answers), *(pl.lit(None).alias(n) for n in lacks))
         counts = count(rows, (*self.watched.columns, self.watched.answer))
         self.sums = {name: counts[name] + self.sums[name] for name in self.sums} or counts
         self.rows += len(rows)
         self.lacks &= lacks
-        self.show(rows.select(TIME, *identifiers(rows), *self.sums))
+        self.show(rows.select(TIME, *identifiers(rows), *self.sums), out)
 
-    def show(self, rows: pl.DataFrame) -> None:
-        """Keep the rows of the smallest of as many random numbers, so that each row is as likely to be kept."""
+    def show(self, rows: pl.DataFrame, out: Outputs) -> None:
+        """Keep the rows of the smallest of as many random numbers, so that each is as likely to be kept; with OUT."""
         if not self.shown:
             return
         drawn = self.draw.random(len(rows))
         near = np.flatnonzero(drawn < self.least)
         if len(near) > self.shown:
             near = near[np.argpartition(drawn[near], self.shown)[: self.shown]]
-        fresh = rows[near].with_columns(pl.Series(DRAWN, drawn[near]))
+        fresh = rows[near].with_columns(pl.Series(DRAWN, drawn[near]), tasks.kept(OUT, tasks.picked(out, near)))
         self.some = pl.concat([self.some, fresh], how="diagonal_relaxed").bottom_k(self.shown, by=DRAWN)
         if len(self.some) == self.shown:
             self.least = float(self.some[DRAWN].to_numpy().max())

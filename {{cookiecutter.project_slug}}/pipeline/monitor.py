@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipeline import contract, counts, evaluate, ingest, log, model, params, policy, skew, source, tasks
+from pipeline import contract, counts, estimate, evaluate, ingest, log, model, params, policy, skew, source, tasks
 from pipeline.contract import Contract
 from pipeline.counts import LEVELS, Column, Counts, Side, coded, missing, moved, unseen, valued
 from pipeline.distance import ALARMS, JENSEN_SHANNON, NATS, WASSERSTEIN, Sample, chances, spread
@@ -48,7 +48,7 @@ from pipeline.logged import (
 from pipeline.model import Input, Problem
 from pipeline.params import BadInput, run_stage
 from pipeline.places import replacing
-from pipeline.policy.drift import CATEGORY, misnamed, of_answer, of_columns
+from pipeline.policy.drift import CATEGORY, at_promotion, misnamed, of_answer, of_columns
 from pipeline.reading import count
 from pipeline.reference import DAY, PART, TEST, TRAIN
 from pipeline.rows import LABEL, identified, labels
@@ -196,6 +196,7 @@ def nothing(knobs: Mapping[str, Any]) -> Facts:
         "answer": None,
         "live": None,
         "skew": None,
+        "estimate": None,
         "headline": None,
         "days": [],
         "retrain": {"until": None, "now": str(knobs["data"].get("until")), "snapshot": None},
@@ -280,7 +281,9 @@ def measure(
     labelled = span(min(matured, window[1]), bars["days"])
     asked = span(delivered_until(knobs, window[1]), bars["days"]) if facts["same_problem"] else window
 
-    logged = counted(production, [day for day in known if day >= span(window[1], HISTORY)[0]], min(window, asked)[0])
+    logged = counted(
+        production, [day for day in known if day >= span(window[1], HISTORY)[0]], min(window, asked, labelled)[0]
+    )
     facts["newest"] = max((of.scored for of in logged if of.scored), default=None)
     check_written(logged, now, timedelta(days=bars["silent_days"]))
     check_columns(logged)
@@ -306,6 +309,7 @@ def measure(
         facts["headline"] = evaluate.headline(ours, knobs["evaluate"])
         rows = in_our_classes(scored(labelled, production), production, ours)
         facts["live"] = live(rows, labelled, ours, knobs, facts["days"])
+        facts["estimate"] = before_labels(facts, production, labelled, logged, ours, knobs)
     some = [of.some.with_columns(pl.lit(of.day).alias(DAY)) for of in inside]
     return pl.concat(some, how="diagonal_relaxed").bottom_k(PAGE_ROWS, by=DRAWN)
 
@@ -489,6 +493,24 @@ def delivered(knobs: Mapping[str, Any]) -> list[date]:
 def delivered_until(knobs: Mapping[str, Any], last: date) -> date:
     """The newest day of the log, up to `last`, that the source has delivered. Raises BadInput."""
     return min(newest_day(knobs) or last, last)
+
+
+def before_labels(
+    facts: Facts,
+    production: Production,
+    labelled: Span,
+    logged: Sequence[Day],
+    ours: Contract,
+    knobs: Mapping[str, Any],
+) -> Facts:
+    """Quality as the answers alone let expect it, on labelled days and on those before labels; or why there is none."""
+    promoted, bars = at_promotion(facts), policy.load("model")["metrics"]
+    live = facts["live"]["metrics"] if facts["live"] else None
+    found = [of for of in logged if len(of.some) and of.day >= labelled[0]]
+    why = estimate.withheld(ours, production.problem, promoted, live, bars, bool(found))
+    if why:
+        return {"unmeasured": why, "name": None, "labelled": None, "before": None, "days": []}
+    return {"unmeasured": None, **estimate.estimated(found, labelled[1], ours, knobs, facts["headline"])}
 
 
 def skewed(
@@ -714,6 +736,7 @@ def summary(facts: Facts) -> Iterator[str]:
             yield "of {rows:,} rows made again from the source, which lacks {lost:,} more, {share:.2%} differ".format(
                 **facts["skew"]
             )
+        yield from before_they_come(facts["estimate"])
         if facts["live"]:
             yield (
                 "live, {days[0]} to {days[1]}: {rows:,} labelled rows, {unknown:,} whose label is not known yet, "
@@ -724,6 +747,15 @@ def summary(facts: Facts) -> Iterator[str]:
                 for name, metric in facts["live"]["metrics"].items()
                 if metric
             )
+
+
+def before_they_come(estimate: Facts | None) -> Iterator[str]:
+    """What is estimated of the days before labels."""
+    if estimate and estimate["before"]:
+        said = ", ".join(f"{name} {value:.3f}" for name, value in estimate["before"]["metrics"].items())
+        yield "estimated by the answers alone, {0} to {1}, before labels: {said}".format(
+            *estimate["before"]["days"], said=said
+        )
 
 
 if __name__ == "__main__":
