@@ -2,7 +2,8 @@
 
 Held beside what is measured on the days whose labels have matured, and no reason to retrain: where labels follow from
 inputs in another way than they did, the answers know nothing of it. So it is withheld where the model was promoted, or
-by the labelled days now is, less calibrated than `metrics` of policies/model.yaml ask of one that is promoted.
+by the labelled days now is, less calibrated than `metrics` of policies/model.yaml ask of one that is promoted. It is
+withheld too where it is not true of the labelled days.
 """
 
 from collections.abc import Mapping, Sequence
@@ -68,6 +69,16 @@ def estimated(logged: Sequence[Day], matured: date, ours: Contract, knobs: Mappi
         "labelled": over(rows.filter(pl.col(DAY) <= matured), ours),
         "before": over(rows.filter(pl.col(DAY) > matured), ours),
         "days": [{"day": day, "value": expected(part, ours).get(name)} for day, part in days.items()],
+    }
+
+
+def untrue(labelled: Facts | None, live: Bars | None) -> dict[str, str]:
+    """The metrics whose estimate of the labelled days lies outside the interval of what was measured there, and why."""
+    return {
+        name: f"on the labelled days the answers let expect {value:.3g} of {name}, and "
+        f"{found['value']:.3g} ({found['low']:.3g} to {found['high']:.3g}) is measured"
+        for name, value in (labelled["metrics"] if labelled else {}).items()
+        if (found := (live or {}).get(name)) and not found["low"] <= value <= found["high"]
     }
 
 

@@ -508,9 +508,14 @@ def before_labels(
     live = facts["live"]["metrics"] if facts["live"] else None
     found = [of for of in logged if len(of.some) and of.day >= labelled[0]]
     why = estimate.withheld(ours, production.problem, promoted, live, bars, bool(found))
-    if why:
-        return {"unmeasured": why, "name": None, "labelled": None, "before": None, "days": []}
-    return {"unmeasured": None, **estimate.estimated(found, labelled[1], ours, knobs, facts["headline"])}
+    if not why:
+        said = estimate.estimated(found, labelled[1], ours, knobs, facts["headline"])
+        untrue = estimate.untrue(said["labelled"], live)
+        why = untrue.get(said["name"], "")
+        for part in filter(None, (said["labelled"], said["before"])):
+            part["metrics"] = {name: value for name, value in part["metrics"].items() if name not in untrue}
+    nothing = {"name": None, "labelled": None, "before": None, "days": []}
+    return {"unmeasured": why, **nothing} if why else {"unmeasured": None, **said}
 
 
 def skewed(

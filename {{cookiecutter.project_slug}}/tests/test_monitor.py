@@ -20,6 +20,7 @@ from gitops import facts
 from pipeline import (
     counts,
     distance,
+    estimate,
     log,
     model,
     monitor,
@@ -303,6 +304,46 @@ def test_what_the_log_does_not_keep_as_it_is_is_said_not_to_be_compared(
     measured, gate = here.check("skewed")
     assert found(gate) == {("skew.maximum", str(LAST))} and measured["skew"]["lost"] == 0
     assert [said for said in gate["not_judged"] if said.startswith("skew of amount")]
+
+
+# --- before labels ---
+
+
+def calibrated(here: Here, error: float) -> None:
+    """A model that was so far from calibrated at its promotion, and a bar that it meets."""
+    promise(Path("."), here.scorer.digest, {"calibration_error": dict.fromkeys(("value", "low", "high"), error)})
+    here.change("metrics", file="policies/model.yaml", calibration_error={"maximum": 0.05})
+
+
+def test_quality_is_estimated_on_the_days_before_labels_beside_the_measured(here: Here) -> None:
+    calibrated(here, 0.01)
+    here.fill()
+    found = here.check("healthy")[0]["estimate"]
+    assert found["unmeasured"] is None and found["name"] == "average_precision"
+    assert found["labelled"]["days"] == [str(MATURED - timedelta(days=6)), str(MATURED)]
+    assert found["before"]["days"] == [str(MATURED + timedelta(days=1)), str(LAST)]
+    assert len(found["days"]) == 7 + DELAY and all(0 < day["value"] < 1 for day in found["days"])
+
+
+def test_an_estimate_is_no_reason_to_retrain(here: Here) -> None:
+    """Here it says that the model is worth nothing, and every bar is met."""
+    calibrated(here, 0.01)
+    here.fill()
+    over, day = estimate.over, reference.DAY
+    nothing = {"days": [LAST, LAST], "rows": 1, "metrics": {"average_precision": 0.0}}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            estimate, "over", lambda rows, ours: nothing if rows[reference.DAY].min() > MATURED else over(rows, ours)
+        )
+        measured, _ = here.check("healthy")
+    assert measured["estimate"]["before"]["metrics"]["average_precision"] == 0
+
+
+def test_of_a_model_that_is_not_calibrated_nothing_is_estimated_and_why_is_said(here: Here) -> None:
+    calibrated(here, 0.06)
+    here.fill()
+    found = here.check("healthy")[0]["estimate"]
+    assert "calibration_error was 0.06 at its promotion" in found["unmeasured"] and found["before"] is None
 
 
 # --- drift ---

@@ -70,7 +70,7 @@ METRICS: Mapping[str, Metric] = {
 }
 HEADLINE = "average_precision"
 SLICED: tuple[str, ...] = ("average_precision", "roc_auc")
-ESTIMATED: tuple[str, ...] = ("average_precision", "roc_auc", "accuracy")
+ESTIMATED: tuple[str, ...] = ("average_precision", "accuracy")
 CALIBRATION: str | None = "calibration_error"
 KNOBS: tuple[str, ...] = ("known", "alerts")
 SETTLES = True
