@@ -514,7 +514,7 @@ def before_labels(
         why = untrue.get(said["name"], "")
         for part in filter(None, (said["labelled"], said["before"])):
             part["metrics"] = {name: value for name, value in part["metrics"].items() if name not in untrue}
-    nothing = {"name": None, "labelled": None, "before": None, "days": []}
+    nothing: Facts = {"name": None, "labelled": None, "before": None, "days": []}
     return {"unmeasured": why, **nothing} if why else {"unmeasured": None, **said}
 
 

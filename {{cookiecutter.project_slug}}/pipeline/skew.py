@@ -56,11 +56,13 @@ def measured(
     try:
         check_same(ours, knobs, learned)
         sample = sampled(logged)
-        both = pl.concat(remade(sample, compared, delivered, ours, knobs), how="vertical_relaxed")
+        parts = list(spans(sample, delivered, ours, knobs))
+        both = pl.concat(remade(sample, parts, compared, ours, knobs), how="vertical_relaxed")
         found = told(differing(both, compared), compared)
+        looked_for = pl.concat([sample.clear(), *(asked for _, _, asked in parts)])[AT].n_unique()
     except BadInput as error:
         return {**nothing(), "left_out": left_out, "unmeasured": in_a_line(error)[:400]}
-    return {**found, "lost": len(sample) - found["rows"], "left_out": left_out, "unmeasured": None}
+    return {**found, "lost": looked_for - found["rows"], "left_out": left_out, "unmeasured": None}
 
 
 def nothing() -> Facts:
@@ -102,16 +104,16 @@ def sampled(logged: Sequence[Day]) -> pl.DataFrame:
 # --- made again ---
 
 
+Part = tuple[date, date, pl.DataFrame]
+"""Days of the source to read at a time, and what of the sample may be in them."""
+
+
 def remade(
-    sample: pl.DataFrame,
-    inputs: Sequence[Input],
-    delivered: Sequence[date] | None,
-    ours: Contract,
-    knobs: Mapping[str, Any],
+    sample: pl.DataFrame, parts: Sequence[Part], inputs: Sequence[Input], ours: Contract, knobs: Mapping[str, Any]
 ) -> Iterator[pl.DataFrame]:
     """The sample's rows that the source has, with its inputs as MADE; once for each delivery that may have had them."""
     yield with_made(sample, None, inputs, ours, knobs)  # the columns, where no delivery has a row
-    for first, last, asked in spans(sample, delivered, ours, knobs):
+    for first, last, asked in parts:
         source = ingest.between(knobs, first, last, ours)
         if not ours.dated:
             source = source.with_columns(pl.lit(last).cast(pl.Datetime("us")).alias(ours.time))
@@ -123,8 +125,8 @@ def remade(
 
 def spans(
     sample: pl.DataFrame, delivered: Sequence[date] | None, ours: Contract, knobs: Mapping[str, Any]
-) -> Iterator[tuple[date, date, pl.DataFrame]]:
-    """Days of the source to read at a time, and what of the sample may be in them.
+) -> Iterator[Part]:
+    """The parts of the source that the sample is looked for in.
 
     Columns of the source are read day by day; what is computed of them looks back. A whole delivery is held against the
     rows since the one before it and until the next: values may have changed between two. Days are passed over whose

@@ -332,9 +332,7 @@ def test_an_estimate_is_no_reason_to_retrain(here: Here) -> None:
     over, day = estimate.over, reference.DAY
     nothing = {"days": [LAST, LAST], "rows": 1, "metrics": {"average_precision": 0.0}}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            estimate, "over", lambda rows, ours: nothing if rows[reference.DAY].min() > MATURED else over(rows, ours)
-        )
+        patch.setattr(estimate, "over", lambda rows, _: over(rows, _) if rows[day].min() <= MATURED else nothing)
         measured, _ = here.check("healthy")
     assert measured["estimate"]["before"]["metrics"]["average_precision"] == 0
 

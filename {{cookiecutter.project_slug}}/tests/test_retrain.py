@@ -549,7 +549,7 @@ def test_what_is_estimated_stands_beside_what_is_measured_and_days_before_labels
     said = told(EXPECTED).replace("&#45;", "-").replace("&#46;", ".")
     assert "| 2018-08-23 | 0.600 | 0.230 |" in said and "| 2018-08-27 | before labels | 0.270 |" in said
     assert "(labelled) average precision 0.610" in said and "(before labels) average precision 0.570" in said
-    why = {"unmeasured": HOSTILE, "name": None, "labelled": None, "before": None, "days": []}
+    why: dict[str, Any] = {"unmeasured": HOSTILE, "name": None, "labelled": None, "before": None, "days": []}
     assert "nothing is estimated" in (said := told(why)) and HOSTILE not in said
 
 
