@@ -9,6 +9,7 @@ What the columns are is said by the model's manifest, as production may hold ano
 inputs and answers are watched all the same, its quality is not, and nothing is retrained for it.
 """
 
+import html
 import json
 import os
 import subprocess
@@ -667,6 +668,8 @@ def show(production: Production, rows: pl.DataFrame, facts: Facts, policy: Mappi
         far = (*of_columns(facts, policy), of_answer(facts, policy))
         bars = {each.column or production.watched: each.most for each in far}
         page(production, rows, bars)
+        told = html.escape("\n".join(summary(facts)))
+        PAGE.write_text(PAGE.read_text("utf-8").replace("<body>", f"<body><pre>{told}</pre>", 1), "utf-8")
     except Exception as error:  # Evidently's own, over values that it did not expect
         print(f"{PAGE}: not written: {sentence(error)}")
 
@@ -704,8 +707,8 @@ def page(production: Production, rows: pl.DataFrame, bars: Mapping[str, float]) 
         per_column_threshold={name: bar * (NATS if name in texts else 1) for name, bar in bars.items()},
         drift_share=1 / (len(numbers) + len(texts)),  # one column is drift enough; half of them is Evidently's default
     )
-    html = Report([preset]).run(*sides).get_html_str(as_iframe=False)
-    PAGE.write_text(html.replace(RED, BLUE), encoding="utf-8")
+    drawn_up = Report([preset]).run(*sides).get_html_str(as_iframe=False)
+    PAGE.write_text(drawn_up.replace(RED, BLUE), encoding="utf-8")
 
 
 def spoken(column: Input) -> pl.Expr:
@@ -741,6 +744,9 @@ def summary(facts: Facts) -> Iterator[str]:
             yield "of {rows:,} rows made again from the source, which lacks {lost:,} more, {share:.2%} differ".format(
                 **facts["skew"]
             )
+            odd = (f"{column['name']} in {column['newest']:.2%}" for column in facts["skew"]["columns"])
+            if said := ", ".join(odd):
+                yield f"of the newest of them: {said}"
         yield from before_they_come(facts["estimate"])
         if facts["live"]:
             yield (
@@ -761,6 +767,10 @@ def before_they_come(estimate: Facts | None) -> Iterator[str]:
         yield "estimated by the answers alone, {0} to {1}, before labels: {said}".format(
             *estimate["before"]["days"], said=said
         )
+        by_day = (f"{day['day']} {day['value']:.3f}" for day in estimate["days"] if day["value"] is not None)
+        yield f"{estimate['name']}, so estimated: {', '.join(by_day)}"
+    elif estimate and estimate["unmeasured"]:
+        yield f"before labels nothing is estimated: {estimate['unmeasured']}"
 
 
 if __name__ == "__main__":

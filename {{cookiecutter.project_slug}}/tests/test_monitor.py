@@ -1022,6 +1022,7 @@ def test_the_page_shows_every_column_and_loads_nothing(here: Here, monkeypatch: 
     assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=[\"']?(?:https?:)?//", html)
     assert monitor.RED not in html and monitor.BLUE in html
     assert monitor.OTHER in html and "nobody" not in html, "what is text of the log is not shown"
+    assert "made again from the source" in html and "before labels nothing is estimated: " in html
 
 
 def test_a_page_that_cannot_be_drawn_changes_no_verdict(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
