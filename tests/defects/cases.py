@@ -391,6 +391,12 @@ RULES = [
     ),
 ]
 
+OTHERS = (
+    "(pl.col('customer_nb_tx_7d') * pl.col('customer_avg_amount_7d') - pl.col('tx_amount'))"
+    " / (pl.col('customer_nb_tx_7d') - 1).clip(lower_bound=1)"
+)
+"""A customer's mean amount before the row, which training takes with it."""
+
 WORLD = [
     Case(
         "A drifted batch",
@@ -403,6 +409,12 @@ WORLD = [
         lambda world: world.drift(kept="logged.gather_every(2)"),
         "drift",
         "could not tell: the log holds",
+    ),
+    Case(
+        "A caller that averages without the row itself",
+        lambda world: world.drift(kept=f"logged.with_columns(customer_avg_amount_7d={OTHERS})"),
+        "drift",
+        "customer_avg_amount_7d is not what the source gives .* Skew: not what the source gives",
     ),
 ]
 
@@ -503,6 +515,10 @@ CONTROLS = [
     Case(
         "A batch that only has fewer rows",
         lambda world: world.drift(kept="logged.filter(pl.int_range(pl.len()) % 5 > 0)"),
+    ),
+    Case(
+        "A caller that rounds its averages",
+        lambda world: world.drift(kept="logged.with_columns(pl.col('^customer_avg.*$').round(2))"),
     ),
     *TASKS_HEALTHY,
 ]

@@ -7,6 +7,7 @@ import html
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -133,7 +134,7 @@ class World:
     def drift(self, rows: str = "rows", kept: str = "logged") -> Outcome:
         """The drift check of a prediction log of the week after the model's test week.
 
-        rows: what the bank saw that week, as an expression on its `rows`, of which those of the week are `new`.
+        rows: what the bank saw and delivered that week, as an expression on its `rows`; those of the week are `new`.
         kept: what of its predictions came to the log, as an expression on `logged`.
         """
         self.cases += 1
@@ -142,14 +143,25 @@ class World:
         if not model.exists():
             model.write_bytes(self.project.asset("model.tar"))
         command = ["-c", LOG.replace("ROWS", rows).replace("KEPT", kept), str(model), str(self.days), str(log)]
-        subprocess.run([sys.executable, *command], cwd=self.project.folder, check=True)
-        with self.project.platform(prediction_log=str(log)):
+        with self.own_days(), self.project.platform(prediction_log=str(log)):
+            subprocess.run([sys.executable, *command], cwd=self.project.folder, check=True)
             self.project.github.run_workflow("drift.yml")
             run = self.newest(DRIFT)
         said = [*self.project.call("GET", "pulls?state=open"), *self.project.call("GET", "issues?state=open")]
         found = outcome(run)
         red = (DRIFT.lower(),) if found.red else ()
         return Outcome(red, "\n".join([found.said, *(each["title"] for each in said)]), run)
+
+    @contextmanager
+    def own_days(self) -> Iterator[None]:
+        """Meanwhile daily files may be written again."""
+        before = self.folder / f"before-{self.cases}"
+        shutil.copytree(self.days, before)
+        try:
+            yield
+        finally:
+            shutil.rmtree(self.days)
+            before.rename(self.days)
 
     def close(self, number: int) -> None:
         """Close a pull request."""
@@ -216,6 +228,8 @@ files = sorted(path for path in days.iterdir() if path.stem > str(until - timede
 rows = pl.concat(pl.read_parquet(path) for path in files)
 new = pl.col(ours.time).dt.date() > until
 rows = ROWS
+for (day,), table in rows.filter(new).group_by(pl.col(ours.time).dt.date()):
+    table.write_parquet(days / f"{day}.parquet")
 table = made(rows, ours, knobs["features"]).filter(new)
 table = table.filter(pl.col(ours.time).dt.date() <= until + timedelta(days=7))
 answers = tasks.task(ours.task).answer(scorer.predict(table), scorer.problem)
@@ -230,7 +244,7 @@ logged = table.select(
 for name, part in writer.parts(KEPT, scorer.digest, log.personal(log.policy(), ours.id)):
     log.Folder.at(str(into)).put(name, writer.encoded(part))
 """
-"""Writes the log as the service does. argv: the model, the bank's days, the log."""
+"""Writes the days of the week, and the log as the service does. argv: the model, the bank's days, the log."""
 
 
 def outcome(run: Run) -> Outcome:

@@ -64,6 +64,7 @@ def measured(**changed: Any) -> dict[str, Any]:
         **{"model": "sha256:" + "a" * 64, "configured": True, "problem": None, "days": days},
         **{"problem_name": "card-fraud", "same_problem": True},
         **{"window": ["2018-08-21", "2018-08-27"], "rows": 63_000, "reference_rows": 58_000, "live": None},
+        "skew": None,
         "columns": [COLUMN | {"name": "tx_amount", "distance": 0.3, "method": HOSTILE}],
         "answer": ANSWER,
         "headline": "average_precision",
@@ -75,7 +76,7 @@ def measured(**changed: Any) -> dict[str, Any]:
 
 def gate(outcome: str) -> dict[str, Any]:
     said = {"rule": "columns.maximum", "file": "reports/drift.json", "value": HOSTILE, "bar": "at most 0.1"}
-    found = [{**said, "next": HOSTILE, "since": "2018-08-23"}] if outcome == "drifted" else []
+    found = [{**said, "next": HOSTILE, "since": "2018-08-23"}] if outcome in ("drifted", "skewed") else []
     return {"outcome": outcome, "violations": found, "not_judged": []}
 
 
@@ -430,6 +431,26 @@ def test_where_actions_may_not_create_one_issue_has_the_link(start: Start) -> No
     world.call("POST", "pulls", fields)
     world.check()
     assert world.issues == [] and world.requests[0]["title"] == f"Retrain on data until {UNTIL}"
+
+
+def test_inputs_that_are_not_what_the_source_gives_are_an_issue_and_no_model(start: Start) -> None:
+    world = start()
+    world.check("unknown")
+    assert "could not tell" in world.issues[0]["title"]
+    assert "Skew" in world.check("skewed", skew=SKEW)
+    (issue,) = world.issues
+    assert issue["title"].startswith("Skew") and "amount" in issue["body"] and world.requests == []
+    assert HOSTILE not in issue["body"] and "1,000" in issue["body"] and "25.00%" in issue["body"]
+    world.check("healthy")
+    assert world.issues == []
+
+
+SKEW = {
+    **{"rows": 1_000, "lost": 2, "share": 0.25, "left_out": [], "unmeasured": None},
+    "newest": {"day": "2018-08-23", "until": "2018-08-23", "rows": 200},
+    "columns": [{"name": "amount", "share": 0.25, "newest": 1, "example": {"logged": HOSTILE, "made": "1"}}],
+    "days": [{"day": "2018-08-23", "rows": 200, "share": 1, "columns": {"amount": 1}}],
+}
 
 
 def test_hostile_words_harm_nothing(start: Start) -> None:

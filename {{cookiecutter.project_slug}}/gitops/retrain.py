@@ -28,8 +28,8 @@ POLICY = Path("policies/drift.yaml")
 
 REQUEST = "<!-- gitops:retrain -->"
 COVERED = "<!-- gitops:drift -->"
-ISSUES = "<!-- gitops:drift-"  # how the markers of both issues begin
-UNKNOWN, BLOCKED = f"{ISSUES}unknown -->", f"{ISSUES}blocked -->"
+ISSUES = "<!-- gitops:drift-"  # how the markers of all issues begin
+UNKNOWN, SKEWED, BLOCKED = (f"{ISSUES}{why} -->" for why in ("unknown", "skewed", "blocked"))
 
 LIMIT = report.LIMIT - 1_000  # room for what is put in front: a marker, the link that opens a request
 SHOWN = 20  # bars, and columns
@@ -118,7 +118,7 @@ def decide(told: Facts, seen: Seen, params: str, bars: Json, now: datetime) -> D
         match told["outcome"]:
             case "not_configured":
                 return Decision("nothing")
-            case "unknown":
+            case "unknown" | "skewed":
                 return Decision("tell")
             case "healthy" if not due(told, seen, params, bars):
                 return Decision("close")
@@ -330,6 +330,27 @@ def untold(told: Facts) -> str:
     return report.cut("\n".join(lines) + "\n", told["run"], LIMIT)
 
 
+def skewed(told: Facts) -> str:
+    """The issue's body where inputs are sent that are not what the source gives."""
+    lines = [
+        "## The service is asked with other inputs than its model learned from",
+        f"\nRows of the log were made again from the source, and differ from what was sent. {NO_MODEL}",
+        "\n**What to do next**: find who sends the inputs below, and what was changed there on the day that they began "
+        "to differ. It has to send what the source holds or, where `contract.yaml` has `inputs`, to compute them as "
+        f"`pipeline/features.py` does. Are they right, and the source wrong? Mend that. The bar is `skew` in "
+        f"`{POLICY}`.",
+        "\nThe first check whose newest day of the source agrees closes this issue.",
+        *evidence(told),
+    ]
+    return report.cut("\n".join(lines) + "\n", told["run"], LIMIT)
+
+
+NO_MODEL = (
+    "No model is asked for while this lasts: another one does not mend it, and whatever else the check finds may come "
+    "of it."
+)
+
+
 def blocked(told: Facts, why: str) -> str:
     """The issue's body where there is drift, or a model is due, and no request can be opened."""
     asks, _, back = ASKS[told["outcome"]]
@@ -368,6 +389,7 @@ def summary(told: Facts, done: str) -> str:
         "not_configured": "➖ Drift: not configured",
         "healthy": "🟢 Drift: none",
         "drifted": "🔴 Drift",
+        "skewed": "🔴 Skew: inputs are not what the source gives",
         "unknown": "⚪ Drift: could not tell",
     }[told["outcome"]]
     reasons = (f"- {text(reason)}" for reason in told["reasons"])
@@ -393,6 +415,7 @@ def evidence(told: Facts) -> Iterator[str]:
         yield f"\n### What was looked at\n\n{looked_at(measured, called)} [The run]({told['run']})"
     yield from (f"\n➖ not judged: {short(reason)}" for reason in gate["not_judged"][:SHOWN])
     yield from plots(measured)
+    yield from estimates(measured)
     yield from columns(measured)
 
 
@@ -402,11 +425,62 @@ def looked_at(measured: Json, called: problem.Words) -> str:
     first, last = measured["window"]
     model = f" Model {text(measured['model'])}." if measured["model"] else ""
     said = f"The log of {first} to {last}: {measured['rows']:,} {many}, against {measured['reference_rows']:,}.{model}"
+    said += made_again(measured.get("skew"), many)
+    expected = before_labels(measured.get("estimate"))
     live = measured["live"]
     if live is None:
-        return f"{said} No labels have matured yet."
+        return f"{said} No labels have matured yet.{expected}"
     metrics = ", ".join(f"{markdown.words(name)} {markdown.interval(each)}" for name, each in live["metrics"].items())
-    return f"{said} Live, {live['days'][0]} to {live['days'][1]}, {live['rows']:,} labelled {many}: {metrics}."
+    return (
+        f"{said} Live, {live['days'][0]} to {live['days'][1]}, {live['rows']:,} labelled {many}: {metrics}.{expected}"
+    )
+
+
+def made_again(skew: Json | None, many: str) -> str:
+    """How many rows were held against the source, and how many are not what it gives."""
+    if not skew or not skew["rows"]:
+        return ""
+    lost = f", which has not got {skew['lost']:,} more" if skew["lost"] else ""
+    return f" Of {skew['rows']:,} {many} made again from the source{lost}, {share(skew['share'])} differ."
+
+
+def before_labels(estimate: Json | None) -> str:
+    """What the answers alone let expect of the days before labels, and of the labelled ones, to hold against those."""
+    if not estimate:
+        return ""
+    if estimate["unmeasured"]:
+        return f" Before labels nothing is estimated: {text(estimate['unmeasured'])}."
+    parts = (
+        f"{' to '.join(of['days'])} ({called}) "
+        + ", ".join(f"{markdown.words(name)} {markdown.number(value)}" for name, value in of["metrics"].items())
+        for called, of in (("labelled", estimate["labelled"]), ("before labels", estimate["before"]))
+        if of
+    )
+    return f" Estimated by the answers alone, no reason to retrain: {'; '.join(parts)}."
+
+
+def estimates(measured: Json) -> Iterator[str]:
+    """What was measured and what the answers let expect, day by day."""
+    estimate = measured.get("estimate")
+    if not estimate or not estimate["days"]:
+        return
+    live = {each["day"]: each["headline"] for each in measured["days"] if each["day"] == each["until"]}
+    live = live if estimate["name"] == measured["headline"] else {}
+    last = (estimate["labelled"] or {"days": [""]})["days"][-1]
+    yield from markdown.details(
+        "Estimated before labels",
+        markdown.table(
+            ["day", f"{estimate['name']}, measured", "estimated by the answers alone"],
+            (
+                [
+                    each["day"],
+                    markdown.number(live.get(each["day"])) if each["day"] <= last else "before labels",
+                    markdown.number(each["value"]),
+                ]
+                for each in estimate["days"]
+            ),
+        ),
+    )
 
 
 def plots(measured: Json) -> Iterator[str]:
@@ -507,6 +581,9 @@ def reconcile(here: Any, told: Facts, bars: Json) -> str:
             pulls.close(here, BRANCH, gone)
             pulls.close_issue(here, ISSUES, gone)
             return f"Every bar is met. What was open for drift is closed. {clock}"
+        case "tell" if told["outcome"] == "skewed":
+            pulls.close_issue(here, UNKNOWN, f"The drift check can tell again: {told['run']}")
+            return f"It is told in {pulls.issue(here, SKEWED, 'Skew: not what the source gives', skewed(told))}"
         case "tell":
             return f"It is told in {pulls.issue(here, UNKNOWN, 'Drift: could not tell', untold(told))}"
         case "blocked":

@@ -19,6 +19,7 @@ from pipeline.counts import Column, Counts, count
 from pipeline.log import ID, MODEL, SCORED, TIME
 from pipeline.model import Input, Outputs, Problem
 from pipeline.params import BadInput
+from pipeline.personal import pseudonym
 
 OUT = "_out"  # what the model said of a row: a column of its outputs
 SHARE = 1_000_000  # rows of a day whose identifiers are compared at a time
@@ -103,7 +104,8 @@ class Tally:
         types = {column.name: schema.get(column.name, pl.Null()) for column in self.watched.inputs}
         if odd := [column.name for column in self.watched.inputs if not fits(types[column.name], column)]:
             raise BadInput(not_asked(odd))
-        answers = said(rows, self.watched.problem)[tasks.task(self.watched.problem.task).WATCHED]
+        out = said(rows, self.watched.problem)
+        answers = out[tasks.task(self.watched.problem.task).WATCHED]
         lacks = {name for name, dtype in types.items() if dtype == pl.Null}
         rows = rows.with_columns(pl.Series(self.watched.answer.name, answers), *(pl.lit(None).alias(n) for n in lacks))
         for name, counts in count(rows, (*self.watched.columns, self.watched.answer)).items():
@@ -113,17 +115,17 @@ class Tally:
                 self.sums[name] = counts
         self.rows += len(rows)
         self.lacks &= lacks
-        self.show(rows.select(*self.sums))
+        self.show(rows.select(TIME, *identifiers(rows), *self.sums), out)
 
-    def show(self, rows: pl.DataFrame) -> None:
-        """Keep the rows of the smallest of as many random numbers, so that each row is as likely to be kept."""
+    def show(self, rows: pl.DataFrame, out: Outputs) -> None:
+        """Keep the rows of the smallest of as many random numbers, so that each is as likely to be kept; with OUT."""
         if not self.shown:
             return
         drawn = self.draw.random(len(rows))
         near = np.flatnonzero(drawn < self.least)
         if len(near) > self.shown:
             near = near[np.argpartition(drawn[near], self.shown)[: self.shown]]
-        fresh = rows[near].with_columns(pl.Series(DRAWN, drawn[near]))
+        fresh = rows[near].with_columns(pl.Series(DRAWN, drawn[near]), tasks.kept(OUT, tasks.picked(out, near)))
         self.some = pl.concat([self.some, fresh], how="diagonal_relaxed").bottom_k(self.shown, by=DRAWN)
         if len(self.some) == self.shown:
             self.least = float(self.some[DRAWN].to_numpy().max())
@@ -183,6 +185,24 @@ def said(rows: pl.DataFrame, problem: Problem) -> Outputs:
         f"the log holds answers that no model of the task {problem.task} gives: something else than the service writes "
         "to it"
     )
+
+
+# --- rows that the source has too ---
+
+
+def joined_by(rows: pl.DataFrame) -> pl.Expr:
+    """What the log's rows are joined by: a text, whatever the identifier's type; a hash, where the log has hashes."""
+    plain, hashed = pl.col(ID).cast(pl.String), pl.col(log.hashed(ID))
+    match identifiers(rows):
+        case [only]:
+            return (plain if only == ID else hashed).alias(KEY)
+        case _:  # the policy has changed
+            return hashed.fill_null(plain.map_batches(pseudonym, pl.String)).alias(KEY)
+
+
+def joins(told: pl.DataFrame, name: str, rows: pl.DataFrame) -> pl.Series:
+    """The same of the source's rows, whose identifier has such a name."""
+    return told[name].cast(pl.String) if identifiers(rows) == [ID] else pseudonym(told[name])
 
 
 # --- rows that come twice ---

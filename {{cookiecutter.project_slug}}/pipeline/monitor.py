@@ -9,6 +9,7 @@ What the columns are is said by the model's manifest, as production may hold ano
 inputs and answers are watched all the same, its quality is not, and nothing is retrained for it.
 """
 
+import html
 import json
 import os
 import subprocess
@@ -26,17 +27,29 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipeline import contract, counts, evaluate, ingest, log, model, params, policy, source, tasks
+from pipeline import contract, counts, estimate, evaluate, ingest, log, model, params, policy, skew, source, tasks
 from pipeline.contract import Contract
 from pipeline.counts import LEVELS, Column, Counts, Side, coded, missing, moved, unseen, valued
 from pipeline.distance import ALARMS, JENSEN_SHANNON, NATS, WASSERSTEIN, Sample, chances, spread
-from pipeline.log import ID, MODEL, TIME
-from pipeline.logged import DRAWN, IDENTIFIERS, OUT, Day, Watched, answered, identifiers, not_asked, of_day
+from pipeline.log import MODEL, TIME
+from pipeline.logged import (
+    DRAWN,
+    IDENTIFIERS,
+    KEY,
+    OUT,
+    Day,
+    Watched,
+    answered,
+    identifiers,
+    joined_by,
+    joins,
+    not_asked,
+    of_day,
+)
 from pipeline.model import Input, Problem
 from pipeline.params import BadInput, run_stage
-from pipeline.personal import pseudonym
 from pipeline.places import replacing
-from pipeline.policy.drift import CATEGORY, misnamed, of_answer, of_columns
+from pipeline.policy.drift import CATEGORY, at_promotion, misnamed, of_answer, of_columns
 from pipeline.reading import count
 from pipeline.reference import DAY, PART, TEST, TRAIN
 from pipeline.rows import LABEL, identified, labels
@@ -183,6 +196,8 @@ def nothing(knobs: Mapping[str, Any]) -> Facts:
         "columns": [],
         "answer": None,
         "live": None,
+        "skew": None,
+        "estimate": None,
         "headline": None,
         "days": [],
         "retrain": {"until": None, "now": str(knobs["data"].get("until")), "snapshot": None},
@@ -265,11 +280,16 @@ def measure(
     if facts["same_problem"]:  # also while it is early: by the clock, a model may be asked for all the same
         facts["retrain"] |= retrain(knobs, ours, matured)
     labelled = span(min(matured, window[1]), bars["days"])
+    asked = span(delivered_until(knobs, window[1]), bars["days"]) if facts["same_problem"] else window
 
-    logged = counted(production, [day for day in known if day >= span(window[1], HISTORY)[0]], window[0])
+    logged = counted(
+        production, [day for day in known if day >= span(window[1], HISTORY)[0]], min(window, asked, labelled)[0]
+    )
     facts["newest"] = max((of.scored for of in logged if of.scored), default=None)
     check_written(logged, now, timedelta(days=bars["silent_days"]))
     check_columns(logged)
+    if facts["same_problem"]:  # also while it is early: it is the caller's, whatever model answers
+        facts["skew"] = skewed(logged, asked, production, ours, knobs)
     whole = [of for of in logged if of.logged and of.answered >= WHOLE * of.logged]  # but for other models' days
     inside = [of for of in whole if of.day >= window[0]]
     if len(inside) < bars["minimum_days"]:
@@ -290,6 +310,7 @@ def measure(
         facts["headline"] = evaluate.headline(ours, knobs["evaluate"])
         rows = in_our_classes(scored(labelled, production), production, ours)
         facts["live"] = live(rows, labelled, ours, knobs, facts["days"])
+        facts["estimate"] = before_labels(facts, production, labelled, logged, ours, knobs)
     some = [of.some.with_columns(pl.lit(of.day).alias(DAY)) for of in inside]
     return pl.concat(some, how="diagonal_relaxed").bottom_k(PAGE_ROWS, by=DRAWN)
 
@@ -470,6 +491,51 @@ def delivered(knobs: Mapping[str, Any]) -> list[date]:
     return found
 
 
+def delivered_until(knobs: Mapping[str, Any], last: date) -> date:
+    """The newest day of the log, up to `last`, that the source has delivered. Raises BadInput."""
+    return min(newest_day(knobs) or last, last)
+
+
+def before_labels(
+    facts: Facts,
+    production: Production,
+    labelled: Span,
+    logged: Sequence[Day],
+    ours: Contract,
+    knobs: Mapping[str, Any],
+) -> Facts:
+    """Quality as the answers alone let expect it, on labelled days and on those before labels; or why there is none."""
+    promoted, bars = at_promotion(facts), policy.load("model")["metrics"]
+    live = facts["live"]["metrics"] if facts["live"] else None
+    found = [of for of in logged if len(of.some) and of.day >= labelled[0]]
+    why = estimate.withheld(ours, production.problem, promoted, live, bars, bool(found))
+    if not why:
+        said = estimate.estimated(found, labelled[1], ours, knobs, facts["headline"])
+        untrue = estimate.untrue(said["labelled"], live)
+        why = untrue.get(said["name"], "")
+        for part in filter(None, (said["labelled"], said["before"])):
+            part["metrics"] = {name: value for name, value in part["metrics"].items() if name not in untrue}
+    nothing: Facts = {"name": None, "labelled": None, "before": None, "days": []}
+    return {"unmeasured": why, **nothing} if why else {"unmeasured": None, **said}
+
+
+def skewed(
+    logged: Sequence[Day], asked: Span, production: Production, ours: Contract, knobs: Mapping[str, Any]
+) -> Facts:
+    """How far the inputs of such days are what the source gives. Raises BadInput where that cannot be listed."""
+    days = [of for of in logged if asked[0] <= of.day <= asked[1]]
+    there = None if source.source_of(knobs) == source.SIMULATE else delivered(knobs)
+    return skew.measured(days, production.inputs, there, ours, knobs, learned_from())
+
+
+def learned_from() -> str | None:
+    """The commit that the model in production learned from; None where its manifest does not say."""
+    try:
+        return str(json.loads((PRODUCTION / "manifest.json").read_text())["lineage"]["commit"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def retrain(knobs: dict[str, Any], ours: Contract, matured: date) -> Facts:
     """What params.yaml would say to learn from the newest labels: `data.until`, and a snapshot where one is pinned."""
     newest = matured if ours.dated else matured + timedelta(days=ours.label.delay)  # a whole delivery is learned from
@@ -525,7 +591,7 @@ def labelled(rows: pl.DataFrame, matured: Span, ours: Contract, knobs: dict[str,
     known = knobs["evaluate"].get("known")
     before = 0 if known is None or ours.entity is None else ours.label.delay + known
     told = identified(ingest.between(knobs, matured[0] - timedelta(days=before), matured[1], ours), ours)
-    keys, asked = keyed(told, ours.id, rows), rows.select(key(rows), OUT)
+    keys, asked = joins(told, ours.id, rows), rows.select(joined_by(rows), OUT)
     scored = told.with_columns(keys.alias(KEY)).join(asked, on=KEY, how="left", maintain_order="left")
     return scored, len(rows) - int(asked[KEY].is_in(keys.implode()).sum())
 
@@ -539,13 +605,13 @@ def delivered_later(
     Besides, the number of rows that are in none.
     """
     late, parts = timedelta(days=ours.label.delay), []
-    waiting = rows.select(key(rows), OUT, pl.col(TIME).alias(ours.time), pl.col(DAY) + late).with_row_index(AT)
+    waiting = rows.select(joined_by(rows), OUT, pl.col(TIME).alias(ours.time), pl.col(DAY) + late).with_row_index(AT)
     for delivery in delivered(knobs):
         due = waiting.filter(pl.col(DAY) <= delivery)
         if due.is_empty():
             continue
         told = identified(whole(knobs, delivery, ours), ours).drop(ours.time)
-        told = told.with_columns(keyed(told, ours.id, rows).alias(KEY))
+        told = told.with_columns(joins(told, ours.id, rows).alias(KEY))
         parts.append(told.join(due, on=KEY, maintain_order="left"))
         waiting = waiting.join(parts[-1].drop_nulls(LABEL), on=AT, how="anti")
     known_first = pl.concat(parts).sort(pl.col(LABEL).is_null(), maintain_order=True)
@@ -558,22 +624,7 @@ def whole(knobs: dict[str, Any], day: date, ours: Contract) -> pl.DataFrame:
     return ingest.between(knobs, day, day, ours).with_columns(pl.lit(day).cast(pl.Datetime("us")).alias(ours.time))
 
 
-KEY, AT = "_key", "_at"
-
-
-def key(rows: pl.DataFrame) -> pl.Expr:
-    """What the log's rows are joined by: a text, whatever the identifier's type; a hash, where the log has hashes."""
-    plain, hashed = pl.col(ID).cast(pl.String), pl.col(log.hashed(ID))
-    match identifiers(rows):
-        case [only]:
-            return (plain if only == ID else hashed).alias(KEY)
-        case _:  # the policy has changed
-            return hashed.fill_null(plain.map_batches(pseudonym, pl.String)).alias(KEY)
-
-
-def keyed(told: pl.DataFrame, name: str, rows: pl.DataFrame) -> pl.Series:
-    """The same of the source's rows."""
-    return told[name].cast(pl.String) if identifiers(rows) == [ID] else pseudonym(told[name])
+AT = "_at"
 
 
 def metrics(judged: pl.DataFrame, ours: Contract, knobs: Mapping[str, Any]) -> Facts:
@@ -617,6 +668,8 @@ def show(production: Production, rows: pl.DataFrame, facts: Facts, policy: Mappi
         far = (*of_columns(facts, policy), of_answer(facts, policy))
         bars = {each.column or production.watched: each.most for each in far}
         page(production, rows, bars)
+        told = html.escape("\n".join(summary(facts)))
+        PAGE.write_text(PAGE.read_text("utf-8").replace("<body>", f"<body><pre>{told}</pre>", 1), "utf-8")
     except Exception as error:  # Evidently's own, over values that it did not expect
         print(f"{PAGE}: not written: {sentence(error)}")
 
@@ -654,8 +707,8 @@ def page(production: Production, rows: pl.DataFrame, bars: Mapping[str, float]) 
         per_column_threshold={name: bar * (NATS if name in texts else 1) for name, bar in bars.items()},
         drift_share=1 / (len(numbers) + len(texts)),  # one column is drift enough; half of them is Evidently's default
     )
-    html = Report([preset]).run(*sides).get_html_str(as_iframe=False)
-    PAGE.write_text(html.replace(RED, BLUE), encoding="utf-8")
+    drawn_up = Report([preset]).run(*sides).get_html_str(as_iframe=False)
+    PAGE.write_text(drawn_up.replace(RED, BLUE), encoding="utf-8")
 
 
 def spoken(column: Input) -> pl.Expr:
@@ -687,6 +740,14 @@ def summary(facts: Facts) -> Iterator[str]:
         far = sorted(facts["columns"], key=lambda column: -(column["distance"] or 0))
         yield "furthest: " + ", ".join(f"{c['name']} {c['distance'] or 0:.3f}" for c in far[:3])
         yield f"{facts['answer']['name']}: {facts['answer']['distance'] or 0:.3f}"
+        if facts["skew"] and facts["skew"]["rows"]:
+            yield "of {rows:,} rows made again from the source, which lacks {lost:,} more, {share:.2%} differ".format(
+                **facts["skew"]
+            )
+            odd = (f"{column['name']} in {column['newest']:.2%}" for column in facts["skew"]["columns"])
+            if said := ", ".join(odd):
+                yield f"of the newest of them: {said}"
+        yield from before_they_come(facts["estimate"])
         if facts["live"]:
             yield (
                 "live, {days[0]} to {days[1]}: {rows:,} labelled rows, {unknown:,} whose label is not known yet, "
@@ -697,6 +758,19 @@ def summary(facts: Facts) -> Iterator[str]:
                 for name, metric in facts["live"]["metrics"].items()
                 if metric
             )
+
+
+def before_they_come(estimate: Facts | None) -> Iterator[str]:
+    """What is estimated of the days before labels."""
+    if estimate and estimate["before"]:
+        said = ", ".join(f"{name} {value:.3f}" for name, value in estimate["before"]["metrics"].items())
+        yield "estimated by the answers alone, {0} to {1}, before labels: {said}".format(
+            *estimate["before"]["days"], said=said
+        )
+        by_day = (f"{day['day']} {day['value']:.3f}" for day in estimate["days"] if day["value"] is not None)
+        yield f"{estimate['name']}, so estimated: {', '.join(by_day)}"
+    elif estimate and estimate["unmeasured"]:
+        yield f"before labels nothing is estimated: {estimate['unmeasured']}"
 
 
 if __name__ == "__main__":

@@ -194,12 +194,11 @@ def days(params: Mapping[str, Any], delay: int) -> Days:
             f"{EVALUATION}: split.calibrate is {calibrate} of {train} training days, and nothing is left to fit to; "
             "lower it, or raise split.train"
         )
-    history = max(windows(params.get("features") or {}), default=0)
     try:
         test_first = until - timedelta(days=test - 1)
         train_last = test_first - timedelta(days=delay + 1)
         train_first = train_last - timedelta(days=train - 1)
-        since = train_first - timedelta(days=history + delay * (history > 0))
+        since = train_first - timedelta(days=lookback(params, delay))
     except OverflowError:
         raise BadInput(
             f"params.yaml: of data.until, {until}, the days before it begin before the year 1; mend it, or split in "
@@ -271,6 +270,12 @@ def windows(features: Mapping[str, Any]) -> list[int]:
     if not isinstance(value, list) or not all(type(each) is int and each > 0 for each in value):
         raise BadInput(f"params.yaml: features.windows is {value!r}; write a list of whole days such as [1, 7], or []")
     return value
+
+
+def lookback(params: Mapping[str, Any], delay: int) -> int:
+    """The days before a row that its features need: a window of labels ends the label's delay earlier."""
+    history = max(windows(params.get("features") or {}), default=0)
+    return history + delay * (history > 0)
 
 
 def count(params: Mapping[str, Any], part: str) -> int:

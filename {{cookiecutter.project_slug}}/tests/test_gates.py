@@ -33,6 +33,7 @@ DRIFT: Facts = {
     "categories": {"maximum": 0.1, "exceptions": {}},
     "answer": {"maximum": 0.1},
     "quality": {"missing": 0.01, "out_of_range": 0.01},
+    "skew": {"maximum": 0.02, "exceptions": {}},
     "live": {"rows": 5_000, "unlabelled": 0.05, "metrics": {"average_precision": {"minimum": 0.45}}},
 }
 
@@ -52,6 +53,7 @@ def sound_drift() -> Facts:
     """What `monitor` measures where the world is as it was; of single days every one is far off."""
     return {
         "model": "sha256:0",
+        "same_problem": True,
         "configured": True,
         "problem": None,
         "window": [DAYS[0], DAYS[-1]],
@@ -62,6 +64,12 @@ def sound_drift() -> Facts:
         "live": {
             **{"days": DAYS[:2], "rows": 9_000, "unlabelled": 0, "metrics": {"average_precision": metric(0.7)}},
             **{"unmeasured": {}, "smaller": ["calibration_error"]},
+        },
+        "skew": {
+            **{"rows": 7_000, "lost": 3, "share": 0.01, "left_out": [], "unmeasured": None},
+            "newest": {"day": DAYS[-1], "until": DAYS[-1], "rows": 1_000},
+            "columns": [{"name": "amount", "share": 0.01, "newest": 0.01, "example": {"logged": "9.9", "made": "9.8"}}],
+            "days": [{"day": day, "rows": 1_000, "share": 0.01, "columns": {"amount": 0.01}} for day in DAYS],
         },
         "days": [
             {**{"day": day, "until": day, "wider": {"columns": 2, "answer": 2}, "headline": 0.1}, **FAR} for day in DAYS
@@ -215,6 +223,7 @@ DEFECTS: dict[str, dict[str, Change]] = {
     },
     "drift.judge_answer": {"answers that drifted": lambda m: m["answer"].update(distance=0.5)},
     "drift.judge_quality": {"nulls in the log": lambda m: m["columns"][0].update(missing=0.6, rise=0.5)},
+    "drift.judge_skew": {"a caller that averages in another way": lambda m: m["skew"]["columns"][0].update(newest=0.9)},
     "drift.judge_labels": {"a log that the source does not know": lambda m: m["live"].update(unlabelled=9_000)},
     "drift.judge_live": {"a model that got worse": lambda m: m["live"].update(metrics=WORSE)},
 }

@@ -147,6 +147,6 @@ def test_each_row_is_as_likely_to_be_shown() -> None:
     shown = logged.of_day(DAY, cut(rows, 130), WATCHED, 500).some
     assert len(shown) == 500 and shown["amount"].n_unique() == 500
     assert shown["amount"].to_numpy().mean() == pytest.approx(1_000, abs=80)
-    assert set(shown.columns) == {"amount", "größe €", "_score", logged.DRAWN}
+    assert set(shown.columns) == {log.ID, log.TIME, logged.OUT, "amount", "größe €", "_score", logged.DRAWN}
     assert len(logged.of_day(DAY, cut(rows, 130), WATCHED, 5_000).some) == 2_000
     assert logged.of_day(DAY, cut(rows, 130), WATCHED).some.is_empty()

@@ -17,7 +17,22 @@ import pytest
 import yaml
 
 from gitops import facts
-from pipeline import counts, distance, log, model, monitor, params, policy, reference, rows, source, tasks, writer
+from pipeline import (
+    counts,
+    distance,
+    estimate,
+    log,
+    model,
+    monitor,
+    params,
+    personal,
+    policy,
+    reference,
+    rows,
+    source,
+    tasks,
+    writer,
+)
 from pipeline.model import Input, Model, Outputs
 from pipeline.personal import HASH, REQUEST, Policy
 from pipeline.policy.drift import misnamed
@@ -149,7 +164,8 @@ class Here:
             failed = True
         gate = facts.read(Path("reports/gate-drift.json"), "drift_gate", problems)
         assert not problems
-        assert (gate["outcome"], failed) == (outcome, outcome in ("drifted", "unknown")), (gate, measured["problem"])
+        red = outcome in ("drifted", "skewed", "unknown")
+        assert (gate["outcome"], failed) == (outcome, red), (gate, measured["problem"])
         return measured, gate
 
 
@@ -245,6 +261,89 @@ def test_today_is_not_over_and_not_looked_at(here: Here) -> None:
     assert here.check("healthy")[0]["window"][1] == str(LAST)
 
 
+# --- callers that compute otherwise ---
+
+
+def test_a_caller_that_computes_otherwise_is_found_on_the_day_that_the_source_delivers(here: Here) -> None:
+    here.change("skew", maximum=0.02)
+    here.fill(from_day("amount", pl.col("amount") + 5, LAST))
+    measured, gate = here.check("skewed")
+    assert found(gate) == {("skew.maximum", str(LAST))}
+    assert gate["violations"][0]["value"].startswith("amount is not what the source gives in 100% of ")
+    (column,), skew = measured["skew"]["columns"], measured["skew"]
+    said = {name: float(value) for name, value in column["example"].items()}
+    assert column["name"] == "amount" and said["logged"] == pytest.approx(said["made"] + 5, abs=0.01)
+    assert [day["share"] for day in skew["days"]] == [0] * 6 + [1] and skew["lost"] == 0
+
+
+def test_nobody_is_blamed_before_the_source_delivers(here: Here) -> None:
+    here.change("skew", maximum=0.02)
+    (Path("source") / f"{LAST}.parquet").unlink()
+    here.fill(from_day("amount", pl.col("amount") + 5, LAST))
+    measured, _ = here.check("healthy")
+    assert measured["skew"]["newest"]["day"] == str(LAST - timedelta(days=1)) and measured["skew"]["share"] == 0
+
+
+def test_rows_that_the_source_lacks_are_counted_apart(here: Here) -> None:
+    here.change("skew", maximum=0.02)
+    path = Path("source") / f"{LAST}.parquet"
+    pl.read_parquet(path).gather_every(2).write_parquet(path)
+    here.fill()
+    measured, _ = here.check("healthy")
+    assert measured["skew"]["lost"] == pytest.approx(500, abs=50) and measured["skew"]["share"] == 0
+
+
+def test_what_the_log_does_not_keep_as_it_is_is_said_not_to_be_compared(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private = Policy({ID: HASH, "amount": HASH}, 90)
+    monkeypatch.setattr(log, "policy", lambda: private)
+    monkeypatch.setattr(personal, "rules", lambda: private.personal)
+    here.change("skew", maximum=0.02)
+    here.fill(from_day("express", ~pl.col("express"), LAST))
+    measured, gate = here.check("skewed")
+    assert found(gate) == {("skew.maximum", str(LAST))} and measured["skew"]["lost"] == 0
+    assert [said for said in gate["not_judged"] if said.startswith("skew of amount")]
+
+
+# --- before labels ---
+
+
+def calibrated(here: Here, error: float) -> None:
+    """A model that was so far from calibrated at its promotion, and a bar that it meets."""
+    promise(Path("."), here.scorer.digest, {"calibration_error": dict.fromkeys(("value", "low", "high"), error)})
+    here.change("metrics", file="policies/model.yaml", calibration_error={"maximum": 0.05})
+
+
+def test_quality_is_estimated_on_the_days_before_labels_beside_the_measured(here: Here) -> None:
+    calibrated(here, 0.01)
+    here.fill()
+    found = here.check("healthy")[0]["estimate"]
+    assert found["unmeasured"] is None and found["name"] == "average_precision"
+    assert found["labelled"]["days"] == [str(MATURED - timedelta(days=6)), str(MATURED)]
+    assert found["before"]["days"] == [str(MATURED + timedelta(days=1)), str(LAST)]
+    assert len(found["days"]) == 7 + DELAY and all(0 < day["value"] < 1 for day in found["days"])
+
+
+def test_an_estimate_is_no_reason_to_retrain(here: Here) -> None:
+    """Here it says that the model is worth nothing, and every bar is met."""
+    calibrated(here, 0.01)
+    here.fill()
+    over, day = estimate.over, reference.DAY
+    nothing = {"days": [LAST, LAST], "rows": 1, "metrics": {"average_precision": 0.0}}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(estimate, "over", lambda rows, _: over(rows, _) if rows[day].min() <= MATURED else nothing)
+        measured, _ = here.check("healthy")
+    assert measured["estimate"]["before"]["metrics"]["average_precision"] == 0
+
+
+def test_of_a_model_that_is_not_calibrated_nothing_is_estimated_and_why_is_said(here: Here) -> None:
+    calibrated(here, 0.06)
+    here.fill()
+    found = here.check("healthy")[0]["estimate"]
+    assert "calibration_error was 0.06 at its promotion" in found["unmeasured"] and found["before"] is None
+
+
 # --- drift ---
 
 
@@ -310,6 +409,7 @@ def test_a_column_may_have_a_bar_of_its_own(here: Here, block: str, name: str, v
         ("categories", "größe", "categories.exceptions.größe is no input; did you mean `größe €`?"),
         ("columns", "größe €", "columns.exceptions.größe € belongs in categories.exceptions; move it there"),
         ("categories", "express", "categories.exceptions.express belongs in columns.exceptions; move it there"),
+        ("skew", "ammount", "skew.exceptions.ammount is no input; did you mean `amount`?"),
     ],
 )
 def test_a_bar_for_what_is_no_such_input_is_a_sentence(here: Here, block: str, name: str, sentence: str) -> None:
@@ -320,7 +420,7 @@ def test_a_bar_for_what_is_no_such_input_is_a_sentence(here: Here, block: str, n
 
 def test_bars_may_name_the_inputs_of_either_problem() -> None:
     bars = {"columns": {"exceptions": {"a": 1}}, "categories": {"exceptions": {"b": 1}}}
-    assert not list(misnamed(bars, ["a"], ["b", "c"]))
+    assert not list(misnamed(bars | {"skew": {"exceptions": {"a": 1, "c": 1}}}, ["a"], ["b", "c"]))
 
 
 @pytest.mark.parametrize("nothing", [None, float("nan"), float("inf")])
@@ -922,6 +1022,7 @@ def test_the_page_shows_every_column_and_loads_nothing(here: Here, monkeypatch: 
     assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=[\"']?(?:https?:)?//", html)
     assert monitor.RED not in html and monitor.BLUE in html
     assert monitor.OTHER in html and "nobody" not in html, "what is text of the log is not shown"
+    assert "made again from the source" in html and "before labels nothing is estimated: " in html
 
 
 def test_a_page_that_cannot_be_drawn_changes_no_verdict(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:

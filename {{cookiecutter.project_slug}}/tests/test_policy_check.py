@@ -28,6 +28,7 @@ POLICIES: dict[str, Any] = {
         "label": {"minimum": 0.01, "maximum": 0.5, "day": {"rows": 10, "minimum": 0, "maximum": 1}},
     },
     "drift": {
+        "skew": {"exceptions": {}},
         "columns": {"maximum": 0.1, "exceptions": {"a.b": 0.2}},
         "categories": {"maximum": 0.1, "exceptions": {"größe €": 0.2}},
         "live": {"metrics": {"roc_auc": {"minimum": 0.7}}},
@@ -97,6 +98,10 @@ def changed(**change: Any) -> Change:
         (
             lambda policies: policies["data"]["columns"].update({"größe €": {"level": {"minimum": 0, "maximum": 9}}}),
             "data.yaml: columns.größe €.level: only numbers have one that the model sees or predicts, and",
+        ),
+        (
+            lambda policies: policies["drift"]["skew"]["exceptions"].update({"große €": 1}),
+            "drift.yaml: skew.exceptions.große € is no column; did you mean `größe €`?",
         ),
         (
             lambda policies: policies["drift"]["columns"]["exceptions"].update({"große €": 1}),

@@ -35,6 +35,15 @@ def a_run(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(f"GITHUB_{name}", {"SERVER_URL": "https://forge", "REPOSITORY": "o/r", "RUN_ID": "7"}[name])
 
 
+EXPECTED = {
+    "unmeasured": None,
+    "name": "average_precision",
+    "labelled": {"days": ["2018-08-17", "2018-08-23"], "rows": 9_000, "metrics": {"average_precision": 0.61}},
+    "before": {"days": ["2018-08-24", "2018-08-27"], "rows": 4_000, "metrics": {"average_precision": 0.57}},
+    "days": [{"day": f"2018-08-{day}", "value": day / 100} for day in range(21, 28)],
+}
+
+
 def measured(**changed: Any) -> dict[str, Any]:
     """drift.json of a week in which amounts have grown."""
     days = [
@@ -530,6 +539,18 @@ def test_summary_says_each_outcome(tmp_path: Path) -> None:
     }
     assert len({said.splitlines()[0] for said in headings.values()}) == 3
     assert all("Done." in said for said in headings.values())
+
+
+def test_what_is_estimated_stands_beside_what_is_measured_and_days_before_labels_are_named(tmp_path: Path) -> None:
+    def told(estimate: Any) -> str:
+        facts = measured() | {"estimate": estimate}
+        return retrain.summary(gathered(tmp_path, "success", drift=facts, gate_drift=gate("healthy")), "Done.")
+
+    said = told(EXPECTED).replace("&#45;", "-").replace("&#46;", ".")
+    assert "| 2018-08-23 | 0.600 | 0.230 |" in said and "| 2018-08-27 | before labels | 0.270 |" in said
+    assert "(labelled) average precision 0.610" in said and "(before labels) average precision 0.570" in said
+    why: dict[str, Any] = {"unmeasured": HOSTILE, "name": None, "labelled": None, "before": None, "days": []}
+    assert "nothing is estimated" in (said := told(why)) and HOSTILE not in said
 
 
 def test_nothing_measured_yet_can_be_said(tmp_path: Path) -> None:

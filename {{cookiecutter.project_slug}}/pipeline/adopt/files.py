@@ -323,6 +323,10 @@ quality: # the largest share of rows, in any column
   missing: 0.01
   out_of_range: 0.01
 
+skew: # the largest share of rows in which an input is not what the source gives
+  maximum: 0.02
+  exceptions: {{}}
+
 live: # on the newest days whose labels are known
   rows: {max(rows, 50)}
   unlabelled: 0.05

@@ -55,6 +55,7 @@ def strangers(policies: Mapping[str, Bars], ours: Contract, families: Iterable[s
         exceptions = policies["drift"][block]["exceptions"]
         yield from unknown("drift", f"{block}.exceptions", exceptions, inputs, ours)
         yield from misplaced(block, exceptions, inputs)
+    yield from unknown("drift", "skew.exceptions", policies["drift"]["skew"]["exceptions"], inputs, ours)
     logged = [column for column in (*source, *inputs) if column.name != ours.time]
     yield from unknown("log", "personal", policies["log"]["personal"], logged, ours, "request_id")
     yield from knobs(parts, ours)

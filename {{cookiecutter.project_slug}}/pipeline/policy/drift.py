@@ -24,9 +24,12 @@ from pipeline.reading import count, nearest
 FILE = "reports/drift.json"
 PROBLEM, UNLABELLED = "problem", "live.unlabelled"
 DOUBTS = {PROBLEM, UNLABELLED}  # rules that say that nothing can be told, not that something drifted
+SKEW = "skew."  # how the rules begin whose fault is the caller's
 PROMOTED = Path("deploy/production/metrics.json")
 CATEGORY = "category"
 OTHERS = {"columns": "categories", "categories": "columns"}
+ENOUGH = 100  # rows of the newest days that were made again, for their share to say something
+SHOWN = 5  # names in a sentence
 JUDGED = {"missing": "rise", "out_of_range": "out_of_range"}  # by a bar of `quality`: what it is held against
 
 Missed = Callable[[Measured], bool | None]
@@ -86,9 +89,11 @@ def judge_drift(measured: Measured, policy: Bars) -> list[Violation]:
                 next="this is no drift: mend what is named, and run the check again",
             )
         ]
+    skewed = list(judge_skew(measured, policy))
     if not measured["columns"]:
-        return []
+        return skewed
     return [
+        *skewed,
         *judge_columns(measured, policy),
         *judge_answer(measured, policy),
         *judge_quality(measured, policy),
@@ -153,6 +158,9 @@ def misnamed(policy: Bars, numbers: Sequence[str], categories: Sequence[str]) ->
                 yield f"{place} belongs in {OTHERS[block]}.exceptions; move it there"
             elif name not in names:
                 yield f"{place} is no input; {nearest(name, [*names, *others])}"
+    for name in policy["skew"]["exceptions"]:
+        if name not in (known := [*numbers, *categories]):
+            yield f"skew.exceptions.{name} is no input; {nearest(name, known)}"
 
 
 def judge_quality(measured: Measured, policy: Bars) -> Iterator[Violation]:
@@ -228,6 +236,63 @@ def live_bars(
             yield rule, end, was + sign * bar, f": {bar:g} {way} {was:.4g}, the worse end at its promotion"
 
 
+# --- what callers compute ---
+
+
+def judge_skew(measured: Measured, policy: Bars) -> Iterator[Violation]:
+    """Inputs that are other ones, in too many rows of the newest day that the source has delivered, than it gives.
+
+    The newest alone: a caller's mistake shows once the source of its first day is there, and is gone as soon.
+    """
+    if why_not_compared(measured):
+        return
+    skew, bars = measured["skew"], policy["skew"]
+    for column in skew["columns"]:
+        name, most = column["name"], bars["exceptions"].get(column["name"], bars["maximum"])
+        if column["newest"] > most:
+            since, words = began(skew, strays(name, most))
+            newest = skew["newest"]
+            odd = "{logged} where the source gives {made}".format(**column["example"])
+            yield Drift(
+                rule=f"{SKEW}exceptions.{name}" if name in bars["exceptions"] else f"{SKEW}maximum",
+                file=FILE,
+                value=f"{name} is not what the source gives in {percent(column['newest'])} of {newest['rows']:,} rows "
+                f"of {when(newest)}{words}, such as {odd}",
+                bar=f"at most {percent(most)} of a sample",
+                rows=round(newest["rows"] * column["newest"]),
+                next="mend whoever asks: it has to send what the source holds, or compute it as pipeline/features.py "
+                "does; another model does not help",
+                since=since,
+            )
+
+
+def strays(name: str, most: float) -> Missed:
+    """Whether a column differs in too many rows of a day."""
+    return lambda day: number(day["columns"][name]) > most
+
+
+def why_not_compared(measured: Measured) -> str:
+    """Why the log was not compared with what the source gives; nothing where it was."""
+    skew = measured.get("skew")
+    if not measured.get("same_problem") or not skew:
+        return "production predicts another problem than the one whose source is here"
+    if skew["unmeasured"]:
+        return str(skew["unmeasured"])
+    if not skew["newest"] or skew["newest"]["rows"] < ENOUGH:
+        lost = f", and cannot find {skew['lost']:,}" * bool(skew["lost"])
+        return f"the source has {count(skew['rows'], 'row')} of the sample{lost}; {ENOUGH} are needed"
+    return ""
+
+
+def not_compared(measured: Measured) -> Iterator[str]:
+    """What of the inputs was not held against the source."""
+    if why := why_not_compared(measured):
+        yield f"skew: {why}"
+    elif left := measured["skew"]["left_out"]:
+        names = ", ".join(left[:SHOWN]) + f" and {len(left) - SHOWN} more" * (len(left) > SHOWN)
+        yield f"skew of {names}: the log does not keep them as they are, or production takes others"
+
+
 # --- since when ---
 
 
@@ -277,7 +342,7 @@ def unjudged_drift(measured: Measured, policy: Bars) -> list[str]:
         least, grace = policy["window"]["minimum_days"], policy["window"]["grace_days"]
         yet = f"has not answered for {count(least, 'whole day')} yet; it has {count(grace, 'day')} to"
         return [f"anything: the model in production {yet}"]
-    return [*single_days(measured, policy), *unjudged_live(measured, policy)]
+    return [*single_days(measured, policy), *unjudged_live(measured, policy), *not_compared(measured)]
 
 
 def single_days(measured: Measured, policy: Bars) -> Iterator[str]:
@@ -335,9 +400,14 @@ def at_promotion(measured: Measured) -> Mapping[str, Any]:
 
 
 def outcome(measured: Measured, policy: Bars, violations: Sequence[Violation]) -> Mapping[str, Any]:
-    """The gate's outcome: not_configured, healthy, drifted or unknown."""
+    """The gate's outcome: not_configured, healthy, drifted, skewed or unknown.
+
+    Where callers send other inputs than the source gives, the log does not show what has become of the world.
+    """
     if not measured["configured"] and not measured["problem"]:
         return {"outcome": "not_configured"}
     if not violations:
         return {"outcome": "healthy"}
+    if any(violation.rule.startswith(SKEW) for violation in violations):
+        return {"outcome": "skewed"}
     return {"outcome": "unknown" if {violation.rule for violation in violations} <= DOUBTS else "drifted"}

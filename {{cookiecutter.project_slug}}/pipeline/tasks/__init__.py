@@ -105,6 +105,8 @@ class Task(Protocol):
     METRICS: Mapping[str, Metric]  # in the order in which people read them
     HEADLINE: str  # evaluate.headline in policies/evaluation.yaml may name another
     SLICED: tuple[str, ...]  # the metrics of a slice
+    ESTIMATED: tuple[str, ...]  # the metrics that `likely` lets expect; none where it says nothing
+    CALIBRATION: str | None  # the metric that says how far to believe `likely`
     KNOBS: tuple[str, ...]  # of `evaluate` in policies/evaluation.yaml, that no other task has
     SETTLES: bool  # something on the calibration days, which the fit must not have seen then
     SETTLED_BY: tuple[str, ...]  # those of KNOBS that say what
@@ -158,6 +160,12 @@ class Task(Protocol):
 
         A row counts as often as its unit was drawn, times its own weight: scikit-learn's sample_weight. NaN for what
         has no value.
+        """
+
+    def likely(self, out: Outputs) -> Array | None:
+        """How likely each label is, by what the model says: float64 [rows, labels by code]; None where it says nothing.
+
+        To be believed as far as the model is calibrated.
         """
 
     def unmeasured(self, test: Judged) -> dict[str, str]:
@@ -226,6 +234,27 @@ def task(name: str) -> Task:
 def fitted_to(of: Task, days: "Days") -> tuple[date, date]:
     """The training days that a family is fitted to: all of them where nothing is settled on the last ones."""
     return days.fit if of.SETTLES else days.train
+
+
+def expected(of: Task, out: Outputs, weight: Array) -> Mapping[str, float]:
+    """The metrics of ESTIMATED that rows have if labels come as likely as the model says; each counts `weight` [rows].
+
+    Each row counts as one of every label, as much as that is likely: confidence-based performance estimation (Białek et
+    al., Estimating Model Performance Under Covariate Shift Without Labels, 2024; NannyML's CBPE). It assumes a
+    calibrated model, inputs like those that it knows, and labels that follow from inputs as they did.
+    """
+    if (likely := of.likely(out)) is None:
+        return {}
+    rows, labels = likely.shape
+    row = np.tile(np.arange(rows), labels)
+    counts = Judged(
+        label=np.repeat(np.arange(labels, dtype=np.float64), rows),
+        unit=row,
+        day=np.zeros(len(row), np.int64),
+        weight=likely.T.ravel() * weight[row],
+    )
+    found = of.measure(counts, picked(out, row), np.ones((1, rows)), of.ESTIMATED)
+    return {name: float(values[0]) for name, values in found.items() if np.isfinite(values[0])}
 
 
 # --- what tasks share ---

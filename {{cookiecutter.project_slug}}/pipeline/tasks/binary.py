@@ -70,6 +70,8 @@ METRICS: Mapping[str, Metric] = {
 }
 HEADLINE = "average_precision"
 SLICED: tuple[str, ...] = ("average_precision", "roc_auc")
+ESTIMATED: tuple[str, ...] = ("average_precision", "accuracy")
+CALIBRATION: str | None = "calibration_error"
 KNOBS: tuple[str, ...] = ("known", "alerts")
 SETTLES = True
 SETTLED_BY: tuple[str, ...] = ("alerts",)
@@ -202,6 +204,11 @@ def _measure(test: Judged, out: Outputs, asked: Collection[str], resamples: Arra
         **ranking.measures(test, score, resamples),
     }
     return {name: found[name]() for name in asked}
+
+
+def likely(out: Outputs) -> Array | None:
+    """The score is the probability of a positive."""
+    return np.stack([1 - out[SCORE], out[SCORE]], axis=1)
 
 
 def unmeasured(test: Judged) -> dict[str, str]:

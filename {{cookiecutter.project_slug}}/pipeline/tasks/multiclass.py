@@ -68,6 +68,8 @@ METRICS: Mapping[str, Metric] = {
 }
 HEADLINE = "balanced_accuracy"
 SLICED: tuple[str, ...] = ("accuracy", "log_loss")
+ESTIMATED: tuple[str, ...] = ("balanced_accuracy", "accuracy", "log_loss")
+CALIBRATION: str | None = "calibration_error"
 KNOBS: tuple[str, ...] = ()
 SETTLES = False
 SETTLED_BY: tuple[str, ...] = ()
@@ -200,6 +202,12 @@ def _measure(
         "calibration_error": lambda: calibration_error(as_right(test, out), said, resamples),
     }
     return {name: made[name]() for name in asked}
+
+
+def likely(out: Outputs) -> Array | None:
+    """The probabilities of the classes."""
+    said: Array = out[PROBABILITIES]
+    return said
 
 
 def unmeasured(test: Judged) -> dict[str, str]:

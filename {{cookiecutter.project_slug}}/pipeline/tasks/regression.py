@@ -73,6 +73,8 @@ METRICS: Mapping[str, Metric] = {
 }
 HEADLINE = "rmse"
 SLICED: tuple[str, ...] = ("rmse", "mae")
+ESTIMATED: tuple[str, ...] = ()
+CALIBRATION: str | None = None
 KNOBS: tuple[str, ...] = ()
 SETTLES = True
 SETTLED_BY: tuple[str, ...] = ()
@@ -273,6 +275,11 @@ def _measure(test: Judged, out: Outputs, asked: Collection[str], resamples: Arra
         **ranking.measures(test, out[PREDICTION], resamples),
     }
     return {name: found[name]() for name in asked}
+
+
+def likely(out: Outputs) -> Array | None:
+    """Nothing: a number and its interval say it of no label. What the interval covers is measured, of late labels."""
+    return None
 
 
 def unmeasured(test: Judged) -> dict[str, str]:
