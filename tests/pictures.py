@@ -45,7 +45,11 @@ def take(world: World, name: str, into: Path) -> None:
         bento.extractall(folder, filter="data")
     manifest = json.loads(world.read("deploy/production/manifest.json"))
     (folder / "MODEL_CARD.md").write_text(world.read("deploy/production/MODEL_CARD.md"))
-    said = {"MODEL_CARD": "MODEL_CARD.md", "PROMOTED_MODEL": manifest["model"], "PREDICTION_LOG": str(folder / "log")}
+    said = {
+        "MODEL_CARD": str(folder / "MODEL_CARD.md"),
+        "PROMOTED_MODEL": manifest["model"],
+        "PREDICTION_LOG": str(folder / "log"),
+    }
     command = [str(baking.VENV / "bin" / "bentoml"), "serve", ".", "--host", "127.0.0.1", "--port"]
     home = {"BENTOML_HOME": str(folder / "home"), "PREDICTION_LOG_SECONDS": "2"}
     rows = asked(world, repository, folder / "rows.parquet")

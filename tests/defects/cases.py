@@ -300,7 +300,10 @@ SERVICE = [
     edit(
         "A service that does not start",
         "pipeline/service.py",
-        ("        self.meters = Meters(", '        os.environ["LICENSE"]\n        self.meters = Meters('),
+        (
+            "        self.meters = meters = Meters(",
+            '        os.environ["LICENSE"]\n        self.meters = meters = Meters(',
+        ),
         by="measure",
         words="did not start within",
     ),

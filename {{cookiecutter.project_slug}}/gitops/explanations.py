@@ -13,13 +13,19 @@ def lines(explanations: Mapping[str, Any] | None, called: Words = NEUTRAL) -> It
     """What the model relies on, then the reasons for single answers."""
     if explanations is None:
         return
-    yield from details("What the model relies on", relied(explanations, called))
+    yield from relies(explanations, called)
     for kind, heading in KINDS.items():
         many = word(called["row"][1])
         yield from details(
             heading.format(many[:1].upper() + many[1:], words(explanations["point"])),
             reasons(explanations, kind, called),
         )
+
+
+def relies(explanations: Mapping[str, Any] | None, called: Words = NEUTRAL) -> Iterator[str]:
+    """The importance of its inputs, as a section."""
+    if explanations is not None:
+        yield from details("What the model relies on", relied(explanations, called))
 
 
 def relied(explanations: Mapping[str, Any], called: Words) -> Iterator[str]:

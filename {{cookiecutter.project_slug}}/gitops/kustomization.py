@@ -151,6 +151,10 @@ def filled(name: str, resource: Json, manifest: Mapping[str, Any], namespace: st
         known = "one that runs no image and has a namespace can be added to KINDS in gitops/kustomization.py"
         raise Refused(name, f"{kind!r} is no kind that is known to be safe", f"remove it; {known}")
     about = annotated(name, resource, manifest)
+    if kind == "v1 ConfigMap" and about.get("name") == MODEL_CARD:
+        raise Refused(name, f"a promotion makes the ConfigMap {MODEL_CARD!r} itself", "give yours another name")
+    if about.get("namespace", namespace) != namespace:
+        raise Refused(name, f"it is of the namespace {about['namespace']!r}", f"name it in {LIST}, for all of them")
     if namespace:
         about["namespace"] = namespace
     if kind != "apps/v1 Deployment":

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from gitops import kustomization, ledger
 from gitops.content import PRODUCTION
 from gitops.markdown import interval, metric, table, text
-from gitops.report import champion, data, groups, metrics, reasons, slices
+from gitops.report import champion, data, groups, metrics, relied, slices
 
 BRANCH = "promote/production"
 BACK = "rollback/production"
@@ -78,7 +78,7 @@ def card(manifest: Json, facts: Json, policy: Json, home: str) -> Iterator[str]:
     yield f"It predicts {predicted(manifest['problem'])}."
     yield f"\n## Intended use\n\n{policy['card']['intended_use'].strip()}"
     yield "\n## How good it is"
-    for section in (metrics, champion, slices, groups, reasons):
+    for section in (metrics, champion, slices, groups, relied):
         yield from section(facts)
     yield "\n## What it learned from"
     yield from data(facts)
@@ -213,7 +213,7 @@ def evidence(manifest: Json, facts: Json, run: str) -> Iterator[str]:
     yield f"- All gates held on these very bytes: [the run]({run})"
     if facts.get("disagreed"):
         yield f"- Main trained it itself, and took nothing of the pull request's: {text(facts['disagreed'])}"
-    yield from lineage(manifest, run.partition("/actions/")[0])
+    yield from lineage(manifest, run.rpartition("/actions/")[0])
     for section in (champion, slices, data):
         yield from section(facts)
 

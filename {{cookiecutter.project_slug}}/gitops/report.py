@@ -248,6 +248,11 @@ def reasons(facts: Facts) -> Iterator[str]:
     yield from explanations.lines(facts.get("explanations"), called(facts))
 
 
+def relied(facts: Facts) -> Iterator[str]:
+    """What the model relies on, without single rows: a model card is read by whoever may ask the service."""
+    yield from explanations.relies(facts.get("explanations"), called(facts))
+
+
 def called(facts: Facts) -> Words:
     """What people call a row, an entity, a positive and a group."""
     return facts.get("words") or NEUTRAL

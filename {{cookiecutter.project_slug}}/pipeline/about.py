@@ -9,6 +9,7 @@ import html
 import logging
 import re
 from collections.abc import Collection, Mapping
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from pipeline.profile import Profile
 from pipeline.reasons import Table, contributions
 
 PAGE = Path(__file__).with_suffix(".html")
-DRAWS = 200  # orders of the inputs, of which reasons are the mean
+DRAWS = 200  # orders of the inputs, of which reasons are the mean; fewer of many inputs:
+MIXED = 4_000  # rows are scored for them, at most
+NOTHING = 1e-9  # of what is said: less is rounding, and no reason
 OPTIONS = 100  # levels of a category that are proposed
 
 logger = logging.getLogger(__name__)
@@ -42,7 +45,7 @@ class About:
     ) -> None:
         self.served, self.task = served, tasks.task(served.problem.task)
         told = [column for column in served.inputs if profile and column.name not in personal]
-        known = {column.name: profile.usual(column) for column in told if profile and column.name in profile.columns}
+        known = {c.name: within(c, profile.usual(c)) for c in told if profile and c.name in profile.columns}
         self.usual: Table = {column.name: fed(column, [known[column.name]]) for column in told if column.name in known}
         self.page = PAGE.read_bytes()
         self.headers = headers(self.page)
@@ -70,15 +73,26 @@ class About:
         table = {column.name: fed(column, [row[column.name]]) for column in self.served.inputs}
         out = self.served.predict(table)
         point, about = float(self.task.point(out)[0]), self.task.about(out)
-        added = contributions(self.served, self.task, table, table | self.usual, DRAWS, np.random.default_rng(0))[0]
-        moved = [{"column": name, "contribution": float(by)} for name, by in zip(table, added, strict=True) if by]
+        moved = [name for name, usual in self.usual.items() if not same(usual, table[name])]
+        draws = min(DRAWS, ceil(MIXED / (len(moved) + 1)))
+        rng, kept = np.random.default_rng(0), table | self.usual
+        added = contributions(self.served, self.task, table, kept, draws, rng, moved)[0] if moved else np.zeros(0)
+        least = NOTHING * max(1.0, abs(point))
+        told = [(name, float(by)) for name, by in zip(moved, added, strict=True) if abs(by) > least]
         return {
             "point": self.task.POINT,
             "about": None if about is None else self.served.problem.values[int(about[0])],
             "value": point,
             "usual": point - float(added.sum()) if self.usual else None,
-            "reasons": sorted(moved, key=lambda each: -abs(each["contribution"])),
+            "reasons": [
+                {"column": name, "contribution": by} for name, by in sorted(told, key=lambda each: -abs(each[1]))
+            ],
         }
+
+
+def same(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two values are alike: NaN is."""
+    return bool(one[0] == other[0] or (one[0] != one[0] and other[0] != other[0]))
 
 
 def field(column: Input, usual: Any, personal: bool) -> dict[str, Any]:
@@ -92,6 +106,12 @@ def field(column: Input, usual: Any, personal: bool) -> dict[str, Any]:
         "options": column.categories if closed else [] if personal else column.levels[:OPTIONS],
         "example": usual,
     }
+
+
+def within(column: Input, usual: Any) -> Any:
+    """A value in the input's range: a profile's have six digits."""
+    number = column.type in ("integer", "number") and usual is not None
+    return min(max(usual, column.lowest), column.highest) if number else usual
 
 
 def drawn(path: Path | None, digest: str) -> str | None:

@@ -110,7 +110,8 @@ class Door:
     ) -> None:
         self.app, self.scorer = app, scorer
         self.unmetered: App = ExceptionMiddleware(router)
-        self.seconds, self.turns, self.under_way, self.trying = seconds, Turns(wait), 0, False
+        self.seconds, self.turns, self.under_way = seconds, Turns(wait), 0
+        self.trying = -inf  # until when somebody does, or has
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         if scope["type"] != "http" or scope["path"] in METERED:
@@ -151,13 +152,14 @@ class Door:
         scorer, status, extra = self.scorer(), 200, list[tuple[bytes, bytes]]()
         try:
             body = await self.body(headers, receive)
-            if self.trying:
+            began = perf_counter()
+            if began < self.trying:
                 raise Refused(429, "busy", f"somebody else is trying a row; try again in {RETRY} s")
-            self.trying = True
+            self.trying = inf
             try:
                 content = await asyncio.to_thread(answered, scorer.tried, body)
             finally:
-                self.trying = False
+                self.trying = 2 * perf_counter() - began  # it rests for as long: half of the time is for requests
         except Gone:
             return
         except Refused as refused:

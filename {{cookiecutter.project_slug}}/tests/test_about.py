@@ -61,6 +61,7 @@ def test_reasons_lead_from_the_usual_row_to_this_one() -> None:
     assert [each["contribution"] for each in said["reasons"]] == pytest.approx([0.3, 0.1])
     assert said["value"] - said["usual"] == pytest.approx(0.4) and said["about"] is None
     assert about.reasons(ROW)["reasons"] == []
+    assert about.reasons(ROW | {"amount": 50.0 + 1e-9})["reasons"] == [], "rounding is no reason"
 
 
 def test_without_a_profile_nothing_is_usual() -> None:

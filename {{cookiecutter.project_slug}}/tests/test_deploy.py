@@ -153,6 +153,16 @@ def test_every_file_that_is_applied_lies_in_the_folder() -> None:
     assert "names no container_registry" in without
 
 
+def test_what_a_promotion_makes_itself_the_base_may_not_have() -> None:
+    card = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: model-card}\n"
+    named = texts()["kustomization.yaml"].replace("  - service.yaml\n", "  - service.yaml\n  - more.yaml\n")
+    with pytest.raises(kustomization.Refused, match="'model-card' itself; give yours another name"):
+        kustomization.files(MANIFEST, texts() | {"kustomization.yaml": named, "more.yaml": card})
+    with pytest.raises(kustomization.Refused, match="of the namespace 'mine'; name it in kustomization.yaml"):
+        elsewhere = card.replace("{name: model-card}", "{name: more, namespace: mine}")
+        kustomization.files(MANIFEST, texts() | {"kustomization.yaml": named, "more.yaml": elsewhere})
+
+
 def test_another_model_is_a_rollout() -> None:
     def template(manifest: Mapping[str, Any]) -> Any:
         return yaml.safe_load(kustomization.files(manifest, texts())["deployment.yaml"])["spec"]["template"]
