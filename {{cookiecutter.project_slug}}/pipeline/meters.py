@@ -5,15 +5,18 @@ counter that several processes share costs a system call or two.
 """
 
 import asyncio
+import os
 from collections import Counter as Occurrences
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import numpy as np
 import polars as pl
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.multiprocess import mark_process_dead
 
 from pipeline import tasks
 from pipeline.log import heartbeat
@@ -122,6 +125,16 @@ class Meters:
             self.looked = monotonic()
             for name, moment in heartbeat(kept.folder).items():
                 self.moments.set(f"drift_{name}", moment)
+
+
+def bury() -> None:
+    """Forget what workers held that have been killed: what they showed stays until somebody does."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    for path in Path(folder).glob("gauge_live*_*.db") if folder else ():
+        try:
+            os.kill(number := int(path.stem.rpartition("_")[2]), 0)
+        except ProcessLookupError:
+            mark_process_dead(number, folder)
 
 
 def gauge(name: str, about: str, registry: CollectorRegistry, *labels: str) -> Gauge:

@@ -1,6 +1,8 @@
 """What the service counts: each value in its bin, whatever becomes of its row; and what it is told by others."""
 
 import json
+import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -298,3 +300,15 @@ def test_many_values_are_observed_as_one_after_the_other() -> None:
         lower = sum(value <= end for value in values)
         assert registry.get_sample_value("many_bucket", {"le": str(float(end))}) == 2 * lower
     assert registry.get_sample_value("many_sum") == pytest.approx(2 * sum(values))
+
+
+def test_what_a_killed_worker_held_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else can: it did not end."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    names = [f"gauge_livesum_{gone.pid}.db", f"gauge_livesum_{os.getpid()}.db", f"counter_{gone.pid}.db"]
+    for name in names:
+        (tmp_path / name).touch()
+    meters.bury()
+    assert {path.name for path in tmp_path.iterdir()} == {*names[1:]}, "what it has counted stays"
