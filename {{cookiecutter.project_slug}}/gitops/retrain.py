@@ -574,6 +574,8 @@ def reconcile(here: Any, told: Facts, bars: Json) -> str:
     seen = look(here) if asks else Seen()
     params = content.text("HEAD", str(PARAMS))  # not the file: a checkout may have other line ends
     decision = decide(told, seen, params, bars, datetime.now(UTC))
+    if told["outcome"] == "drifted":
+        pulls.close_issue(here, SKEWED, f"What callers send is no longer other than the source gives: {told['run']}")
     match decision.act:
         case "close":
             clock = f"No request by the clock: {decision.why}." if decision.why else "No model is due by the clock."

@@ -52,7 +52,7 @@ class About:
         fields = [field(column, known.get(column.name), column.name in personal) for column in served.inputs]
         self.json = to_json(
             {
-                "problem": {name: getattr(served.problem, name) for name in ("name", "id", "id_type", "time", "unit")},
+                "problem": {name: getattr(served.problem, name) for name in ("name", "id", "id_type")},
                 "answers": {name: part.about for name, part in self.task.answers(served.problem).items()},
                 "model": served.digest,
                 "family": served.family,
@@ -74,7 +74,7 @@ class About:
         out = self.served.predict(table)
         point, about = float(self.task.point(out)[0]), self.task.about(out)
         moved = [name for name, usual in self.usual.items() if not same(usual, table[name])]
-        draws = min(DRAWS, ceil(MIXED / (len(moved) + 1)))
+        draws = min(DRAWS, ceil(MIXED / (len(moved) + 1))) if len(moved) > 1 else 1
         rng, kept = np.random.default_rng(0), table | self.usual
         added = contributions(self.served, self.task, table, kept, draws, rng, moved)[0] if moved else np.zeros(0)
         least = NOTHING * max(1.0, abs(point))

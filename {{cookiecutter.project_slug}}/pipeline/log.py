@@ -251,11 +251,11 @@ def hashed(name: str) -> str:
 # --- the drift check's heartbeat ---
 
 
-def beat(folder: Folder, told: bool, newest: datetime | None, model: str) -> None:
-    """Leave word of a check: when one could last tell, the newest row that it saw, and the model. Raises BadInput."""
+def beat(folder: Folder, told: bool, newest: datetime | None) -> None:
+    """Leave word of a check: when one could last tell, and the newest row that it saw. Raises BadInput."""
     try:
         moments = {"checked": datetime.now(UTC)} if told else heartbeat(folder)
-        said = {"checked": moments.get("checked"), "newest": newest, "model": model}
+        said = {"checked": moments.get("checked"), "newest": newest}
         folder.put(HEARTBEAT, json.dumps(said, default=datetime.isoformat).encode())
     except Exception as error:  # each of fsspec's file systems has errors of its own
         raise BadInput(f"{folder.root}: no heartbeat can be left there ({line(error)})") from None

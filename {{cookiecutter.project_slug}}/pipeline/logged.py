@@ -23,6 +23,7 @@ from pipeline.personal import pseudonym
 
 OUT = "_out"  # what the model said of a row: a column of its outputs
 SHARE = 1_000_000  # rows of a day whose identifiers are compared at a time
+ENOUGH = 100  # rows of a day, for it to say something by itself; where there are fewer, days are put together
 KEY, DRAWN = "_key", "_drawn"
 
 Read = Callable[[date, Collection[str]], Iterable[pl.DataFrame]]

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.multiprocess import mark_process_dead
 
 from pipeline import tasks
 from pipeline.log import heartbeat
@@ -27,6 +26,7 @@ from pipeline.writer import Log
 PERIOD = 0.5  # seconds between additions
 BEAT = 60.0  # seconds between two looks at the heartbeat
 STATUSES = (200, 400, 408, 411, 413, 415, 429, 500)
+REASONS = ("busy", "fault", "gone", "length", "media_type", "slow")  # a caller's mistakes come as pydantic names them
 LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)  # seconds
 
 
@@ -50,6 +50,8 @@ class Meters:
         about = "Seconds from a request's headers to its answer, of those that were answered with 200"
         self.seconds = Many("scorer_request_seconds", about, buckets=LATENCY, registry=registry)
         self.rejected = counter("rejected", "Requests that were refused, by the reason", "reason")
+        for reason in REASONS:
+            self.rejected.labels(reason)
         self.rows = counter("rows", "Rows that were answered")
         self.tried = counter("tried", "Rows that people have tried on the service's page, which count nowhere else")
         self.watched = meter(served, registry)
@@ -127,14 +129,16 @@ class Meters:
                 self.moments.set(f"drift_{name}", moment)
 
 
-def bury() -> None:
-    """Forget what workers held that have been killed: what they showed stays until somebody does."""
+def forget_dead_workers() -> None:
+    """Take away what workers held that were killed: it would be shown until the service ends."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     for path in Path(folder).glob("gauge_live*_*.db") if folder else ():
         try:
-            os.kill(number := int(path.stem.rpartition("_")[2]), 0)
+            os.kill(int(path.stem.rpartition("_")[2]), 0)
         except ProcessLookupError:
-            mark_process_dead(number, folder)
+            path.unlink(missing_ok=True)  # workers that start together all look
+        except PermissionError:
+            pass  # it lives, as somebody else's
 
 
 def gauge(name: str, about: str, registry: CollectorRegistry, *labels: str) -> Gauge:

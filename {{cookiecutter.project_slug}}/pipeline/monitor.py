@@ -34,6 +34,7 @@ from pipeline.distance import ALARMS, JENSEN_SHANNON, NATS, WASSERSTEIN, Sample,
 from pipeline.log import MODEL, TIME
 from pipeline.logged import (
     DRAWN,
+    ENOUGH,
     IDENTIFIERS,
     KEY,
     OUT,
@@ -60,7 +61,6 @@ DRIFT = Path("reports/drift.json")
 PAGE = Path("reports/drift.html")
 
 LIKE = "_like"  # how often a row of the reference counts
-ENOUGH = 100  # rows of a day, for it to say something by itself; where there are fewer, days are put together
 WHOLE = 0.9  # of a day's rows, for it to be a day of one model: on the day of a promotion the morning is another's
 HISTORY = 28  # days of the log, to say since when
 SIDE_BY_SIDE = 3  # days that are counted: one is read while others are looked at
@@ -176,7 +176,7 @@ def main() -> None:
 def beat(facts: Facts) -> None:
     """Leave word in the log's folder, where the service's metrics tell it; whoever may only read there, leaves none."""
     try:
-        log.beat(log.Folder.at(), not facts["problem"], facts["newest"], facts["model"])
+        log.beat(log.Folder.at(), not facts["problem"], facts["newest"])
     except BadInput as error:
         print(error)
 
@@ -513,6 +513,8 @@ def before_labels(
         said = estimate.estimated(found, labelled[1], ours, knobs, facts["headline"])
         untrue = estimate.untrue(said["labelled"], live)
         why = untrue.get(said["name"], "")
+        if live and labelled[0] < (first := span(facts["window"][1], HISTORY)[0]):
+            why = f"labels come so late that those of {labelled[0]} on cannot be held against answers from {first} on"
         for part in filter(None, (said["labelled"], said["before"])):
             part["metrics"] = {name: value for name, value in part["metrics"].items() if name not in untrue}
     nothing: Facts = {"name": None, "labelled": None, "before": None, "days": []}

@@ -20,19 +20,18 @@ def contributions(
     background: Table,
     draws: int,
     rng: np.random.Generator,
-    moved: Sequence[str] | None = None,
+    inputs: Sequence[str] | None = None,
 ) -> Array:
     """What each input adds to each row's point, from that of ordinary rows on; float64 [rows, inputs].
 
-    `moved` names the inputs that are told, all unless it is given: the others are as they are in the row.
-
-    Where there are several classes, it is the point of the class that the row is answered with.
+    Where there are several classes, it is the point of the class that the row is answered with. Only `inputs` are told,
+    where they are given: the others are as they are in the row.
 
     Shapley values by sampling (Štrumbelj and Kononenko, Explaining prediction models and individual predictions with
     feature contributions, 2014): from a random background row to the row itself, one input after the other in a
     random order; what the score moves by is that input's. A row's sum is its score less the mean of where it began.
     """
-    names, size = list(table if moved is None else moved), len(next(iter(table.values())))
+    names, size = list(table if inputs is None else inputs), len(next(iter(table.values())))
     steps, total = np.arange(len(names) + 1)[:, None], np.zeros((size, len(names)))
     ordinary, about = len(next(iter(background.values()))), task.about(scorer.predict(table))
     every = None if about is None else np.tile(about, len(names) + 1)

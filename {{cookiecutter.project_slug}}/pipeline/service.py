@@ -25,7 +25,7 @@ from starlette.responses import Response
 from pipeline import door, log, profile, tasks, writer
 from pipeline.about import About
 from pipeline.door import App, Door
-from pipeline.meters import Meters, bury
+from pipeline.meters import Meters, forget_dead_workers
 from pipeline.model import BadModel, Model, load
 from pipeline.params import BadInput, variable
 from pipeline.request import Row, answer_model, request_model
@@ -80,7 +80,7 @@ class Scorer:
     """Answers requests with the model that this Bento carries."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        bury()  # a worker that takes another's place
+        forget_dead_workers()
         release = bentoml.server_context.bento_version.replace("not available", "")  # where no Bento is served
         self.meters = meters = Meters(model, registry, release, promoted, expected, rules.personal)
         self.about = About(model, release, promoted, expected, rules.personal, model_card)

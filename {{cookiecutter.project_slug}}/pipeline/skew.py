@@ -18,10 +18,9 @@ from pipeline import ingest, params, personal, rows
 from pipeline.contract import Contract
 from pipeline.counts import LEVELS
 from pipeline.log import TIME
-from pipeline.logged import DRAWN, KEY, Day, identifiers, joined_by, joins
+from pipeline.logged import DRAWN, ENOUGH, KEY, Day, identifiers, joined_by, joins
 from pipeline.model import Input
 from pipeline.params import BadInput
-from pipeline.policy.drift import ENOUGH
 from pipeline.reading import in_a_line
 from pipeline.reference import DAY
 
@@ -190,9 +189,11 @@ def differs(column: Input, both: pl.DataFrame) -> pl.Expr:
     """Whether a value is another than the one made again; nothing is as good as nothing."""
     said, made = pl.col(column.name), pl.col(MADE + column.name)
     if column.type in ("number", "time"):
-        usual: Any = both[MADE + column.name].abs().mean() or 0.0
-        near = SECOND if column.type == "time" else NEAR * pl.max_horizontal(made.abs(), pl.lit(usual))
-        other = ~((said - made).abs() <= near)  # infinity is near to nothing
+        sizes = both[MADE + column.name].abs()
+        usual: Any = sizes.filter(sizes.is_finite()).mean() or 0.0
+        size = pl.when(made.is_finite()).then(made.abs()).otherwise(0.0)
+        near = SECOND if column.type == "time" else NEAR * pl.max_horizontal(size, pl.lit(usual))
+        other = (said != made) & ~((said - made).abs() <= near)  # infinity is near to nothing but itself
     else:
         other = said != made
     return pl.when(said.is_null() | made.is_null()).then(said.is_null() != made.is_null()).otherwise(other)

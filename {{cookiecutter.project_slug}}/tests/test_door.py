@@ -103,6 +103,7 @@ def test_a_body_in_parts_is_one_body() -> None:
     [
         ({"content-type": "text/csv"}, 415, "media_type"),
         ({"content-encoding": "gzip"}, 415, "media_type"),
+        ({"content-type": "", "origin": "https://elsewhere.example"}, 415, "media_type"),
         ({"content-length": ""}, 411, "length"),
         ({"content-length": "-1"}, 411, "length"),
         ({"content-length": str(door.MAX_BYTES + 1)}, 413, "length"),

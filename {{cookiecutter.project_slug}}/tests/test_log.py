@@ -458,20 +458,20 @@ def test_a_heartbeat_comes_back(tmp_path: Path, address: str) -> None:
     folder = Folder.at(address if "://" in address else str(tmp_path / address))
     assert log.heartbeat(folder) == {}
     before, newest = datetime.now(UTC), datetime(2100, 1, 1, 12, 30, tzinfo=UTC)
-    log.beat(folder, True, newest, "sha256:ab")
+    log.beat(folder, True, newest)
     beat = log.heartbeat(folder)
     assert beat["newest"] == newest and before <= beat["checked"] <= datetime.now(UTC)
     said = json.loads(folder.system.cat_file(f"{folder.root}/heartbeat.json"))
-    assert said == {"checked": beat["checked"].isoformat(), "newest": newest.isoformat(), "model": "sha256:ab"}
+    assert said == {"checked": beat["checked"].isoformat(), "newest": newest.isoformat()}
 
 
 def test_a_check_that_could_not_tell_leaves_when_one_could(tmp_path: Path) -> None:
     folder = Folder.at(str(tmp_path))
-    log.beat(folder, False, None, "sha256:ab")
+    log.beat(folder, False, None)
     assert log.heartbeat(folder) == {}
-    log.beat(folder, True, None, "sha256:ab")
+    log.beat(folder, True, None)
     once = log.heartbeat(folder)
-    log.beat(folder, False, datetime(2100, 1, 1, tzinfo=UTC), "sha256:ab")
+    log.beat(folder, False, datetime(2100, 1, 1, tzinfo=UTC))
     assert log.heartbeat(folder) == once | {"newest": datetime(2100, 1, 1, tzinfo=UTC)}
 
 
@@ -480,7 +480,7 @@ def test_a_heartbeat_is_no_day_and_is_not_pruned(tmp_path: Path, start: Callable
     running.add(rows(1), "a")
     running.log.close()
     folder = Folder.at(str(tmp_path))
-    log.beat(folder, True, None, "sha256:ab")
+    log.beat(folder, True, None)
     assert folder.days() == [DAY] and len(log.read(str(tmp_path), *FOREVER)) == 1
     assert len(log.prune(folder, date(2200, 1, 1))) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["heartbeat.json"]
@@ -503,7 +503,7 @@ def test_what_is_no_heartbeat_is_a_sentence(tmp_path: Path, content: str) -> Non
 def test_a_heartbeat_that_cannot_be_left_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BadInput, match="no heartbeat can be left there"):
-        log.beat(Folder.at(str(tmp_path / "file")), True, None, "sha256:ab")
+        log.beat(Folder.at(str(tmp_path / "file")), True, None)
 
 
 # --- retention ---

@@ -265,7 +265,7 @@ def test_the_heartbeat_is_read_in_the_log_s_folder_and_seldom(
     wait_until(lambda: len(looked) == 1)
     assert counting.value(CHECKED) is None and counting.value(NEWEST) is None, "no check has run"
     ahead = datetime.now(UTC) + timedelta(days=400)
-    log.beat(Folder.at(str(tmp_path)), True, ahead, "sha256:ab")
+    log.beat(Folder.at(str(tmp_path)), True, ahead)
     for written in range(1, 4):
         counting.add(GOOD)
         wait_until(partial(counting.has_written, written))
@@ -310,5 +310,5 @@ def test_what_a_killed_worker_held_is_forgotten(tmp_path: Path, monkeypatch: pyt
     names = [f"gauge_livesum_{gone.pid}.db", f"gauge_livesum_{os.getpid()}.db", f"counter_{gone.pid}.db"]
     for name in names:
         (tmp_path / name).touch()
-    meters.bury()
+    meters.forget_dead_workers()
     assert {path.name for path in tmp_path.iterdir()} == {*names[1:]}, "what it has counted stays"

@@ -325,6 +325,16 @@ def test_quality_is_estimated_on_the_days_before_labels_beside_the_measured(here
     assert len(found["days"]) == 7 + DELAY and all(0 < day["value"] < 1 for day in found["days"])
 
 
+def test_an_estimate_that_late_labels_cannot_contradict_is_withheld(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitor, "HISTORY", 6 + DELAY)
+    calibrated(here, 0.01)
+    here.fill()
+    found = here.check("healthy")[0]["estimate"]
+    assert "labels come so late" in found["unmeasured"] and found["before"] is None
+
+
 def test_an_estimate_is_no_reason_to_retrain(here: Here) -> None:
     """Here it says that the model is worth nothing, and every bar is met."""
     calibrated(here, 0.01)

@@ -192,7 +192,7 @@ def serving(work: Path, **variables: str) -> Iterator[str]:
     known = profile.Profile(model=model.load(work / "model").digest, columns={"amount": halves, "_score": scores})
     (work / "reports").mkdir()
     (work / "reports" / "profile.json").write_text(known.model_dump_json())
-    log.beat(log.Folder.at(str(work / "log")), True, datetime.now(UTC) + timedelta(hours=1), known.model)
+    log.beat(log.Folder.at(str(work / "log")), True, datetime.now(UTC) + timedelta(hours=1))
     port = local.free_port()
     command = [sys.executable, "-m", "bentoml", "serve", "pipeline.service:Scorer", "--host", "127.0.0.1"]
     server = subprocess.Popen(

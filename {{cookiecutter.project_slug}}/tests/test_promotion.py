@@ -15,6 +15,7 @@ import yaml
 
 from gitops import bytes as handover
 from gitops import facts, promotion
+from pipeline import about
 
 HOSTILE = "$(touch pwned) ::error::x\n## Heading <img src=x> @everyone #1 | ``` <!-- gitops:closed -->"
 HARM = ("<img", "@everyone", "::error", "$(touch", "\n## Heading", "<!-- gitops:closed")
@@ -138,6 +139,14 @@ def test_the_card_says_what_a_reader_asks() -> None:
     assert asked and unquote(asked[1]).endswith(f'pulls?q=is:pr is:merged in:title "{promotion.title(entry())}"')
     pushed = files(entry(pull_request=None, approved_by=[]), told())["MODEL_CARD.md"]
     assert "without a pull request" in pushed
+
+
+def test_the_service_s_page_draws_the_card_of_its_model(tmp_path: Path) -> None:
+    path, made = tmp_path / "MODEL_CARD.md", entry()
+    path.write_text(files(made, told())["MODEL_CARD.md"])
+    page = about.drawn(path, made["model"]) or ""
+    assert "<table>" in page and 'href="https://forge.example/acme/bank/pull/7"' in page
+    assert about.drawn(path, entry()["model"].replace("a", "b")) is None
 
 
 def test_the_body_says_what_changes_the_evidence_and_what_to_do() -> None:

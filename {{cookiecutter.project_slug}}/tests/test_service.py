@@ -732,7 +732,10 @@ def serving(work: Path, *options: str, **variables: str) -> Iterator[str]:
     assert "Traceback" not in output.read_text(), output.read_text()
 
 
-HOSTILE = "<script>document.title = 'owned'</script><img src=x onerror=\"document.title = 'owned'\">"
+HOSTILE = (
+    "<meta http-equiv=refresh content='0;url=/livez'><script>document.title = 'owned'</script>"
+    "<img src=x onerror=\"document.title = 'owned'\">"
+)
 
 
 @pytest.fixture(scope="module")

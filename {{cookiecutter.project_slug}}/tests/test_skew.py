@@ -89,6 +89,13 @@ def test_what_is_another_value_is_counted(name: str, value: pl.Expr) -> None:
     assert "<b>" not in str(found)
 
 
+def test_one_infinity_that_is_made_blinds_no_column() -> None:
+    infinite = float("inf")
+    both = pl.DataFrame({"amount": [1.0, 5.0, infinite, infinite], f"{skew.MADE}amount": [1.0, 9.0, infinite, 2.0]})
+    found = both.select(skew.differs(Input("amount", "number"), both).alias("odd"))["odd"].to_list()
+    assert found == [False, True, False, True]
+
+
 def test_few_rows_of_the_newest_day_are_looked_at_with_those_before() -> None:
     found = measured(lambda rows: rows.filter((pl.col(OURS.time).dt.date() < LAST) | (pl.col("items") == 1)))
     assert found["newest"]["day"] == LAST - timedelta(days=1) and found["newest"]["until"] == LAST

@@ -128,7 +128,7 @@ def groups(manifest: str) -> dict[str, Any]:
 @contextmanager
 def running(command: Sequence[str], address: str, folder: Path) -> Iterator[None]:
     """A program while it runs, from when it is ready. Raises BadInput with its last line where it does not start."""
-    log = folder / "log"
+    log = folder / f"{Path(command[0]).name}.log"
     with log.open("w") as output:
         process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
     try:
