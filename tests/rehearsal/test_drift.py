@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -74,10 +74,10 @@ def measured(**changed: Any) -> dict[str, Any]:
     return facts | changed
 
 
-def gate(outcome: str) -> dict[str, Any]:
+def gate(outcome: str, not_judged: Sequence[str] = ()) -> dict[str, Any]:
     said = {"rule": "columns.maximum", "file": "reports/drift.json", "value": HOSTILE, "bar": "at most 0.1"}
     found = [{**said, "next": HOSTILE, "since": "2018-08-23"}] if outcome in ("drifted", "skewed") else []
-    return {"outcome": outcome, "violations": found, "not_judged": []}
+    return {"outcome": outcome, "violations": found, "not_judged": [*not_judged]}
 
 
 @dataclass
@@ -89,13 +89,20 @@ class World:
     clone: Path
     monkeypatch: pytest.MonkeyPatch
 
-    def check(self, outcome: str = "drifted", job: str = "", facts: bool = True, **changed: Any) -> str:
+    def check(
+        self,
+        outcome: str = "drifted",
+        job: str = "",
+        facts: bool = True,
+        not_judged: Sequence[str] = (),
+        **changed: Any,
+    ) -> str:
         """What the job that speaks does about a check's outcome; its summary."""
         folder = self.clone.parent / f"facts-{next(NUMBERS)}"
         folder.mkdir()
         if facts:
             (folder / "drift.json").write_text(json.dumps(measured(**changed)))
-            (folder / "gate-drift.json").write_text(json.dumps(gate(outcome)))
+            (folder / "gate-drift.json").write_text(json.dumps(gate(outcome, not_judged)))
         ended = job or ("success" if outcome in ("healthy", "not_configured") else "failure")
         self.monkeypatch.setenv("NEEDS", json.dumps({"measure": {"result": ended, "outputs": {}}}))
         (self.clone.parent / "summary.md").write_text("")
@@ -441,8 +448,10 @@ def test_inputs_that_are_not_what_the_source_gives_are_an_issue_and_no_model(sta
     (issue,) = world.issues
     assert issue["title"].startswith("Skew") and "amount" in issue["body"] and world.requests == []
     assert HOSTILE not in issue["body"] and "1,000" in issue["body"] and "25.00%" in issue["body"]
-    world.check("healthy")
-    assert world.issues == []
+    world.check("healthy", not_judged=["skew: the source has 3 rows of the sample; 100 are needed"])
+    assert len(world.issues) == 1, "nobody has looked"
+    world.check("drifted")
+    assert world.issues == [] and len(world.requests) == 1
 
 
 SKEW = {
@@ -822,10 +831,10 @@ parts = {reference.TRAIN: days.train, reference.TEST: days.test}
 kept = [reference.part(name, made.filter(DAY.is_between(*span)), scorer) for name, span in parts.items()]
 pl.concat(kept).write_parquet("reference.parquet")
 Path("source").mkdir()
-for (day,), table in monitored.world().group_by(DAY.alias("day")):
-    monitored.as_source(table).write_parquet(f"source/{day}.parquet")
-write_knobs(Path(), knobs(data={"until": str(UNTIL), "source": str(Path("source").absolute())}))
 doubled = monitored.from_day("amount", pl.col("amount") * 2)
+for (day,), table in monitored.world().group_by(DAY.alias("day")):
+    monitored.as_source(doubled(table)).write_parquet(f"source/{day}.parquet")
+write_knobs(Path(), knobs(data={"until": str(UNTIL), "source": str(Path("source").absolute())}))
 monitored.write_log(doubled(made.filter(DAY >= BEGAN)), scorer)
 """
 

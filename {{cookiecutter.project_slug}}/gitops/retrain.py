@@ -28,8 +28,7 @@ POLICY = Path("policies/drift.yaml")
 
 REQUEST = "<!-- gitops:retrain -->"
 COVERED = "<!-- gitops:drift -->"
-ISSUES = "<!-- gitops:drift-"  # how the markers of all issues begin
-UNKNOWN, SKEWED, BLOCKED = (f"{ISSUES}{why} -->" for why in ("unknown", "skewed", "blocked"))
+UNKNOWN, SKEWED, BLOCKED = (f"<!-- gitops:drift-{why} -->" for why in ("unknown", "skewed", "blocked"))
 
 LIMIT = report.LIMIT - 1_000  # room for what is put in front: a marker, the link that opens a request
 SHOWN = 20  # bars, and columns
@@ -574,14 +573,14 @@ def reconcile(here: Any, told: Facts, bars: Json) -> str:
     seen = look(here) if asks else Seen()
     params = content.text("HEAD", str(PARAMS))  # not the file: a checkout may have other line ends
     decision = decide(told, seen, params, bars, datetime.now(UTC))
-    if told["outcome"] == "drifted":
-        pulls.close_issue(here, SKEWED, f"What callers send is no longer other than the source gives: {told['run']}")
+    if agrees(told):
+        pulls.close_issue(here, SKEWED, f"What callers send is what the source gives again: {told['run']}")
     match decision.act:
         case "close":
             clock = f"No request by the clock: {decision.why}." if decision.why else "No model is due by the clock."
             gone = f"The drift check of [this run]({told['run']}) finds no drift. {clock}"
             pulls.close(here, BRANCH, gone)
-            pulls.close_issue(here, ISSUES, gone)
+            tells(here, gone)
             return f"Every bar is met. What was open for drift is closed. {clock}"
         case "tell" if told["outcome"] == "skewed":
             pulls.close_issue(here, UNKNOWN, f"The drift check can tell again: {told['run']}")
@@ -599,6 +598,20 @@ def reconcile(here: Any, told: Facts, bars: Json) -> str:
         case "request":
             return propose(here, told, bars, decision)
     return f"No retrain request: {decision.why}."
+
+
+def agrees(told: Facts) -> bool:
+    """Whether inputs were held against the source, and are what it gives."""
+    unjudged = any(each.startswith("skew: ") for each in told["gate"]["not_judged"])
+    return told["outcome"] in ("healthy", "drifted") and not unjudged
+
+
+def tells(here: Any, reason: str) -> None:
+    """Close the issues of a check that could not tell, and of a request that could not be opened."""
+    from gitops import pulls
+
+    for marker in (UNKNOWN, BLOCKED):
+        pulls.close_issue(here, marker, reason)
 
 
 def words() -> problem.Words:
@@ -674,7 +687,7 @@ def propose(here: Any, told: Facts, bars: Json, decision: Decision) -> str:
     pulls.commit(here, BRANCH, {str(PARAMS): decision.params}, name, head, others=True)  # people may push there
     names = (bars["labels"], bars["reviewers"], bars["team_reviewers"])
     number, url = pulls.propose(here, BRANCH, name, body, *names)
-    pulls.close_issue(here, ISSUES, f"The drift check can tell again, and there is a retrain request: {url}")
+    tells(here, f"The drift check can tell again, and there is a retrain request: {url}")
     if number is None:
         return f"The branch is pushed; the link that opens the request is in {url}"
     refused = pulls.auto_merge(here, number) if bars["auto_merge"] else None
