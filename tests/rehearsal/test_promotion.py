@@ -390,7 +390,7 @@ class World:
         text = json.dumps(seen, sort_keys=True).replace(self.repo.name, "the/bank")
         text = re.sub(r"\b[0-9a-f]{40}\b", "COMMIT", text)
         return json.loads(
-            re.sub(r'((?:trained|released)_by\\*": |runs/|by run )\d+', r"\1RUN", text).replace("RUN", "0")
+            re.sub(r'((?:trained|released)_by\\*": |runs/|by \[run )\d+', r"\1RUN", text).replace("RUN", "0")
         )
 
     def dispatched(self, event: Any) -> bool:
@@ -512,7 +512,8 @@ def test_first_model_ever_goes_the_same_way(start: Start) -> None:
     assert request["title"] == f"Promote model {model('one')[1][7:19]}"
     assert [label["name"] for label in request["labels"]] == ["promotion"]
     assert (
-        f"#{number}, approved by" in request["body"] and "no model of this problem was in production" in request["body"]
+        f"/pull/{number}), approved by" in request["body"]
+        and "no model of this problem was in production" in request["body"]
     )
     changed = {each["filename"] for each in world.call("GET", f"pulls/{request['number']}/files")}
     assert changed == {f"deploy/production/{name}" for name in WHOLE}
@@ -1847,7 +1848,7 @@ def test_another_default_branch_goes_the_same_way(start: Start) -> None:
     number = world.change("one")
     assert "trained it" in world.plan()["why"] and "Proposed" in world.release("one")
     request = world.promotion
-    assert request["base"]["ref"] == "trunk" and f"#{number}, approved by" in request["body"]
+    assert request["base"]["ref"] == "trunk" and f"/pull/{number}), approved by" in request["body"]
     assert world.verify(request["number"]) == []
     world.approve(request["number"])
     world.merge(request["number"])
