@@ -25,7 +25,7 @@ from tests.defects.world import World, worlds
 
 WORLDS = {"bank": "fraud", "maintenance": "maintenance"}
 SECONDS, PAUSE, ROWS = 100, 0.25, 40  # of traffic; between requests; of the largest request
-WIDE = 1200
+WIDE, TALL = 1200, 1850  # pixels
 TRAFFIC = Path(__file__).with_name("traffic.py")
 PYTHON = str(baking.VENV / "bin" / "python")
 
@@ -70,7 +70,7 @@ def take(world: World, name: str, into: Path) -> None:
                 page.run(f"{box}.value = {json.dumps(str(value))}")
         page.click("form button")
         page.until("!document.querySelector('#answer').hidden")
-        page.picture(into / f"page-{name}.png")
+        page.picture(into / f"page-{name}.png", TALL)
 
 
 def browser() -> Any:
