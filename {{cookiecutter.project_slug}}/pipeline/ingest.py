@@ -86,6 +86,11 @@ def between(
     return pl.concat(table for _, table, _ in found).sort([ours.time, ours.id] if ours.dated else ours.id)
 
 
+def delivery(params: Mapping[str, Any], day: date, ours: Contract) -> pl.DataFrame:
+    """The rows of a whole delivery, as `between`, each with its day as the time that it has not."""
+    return between(params, day, day, ours).with_columns(pl.lit(day).cast(pl.Datetime("us")).alias(ours.time))
+
+
 def before(params: Mapping[str, Any], ours: Contract) -> tuple[str, pl.DataFrame]:
     """The day and the rows of the delivery before, "" and none where there is none, or where rows have a time.
 

@@ -612,18 +612,13 @@ def delivered_later(
         due = waiting.filter(pl.col(DAY) <= delivery)
         if due.is_empty():
             continue
-        told = identified(whole(knobs, delivery, ours), ours).drop(ours.time)
+        told = identified(ingest.delivery(knobs, delivery, ours), ours).drop(ours.time)
         told = told.with_columns(joins(told, ours.id, rows).alias(KEY))
         parts.append(told.join(due, on=KEY, maintain_order="left"))
         waiting = waiting.join(parts[-1].drop_nulls(LABEL), on=AT, how="anti")
     known_first = pl.concat(parts).sort(pl.col(LABEL).is_null(), maintain_order=True)
     scored = known_first.unique(AT, keep="first", maintain_order=True)
     return scored, len(rows) - len(scored)
-
-
-def whole(knobs: dict[str, Any], day: date, ours: Contract) -> pl.DataFrame:
-    """The delivery of a day."""
-    return ingest.between(knobs, day, day, ours).with_columns(pl.lit(day).cast(pl.Datetime("us")).alias(ours.time))
 
 
 AT = "_at"

@@ -113,9 +113,7 @@ def remade(
     """The sample's rows that the source has, with its inputs as MADE; once for each delivery that may have had them."""
     yield with_made(sample, None, inputs, ours, knobs)  # the columns, where no delivery has a row
     for first, last, asked in parts:
-        source = ingest.between(knobs, first, last, ours)
-        if not ours.dated:
-            source = source.with_columns(pl.lit(last).cast(pl.Datetime("us")).alias(ours.time))
+        source = ingest.between(knobs, first, last, ours) if ours.dated else ingest.delivery(knobs, last, ours)
         if ours.computed is None:
             source = source.filter(joins(source, ours.id, sample).is_in(asked[KEY].implode()))
         if len(source):

@@ -25,6 +25,7 @@ from pipeline.personal import HASH, OMIT, REQUEST, Policy
 from pipeline.rows import INPUTS as FEATURE_TYPES
 from tests import tables
 from tests.tables import ROOT
+from tests.waiting import wait_until
 
 INPUTS = tables.inputs()
 SERVED = Model(tables.problem(), "linear", INPUTS, "sha256:ab", lambda columns: {})
@@ -114,14 +115,6 @@ def storage(tmp_path: Path) -> Iterator[Storage]:
     Storage.answers.set()
     yield Storage(folder.system, folder.root)
     Storage.answers.set()
-
-
-def wait_until(done: Callable[[], bool]) -> None:
-    """Waits until it is done."""
-    deadline = time.monotonic() + 10
-    while not done():
-        assert time.monotonic() < deadline, "not done in time"
-        time.sleep(0.01)
 
 
 # --- what is written ---

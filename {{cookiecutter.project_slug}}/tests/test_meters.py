@@ -22,6 +22,7 @@ from pipeline.model import Model
 from pipeline.personal import HASH, OMIT, Policy
 from pipeline.profile import Profile
 from tests import tables
+from tests.waiting import wait_until
 
 SERVED = Model(tables.problem(), "linear", tables.inputs(), "sha256:ab", lambda columns: {})
 PROMOTED = "sha256:cd"
@@ -107,13 +108,6 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Counting]]:
     yield start
     for counting in begun:
         counting.log.close(1)
-
-
-def wait_until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not done():
-        assert time.monotonic() < deadline, "not done in time"
-        time.sleep(0.01)
 
 
 # --- values ---
